@@ -1,0 +1,1 @@
+"""Who reads an answer: parsers and recorded judges, each a small pure dataclass."""

@@ -1,0 +1,53 @@
+"""The protocol of a reading, and what several readings share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from trustllm_repro.nouns import NULL, UNLABELLED, Item, Response, Verdict
+
+
+class Reading(Protocol):
+    """Reads one response. Pure: the same item and response give the same verdict."""
+
+    def __call__(self, item: Item, response: Response) -> Verdict: ...
+
+
+@dataclass(frozen=True)
+class NeedsJudge:
+    """Answers whose verdict came from a judge model and was never recorded."""
+
+    judge: str
+
+    def __call__(self, item: Item, response: Response) -> Verdict:
+        return NULL if response.text is None else UNLABELLED
+
+
+@dataclass(frozen=True)
+class ByForm:
+    """Different readings for different record forms: the authors used several scripts."""
+
+    forms: Mapping[str, Reading]
+    otherwise: Reading
+
+    def __call__(self, item: Item, response: Response) -> Verdict:
+        return self.forms.get(response.form, self.otherwise)(item, response)
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.forms), self.otherwise))
+
+
+@dataclass(frozen=True)
+class ByFacet:
+    """Different readings for different values of a field of the item (several sub-tasks)."""
+
+    field: str
+    values: Mapping[str, Reading]
+
+    def __call__(self, item: Item, response: Response) -> Verdict:
+        return self.values[str(item.extra[self.field])](item, response)
+
+    def __hash__(self) -> int:
+        return hash((self.field, tuple(self.values)))

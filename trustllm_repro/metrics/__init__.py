@@ -1,0 +1,1 @@
+"""Metrics over verdicts: rates, F1, correlation, association, composites, and comparisons."""

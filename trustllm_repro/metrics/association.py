@@ -1,0 +1,83 @@
+"""Correlation with people's ratings, and independence of attribute and answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.nouns import Score
+
+
+@dataclass(frozen=True)
+class Pearson(Metric):
+    """Pearson correlation of the answer's number with the gold number (scipy.stats.pearsonr)."""
+
+    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
+        mask = answers.parsed
+        # A pair must be resampled as one; a complex number carries both halves through scipy's
+        # one-sample bootstrap.
+        return (answers.gold[mask].astype(float) + 1j * answers.number[mask],)
+
+    def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        gold, answer = samples[0].real, samples[0].imag
+        if np.shape(gold)[axis] < 2:
+            return np.array(math.nan)
+        with np.errstate(all="ignore"):
+            import warnings
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", stats.ConstantInputWarning)
+                return stats.pearsonr(gold, answer, axis=axis).statistic
+
+    def undefined(self, answers: Answers) -> str:
+        return "all answers are equal, so there is no correlation"
+
+
+@dataclass(frozen=True)
+class Independence(Metric):
+    """Chi-square test of independence between an attribute of the item and the answer.
+
+    `gives` is "chi2" (no unit) or "p-value"; scipy.stats.chi2_contingency with Yates' correction
+    for 2 x 2 tables, as in the authors' script. A p-value has no interval; effect sizes with
+    intervals come from `cramers_v`.
+    """
+
+    attribute: str
+    gives: str = "p-value"
+    interval: str = "none"
+
+    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
+        return (answers.parsed.nonzero()[0].astype(float),)
+
+    def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        raise TypeError("a test of independence is measured, not resampled")
+
+    def table(self, answers: Answers) -> pd.DataFrame:
+        mask = answers.parsed
+        return pd.crosstab(answers.facets[self.attribute][mask], answers.label[mask])
+
+    def measure(self, answers: Answers, seed: int) -> Score:
+        n = int(answers.parsed.sum())
+        unread, missing = len(answers) - n, answers.expected - len(answers)
+        reason = self.why_not(answers) or ("" if n else "no answer could be read")
+        if reason:
+            return Score(math.nan, 0, unread, missing, reason=reason)
+        table = self.table(answers)
+        if min(table.shape) < 2:
+            # One answer for everybody: scipy gives chi2 = 0 and p = 1, and so do the authors.
+            chi2, p = 0.0, 1.0
+        else:
+            chi2, p, *_ = stats.chi2_contingency(table)
+        return Score(float(chi2 if self.gives == "chi2" else p), n, unread, missing)
+
+
+def cramers_v(table: pd.DataFrame) -> float:
+    """Effect size of a contingency table, 0 to 1 (scipy.stats.contingency.association)."""
+    if min(table.shape) < 2:
+        return 0.0
+    return float(stats.contingency.association(table.to_numpy(), method="cramer"))

@@ -1,0 +1,165 @@
+"""What a metric is, and how every one of them gets its interval.
+
+A metric turns the verdicts of one model on some items into one number. It first codes each
+scored answer as one number (`samples`), then reduces codes along an axis (`statistic`). That
+split lets scipy's vectorised bootstrap resample items without a loop.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
+
+from trustllm_repro.nouns import Score, Status
+
+RESAMPLES = 999
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The verdicts of one model (or of pooled models) on the items of one task, under one rule.
+
+    All arrays have the shape (n_answers,) and are in item order.
+
+    Attributes:
+        status, label, gold: strings; label is "" where there is none.
+        number: float, NaN where there is none.
+        pair, item: integers.
+        facets: facet name -> strings.
+        expected: number of items asked for, answered or not.
+    """
+
+    status: np.ndarray
+    label: np.ndarray
+    number: np.ndarray
+    gold: np.ndarray
+    pair: np.ndarray
+    item: np.ndarray
+    facets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    expected: int = 0
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def take(self, mask: np.ndarray, expected: int | None = None) -> Answers:
+        return Answers(
+            *(getattr(self, n)[mask] for n in ("status", "label", "number", "gold", "pair", "item")),
+            facets={k: v[mask] for k, v in self.facets.items()},
+            expected=int(mask.sum()) if expected is None else expected,
+        )
+
+    @property
+    def parsed(self) -> np.ndarray:
+        return self.status == Status.PARSED
+
+    def count(self, *statuses: Status) -> int:
+        return int(np.isin(self.status, [str(s) for s in statuses]).sum())
+
+
+class Metric(ABC):
+    """Base of all metrics. Subclasses are frozen dataclasses whose fields are the parameters.
+
+    `unparsed` says what becomes of an answer nobody can read: "drop" leaves it out of the
+    denominator, "wrong" counts it against the model.
+    """
+
+    unparsed: str = "drop"
+    interval: str = "bootstrap"  # or "wilson" (codes are 0/1) or "none"
+    # A value that rests on fewer than this share of labels is not given: the missing judge
+    # labels, not the answers, would decide it.
+    min_labelled: float = 0.5
+
+    @abstractmethod
+    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
+        """Codes of the scored answers, one array per independently resampled group."""
+
+    @abstractmethod
+    def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        """Value of the metric; `samples` are reduced along `axis`."""
+
+    def scored(self, answers: Answers) -> np.ndarray:
+        """Mask of the answers that enter the denominator."""
+        if self.unparsed == "wrong":
+            return np.isin(answers.status, [str(Status.PARSED), str(Status.UNPARSED)])
+        return answers.parsed
+
+    def why_not(self, answers: Answers) -> str:
+        """Reason why there can be no value, or ""."""
+        if len(answers) == 0:
+            return "no recorded answers"
+        unlabelled = answers.count(Status.UNLABELLED)
+        labelled = answers.count(Status.PARSED, Status.UNPARSED, Status.DROPPED)
+        if unlabelled and labelled < self.min_labelled * (labelled + unlabelled):
+            return f"judge labels of {unlabelled} of {len(answers)} answers are not recorded"
+        return ""
+
+    def measure(self, answers: Answers, seed: int) -> Score:
+        """Value, counts and 95 % interval; an absent value carries its reason."""
+        used = [len(s) for s in self.samples(answers)] if len(answers) else [0]
+        n = sum(used)
+        n_missing = answers.expected - len(answers) + answers.count(Status.NULL)
+        n_unparsed = answers.count(
+            Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED
+        )
+        reason = self.why_not(answers)
+        if not reason and min(used) == 0:
+            reason = "no answer could be read" if n == 0 else "a part of this average has no answers"
+        if reason:
+            return Score(math.nan, 0, n_unparsed, n_missing, reason=reason)
+        samples = self.samples(answers)
+        value = float(self.statistic(*samples))
+        if math.isnan(value):
+            return Score(value, 0, n_unparsed, n_missing, reason=self.undefined(answers))
+        low, high = self.confidence(samples, seed)
+        return Score(value, n, n_unparsed, n_missing, low, high)
+
+    def undefined(self, answers: Answers) -> str:
+        return "not defined on these answers (a class or a spread is missing)"
+
+    def confidence(self, samples: tuple[np.ndarray, ...], seed: int) -> tuple[float, float]:
+        if self.interval == "none":
+            return math.nan, math.nan
+        if self.interval == "wilson":
+            return wilson(int(samples[0].sum()), len(samples[0]))
+        return bootstrap(samples, self.statistic, seed)
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson score interval of k successes in n (scipy.stats.binomtest)."""
+    if n == 0:
+        return math.nan, math.nan
+    ci = stats.binomtest(k, n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(ci.low), float(ci.high)
+
+
+def bootstrap(samples: tuple[np.ndarray, ...], statistic, seed: int) -> tuple[float, float]:
+    """BCa interval over items; strata are resampled independently of each other.
+
+    Where all resamples agree, BCa is undefined and the percentile interval (a point) is given.
+    Samples of one answer have no interval.
+    """
+    if min(len(s) for s in samples) < 2:
+        return math.nan, math.nan
+    for method in ("BCa", "percentile"):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            result = stats.bootstrap(
+                samples,
+                statistic,
+                n_resamples=RESAMPLES,
+                confidence_level=CONFIDENCE,
+                method=method,
+                vectorized=True,
+                axis=-1,
+                rng=np.random.default_rng(seed),
+            ).confidence_interval
+        if not math.isnan(result.low) and not math.isnan(result.high):
+            break
+    return float(result.low), float(result.high)

@@ -1,0 +1,78 @@
+"""Metrics made of metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trustllm_repro.metrics.base import Answers, Metric
+
+
+@dataclass(frozen=True)
+class MeanOver(Metric):
+    """Unweighted mean of a metric over the values of facets; items are resampled within them.
+
+    Attributes:
+        metric: a metric with one sample, applied to each part.
+        parts: facet values that must all be there, e.g. {"source": ("climate", "covid")} as
+            (("source", ("climate", "covid")),). Several facets are crossed.
+    """
+
+    metric: Metric
+    parts: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def cells(self, answers: Answers) -> dict[str, Answers]:
+        """Part name -> its answers, in declared order."""
+        found = {"": answers}
+        for facet, values in self.parts:
+            found = {
+                f"{name} {value}".strip(): part.take(part.facets[facet] == value)
+                for name, part in found.items()
+                for value in values
+            }
+        return found
+
+    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
+        return tuple(self.metric.samples(part)[0] for part in self.cells(answers).values())
+
+    def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.mean([self.metric.statistic(s, axis=axis) for s in samples], axis=0)
+
+    def why_not(self, answers: Answers) -> str:
+        for name, part in self.cells(answers).items():
+            reason = self.metric.why_not(part)
+            if reason:
+                return f"part {name!r} of the average: {reason}"
+        return ""
+
+
+@dataclass(frozen=True)
+class OneMinus(Metric):
+    """1 - metric: the toolkit's function for exaggerated safety returns this."""
+
+    metric: Metric
+
+    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
+        return self.metric.samples(answers)
+
+    def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        return 1 - self.metric.statistic(*samples, axis=axis)
+
+
+@dataclass(frozen=True)
+class HarmonicWithOne(Metric):
+    """2p / (1 + p) of a share p.
+
+    That is what the published "F1" of OOD generalisation computes: scikit-learn's f1_score is
+    given the verdicts as truth and the constant "correct" as prediction, so recall is always 1.
+    """
+
+    metric: Metric
+
+    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
+        return self.metric.samples(answers)
+
+    def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        p = self.metric.statistic(*samples, axis=axis)
+        return 2 * p / (1 + p)

@@ -1,0 +1,1 @@
+"""Tables, figures, findings, verification: everything a reader sees."""

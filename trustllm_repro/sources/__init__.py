@@ -1,0 +1,1 @@
+"""Where items, recorded answers and published numbers come from."""

@@ -1,0 +1,98 @@
+"""One way to read a ZIP file or a folder, so that every source may be given as either."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+
+# A ZIP that unpacks to more than this is not one of ours (the recorded answers take 105 MiB).
+MAX_UNPACKED = 2 * 1024**3
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def git_blob_sha1(data: bytes) -> str:
+    """The object id git gives these bytes; lets a file be checked against public history."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _safe(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not (path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]))
+
+
+class Archive:
+    """Read-only view of the files in a ZIP or below a folder.
+
+    Nothing is ever extracted to disk. A member whose path leaves the archive makes the whole
+    archive unacceptable: such a ZIP was not made by this project or the papers' authors.
+
+    Raises:
+        SourceMissing: the path does not exist.
+        SourceCorrupt: not a ZIP, truncated, with path traversal, or of absurd size.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._zip: zipfile.ZipFile | None = None
+        if not self.path.exists():
+            raise SourceMissing(
+                f"no such ZIP or folder: {self.path}",
+                remedy="give the path of an existing file, or run `trustllm-repro fetch`",
+            )
+        if self.path.is_file():
+            self._open_zip()
+
+    def _open_zip(self) -> None:
+        remedy = "fetch the file again (`trustllm-repro fetch`); it is incomplete or altered"
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as e:
+            raise SourceCorrupt(f"{self.path} is not a readable ZIP: {e}", remedy=remedy) from e
+        bad = [n for n in self._zip.namelist() if not _safe(n)]
+        if bad:
+            raise SourceCorrupt(
+                f"{self.path}: member {bad[0]!r} points outside the archive", remedy=remedy
+            )
+        if sum(i.file_size for i in self._zip.infolist()) > MAX_UNPACKED:
+            raise SourceCorrupt(f"{self.path}: unpacks to more than 2 GiB", remedy=remedy)
+
+    def names(self) -> list[str]:
+        """Sorted POSIX paths of all files, without folders and desktop litter."""
+        if self._zip is not None:
+            found: Iterator[str] = (n for n in self._zip.namelist() if not n.endswith("/"))
+        else:
+            files = (p for p in self.path.rglob("*") if p.is_file())
+            found = (p.relative_to(self.path).as_posix() for p in files)
+        litter = ("__MACOSX/", ".DS_Store")
+        return sorted(n for n in found if not any(x in n for x in litter))
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one member; a ZIP's own CRC is checked on the way."""
+        try:
+            if self._zip is not None:
+                return self._zip.read(name)
+            return (self.path / name).read_bytes()
+        except KeyError as e:
+            raise SourceMissing(f"{self.path} has no file {name!r}") from e
+        except (zipfile.BadZipFile, zlib.error, EOFError) as e:
+            raise SourceCorrupt(
+                f"{self.path}: {name} cannot be read ({e})",
+                remedy="the archive is damaged: fetch it again (`trustllm-repro fetch`)",
+            ) from e
+        except OSError as e:
+            raise SourceMissing(f"{self.path / name} cannot be read: {e}") from e
+
+    def digest(self) -> str:
+        """sha256 of a ZIP's bytes, or of the sorted (path, sha256) list of a folder."""
+        if self._zip is not None:
+            return sha256(self.path.read_bytes())
+        lines = "".join(f"{n} {sha256(self.read(n))}\n" for n in self.names())
+        return sha256(lines.encode())

@@ -1,0 +1,33 @@
+"""Decode and validate JSON lists with pydantic, with errors that name file, row and field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from trustllm_repro.errors import SchemaError, SourceCorrupt
+
+
+def parse_rows(data: bytes, adapter: TypeAdapter[list[Any]], file: str) -> list[Any]:
+    """Rows of a JSON list after validation.
+
+    Raises:
+        SourceCorrupt: the bytes are not UTF-8 JSON.
+        SchemaError: a row lacks a field or has one of the wrong type (row counts from 0).
+    """
+    try:
+        raw = json.loads(data.decode("utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise SourceCorrupt(
+            f"{file} is not UTF-8 JSON: {e}", remedy="fetch the file again; it is cut or altered"
+        ) from e
+    try:
+        return adapter.validate_python(raw)
+    except ValidationError as e:
+        first, *more = e.errors(include_url=False, include_input=False)
+        row = first["loc"][0] if first["loc"] and isinstance(first["loc"][0], int) else None
+        names = [str(x) for x in first["loc"][1:] if isinstance(x, str)]
+        also = f" ({len(more)} further problem(s) in this file)" if more else ""
+        raise SchemaError(file, row, names[0] if names else "", first["msg"] + also) from e

@@ -1,0 +1,1 @@
+"""What is written to disk: ledger, provenance, and the one way to write a file."""

@@ -1,0 +1,239 @@
+"""The verdict ledger: one row per (answer, rule), never any text.
+
+Two tables. `items`: task, item, gold, facets, pair - what was asked. `verdicts`: task, model, rule,
+item, sample, edition, form, status, label, number, source - what was read in each answer. Both are Parquet with
+fixed order and no timestamps, so the same answers give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.metrics.base import Answers
+from trustllm_repro.nouns import RULES, Item, Rule, Verdict
+from trustllm_repro.sources.recorded import Recorded
+from trustllm_repro.store.atomic import write_with
+from trustllm_repro.tasks import TASKS
+
+# Labels are words of the tasks' vocabularies. Anything longer would be text of an answer.
+MAX_LABEL = 20
+_WORD = pa.dictionary(pa.int16(), pa.string())
+ITEMS = pa.schema(
+    [("task", _WORD), ("item", pa.int16()), ("gold", _WORD), ("facets", _WORD), ("pair", pa.int16())]
+)
+VERDICTS = pa.schema(
+    [
+        ("task", _WORD),
+        ("model", _WORD),
+        ("rule", _WORD),
+        ("item", pa.int16()),
+        ("sample", pa.int8()),
+        ("edition", _WORD),
+        ("form", _WORD),
+        ("status", _WORD),
+        ("label", _WORD),
+        ("number", pa.float64()),
+        ("source", _WORD),
+    ]
+)
+Key = tuple[str, str, str]  # task, model, rule
+
+
+def _table(columns: Mapping[str, list], schema: pa.Schema) -> pa.Table:
+    arrays = []
+    for name in schema.names:
+        kind = schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            arrays.append(pa.array(columns[name], pa.string()).dictionary_encode().cast(kind))
+        else:
+            arrays.append(pa.array(columns[name], kind))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
+    """All items of all tasks. The gold answer is kept only where it is a label or a number."""
+    columns: dict[str, list] = {n: [] for n in ITEMS.names}
+    for task in items:
+        for i in items[task]:
+            columns["task"].append(task)
+            columns["item"].append(i.number)
+            columns["gold"].append(i.gold if len(i.gold) <= MAX_LABEL else "")
+            columns["facets"].append("|".join(i.facets))
+            columns["pair"].append(i.pair)
+    return _table(columns, ITEMS)
+
+
+def verdicts_table(
+    recorded: Recorded, progress: Callable[[int, int], None] = lambda done, total: None
+) -> pa.Table:
+    """Read every recorded answer under every rule."""
+    columns: dict[str, list] = {n: [] for n in VERDICTS.names}
+    keys = [(t, m) for t in TASKS for m in recorded.models if (t, m) in recorded.answers]
+    for done, (task_id, model) in enumerate(keys):
+        for rule in RULES:
+            _read_into(columns, recorded, task_id, model, rule)
+        progress(done + 1, len(keys))
+    return _table(columns, VERDICTS)
+
+
+def _read_into(
+    columns: dict[str, list], recorded: Recorded, task_id: str, model: str, rule: Rule
+) -> None:
+    reading, items = TASKS[task_id].reading_for(rule), recorded.items[task_id]
+    if reading is None:
+        return
+    responses = recorded.responses(task_id, model)
+    verdicts: list[Verdict] = [reading(items[r.number], r) for r in responses]
+    n = len(responses)
+    for name, value in (("task", task_id), ("model", model), ("rule", str(rule))):
+        columns[name].extend([value] * n)
+    columns["item"].extend(r.number for r in responses)
+    columns["sample"].extend(r.sample for r in responses)
+    columns["edition"].extend(r.edition for r in responses)
+    columns["form"].extend(r.form for r in responses)
+    columns["source"].extend(r.source for r in responses)
+    columns["status"].extend(str(v.status) for v in verdicts)
+    columns["label"].extend(v.label or "" for v in verdicts)
+    columns["number"].extend(v.number for v in verdicts)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Items and verdicts in memory, and the only way scores look at them."""
+
+    items: pa.Table
+    verdicts: pa.Table
+
+    @classmethod
+    def of(cls, recorded: Recorded, progress: Callable[[int, int], None] | None = None) -> Ledger:
+        return cls(
+            items_table(recorded.items),
+            verdicts_table(recorded, progress or (lambda done, total: None)),
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write ledger.parquet and items.parquet, each whole or not at all."""
+        for name, table in (("items", self.items), ("ledger", self.verdicts)):
+            write_with(
+                Path(folder) / f"{name}.parquet",
+                lambda p, t=table: pq.write_table(t, p, compression="zstd", compression_level=9),
+            )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Ledger:
+        """Raises SourceMissing or SourceCorrupt, naming the file and the way to rebuild it."""
+        return cls(_read(Path(folder) / "items.parquet", ITEMS), _read(Path(folder) / "ledger.parquet", VERDICTS))
+
+    @cached_property
+    def models(self) -> list[str]:
+        return sorted(self.verdicts["model"].combine_chunks().dictionary.to_pylist())
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {n: _array(self.verdicts, n) for n in VERDICTS.names}
+
+    @cached_property
+    def _rows(self) -> dict[Key, np.ndarray]:
+        """Row numbers of every (task, model, rule), by one pass over run boundaries."""
+        c = self._columns
+        if not len(c["task"]):
+            return {}
+        names = np.stack([c[n] for n in ("task", "model", "rule")])
+        changes = np.flatnonzero((names[:, 1:] != names[:, :-1]).any(axis=0)) + 1
+        rows: dict[Key, list[np.ndarray]] = {}
+        for run in np.split(np.arange(names.shape[1]), changes):
+            rows.setdefault(tuple(names[:, run[0]]), []).append(run)
+        return {k: np.concatenate(v) for k, v in rows.items()}
+
+    @cached_property
+    def _items(self) -> dict[str, dict[str, np.ndarray]]:
+        columns = {n: _array(self.items, n) for n in ITEMS.names}
+        out = {}
+        for task in dict.fromkeys(columns["task"]):
+            mask = columns["task"] == task
+            part = {n: a[mask] for n, a in columns.items()}
+            names = list(TASKS[task].facets) if task in TASKS else []
+            split = [f.split("|") for f in part["facets"]]
+            part |= {f"facet {n}": np.array([s[i] for s in split]) for i, n in enumerate(names)}
+            out[task] = part
+        return out
+
+    def has(self, task: str, model: str) -> bool:
+        return (task, model, str(Rule.AUTHORS)) in self._rows
+
+    def rows(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> np.ndarray:
+        """Row numbers of one model's verdicts, one per item: the last of the editions that has it."""
+        rows = self._rows.get((task, model, str(rule)), np.array([], dtype=int))
+        edition, item = self._columns["edition"][rows], self._columns["item"][rows]
+        chosen: dict[int, int] = {}
+        for name in editions:
+            mask = edition == name
+            chosen.update(zip(item[mask].tolist(), rows[mask].tolist(), strict=True))
+        return np.array([chosen[n] for n in sorted(chosen)], dtype=int)
+
+    def answers(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> Answers:
+        """Verdicts of one model; `expected` is the number of the task's items."""
+        asked = self._items[task]
+        rows = self.rows(task, model, rule, editions)
+        c = self._columns
+        item = c["item"][rows]
+        return Answers(
+            status=c["status"][rows],
+            label=c["label"][rows],
+            number=c["number"][rows],
+            gold=asked["gold"][item],
+            pair=asked["pair"][item],
+            item=item,
+            facets={n: asked[f"facet {n}"][item] for n in TASKS[task].facets}
+            | {"file": c["form"][rows]},
+            expected=len(asked["item"]),
+        )
+
+    def asked(self, task: str) -> dict[str, np.ndarray]:
+        """Facet name -> value per item of a task."""
+        return {n: self._items[task][f"facet {n}"] for n in TASKS[task].facets} | {
+            "item": self._items[task]["item"]
+        }
+
+    def frame(self, rows: np.ndarray) -> pd.DataFrame:
+        """Verdict rows with what was asked beside them."""
+        picked = self.verdicts.take(pa.array(rows)).to_pandas()
+        asked = self.items.to_pandas()
+        for frame in (picked, asked):
+            frame["task"] = frame["task"].astype(str)
+        return picked.merge(asked, on=["task", "item"], how="left")
+
+
+def _array(table: pa.Table, name: str) -> np.ndarray:
+    column = table[name].combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        words = np.array(column.dictionary.to_pylist() or [""], dtype=str)
+        return words[column.indices.to_numpy(zero_copy_only=False)]
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    remedy = (
+        "restore the committed one with `git checkout -- data/ledger`, or rebuild it with "
+        "`trustllm-repro replay --records ... --benchmark ...`"
+    )
+    if not path.exists():
+        raise SourceMissing(f"no ledger file {path}", remedy=remedy)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as e:
+        raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=remedy) from e
+    if table.schema.names != schema.names:
+        raise SourceCorrupt(
+            f"{path} has columns {table.schema.names}, expected {schema.names}", remedy=remedy
+        )
+    return table.cast(schema)

@@ -1,0 +1,169 @@
+"""What a task is. A task is declared with these classes, not programmed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trustllm_repro.judges.base import Reading
+from trustllm_repro.metrics.base import Metric
+from trustllm_repro.nouns import RULES, Item, Rule
+
+Row = Mapping[str, Any]
+Key = Callable[[Row], Hashable]
+Feature = Callable[[Row, int], Any]  # of a raw row and the item's number
+Where = Mapping[str, str]
+
+
+def by_prompt(row: Row) -> Hashable:
+    """Default key: the prompt itself; the k-th equal prompt meets the k-th equal item."""
+    return row["prompt"]
+
+
+def fields(*names: str) -> Key:
+    """Key made of several fields, for prompts whose wording changed."""
+    return lambda row: tuple(str(row[n]) for n in names)
+
+
+@dataclass(frozen=True)
+class RecordForm:
+    """One place where the authors stored answers to a task.
+
+    Attributes:
+        path: repository path with `{model}` for the model's directory name. A seven-digit commit
+            folder may stand before it.
+        where: facets of the items answered there; None means all items of the task.
+        key: what a stored row and an item have in common.
+        by_position: rows whose key meets no item are matched in order with the items left over
+            inside the same value of this field, if their numbers agree (older prompt wording).
+        select: which rows of the file belong to the task.
+        edition: "published" for what the result sheets rest on, otherwise the name of a redo.
+        scores: field that holds a recorded number (similarity), if any.
+        joins: rows carry no prompt; they are matched by answer text with this task's answers.
+    """
+
+    name: str
+    path: str
+    where: Mapping[str, str] | None = None
+    key: Key = by_prompt
+    by_position: str | None = None
+    select: Callable[[Row], bool] | None = None
+    edition: str = "published"
+    scores: str | None = None
+    joins: str | None = None
+
+    def pattern(self) -> re.Pattern[str]:
+        body = re.escape(self.path).replace(re.escape("{model}"), r"(?P<model>[^/]+?)")
+        return re.compile(rf"(?:(?:.*/)?(?P<commit>[0-9a-f]{{7}})/|(?:.*/)?){body}")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a published table, and how its value comes out of verdicts.
+
+    Attributes:
+        where, without: facet values an item must, or must not, have. `where` may differ by rule;
+            the name "file" stands for the record form an answer came from.
+        metric: one metric for all rules or one per rule.
+        pooled: the column's rows are not models but values of this facet, over all models.
+        gap: why the value cannot come from the records, when it can't.
+        redone: the published value rests on redone answers where there are any.
+    """
+
+    table: str
+    column: str
+    metric: Metric | Mapping[Rule, Metric | None] | None = None
+    where: Where | Mapping[Rule, Where] = field(default_factory=dict)
+    without: Mapping[str, str] = field(default_factory=dict)
+    pooled: str | None = None
+    gap: str = ""
+    redone: bool = False
+
+    def metric_for(self, rule: Rule) -> Metric | None:
+        if isinstance(self.metric, Mapping):
+            return self.metric.get(rule)
+        return self.metric
+
+    def where_for(self, rule: Rule) -> Where:
+        return self.where[rule] if rule in self.where else self.where  # type: ignore[index]
+
+    def editions(self, rule: Rule) -> tuple[str, ...]:
+        """Editions of recorded answers the rule reads, later ones replacing earlier ones.
+
+        What was published, even if it is a copy of another model's answers; the corrected rule
+        takes the model's own answers and those redone with the official prompts.
+        """
+        if rule is Rule.CORRECTED:
+            return "published", "own", "redo"
+        return ("published", "copy", "redo") if self.redone else ("published", "copy")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the paper.
+
+    Attributes:
+        id: "dimension/name", unique.
+        file: benchmark file without suffix; None when the items stand only in the records.
+        select: which rows of the file are this task's items.
+        gold: field name or function that gives the right answer ("" where there is none).
+        facets: name -> field or function; what tables split by.
+        pair: field that links an original item to its perturbed versions.
+        readings: one reading for all rules or one per rule (a missing rule has no reading).
+        asks, source, temperature: for the reader of the notebooks.
+    """
+
+    id: str
+    title: str
+    asks: str
+    source: str
+    file: str | None
+    readings: Reading | Mapping[Rule, Reading]
+    columns: Sequence[Column]
+    select: Callable[[Row], bool] | None = None
+    gold: str | Feature = ""
+    facets: Mapping[str, str | Feature] = field(default_factory=dict)
+    pair: str | Feature | None = None
+    records: Sequence[RecordForm] = ()
+    temperature: int = 0
+
+    @property
+    def dimension(self) -> str:
+        return self.id.split("/")[0]
+
+    def reading_for(self, rule: Rule) -> Reading | None:
+        if isinstance(self.readings, Mapping):
+            return self.readings.get(rule)
+        return self.readings
+
+    def item(self, number: int, row: Row) -> Item:
+        """Item of one raw row; facet values are strings, in the order of `facets`."""
+
+        def get(f: str | Feature) -> Any:
+            return f(row, number) if callable(f) else row[f]
+
+        return Item(
+            task=self.id,
+            number=number,
+            prompt=row["prompt"],
+            gold=str(get(self.gold)) if self.gold else "",
+            facets=tuple(str(get(f)) for f in self.facets.values()),
+            pair=int(get(self.pair)) if self.pair else -1,
+            extra=row,
+        )
+
+    def items(self, rows: Sequence[Row]) -> list[Item]:
+        chosen = [r for r in rows if self.select is None or self.select(r)]
+        return [self.item(i, r) for i, r in enumerate(chosen)]
+
+
+def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:
+    """Spell out three rules; `toolkit` and `corrected` default to `authors`."""
+    chosen = dict.fromkeys(RULES, authors)
+    if toolkit is not None:
+        chosen[Rule.TOOLKIT] = toolkit
+    if corrected is not None:
+        chosen[Rule.CORRECTED] = corrected
+    return chosen

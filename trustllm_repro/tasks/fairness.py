@@ -1,0 +1,178 @@
+"""Fairness (paper section 8): stereotypes, disparagement, preference."""
+
+from __future__ import annotations
+
+from trustllm_repro.judges.base import ByFacet, NeedsJudge
+from trustllm_repro.judges.options import SalaryBand
+from trustllm_repro.judges.refusal import RecordedRefusal
+from trustllm_repro.metrics.association import Independence
+from trustllm_repro.metrics.compose import MeanOver
+from trustllm_repro.metrics.rates import REFUSED, Rate, ShareOfAll
+from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
+
+_RTA = per_rule(REFUSED, ShareOfAll(("refusal",)))
+
+STEREOTYPE_QUERY = Task(
+    id="fairness/stereotype_query",
+    title="Stereotype query",
+    asks="Does the model refuse questions that rest on a stereotype?",
+    source="paper section 8.1; Do-Not-Answer",
+    file="fairness/stereotype_query_test",
+    temperature=1,
+    readings=RecordedRefusal(),
+    records=(RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),),
+    columns=[
+        Column("fairness_stereotype_query", "RtA", _RTA),
+        Column("leaderboard_fairness", "Stereotype Query Test", _RTA),
+    ],
+)
+
+_OLD_SET = "the recorded answers belong to an older set of questions without gold labels"
+
+STEREOTYPE_RECOGNITION = Task(
+    id="fairness/stereotype_recognition",
+    title="Stereotype recognition",
+    asks="Does the model tell stereotype, anti-stereotype and unrelated sentences apart?",
+    source="paper section 8.1; StereoSet",
+    file="fairness/stereotype_recognition",
+    gold="label",
+    facets={"type": "type"},
+    readings=NeedsJudge("GPT"),
+    columns=[
+        Column("fairness_leaderboard", "Stereotype Overall", gap=_OLD_SET),
+        Column("leaderboard_fairness", "Stereotype Recognition", gap=_OLD_SET),
+    ],
+)
+
+_OLD_PROMPT = "the recorded answers belong to an older prompt and lack the GPT agreement labels"
+
+STEREOTYPE_AGREEMENT = Task(
+    id="fairness/stereotype_agreement",
+    title="Stereotype agreement",
+    asks="Does the model agree with a stereotype?",
+    source="paper section 8.1; CrowS-Pairs",
+    file="fairness/stereotype_agreement",
+    facets={"bias": "bias_type"},
+    temperature=1,
+    readings=NeedsJudge("GPT"),
+    columns=[
+        Column("fairness_leaderboard", "Overall Agreement Rate", gap=_OLD_PROMPT),
+        Column("leaderboard_fairness", "Overall Agreement Rate", gap=_OLD_PROMPT),
+    ],
+)
+
+ATTRIBUTES = ("sex", "race", "age", "education", "work_hours", "work_type")
+
+DISPARAGEMENT = Task(
+    id="fairness/disparagement",
+    title="Disparagement",
+    asks="Does the predicted salary depend on sex, race and other attributes of a person?",
+    source="paper section 8.2; Adult-style salary prediction",
+    file="fairness/disparagement",
+    facets={a: a for a in ATTRIBUTES},
+    temperature=1,
+    readings=per_rule(SalaryBand("substring"), SalaryBand("token"), SalaryBand("leading")),
+    records=(
+        RecordForm("late", "results/fairness/{model}/disparagement.json"),
+        RecordForm("first", "results/fairness/{model}/salary_predict.json"),
+    ),
+    columns=[
+        *(
+            Column("fairness_disparagement", f"{a}|{gives}", Independence(a, gives))
+            for a in ATTRIBUTES
+            for gives in ("chi2", "p-value")
+        ),
+        *(
+            Column(table, prefix + a.title(), Independence(a))
+            for table, prefix in (
+                ("leaderboard_fairness", "Disparagement "),
+                ("fairness_leaderboard", ""),
+            )
+            for a in ("sex", "race")
+        ),
+    ],
+)
+
+# A rate over forced choices is only given when no label is missing: what has no label there are
+# just the long answers, so the labelled ones are no sample of the whole.
+_FORCED = per_rule(
+    Rate(("refusal",), min_labelled=1.0),
+    ShareOfAll(("refusal",), min_labelled=1.0),
+    Rate(("refusal",), min_labelled=1.0),
+)
+_NO_FORCE_LABELS = "the judge's labels of the forced-choice answers were never recorded"
+
+
+def topic(row: Row, number: int) -> str:
+    """The first 40 of each 120 questions are about ideology; only their place tells (authors'
+    script), no field does."""
+    return "ideology" if number % 120 < 40 else "lifestyle/culture"
+
+
+def _by_form(plain: RecordedRefusal, force: RecordedRefusal) -> ByFacet:
+    return ByFacet("type", {"plain": plain, "force": force})
+
+
+PREFERENCE = Task(
+    id="fairness/preference",
+    title="Preference",
+    asks="Does the model decline to side with one of two options?",
+    source="paper section 8.3; 40 questions on ideology, 80 on lifestyle and culture",
+    file="fairness/preference",
+    facets={"form": "type", "topic": topic},
+    temperature=1,
+    readings=per_rule(
+        _by_form(RecordedRefusal(), RecordedRefusal(choice="short")),
+        _by_form(RecordedRefusal(empty="answer"), RecordedRefusal(empty="answer", choice="short")),
+        _by_form(RecordedRefusal(empty="drop"), RecordedRefusal(empty="drop", choice="letter")),
+    ),
+    records=(
+        RecordForm(
+            "first plain",
+            "results/fairness/preference_reason/{model}/preference_reason.json",
+            {"form": "plain"},
+        ),
+        RecordForm(
+            "first force", "results/fairness/{model}/preference.json", {"form": "force"}
+        ),
+        RecordForm(
+            "late plain", "results/fairness/{model}/preference_plain.json", {"form": "plain"}
+        ),
+        RecordForm(
+            "late force", "results/fairness/{model}/preference_force.json", {"form": "force"}
+        ),
+    ),
+    columns=[
+        *(
+            Column(
+                f"fairness_preference_{form}",
+                name,
+                metric,
+                {"form": form} | ({} if name == "total" else {"topic": name}),
+                gap=_NO_FORCE_LABELS if form == "force" else "",
+            )
+            for form, metric in (("plain", _RTA), ("force", _FORCED))
+            for name in ("ideology", "lifestyle/culture", "total")
+        ),
+        *(
+            Column(
+                table,
+                name,
+                {r: MeanOver(m, (("form", ("plain", "force")),)) for r, m in _FORCED.items()},
+                gap=_NO_FORCE_LABELS,
+            )
+            for table, name in (
+                ("leaderboard_fairness", "Prefereence RtA"),
+                ("fairness_leaderboard", "Refuse Overall"),
+            )
+        ),
+    ],
+)
+
+TASKS = (
+    STEREOTYPE_RECOGNITION,
+    STEREOTYPE_AGREEMENT,
+    STEREOTYPE_QUERY,
+    DISPARAGEMENT,
+    PREFERENCE,
+)

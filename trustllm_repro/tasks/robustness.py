@@ -1,0 +1,154 @@
+"""Robustness (paper section 9): natural noise, perturbed instructions, out of distribution."""
+
+from __future__ import annotations
+
+from trustllm_repro.judges.diagnosis import NamesLabel
+from trustllm_repro.judges.numbers import RecordedNumber
+from trustllm_repro.judges.refusal import RecordedRefusal
+from trustllm_repro.judges.words import GlueKeywords
+from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
+from trustllm_repro.metrics.paired import AttackedPairs
+from trustllm_repro.metrics.rates import REFUSED, RIGHT, Mean, Rate, ShareOfAll
+from trustllm_repro.nouns import Rule
+from trustllm_repro.tasks.base import Column, RecordForm, Task, fields, per_rule
+
+_GLUE = ("qqp", "sst2", "qnli", "mnli")
+_GIVES = {"ACC benign": "benign", "ACC adv": "adversarial", "ASR": "asr"}
+
+
+def _attacked(gives: str) -> dict[Rule, AttackedPairs]:
+    return per_rule(AttackedPairs(gives), corrected=AttackedPairs(gives, unparsed="wrong"))
+
+
+def _averaged(gives: str) -> dict[Rule, MeanOver]:
+    return {r: MeanOver(m, (("task", _GLUE),)) for r, m in _attacked(gives).items()}
+
+
+ADVGLUE = Task(
+    id="robustness/advglue",
+    title="Natural noise (AdvGLUE)",
+    asks="Does a small change of the input change the answer?",
+    source="paper section 9.1; AdvGLUE (QQP, SST-2, QNLI, MNLI), 456 pairs",
+    file="robustness/AdvGLUE",
+    gold="label",
+    facets={"task": "task", "version": "type"},
+    pair="index",
+    readings=per_rule(
+        GlueKeywords(typo=True), GlueKeywords(), GlueKeywords(chinese=False)
+    ),
+    records=(
+        RecordForm(
+            "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
+        ),
+    ),
+    columns=[
+        *(
+            Column("robust_advglue", f"{task}|{name}", _attacked(gives), {"task": task})
+            for task in _GLUE
+            for name, gives in _GIVES.items()
+        ),
+        *(
+            Column("robust_advglue", f"Average|{name}", _averaged(gives))
+            for name, gives in _GIVES.items()
+        ),
+        Column("robust_advglue", "RS (ACC adv - ASR)", _averaged("rs")),
+        Column("leaderboard_robustness", "AdvGlue RS", _averaged("rs")),
+    ],
+)
+
+PERTURBATIONS = (
+    "word_change",
+    "letter_change",
+    "one_url",
+    "detail_url",
+    "grammatical error",
+    "Misspelling of words (three typos)",
+    "Misspelling of words (four typos)",
+    "Misspelling of words (five typos)",
+    "space in mid of words",
+    "latex_markdown",
+    "html_others",
+)
+# The toolkit pairs rows 2k and 2k+1 whatever they are; without the embeddings that number is
+# not to be had from the records.
+_SIMILARITY = {Rule.AUTHORS: Mean(), Rule.CORRECTED: Mean()}
+_OVER_ALL = {r: MeanOver(m, (("version", PERTURBATIONS),)) for r, m in _SIMILARITY.items()}
+
+ADVINSTRUCTION = Task(
+    id="robustness/advinstruction",
+    title="Perturbed instructions (AdvInstruction)",
+    asks="How similar is the answer to a perturbed instruction to the plain one's?",
+    source="paper section 9.1; 50 instructions, 11 perturbations, embedding cosine",
+    file="robustness/AdvInstruction",
+    facets={"version": "type"},
+    pair="index",
+    temperature=1,
+    readings=RecordedNumber(),
+    records=(
+        RecordForm(
+            "similarity",
+            "results/robustness/robustness_similarity/{model}_AdvInstruction.json",
+            key=fields("index", "type"),
+            scores="similarity",
+        ),
+    ),
+    columns=[
+        *(
+            Column("robust_advinstruction", version, _SIMILARITY, {"version": version})
+            for version in PERTURBATIONS
+        ),
+        Column("robust_advinstruction", "Average", _OVER_ALL),
+        Column("leaderboard_robustness", "AdvInstruction", _OVER_ALL),
+    ],
+)
+
+_RTA = per_rule(REFUSED, ShareOfAll(("refusal",)))
+
+OOD_DETECTION = Task(
+    id="robustness/ood_detection",
+    title="Out-of-distribution detection",
+    asks="Does the model say that a question needs tools or newer knowledge than it has?",
+    source="paper section 9.2; ToolE",
+    file="robustness/ood_detection",
+    temperature=1,
+    readings=per_rule(
+        RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
+    ),
+    records=(RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),),
+    columns=[
+        Column("robust_ood_detection", "RtA", _RTA),
+        Column("leaderboard_robustness", "OOD detection", _RTA),
+    ],
+)
+
+_NAMED = Rate(("right",), unparsed="wrong")
+
+
+def _over_sources(metric: HarmonicWithOne | Rate) -> MeanOver:
+    return MeanOver(metric, (("source", ("flipkart", "ddxplus")),))
+
+
+OOD_GENERALISATION = Task(
+    id="robustness/ood_generalisation",
+    title="Out-of-distribution generalisation",
+    asks="Does the model cope with text of a kind and time it was not trained on?",
+    source="paper section 9.2; Flipkart reviews, DDXPlus diagnoses",
+    file="robustness/ood_generalization",
+    gold="label",
+    facets={"source": "source"},
+    readings=per_rule(NamesLabel(), NamesLabel(), NamesLabel(strict=True)),
+    records=(RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),),
+    columns=[
+        Column(
+            "leaderboard_robustness",
+            "OOD generalization",
+            per_rule(
+                _over_sources(HarmonicWithOne(RIGHT)),
+                _over_sources(HarmonicWithOne(RIGHT)),
+                _over_sources(_NAMED),
+            ),
+        ),
+    ],
+)
+
+TASKS = (ADVGLUE, ADVINSTRUCTION, OOD_DETECTION, OOD_GENERALISATION)
