@@ -1,0 +1,281 @@
+"""Command line: fetch, replay, reproduce, verify, trace, bench."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from trustllm_repro import __version__
+from trustllm_repro.errors import ReproError
+
+app = typer.Typer(
+    name="trustllm-repro",
+    help="Reproduce TrustLLM's tables from the authors' recorded answers, and audit them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point: our own errors are a message and exit code 1, never a traceback."""
+    try:
+        app()
+    except ReproError as e:
+        err.print(f"[bold red]error:[/] {escape(str(e))}", highlight=False)
+        sys.exit(1)
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=err, transient=True,
+    )  # fmt: skip
+
+
+class Bars:
+    """One progress bar per named stage, as the callbacks of the library want it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.tasks = progress, {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self.tasks:
+            self.tasks[stage] = self.progress.add_task(stage, total=total)
+        self.progress.update(self.tasks[stage], completed=done, total=total)
+
+
+@app.command(epilog="Example: trustllm-repro fetch --from ~/Downloads/trustllm-recorded.zip")
+def fetch(
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Take the files from this ZIP or folder instead.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Only files whose path contains this.")] = "",
+) -> None:
+    """Bring the benchmark and the recorded answers to this machine, with checks.
+
+    Files go to TRUSTLLM_DATA, or to the user's cache folder. A broken-off download goes on.
+    """
+    from trustllm_repro.settings import data_home
+    from trustllm_repro.sources import registry
+
+    with _progress() as bar:
+        show = Bars(bar)
+        if source is None:
+            files = registry.fetch(only=only, progress=lambda d, t: show("fetching", d, t))
+            absent: list[str] = []
+        else:
+            files, absent = registry.fetch_from(
+                source, progress=lambda d, t: show("copying", d, t)
+            )
+    out.print(f"{len(files)} files are in {data_home()}")
+    if absent:
+        out.print(f"{len(absent)} files of the manifest are not in {source}")
+
+
+@app.command(
+    epilog="Example: trustllm-repro replay --records trustllm-recorded.zip "
+    "--benchmark dataset.zip --out runs/replay"
+)
+def replay(
+    records: Annotated[Path, typer.Option(help="ZIP or folder of recorded answers.")],
+    benchmark: Annotated[Path, typer.Option(help="ZIP or folder of the benchmark (24 files).")],
+    to: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Accept files with another sha256 or row count.")
+    ] = False,
+) -> None:
+    """Recorded answers -> verdict ledger, tables, verify.csv."""
+    from trustllm_repro.report.results import cell_results
+    from trustllm_repro.report.run import replay_records
+
+    start = time.perf_counter()
+    with _progress() as bar:
+        run, recorded = replay_records(
+            records, benchmark, to, verify=not unverified, say=Bars(bar)
+        )
+    cell_results(run.cells).save(run.path)
+    report = recorded.report
+    out.print(
+        f"{len(recorded.models)} models, {len(report.read)} files, {sum(report.read.values()):,} "
+        f"answers, {run.ledger.verdicts.num_rows:,} verdicts in {time.perf_counter() - start:.1f} s"
+    )
+    for path, source, n in report.copies:
+        err.print(f"[yellow]note:[/] {escape(path)}: all {n} answers equal {escape(source)}")
+    if report.unmatched:
+        err.print(
+            f"[yellow]note:[/] {len(report.unmatched)} files hold rows that meet no item "
+            f"(older prompts); listed in {run.path / 'import.json'}"
+        )
+    _unknown_models(recorded.models)
+    _summary(run.path)
+
+
+def _unknown_models(models: list[str]) -> None:
+    from trustllm_repro.sources.published import MODELS
+
+    unknown = [m for m in models if m not in MODELS]
+    if unknown:
+        err.print(
+            f"[yellow]note:[/] not among the 16 models of the paper, so without published numbers: "
+            f"{escape(', '.join(unknown))}"
+        )
+
+
+@app.command(epilog="Example: trustllm-repro reproduce --profile embedded --from 16_overview")
+def reproduce(
+    profile: Annotated[str, typer.Option(help="notebooks/profiles/<name>.yaml")] = "embedded",
+    start_at: Annotated[
+        str, typer.Option("--from", help="Run this stage and all after it again.")
+    ] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would run.")] = False,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Run folder (default: runs/<profile>).")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Notebooks at a time (0: one per core).")] = 0,
+) -> None:
+    """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
+    from trustllm_repro import pipeline
+    from trustllm_repro.sources.manifests import project_root
+
+    run = to or project_root() / "runs" / profile
+    made = pipeline.make_plan(profile, run, start_at)
+    _show_plan(made)
+    if plan:
+        return
+    start = time.perf_counter()
+    pipeline.run_plan(
+        made,
+        workers=workers or None,
+        started=lambda name: err.print(f"  {name} ...", highlight=False),
+        finished=lambda name, s: err.print(f"  {name} done in {s:.1f} s", highlight=False),
+    )
+    out.print(f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; see {run}")
+    _summary(run)
+
+
+def _show_plan(plan) -> None:
+    table = Table("stage", "state", "needs", title=f"profile {plan.profile} -> {plan.run}")
+    for s in plan.stages:
+        state = "up to date" if s.name in plan.fresh else "to run"
+        table.add_row(s.name, state, ", ".join(s.needs))
+    out.print(table)
+    out.print(f"about {plan.seconds} s on two cores" if plan.due else "nothing to do")
+
+
+@app.command(epilog="Example: trustllm-repro verify runs/embedded")
+def verify(
+    run_dir: Annotated[Path, typer.Argument(help="Run folder with verify.csv.")],
+    misses: Annotated[bool, typer.Option("--misses", help="List what is near or differs.")] = False,
+) -> None:
+    """Published against recomputed numbers: verdicts per table."""
+    _summary(run_dir, full=True, misses=misses)
+
+
+def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
+    import pandas as pd
+
+    path = run_dir / "verify.csv"
+    if not path.exists():
+        raise ReproError(f"{path} does not exist", remedy="run `trustllm-repro replay` or `reproduce`")
+    frame = pd.read_csv(path)
+    counts = frame.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
+    names = ["reproduced", "near", "differs", "not recorded"]
+    counts = counts.reindex(columns=names, fill_value=0)
+    if full:
+        table = Table("published table", *names, title=f"verdicts, authors' rule ({run_dir})")
+        for name, line in counts.iterrows():
+            table.add_row(str(name), *(str(v) if v else "·" for v in line))
+        table.add_section()
+        table.add_row("all", *(str(v) for v in counts.sum()))
+        out.print(table)
+    total = counts.sum()
+    out.print(
+        f"{total['reproduced']} of {len(frame)} published cells reproduced, {total['near']} near, "
+        f"{total['differs']} differ, {total['not recorded']} not recorded"
+    )
+    if misses:
+        wrong = frame[frame["verdict"].isin(["near", "differs"])]
+        table = Table("table", "row", "column", "published", "recomputed", "verdict", "n")
+        for r in wrong.itertuples():
+            table.add_row(
+                r.table, r.row, r.column, f"{r.published:.3f}", f"{r.value:.3f}", r.verdict, str(r.n)
+            )
+        out.print(table)
+
+
+@app.command(
+    epilog="Example: trustllm-repro trace runs/embedded "
+    '"truth_internal/gpt-4/CODAH/corrected"   or   trace runs/embedded claim.S2.p'
+)
+def trace(
+    run_dir: Annotated[Path, typer.Argument(help="Run folder.")],
+    name: Annotated[str, typer.Argument(help="Name in results.json.")],
+    rows: Annotated[int, typer.Option(help="Ledger rows to show.")] = 10,
+) -> None:
+    """From a quoted number to the ledger rows behind it."""
+    from trustllm_repro.report.trace import trace_result
+
+    found = trace_result(run_dir, name)
+    out.print(f"[bold]{escape(name)}[/] = {escape(found.text)}", highlight=False)
+    for part in found.cells:
+        out.print(
+            f"\n{escape(part.title)}: {len(part.rows)} verdicts, "
+            + ", ".join(f"{k} {v}" for k, v in part.counts.items()),
+            highlight=False,
+        )
+        shown = part.rows.head(rows)
+        table = Table(*shown.columns)
+        for line in shown.itertuples(index=False):
+            table.add_row(*(escape(str(v)) for v in line))
+        out.print(table)
+
+
+@app.command(epilog="Example: trustllm-repro bench --records r.zip --benchmark d.zip")
+def bench(
+    records: Annotated[Path, typer.Option(help="ZIP or folder of recorded answers.")],
+    benchmark: Annotated[Path, typer.Option(help="ZIP or folder of the benchmark.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 3,
+    to: Annotated[
+        Path, typer.Option("--out", help="Where to write the figures.")
+    ] = Path("data/measurements/replay.json"),
+) -> None:
+    """Time the replay from raw answers against the path from the ledger, interleaved."""
+    from trustllm_repro.report.bench import measure
+
+    facts = measure(records, benchmark, repeats, to)
+    table = Table("path", "median s", "min s", "max s", title=f"{repeats} interleaved repeats")
+    for path, s in facts["seconds"].items():
+        table.add_row(path, *(f"{s[k]:.2f}" for k in ("median", "min", "max")))
+    out.print(table)
+    out.print(f"raw answers over ledger: {facts['ratio_raw_over_ledger']:.2f}; written to {to}")
+
+
+if __name__ == "__main__":
+    main()

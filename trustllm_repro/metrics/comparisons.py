@@ -1,0 +1,127 @@
+"""Comparisons: of models, of groups of models, and of two readings of the same answers.
+
+All tests come from scipy; exact where the sample is small. Multiplicity is handled by the caller
+with scipy.stats.false_discovery_control (Benjamini-Hochberg).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+SEED = 20240115
+
+
+@dataclass(frozen=True)
+class Test:
+    """Outcome of one test: statistic with 95 % interval, two-sided p-value, number of units."""
+
+    name: str
+    value: float
+    p: float
+    n: int
+    low: float = math.nan
+    high: float = math.nan
+
+    __test__ = False  # not a test class for pytest
+
+    def __str__(self) -> str:
+        text = f"{self.name} = {self.value:.2f}"
+        if not math.isnan(self.low):
+            text += f" [{self.low:.2f}, {self.high:.2f}]"
+        return text + f", p = {self.p:.2g}, n = {self.n}"
+
+
+def _complete(*columns: np.ndarray) -> list[np.ndarray]:
+    arrays = [np.asarray(c, dtype=float) for c in columns]
+    keep = ~np.isnan(arrays).any(axis=0)
+    return [a[keep] for a in arrays]
+
+
+def rank_correlation(x, y) -> Test:
+    """Spearman's rho over units present in both; BCa interval over units, permutation p-value."""
+    a, b = _complete(x, y)
+    if len(a) < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return Test("Spearman's rho", math.nan, math.nan, len(a))
+
+    def rho(u, v, axis=-1):
+        ru, rv = stats.rankdata(u, axis=axis), stats.rankdata(v, axis=axis)
+        ru, rv = ru - ru.mean(axis, keepdims=True), rv - rv.mean(axis, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            return (ru * rv).sum(axis) / np.sqrt((ru**2).sum(axis) * (rv**2).sum(axis))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ci = stats.bootstrap(
+            (a, b), rho, paired=True, vectorized=True, n_resamples=1999, method="BCa",
+            rng=np.random.default_rng(SEED),
+        ).confidence_interval  # fmt: skip
+        p = stats.permutation_test(
+            (a, b), rho, permutation_type="pairings", vectorized=True, n_resamples=9999,
+            rng=np.random.default_rng(SEED),
+        ).pvalue  # fmt: skip
+    return Test("Spearman's rho", float(rho(a, b)), float(p), len(a), float(ci.low), float(ci.high))
+
+
+def group_difference(first, second) -> Test:
+    """Difference of means of two groups of units; exact permutation test where feasible."""
+    a, b = (np.asarray(v, dtype=float) for v in (first, second))
+    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
+    if min(len(a), len(b)) < 2:
+        return Test("difference of means", math.nan, math.nan, len(a) + len(b))
+
+    def gap(u, v, axis=-1):
+        return np.mean(u, axis=axis) - np.mean(v, axis=axis)
+
+    p = stats.permutation_test(
+        (a, b), gap, vectorized=True, n_resamples=9999, rng=np.random.default_rng(SEED)
+    ).pvalue
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ci = stats.bootstrap(
+            (a, b), gap, vectorized=True, n_resamples=1999, method="BCa",
+            rng=np.random.default_rng(SEED),
+        ).confidence_interval  # fmt: skip
+    return Test(
+        "difference of means", float(gap(a, b)), float(p), len(a) + len(b), ci.low, ci.high
+    )
+
+
+def cliffs_delta(first, second) -> float:
+    """P(first > second) - P(first < second), -1 to 1."""
+    a, b = (np.asarray(v, dtype=float) for v in (first, second))
+    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
+    return float(np.sign(a[:, None] - b[None, :]).mean())
+
+
+def paired_difference(after, before) -> Test:
+    """Median change over units present in both, with Wilcoxon's signed-rank test."""
+    a, b = _complete(after, before)
+    if len(a) < 2:
+        return Test("median change", math.nan, math.nan, len(a))
+    p = stats.wilcoxon(a, b, zero_method="zsplit").pvalue
+    return Test("median change", float(np.median(a - b)), float(p), len(a))
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> Test:
+    """Change of a yes/no verdict between two answers to the same items; exact binomial test.
+
+    `value` is the share of yes in `second` less that in `first`.
+    """
+    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    gained, lost = int((~a & b).sum()), int((a & ~b).sum())
+    p = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    return Test("change of share (McNemar)", float(b.mean() - a.mean()), float(p), len(a))
+
+
+def benjamini_hochberg(p_values) -> np.ndarray:
+    """q-values; NaN stays NaN and does not count as a test."""
+    p = np.asarray(p_values, dtype=float)
+    q, known = np.full(p.shape, math.nan), ~np.isnan(p)
+    if known.any():
+        q[known] = stats.false_discovery_control(p[known], method="bh")
+    return q

@@ -1,0 +1,229 @@
+"""The notebook graph, run by papermill.
+
+A stage is skipped when its notebook, parameters, the package's code, the committed data and the
+stages before it are unchanged and its outputs exist. A killed run goes on where it stopped; a
+failing notebook stops the run and is kept with its error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from trustllm_repro.errors import ReproError
+from trustllm_repro.settings import check, load_profile
+from trustllm_repro.sources.archive import sha256
+from trustllm_repro.sources.manifests import data_dir, project_root
+from trustllm_repro.sources.registry import find_benchmark, find_records
+from trustllm_repro.store.atomic import write_json
+
+FIRST = "00_provenance"
+# Every other notebook reads what the first one stored. Rough seconds on two cores, for the plan.
+SECONDS = {FIRST: 12, "16_overview": 14, "17_audit": 12}
+TYPICAL_SECONDS = 8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One notebook with its parameters and the stages it needs."""
+
+    name: str
+    parameters: dict[str, Any]
+    needs: tuple[str, ...]
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages in order, and which of them would run."""
+
+    profile: str
+    run: Path
+    stages: list[Stage]
+    fresh: frozenset[str] = field(default_factory=frozenset)  # up to date
+
+    @property
+    def due(self) -> list[Stage]:
+        return [s for s in self.stages if s.name not in self.fresh]
+
+    @property
+    def seconds(self) -> int:
+        return sum(SECONDS.get(s.name, TYPICAL_SECONDS) for s in self.due)
+
+
+def notebooks_dir() -> Path:
+    return project_root() / "notebooks"
+
+
+def _tree_hash(folder: Path, pattern: str) -> str:
+    files = sorted(p for p in folder.rglob(pattern) if "__pycache__" not in p.parts)
+    return sha256("".join(f"{p.name}{sha256(p.read_bytes())}" for p in files).encode())
+
+
+def _source_facts(parameters: dict[str, Any]) -> list[str]:
+    """Identity of the raw sources a run would read; size and time stand for a large file."""
+    facts = []
+    for path in (
+        find_records(parameters.get("records", "")),
+        find_benchmark(parameters.get("benchmark", "")),
+    ):
+        if path is not None and path.exists():
+            stat = path.stat()
+            facts.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
+    return facts
+
+
+def make_plan(profile: str, run: Path, start_at: str = "", force: bool = False) -> Plan:
+    """Stages of a profile and which are up to date.
+
+    Args:
+        start_at: run this stage and all after it, whatever their state.
+
+    Raises:
+        SettingsError: unknown profile, notebook or parameter.
+    """
+    chosen = load_profile(profile).notebooks
+    if start_at and start_at not in chosen:
+        raise ReproError(f"no stage {start_at!r}", remedy=f"one of: {', '.join(chosen)}")
+    code = _tree_hash(project_root() / "trustllm_repro", "*.py") + _tree_hash(data_dir(), "*.[cp]*")
+    where = _relative(run)
+    stages: list[Stage] = []
+    fresh: set[str] = set()
+    forced = force
+    for name, values in chosen.items():
+        parameters = check(name, {"run_dir": where, **(values or {})})
+        needs = () if name == FIRST else (FIRST,)
+        before = [s.fingerprint for s in stages if s.name in needs]
+        extra = _source_facts(parameters) if name == FIRST else []
+        source = (notebooks_dir() / f"{name}.ipynb").read_bytes()
+        made_of = [sha256(source), json.dumps(parameters, sort_keys=True), code, *before, *extra]
+        stage = Stage(name, parameters, needs, sha256("\n".join(made_of).encode()))
+        stages.append(stage)
+        forced = forced or name == start_at
+        if not forced and _up_to_date(run, stage):
+            fresh.add(name)
+    return Plan(profile, run, stages, frozenset(fresh))
+
+
+def _relative(run: Path) -> str:
+    """Run folder as seen from notebooks/, so that no absolute path gets into a stored notebook."""
+    run, root = run.resolve(), project_root()
+    return os.path.relpath(run, notebooks_dir()) if run.is_relative_to(root) else str(run)
+
+
+def _state(run: Path, stage: Stage) -> Path:
+    return run / ".stages" / f"{stage.name}.json"
+
+
+def _up_to_date(run: Path, stage: Stage) -> bool:
+    try:
+        state = json.loads(_state(run, stage).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    outputs = [run / "notebooks" / f"{stage.name}{s}" for s in (".ipynb", ".html")]
+    return state.get("fingerprint") == stage.fingerprint and all(p.exists() for p in outputs)
+
+
+def _kernel_manager() -> str:
+    """Kernels talk over local sockets where the system has them, not over TCP ports."""
+    posix = os.name == "posix"
+    return f"trustllm_repro.kernels.{'Local' if posix else 'Network'}KernelManager"
+
+
+def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
+    """Run one notebook; the executed copy and its HTML are put in place whole. Returns seconds.
+
+    Raises:
+        ReproError: a cell failed; the copy with the error is kept under its name.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from trustllm_repro.report.export import to_html
+
+    start = time.perf_counter()
+    folder = run / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{name}.partial.ipynb"
+    try:
+        papermill.execute_notebook(
+            str(notebooks_dir() / f"{name}.ipynb"),
+            str(partial),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(notebooks_dir()),
+            progress_bar=False,
+            log_output=False,
+            kernel_manager_class=_kernel_manager(),
+        )
+    except PapermillExecutionError as e:
+        os.replace(partial, folder / f"{name}.ipynb")
+        raise ReproError(
+            f"notebook {name} failed in cell {e.exec_count}: {e.ename}: {e.evalue}",
+            remedy=f"see {folder / name}.ipynb; mend the cause and run the command again, finished "
+            "stages are kept",
+        ) from None
+    os.replace(partial, folder / f"{name}.ipynb")
+    to_html(folder / f"{name}.ipynb", folder / f"{name}.html")
+    return time.perf_counter() - start
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    started: Callable[[str], None] = lambda name: None,
+    finished: Callable[[str, float], None] = lambda name, seconds: None,
+) -> None:
+    """Run what is due, independent notebooks side by side.
+
+    Raises:
+        ReproError: a notebook failed. Notebooks already running are finished and kept first.
+    """
+    due = {s.name: s for s in plan.due}
+    if not due:
+        return
+    done = set(plan.fresh)
+    workers = max(1, min(workers or os.cpu_count() or 1, len(due)))
+    failure: ReproError | None = None
+    # Fresh processes: papermill keeps an event loop and a client per process.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running: dict[Future[float], Stage] = {}
+        while due or running:
+            ready = [s for s in due.values() if set(s.needs) <= done] if failure is None else []
+            for stage in ready[: workers - len(running)]:
+                started(stage.name)
+                running[pool.submit(execute, stage.name, stage.parameters, plan.run)] = stage
+                del due[stage.name]
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(future)
+                try:
+                    seconds = future.result()
+                except ReproError as e:
+                    failure = failure or e
+                    continue
+                write_json(
+                    _state(plan.run, stage),
+                    {"fingerprint": stage.fingerprint, "seconds": round(seconds, 1)},
+                )
+                done.add(stage.name)
+                finished(stage.name, seconds)
+    if failure is not None:
+        raise failure
+
+
+def stage_seconds(run: Path) -> dict[str, float]:
+    """Seconds each finished stage took when it last ran."""
+    return {
+        p.stem: json.loads(p.read_text(encoding="utf-8"))["seconds"]
+        for p in sorted((run / ".stages").glob("*.json"))
+    }

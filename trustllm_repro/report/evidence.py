@@ -1,0 +1,91 @@
+"""Numbers the claims and findings draw on, in the shapes they need them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from trustllm_repro.nouns import Rule
+from trustllm_repro.report.overview import LEADERBOARDS, leaderboard, ranks
+from trustllm_repro.report.run import Run
+from trustllm_repro.report.scores import Scorer
+from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.sources.published import MODELS, PROPRIETARY, published
+
+OPEN = tuple(m for m in MODELS if m not in PROPRIETARY)
+LLAMA2 = ("llama2-7b", "llama2-13b", "llama2-70b")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Published and recomputed values of one run, as Series over the 16 models."""
+
+    run: Run
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        return Scorer(self.run.ledger)
+
+    def published(self, table: str, column: str) -> pd.Series:
+        facts = published()
+        values = {m: facts.value(table, m, column) for m in MODELS}
+        return pd.Series(values, dtype=float)
+
+    def line(self, table: str, column: str, model: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
+        """One cell with all its fields."""
+        c = self.run.cells
+        mask = (c["table"] == table) & (c["column"] == column) & (c["model"] == model)
+        return c[mask & (c["rule"] == rule)].iloc[0]
+
+    def recomputed(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
+        """Values of the models with recorded answers, by model."""
+        c = self.run.cells
+        mask = (c["table"] == table) & (c["column"] == column) & (c["rule"] == rule)
+        part = c[mask & c["value"].notna()]
+        return part.set_index("model")["value"]
+
+    def lows(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
+        """Lower ends of the 95 % intervals, by model."""
+        c = self.run.cells
+        mask = (c["table"] == table) & (c["column"] == column) & (c["rule"] == rule)
+        return c[mask & c["value"].notna()].set_index("model")["ci_low"]
+
+    def best_known(self, table: str, column: str, rule: Rule = Rule.CORRECTED) -> pd.Series:
+        """Recomputed under `rule` where there are answers, else published."""
+        known = self.recomputed(table, column, rule)
+        return self.published(table, column).where(
+            lambda s: ~s.index.isin(known.index), known.reindex(list(MODELS))
+        )
+
+    @cached_property
+    def utility(self) -> pd.DataFrame:
+        """Arena Elo, MT-Bench and MMLU (LMSYS leaderboard, November 2023), by model."""
+        with open(data_dir() / "published" / "utility.csv", newline="", encoding="utf-8") as f:
+            rows = list(csv.DictReader(f))
+        frame = pd.DataFrame(rows).set_index("model").drop(columns="variant")
+        return frame.replace("", np.nan).astype(float).reindex(list(MODELS))
+
+    @cached_property
+    def mean_rank(self) -> pd.Series:
+        """Mean rank over the 31 leaderboard columns, corrected values where there are any."""
+        return ranks(leaderboard(self.run.cells, Rule.CORRECTED)).mean(axis=1)
+
+    @cached_property
+    def published_mean_rank(self) -> pd.Series:
+        return ranks(leaderboard()).mean(axis=1)
+
+    def labels(self, task: str, model: str, rule: Rule, **facets: str) -> pd.Series:
+        """Label per item number, for tests that pair answers to the same items."""
+        a = self.run.ledger.answers(task, model, rule, ("published", "own", "redo"))
+        mask = np.ones(len(a), dtype=bool)
+        for name, value in facets.items():
+            mask &= a.facets[name] == value
+        return pd.Series(a.label[mask], index=a.item[mask])
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        return LEADERBOARDS

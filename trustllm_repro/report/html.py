@@ -1,0 +1,155 @@
+"""HTML for notebooks: every text goes through jinja2 with autoescape, so nothing can act."""
+
+from __future__ import annotations
+
+import base64
+import math
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment
+
+from trustllm_repro.nouns import Rule
+from trustllm_repro.report.tables import label, number, wide
+
+_ENV = Environment(autoescape=True)
+
+STYLE = """
+<style>
+.tr{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;font-size:13px;line-height:1.35}
+.tr-box{overflow-x:auto;max-width:100%;margin:.4em 0 1em}
+.tr table{border-collapse:collapse;border:0;margin:0}
+.tr th,.tr td{padding:.28em .7em;border:0;border-bottom:1px solid #e4e4e4;text-align:left!important;
+ vertical-align:top;white-space:nowrap;background:#fff!important}
+.tr thead th{border-bottom:2px solid #555;font-weight:600;white-space:normal;min-width:5.2em}
+.tr td.w{white-space:normal;min-width:17em}.tr td.v{font-variant-numeric:tabular-nums}
+.tr .ci{color:#777;font-size:11px}.tr .pub{color:#555;font-size:11px}
+.tr .fix{color:#a65300;font-size:11px}
+.tr .tag{display:inline-block;border-radius:3px;padding:0 .45em;font-size:11px;white-space:nowrap}
+.tr .reproduced,.tr .supported{background:#d7e8f5;color:#024a7a}
+.tr .near{background:#d5efe4;color:#00543b}
+.tr .differs,.tr .not-supported{background:#fbdcd0;color:#8a2c00}
+.tr .artefact{background:#fce9c2;color:#6b4400}
+.tr .not-recorded,.tr .not-decidable-from-records,.tr .not-published{background:#ececec;color:#555}
+.tr .note{color:#666;font-size:12px;margin:.2em 0}
+.tr img{max-width:100%;height:auto}
+</style>
+"""
+
+_CELLS = _ENV.from_string("""
+<div class="tr"><p class="note">{{ note }}</p><div class="tr-box"><table>
+<thead><tr><th>model</th>{% for c in columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
+{% for row in rows %}<tr><th>{{ row.name }}</th>{% for c in row.cells %}<td class="v">
+{%- if c.known -%}<b>{{ c.value }}</b> <span class="ci">{{ c.ci }}</span><br>
+{%- if c.published %}<span class="pub">published {{ c.published }}</span>
+<span class="tag {{ c.css }}">{{ c.verdict }}</span>{% endif %}
+{%- if c.fix %}<br><span class="fix">corrected {{ c.fix }}</span>{% endif %}
+{%- else -%}<span title="{{ c.reason }}">–</span>{% if c.published %}<br><span class="pub">published {{ c.published }}</span>{% endif %}
+{%- endif -%}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
+{% for reason in reasons %}<p class="note">– {{ reason }}</p>{% endfor %}</div>
+""")
+
+_PLAIN = _ENV.from_string("""
+<div class="tr"><div class="tr-box"><table>
+<thead><tr>{% for c in columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
+{% for row in rows %}<tr>{% for c in row %}<td class="{{ c.css }}">
+{%- if c.tag %}<span class="tag {{ c.tag }}">{{ c.text }}</span>{% else %}{{ c.text }}{% endif -%}
+</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div></div>
+""")
+
+TAGS = {"verdict"}
+
+
+def _css(word: str) -> str:
+    return word.replace(" ", "-")
+
+
+def cells_table(cells: pd.DataFrame, table: str, columns: list[str] | None = None) -> str:
+    """A published table: recomputed (authors' rule) with interval, published, verdict, and the
+    corrected value where it is another. Models without any recorded answer are left out."""
+    part = cells[cells["table"] == table]
+    frames = {v: wide(cells, table, Rule.AUTHORS, v) for v in
+              ("value", "published", "ci_low", "ci_high", "verdict", "reason")}  # fmt: skip
+    fixed = wide(cells, table, Rule.CORRECTED)
+    columns = columns or list(frames["value"].columns)
+    shown = frames["value"][columns].notna().any(axis=1) | fixed.reindex(
+        index=frames["value"].index, columns=columns
+    ).notna().any(axis=1)
+    rows = [
+        {"name": label(m), "cells": [_cell(frames, fixed, m, c) for c in columns]}
+        for m in frames["value"].index[shown]
+    ]
+    absent = [label(m) for m in frames["value"].index[~shown]]
+    reasons = sorted({c["reason"] for r in rows for c in r["cells"] if not c["known"] and c["reason"]})
+    note = f"{table}: {len(part['column'].unique())} columns; bold: recomputed under the authors' rule, with 95 % interval."
+    if absent:
+        note += f" Published only, no recorded answers here: {', '.join(absent)}."
+    return _CELLS.render(note=note, columns=columns, rows=rows, reasons=reasons)
+
+
+def _cell(frames: dict[str, pd.DataFrame], fixed: pd.DataFrame, model: str, column: str) -> dict:
+    at = {k: f.at[model, column] for k, f in frames.items()}
+    value, low, high = at["value"], at["ci_low"], at["ci_high"]
+    corrected = fixed.at[model, column] if model in fixed.index else math.nan
+    known = not math.isnan(value)
+    differs = not math.isnan(corrected) and known and abs(corrected - value) > 0.0005
+    return {
+        "known": known,
+        "value": number(value),
+        "ci": "" if math.isnan(low) else f"[{number(low)}, {number(high)}]",
+        "published": "" if pd.isna(at["published"]) else number(at["published"]),
+        "verdict": at["verdict"],
+        "css": _css(str(at["verdict"])),
+        "fix": number(corrected) if differs else "",
+        "reason": at["reason"],
+    }
+
+
+def plain_table(frame: pd.DataFrame, digits: int = 3, wrap: tuple[str, ...] = ()) -> str:
+    """Any small frame; verdict columns become tags, columns in `wrap` may break lines."""
+    rows = []
+    for _, line in frame.iterrows():
+        row = []
+        for name, value in line.items():
+            text = _text(value, digits)
+            row.append(
+                {
+                    "text": text,
+                    "css": "w" if name in wrap else "v",
+                    "tag": _css(text) if name in TAGS else "",
+                }
+            )
+        rows.append(row)
+    return _PLAIN.render(columns=[str(c).replace("_", " ") for c in frame.columns], rows=rows)
+
+
+def _text(value: object, digits: int) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "–"
+        if value.is_integer() and abs(value) < 1e6:
+            return f"{value:.0f}"
+        return f"{value:.{digits}f}" if abs(value) >= 0.5 * 10**-digits else f"{value:.1e}"
+    return str(value)
+
+
+def image(path: Path, text: str) -> str:
+    """A PNG as an inline picture with alternative text; the page needs no other file."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return _ENV.from_string(
+        '<div class="tr"><img src="data:image/png;base64,{{ data }}" alt="{{ text }}" '
+        'style="width:{{ width }}px"></div>'
+    ).render(data=data, text=text, width=900)
+
+
+def paragraph_list(items: list[tuple[str, str, str]]) -> str:
+    """(tag, heading, text) triples as a list; the tag is a verdict or a word like "defect"."""
+    return _ENV.from_string(
+        '<div class="tr"><ul>{% for tag, css, head, text in items %}<li style="margin:.5em 0">'
+        '<span class="tag {{ css }}">{{ tag }}</span> <b>{{ head }}</b><br>{{ text }}</li>'
+        "{% endfor %}</ul></div>"
+    ).render(items=[(t, _css(t) if t != "defect" else "differs", h, x) for t, h, x in items])

@@ -1,0 +1,121 @@
+"""Parameters of notebooks and profiles, validated before anything runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.sources.manifests import project_root
+
+
+class Parameters(BaseModel):
+    """What every notebook takes. Unknown names and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    run_dir: str = Field(description="folder the results go to", min_length=1)
+
+
+class ProvenanceParameters(Parameters):
+    """00_provenance decides where the verdicts come from."""
+
+    records: str = Field("", description="ZIP or folder of recorded answers; empty: look for it")
+    benchmark: str = Field("", description="ZIP or folder of the benchmark; empty: look for it")
+    source: str = Field(
+        "auto",
+        pattern="^(auto|ledger|records)$",
+        description="'records' reads the answers, 'ledger' the committed verdicts, 'auto' answers "
+        "if they are on this machine",
+    )
+
+
+class OverviewParameters(Parameters):
+    resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap draws for rank intervals")
+
+
+NOTEBOOKS: dict[str, type[Parameters]] = {
+    "00_provenance": ProvenanceParameters,
+    "10_truthfulness": Parameters,
+    "11_safety": Parameters,
+    "12_fairness": Parameters,
+    "13_robustness": Parameters,
+    "14_privacy": Parameters,
+    "15_machine_ethics": Parameters,
+    "16_overview": OverviewParameters,
+    "17_audit": Parameters,
+}
+
+
+class Profile(BaseModel):
+    """A named parameter set: notebooks/profiles/<name>.yaml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    describes: str
+    notebooks: dict[str, dict[str, Any]] = Field(
+        description="notebook -> parameters; the notebooks run are those named"
+    )
+
+
+def _message(where: str, error: ValidationError) -> SettingsError:
+    problems = "; ".join(
+        f"{'.'.join(str(x) for x in e['loc']) or 'value'}: {e['msg']}"
+        for e in error.errors(include_url=False)
+    )
+    return SettingsError(f"{where}: {problems}", remedy="see the parameters cell of the notebook")
+
+
+def check(notebook: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Complete and validate a notebook's parameters.
+
+    Raises:
+        SettingsError: unknown notebook or parameter, wrong type, value that looks like a key.
+    """
+    if notebook not in NOTEBOOKS:
+        raise SettingsError(
+            f"unknown notebook {notebook!r}", remedy=f"one of: {', '.join(NOTEBOOKS)}"
+        )
+    for name, value in values.items():
+        if isinstance(value, str) and looks_secret(value):
+            raise SettingsError(
+                f"{notebook}.{name} looks like a secret key; parameters are stored in the results",
+                remedy="pass keys through environment variables only",
+            )
+    try:
+        return NOTEBOOKS[notebook](**values).model_dump()
+    except ValidationError as e:
+        raise _message(f"notebook {notebook}", e) from e
+
+
+def looks_secret(value: str) -> bool:
+    return value.startswith(("sk-", "hf_", "ghp_", "AKIA", "xoxb-")) and len(value) > 15
+
+
+def load_profile(name: str) -> Profile:
+    """Read and validate a profile; unknown parameters fail here, before a kernel starts."""
+    folder = project_root() / "notebooks" / "profiles"
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise SettingsError(f"no profile {name!r}", remedy=f"one of: {known}")
+    try:
+        profile = Profile(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as e:
+        raise _message(f"profile {path.name}", e) from e
+    except yaml.YAMLError as e:
+        raise SettingsError(f"profile {path.name} is not YAML: {e}") from e
+    for notebook, values in profile.notebooks.items():
+        check(notebook, {"run_dir": "runs/check", **(values or {})})
+    return profile
+
+
+def data_home() -> Path:
+    """Where sources are kept: TRUSTLLM_DATA if set, else the user's cache folder."""
+    import pooch
+
+    return Path(os.environ.get("TRUSTLLM_DATA") or pooch.os_cache("trustllm-repro"))

@@ -1,0 +1,70 @@
+"""What a run was made of: code, packages, machine, sources, times."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from trustllm_repro import __version__
+from trustllm_repro.metrics.base import CONFIDENCE, RESAMPLES
+from trustllm_repro.sources.archive import sha256
+from trustllm_repro.sources.manifests import data_dir, project_root
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project_root()), *words], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+def file_hash(path: Path) -> str | None:
+    return sha256(path.read_bytes()) if path.exists() else None
+
+
+def provenance(sources: dict[str, str], settings: dict[str, Any]) -> dict[str, Any]:
+    """Facts about this run; written to provenance.json.
+
+    Args:
+        sources: name -> sha256 of everything the run read.
+        settings: the parameters it was called with.
+    """
+    dirty = _git("status", "--porcelain")
+    return {
+        "package": __version__,
+        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": None if dirty is None else bool(dirty)},
+        "lock_sha256": file_hash(project_root() / "requirements.lock"),
+        "packages": {d.metadata["Name"].lower(): d.version for d in distributions()},
+        "python": sys.version.split()[0],
+        "os": platform.platform(),
+        "cpu": _cpu(),
+        "threads": os.cpu_count(),
+        "dtype": "float64",
+        "statistics": {
+            "resamples": RESAMPLES,
+            "confidence": CONFIDENCE,
+            "seed": "crc32 of table|row|column",
+        },
+        "sources_sha256": sources
+        | {
+            f"data/published/{p.name}": sha256(p.read_bytes())
+            for p in sorted((data_dir() / "published").glob("*.csv"))
+        },
+        "settings": settings,
+    }
