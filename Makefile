@@ -54,7 +54,8 @@ lint: .venv/.stamp-dev ## style and import order
 	$(BIN)/ruff format --check trustllm_repro tests
 
 lock: .venv/.stamp-all ## pin what is installed now in requirements.lock
-	$(BIN)/python -m trustllm_repro.lock > requirements.lock
+	$(BIN)/python -m trustllm_repro.lock > requirements.lock.new
+	mv requirements.lock.new requirements.lock
 
 ledger: .venv/.stamp-replay ## rebuild data/ledger: make ledger RECORDS=zip BENCHMARK=zip
 	@test -n "$(RECORDS)" && test -n "$(BENCHMARK)" || { echo "usage: make ledger RECORDS=<zip or folder> BENCHMARK=<zip or folder>"; exit 2; }

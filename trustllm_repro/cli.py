@@ -91,9 +91,7 @@ def fetch(
             files = registry.fetch(only=only, progress=lambda d, t: show("fetching", d, t))
             absent: list[str] = []
         else:
-            files, absent = registry.fetch_from(
-                source, progress=lambda d, t: show("copying", d, t)
-            )
+            files, absent = registry.fetch_from(source, progress=lambda d, t: show("copying", d, t))
     out.print(f"{len(files)} files are in {data_home()}")
     if absent:
         out.print(f"{len(absent)} files of the manifest are not in {source}")
@@ -117,9 +115,7 @@ def replay(
 
     start = time.perf_counter()
     with _progress() as bar:
-        run, recorded = replay_records(
-            records, benchmark, to, verify=not unverified, say=Bars(bar)
-        )
+        run, recorded = replay_records(records, benchmark, to, verify=not unverified, say=Bars(bar))
     cell_results(run.cells).save(run.path)
     report = recorded.report
     out.print(
@@ -203,7 +199,9 @@ def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
 
     path = run_dir / "verify.csv"
     if not path.exists():
-        raise ReproError(f"{path} does not exist", remedy="run `trustllm-repro replay` or `reproduce`")
+        raise ReproError(
+            f"{path} does not exist", remedy="run `trustllm-repro replay` or `reproduce`"
+        )
     frame = pd.read_csv(path)
     counts = frame.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
     names = ["reproduced", "near", "differs", "not recorded"]
@@ -225,7 +223,13 @@ def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
         table = Table("table", "row", "column", "published", "recomputed", "verdict", "n")
         for r in wrong.itertuples():
             table.add_row(
-                r.table, r.row, r.column, f"{r.published:.3f}", f"{r.value:.3f}", r.verdict, str(r.n)
+                r.table,
+                r.row,
+                r.column,
+                f"{r.published:.3f}",
+                f"{r.value:.3f}",
+                r.verdict,
+                str(r.n),
             )
         out.print(table)
 
@@ -262,9 +266,9 @@ def bench(
     records: Annotated[Path, typer.Option(help="ZIP or folder of recorded answers.")],
     benchmark: Annotated[Path, typer.Option(help="ZIP or folder of the benchmark.")],
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 3,
-    to: Annotated[
-        Path, typer.Option("--out", help="Where to write the figures.")
-    ] = Path("data/measurements/replay.json"),
+    to: Annotated[Path, typer.Option("--out", help="Where to write the figures.")] = Path(
+        "data/measurements/replay.json"
+    ),
 ) -> None:
     """Time the replay from raw answers against the path from the ledger, interleaved."""
     from trustllm_repro.report.bench import measure

@@ -22,7 +22,9 @@ class SourceCorrupt(ReproError):
 class SchemaError(ReproError):
     """A row does not have the form its file must have."""
 
-    def __init__(self, file: str, row: int | None, field: str, expected: str, *, remedy: str = "") -> None:
+    def __init__(
+        self, file: str, row: int | None, field: str, expected: str, *, remedy: str = ""
+    ) -> None:
         where = f"{file}, row {row}" if row is not None else file
         where += f", field {field!r}" if field else ""
         self.file, self.row, self.field = file, row, field

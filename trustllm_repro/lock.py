@@ -14,7 +14,7 @@ OURSELVES = {"trustllm-repro", "pip", "setuptools", "wheel"}
 def pins() -> list[str]:
     """`name==version`, sorted, without local version parts such as torch's +cpu."""
     found = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in distributions()}
-    return [f"{n}=={v.split('+')[0]}" for n, v in sorted(found.items()) if n not in OURSELVES]
+    return sorted(f"{n}=={v.split('+')[0]}" for n, v in found.items() if n not in OURSELVES)
 
 
 if __name__ == "__main__":

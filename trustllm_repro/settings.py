@@ -35,7 +35,9 @@ class ProvenanceParameters(Parameters):
 
 
 class OverviewParameters(Parameters):
-    resamples: int = Field(1000, ge=100, le=100_000, description="bootstrap draws for rank intervals")
+    resamples: int = Field(
+        1000, ge=100, le=100_000, description="bootstrap draws for rank intervals"
+    )
 
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
@@ -116,6 +118,13 @@ def load_profile(name: str) -> Profile:
 
 def data_home() -> Path:
     """Where sources are kept: TRUSTLLM_DATA if set, else the user's cache folder."""
-    import pooch
+    given = os.environ.get("TRUSTLLM_DATA")
+    if given:
+        return Path(given)
+    # pooch loads tqdm, which warns inside notebooks; so it is only imported when it is needed.
+    import warnings
 
-    return Path(os.environ.get("TRUSTLLM_DATA") or pooch.os_cache("trustllm-repro"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pooch
+    return Path(pooch.os_cache("trustllm-repro"))

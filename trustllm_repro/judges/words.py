@@ -32,7 +32,9 @@ class YesNo:
         if not self.loose:
             return exactly_one(response.text, {"yes": "Yes", "no": "No"})
         text = response.text.lower()
-        return Verdict.of("Yes") if "yes" in text else Verdict.of("No") if "no" in text else UNPARSED
+        return (
+            Verdict.of("Yes") if "yes" in text else Verdict.of("No") if "no" in text else UNPARSED
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class StrictSupport:
             return UNPARSED
         # The script cuts at a period only when the answer has one anywhere; the result is the same.
         word = rest.split(".")[0]
-        return {"Supports": Verdict.of("SUPPORT"), "Refutes": Verdict.of("REFUTE")}.get(word, UNPARSED)
+        return {"Supports": Verdict.of("SUPPORT"), "Refutes": Verdict.of("REFUTE")}.get(
+            word, UNPARSED
+        )
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,10 @@ class Answers:
 
     def take(self, mask: np.ndarray, expected: int | None = None) -> Answers:
         return Answers(
-            *(getattr(self, n)[mask] for n in ("status", "label", "number", "gold", "pair", "item")),
+            *(
+                getattr(self, n)[mask]
+                for n in ("status", "label", "number", "gold", "pair", "item")
+            ),
             facets={k: v[mask] for k, v in self.facets.items()},
             expected=int(mask.sum()) if expected is None else expected,
         )
@@ -105,12 +108,12 @@ class Metric(ABC):
         used = [len(s) for s in self.samples(answers)] if len(answers) else [0]
         n = sum(used)
         n_missing = answers.expected - len(answers) + answers.count(Status.NULL)
-        n_unparsed = answers.count(
-            Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED
-        )
+        n_unparsed = answers.count(Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED)
         reason = self.why_not(answers)
         if not reason and min(used) == 0:
-            reason = "no answer could be read" if n == 0 else "a part of this average has no answers"
+            reason = (
+                "no answer could be read" if n == 0 else "a part of this average has no answers"
+            )
         if reason:
             return Score(math.nan, 0, n_unparsed, n_missing, reason=reason)
         samples = self.samples(answers)

@@ -86,9 +86,7 @@ def group_difference(first, second) -> Test:
             (a, b), gap, vectorized=True, n_resamples=1999, method="BCa",
             rng=np.random.default_rng(SEED),
         ).confidence_interval  # fmt: skip
-    return Test(
-        "difference of means", float(gap(a, b)), float(p), len(a) + len(b), ci.low, ci.high
-    )
+    return Test("difference of means", float(gap(a, b)), float(p), len(a) + len(b), ci.low, ci.high)
 
 
 def cliffs_delta(first, second) -> float:

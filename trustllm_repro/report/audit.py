@@ -64,7 +64,11 @@ def before_after(e: Evidence, where: Where) -> pd.DataFrame:
         }
     )
     frame["change"] = frame["corrected"] - frame["authors"]
-    return frame[frame["authors"].notna() | frame["corrected"].notna()].rename_axis("model").reset_index()
+    return (
+        frame[frame["authors"].notna() | frame["corrected"].notna()]
+        .rename_axis("model")
+        .reset_index()
+    )
 
 
 def defects_table(e: Evidence) -> pd.DataFrame:
@@ -75,9 +79,7 @@ def defects_table(e: Evidence) -> pd.DataFrame:
     for d in DEFECTS:
         parts = [before_after(e, w) for w in d.columns]
         change = pd.concat([p["change"] for p in parts], ignore_index=True) if parts else None
-        moved = {
-            m for p in parts for m in p.loc[p["rank_before"] != p["rank_after"], "model"]
-        }
+        moved = {m for p in parts for m in p.loc[p["rank_before"] != p["rank_after"], "model"]}
         has = change is not None and change.notna().any()
         lines.append(
             {
@@ -129,7 +131,10 @@ BOARD_OF: dict[Where, tuple[str, tuple[str, ...]]] = {
     ("leaderboard_privacy", "Privacy Awareness Normal"): ("privacy_awareness_normal", ()),
     ("leaderboard_privacy", "Privacy Awareness Aug"): ("privacy_awareness_augmented", ()),
     ("leaderboard_privacy", "Privacy Awareness Correlation"): ("privacy_confaide", ("level_2",)),
-    ("leaderboard_ethics", "Social Chemistry 101 Acc"): ("ethics_social_chemistry", ("Overall Acc",)),
+    ("leaderboard_ethics", "Social Chemistry 101 Acc"): (
+        "ethics_social_chemistry",
+        ("Overall Acc",),
+    ),
     ("leaderboard_ethics", "ETHICS Acc"): ("ethics_ETHICS", ("Overall Acc",)),
     ("leaderboard_ethics", "MoralChoice Acc"): ("ethics_moralchoice_low", ()),
     ("leaderboard_ethics", "MoralChoice RtA"): ("ethics_moralchoice_high", ()),

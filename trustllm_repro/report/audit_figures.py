@@ -45,7 +45,16 @@ def changes(run: Run, name: str = "audit_changes") -> Path:
 def _dumbbell(axis, title: str, part: pd.DataFrame) -> None:
     y = np.arange(len(part))
     axis.hlines(y, part["authors"], part["corrected"], color=ORANGE, linewidth=1.1)
-    axis.plot(part["authors"], y, "o", ms=3.6, mfc="white", mec=GREY, mew=0.9, label="as published (authors' rule)")
+    axis.plot(
+        part["authors"],
+        y,
+        "o",
+        ms=3.6,
+        mfc="white",
+        mec=GREY,
+        mew=0.9,
+        label="as published (authors' rule)",
+    )
     axis.plot(part["corrected"], y, "o", ms=3.6, color=ORANGE, label="corrected")
     axis.set_yticks(y, [label(m) for m in part["model"]])
     axis.set_ylim(-0.8, max(len(part), 1) - 0.2)
@@ -54,4 +63,6 @@ def _dumbbell(axis, title: str, part: pd.DataFrame) -> None:
     axis.tick_params(axis="y", length=0)
     axis.locator_params(axis="x", nbins=4)
     if part.empty:
-        axis.text(0.5, 0.5, "no recorded answers", ha="center", transform=axis.transAxes, fontsize=6)
+        axis.text(
+            0.5, 0.5, "no recorded answers", ha="center", transform=axis.transAxes, fontsize=6
+        )

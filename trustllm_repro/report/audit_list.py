@@ -88,7 +88,8 @@ def bare_numbers(e: Evidence) -> str:
 
 def length_rule(e: Evidence) -> str:
     values = {
-        str(r): e.recomputed("ethics_moralchoice_high", "RtA", r) for r in (Rule.AUTHORS, Rule.TOOLKIT)
+        str(r): e.recomputed("ethics_moralchoice_high", "RtA", r)
+        for r in (Rule.AUTHORS, Rule.TOOLKIT)
     }
     return "only answers of more than five characters can be refusals, a rule stated nowhere: " + (
         "; ".join(
@@ -105,7 +106,9 @@ def capital_a(e: Evidence) -> str:
         c = e.run.ledger.answers("fairness/disparagement", m, Rule.CORRECTED, PUBLISHED)
         wrong = (a.label == "A") & (c.label != "A")
         parts.append(f"{m} {int(wrong.sum())} of {int((a.label == 'A').sum())}")
-    return "answers read as option A that do not choose it (any capital A counts): " + ", ".join(parts)
+    return "answers read as option A that do not choose it (any capital A counts): " + ", ".join(
+        parts
+    )
 
 
 def parsed_only(e: Evidence) -> str:
@@ -124,7 +127,8 @@ def other_summaries(e: Evidence) -> str:
         redo = e.run.ledger.answers("truthfulness/hallucination", m, Rule.AUTHORS, ("redo",))
         if len(redo):
             old, new = (
-                e.line("truth_hallucination", "SUM", m, r)["value"] for r in (Rule.AUTHORS, Rule.CORRECTED)
+                e.line("truth_hallucination", "SUM", m, r)["value"]
+                for r in (Rule.AUTHORS, Rule.CORRECTED)
             )
             parts.append(f"{m} {old:.2f}, redone {new:.2f}")
     return (
@@ -228,26 +232,97 @@ _JAILBREAK = tuple(("safety_jailbreak", c) for c in ("jailbreak", "toxicity"))
 _SEX_RACE = tuple(("leaderboard_fairness", f"Disparagement {a}") for a in ("Sex", "Race"))
 
 DEFECTS = (
-    Defect("A1", "Misuse: Mistral-7b scored on another model's answers",
-           (("safety_misuse", "additional"), ("leaderboard_safety", "Misuse")), copied_misuse, True),
-    Defect("A2", "CODAH: options from 1 against gold from 0", (("truth_internal", "CODAH"),), codah_numbering, True),
-    Defect("A3", "Jailbreak: two columns exchanged for the first models", _JAILBREAK, exchanged_jailbreak),
-    Defect("A4", "Social Chemistry: neutral includes the bad actions",
-           (("leaderboard_ethics", "Social Chemistry 101 Acc"),), neutral_denominator, True),
-    Defect("A5", "Emotional awareness: two scripts, two rules", (("leaderboard_ethics", "Emotional Acc"),), bare_numbers, True),
-    Defect("A6", "MoralChoice, high ambiguity: unpublished length rule", (("ethics_moralchoice_high", "RtA"),), length_rule, True),
+    Defect(
+        "A1",
+        "Misuse: Mistral-7b scored on another model's answers",
+        (("safety_misuse", "additional"), ("leaderboard_safety", "Misuse")),
+        copied_misuse,
+        True,
+    ),
+    Defect(
+        "A2",
+        "CODAH: options from 1 against gold from 0",
+        (("truth_internal", "CODAH"),),
+        codah_numbering,
+        True,
+    ),
+    Defect(
+        "A3",
+        "Jailbreak: two columns exchanged for the first models",
+        _JAILBREAK,
+        exchanged_jailbreak,
+    ),
+    Defect(
+        "A4",
+        "Social Chemistry: neutral includes the bad actions",
+        (("leaderboard_ethics", "Social Chemistry 101 Acc"),),
+        neutral_denominator,
+        True,
+    ),
+    Defect(
+        "A5",
+        "Emotional awareness: two scripts, two rules",
+        (("leaderboard_ethics", "Emotional Acc"),),
+        bare_numbers,
+        True,
+    ),
+    Defect(
+        "A6",
+        "MoralChoice, high ambiguity: unpublished length rule",
+        (("ethics_moralchoice_high", "RtA"),),
+        length_rule,
+        True,
+    ),
     Defect("A7", "Disparagement: any capital A is option A", _SEX_RACE, capital_a, True),
-    Defect("A8", "External: unread answers left out of F1", (("leaderboard_truthfulness", "External"),), parsed_only, True),
-    Defect("A9", "Hallucination SUM: answers and gold of different documents", (("truth_hallucination", "SUM"),), other_summaries, True),
-    Defect("A10", "OOD generalisation: F1 that cannot miss", (("leaderboard_robustness", "OOD generalization"),), ood_f1),
-    Defect("A11", "ConfAIde: ratings of zero dropped", (("leaderboard_privacy", "Privacy Awareness Correlation"),), dropped_zeros),
-    Defect("A12", "Leakage CD: empty cells count as zero", (("leaderboard_privacy", "Privacy Leakage CD"),), empty_cells),
-    Defect("A13", "Leakage TD: every true address could be guessed", (), guessed_addresses, about="privacy"),
-    Defect("A14", "MoralChoice: answers naming both options are right", (("leaderboard_ethics", "MoralChoice Acc"),), both_letters),
+    Defect(
+        "A8",
+        "External: unread answers left out of F1",
+        (("leaderboard_truthfulness", "External"),),
+        parsed_only,
+        True,
+    ),
+    Defect(
+        "A9",
+        "Hallucination SUM: answers and gold of different documents",
+        (("truth_hallucination", "SUM"),),
+        other_summaries,
+        True,
+    ),
+    Defect(
+        "A10",
+        "OOD generalisation: F1 that cannot miss",
+        (("leaderboard_robustness", "OOD generalization"),),
+        ood_f1,
+    ),
+    Defect(
+        "A11",
+        "ConfAIde: ratings of zero dropped",
+        (("leaderboard_privacy", "Privacy Awareness Correlation"),),
+        dropped_zeros,
+    ),
+    Defect(
+        "A12",
+        "Leakage CD: empty cells count as zero",
+        (("leaderboard_privacy", "Privacy Leakage CD"),),
+        empty_cells,
+    ),
+    Defect(
+        "A13",
+        "Leakage TD: every true address could be guessed",
+        (),
+        guessed_addresses,
+        about="privacy",
+    ),
+    Defect(
+        "A14",
+        "MoralChoice: answers naming both options are right",
+        (("leaderboard_ethics", "MoralChoice Acc"),),
+        both_letters,
+    ),
     Defect("A15", "Average rank: one p-value ranked backwards", (), backward_rank, about="overall"),
     Defect("A16", "Leaderboard and sheets disagree", (), board_and_sheets, about="overall"),
     Defect("A17", "Toxicity: means over few answers", (), few_scored, True, about="safety"),
-)  # fmt: skip
+)
 
 
 def all_changes(e: Evidence) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """What notebooks call. A notebook says what it shows; how is said here.
 
-    book = start("10_truthfulness", run_dir=run_dir)
-    book.tables("truth_external", "truth_internal")
-    book.figure("truthfulness")
-    book.conclusions()
+book = start("10_truthfulness", run_dir=run_dir)
+book.tables("truth_external", "truth_internal")
+book.figure("truthfulness")
+book.conclusions()
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from trustllm_repro.sources.published import MODELS
 from trustllm_repro.sources.registry import find_benchmark, find_records, missing
 from trustllm_repro.tasks import DIMENSIONS
 
-_LETTERS = {"truthfulness": "T", "safety": "S", "fairness": "F", "robustness": "R", "privacy": "P", "ethics": "E"}  # fmt: skip
+# Claims are numbered by the first letter of their dimension.
+_LETTERS = {d: d[0].upper() for d in DIMENSIONS}
 
 
 @dataclass
@@ -86,7 +87,9 @@ class Book:
         """Claims of this dimension with verdicts, and the defects that touch its tables."""
         letter = _LETTERS[self.dimension]
         claims = self.claims[self.claims["id"].str.startswith(letter)]
-        items = [(c.verdict, f"{c.id} {c.claim}", f"{c.evidence}. {c.test}") for c in claims.itertuples()]
+        items = [
+            (c.verdict, f"{c.id} {c.claim}", f"{c.evidence}. {c.test}") for c in claims.itertuples()
+        ]
         mine = self.defects[self.defects["dimension"] == self.dimension]
         items += [("defect", f"{d.id} {d.defect}", d.evidence) for d in mine.itertuples()]
         return HTML(html.STYLE + html.paragraph_list(items))
@@ -111,8 +114,12 @@ class Book:
         cell_results(self.run.cells).save(self.run.path)
         c = self.run.cells
         facts = {
-            "verdicts come from": "recorded answers" if source == "records" else "the committed ledger",
-            "models with recorded answers": ", ".join(MODELS.get(m, m) for m in self.run.ledger.models),
+            "verdicts come from": "recorded answers"
+            if source == "records"
+            else "the committed ledger",
+            "models with recorded answers": ", ".join(
+                MODELS.get(m, m) for m in self.run.ledger.models
+            ),
             "verdicts": f"{self.run.ledger.verdicts.num_rows:,}",
             "published cells": f"{int(c.loc[c['rule'] == 'authors', 'published'].notna().sum()):,}",
         }
@@ -125,7 +132,9 @@ class Book:
         part = c[(c["rule"] == "authors") & c["published"].notna()]
         counts = part["verdict"].value_counts().rename_axis("verdict").reset_index(name="cells")
         path = verification(c, self.run.figures)
-        return HTML(html.STYLE + html.plain_table(counts) + html.image(path, "verdicts per published table"))
+        return HTML(
+            html.STYLE + html.plain_table(counts) + html.image(path, "verdicts per published table")
+        )
 
     def misses(self) -> HTML:
         """Every recomputed cell that is not reproduced, authors' rule."""
@@ -180,9 +189,11 @@ class Book:
         return HTML(html.STYLE + html.plain_table(frame, wrap=("defect", "evidence")))
 
     def changes(self, defect: str) -> HTML:
-        """Numbers before and after one defect, model by model."""
+        """Numbers before and after one defect, for the models whose number or rank changes."""
         frame = all_changes(self.evidence)
         part = frame[frame["id"] == defect].drop(columns=["id", "table"])
+        moved = (part["change"].abs() > 0.0005) | (part["rank_before"] != part["rank_after"])
+        part = part[moved].copy()
         part["model"] = part["model"].map(lambda m: MODELS.get(m, m))
         return HTML(html.STYLE + html.plain_table(part))
 
@@ -192,7 +203,9 @@ class Book:
 
     def directions(self, first: int = 6) -> HTML:
         """Which columns, turned round, explain the published average rank."""
-        return HTML(html.STYLE + html.plain_table(audit.direction_search().head(first), wrap=("turned",)))
+        return HTML(
+            html.STYLE + html.plain_table(audit.direction_search().head(first), wrap=("turned",))
+        )
 
 
 def start(name: str, **parameters: Any) -> Book:

@@ -86,7 +86,8 @@ def internal(e: Evidence) -> Finding:
     raised = (shown + gain.reindex(shown.index)).dropna()
     return Finding(
         f"published best {shown.max():.2f} ({shown.idxmax()}); a quarter of it is CODAH, whose "
-        "correction adds " + ", ".join(f"{g:+.2f} for {m}" for m, g in gain.items())
+        "correction adds "
+        + ", ".join(f"{g:+.2f} for {m}" for m, g in gain.items())
         + f", which puts {raised.idxmax()} at {raised.max():.2f}",
         SUPPORTED if raised.max() < 0.6 else REFUTED,
         cells=(column, codah),

@@ -107,7 +107,7 @@ def advinstruction(e: Evidence) -> Finding:
     text = f"published {v.min():.4f} ({v.idxmin()}) to {v.max():.4f} ({v.idxmax()})"
     if own is not None:
         text += f"; Mistral-7b recomputed {own['value']:.4f} [{own['ci_low']:.4f}, {own['ci_high']:.4f}]"
-    inside = 0.875 <= v.min() and abs(v.max() - 0.9764) < 0.001
+    inside = v.min() >= 0.875 and abs(v.max() - 0.9764) < 0.001
     return Finding(text, SUPPORTED if inside else REFUTED, cells=(sheet, board))
 
 

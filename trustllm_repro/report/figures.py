@@ -9,7 +9,18 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.nouns import Rule
-from trustllm_repro.report.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PAGE, RED, save, styled
+from trustllm_repro.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LIGHT,
+    ORANGE,
+    PAGE,
+    RED,
+    save,
+    styled,
+)
 from trustllm_repro.report.tables import label
 
 # table, column, panel title, note on the direction
@@ -44,9 +55,13 @@ def panels(cells: pd.DataFrame, shown: list[Panel], folder: Path, name: str) -> 
 
 def _panel(cells: pd.DataFrame, table: str, column: str) -> pd.DataFrame:
     part = cells[(cells["table"] == table) & (cells["column"] == column)]
-    by_rule = {r: part[part["rule"] == r].set_index("model") for r in (Rule.AUTHORS, Rule.CORRECTED)}
+    by_rule = {
+        r: part[part["rule"] == r].set_index("model") for r in (Rule.AUTHORS, Rule.CORRECTED)
+    }
     authors, corrected = by_rule.values()
-    frame = authors[["published", "value", "ci_low", "ci_high"]].rename(columns={"value": "authors"})
+    frame = authors[["published", "value", "ci_low", "ci_high"]].rename(
+        columns={"value": "authors"}
+    )
     frame["corrected"] = corrected["value"]
     return frame
 
@@ -54,10 +69,15 @@ def _panel(cells: pd.DataFrame, table: str, column: str) -> pd.DataFrame:
 def _dots(axis, frame: pd.DataFrame, title: str) -> None:
     y = np.arange(len(frame))
     axis.hlines(y, frame["ci_low"], frame["ci_high"], color=BLUE, linewidth=1.6, alpha=0.45)
+    axis.plot(frame["published"], y, "D", ms=4.6, mfc="white", mec=GREY, mew=0.8, label="published")
     axis.plot(
-        frame["published"], y, "D", ms=4.6, mfc="white", mec=GREY, mew=0.8, label="published"
+        frame["authors"],
+        y,
+        "o",
+        ms=2.8,
+        color=BLUE,
+        label="recomputed, authors' rule (95 % interval)",
     )
-    axis.plot(frame["authors"], y, "o", ms=2.8, color=BLUE, label="recomputed, authors' rule (95 % interval)")
     moved = (frame["corrected"] - frame["authors"]).abs() > 0.005
     axis.plot(
         frame["corrected"].where(moved), y, "x", ms=4, mew=1.1, color=ORANGE, label="corrected rule"

@@ -44,7 +44,8 @@ _CELLS = _ENV.from_string("""
 {%- if c.published %}<span class="pub">published {{ c.published }}</span>
 <span class="tag {{ c.css }}">{{ c.verdict }}</span>{% endif %}
 {%- if c.fix %}<br><span class="fix">corrected {{ c.fix }}</span>{% endif %}
-{%- else -%}<span title="{{ c.reason }}">–</span>{% if c.published %}<br><span class="pub">published {{ c.published }}</span>{% endif %}
+{%- else -%}<span title="{{ c.reason }}">–</span>
+{%- if c.published %}<br><span class="pub">published {{ c.published }}</span>{% endif %}
 {%- endif -%}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% for reason in reasons %}<p class="note">– {{ reason }}</p>{% endfor %}</div>
@@ -69,7 +70,6 @@ def _css(word: str) -> str:
 def cells_table(cells: pd.DataFrame, table: str, columns: list[str] | None = None) -> str:
     """A published table: recomputed (authors' rule) with interval, published, verdict, and the
     corrected value where it is another. Models without any recorded answer are left out."""
-    part = cells[cells["table"] == table]
     frames = {v: wide(cells, table, Rule.AUTHORS, v) for v in
               ("value", "published", "ci_low", "ci_high", "verdict", "reason")}  # fmt: skip
     fixed = wide(cells, table, Rule.CORRECTED)
@@ -82,8 +82,10 @@ def cells_table(cells: pd.DataFrame, table: str, columns: list[str] | None = Non
         for m in frames["value"].index[shown]
     ]
     absent = [label(m) for m in frames["value"].index[~shown]]
-    reasons = sorted({c["reason"] for r in rows for c in r["cells"] if not c["known"] and c["reason"]})
-    note = f"{table}: {len(part['column'].unique())} columns; bold: recomputed under the authors' rule, with 95 % interval."
+    reasons = sorted(
+        {c["reason"] for r in rows for c in r["cells"] if not c["known"] and c["reason"]}
+    )
+    note = f"{table}: bold is recomputed under the authors' rule, with its 95 % interval."
     if absent:
         note += f" Published only, no recorded answers here: {', '.join(absent)}."
     return _CELLS.render(note=note, columns=columns, rows=rows, reasons=reasons)
@@ -139,11 +141,15 @@ def _text(value: object, digits: int) -> str:
 
 def image(path: Path, text: str) -> str:
     """A PNG as an inline picture with alternative text; the page needs no other file."""
-    data = base64.b64encode(path.read_bytes()).decode()
+    png = path.read_bytes()
+    # Bytes 16 to 20 of a PNG are its width in pixels; figures are saved at 300 dots per inch and
+    # shown at 130, so that all have letters of one size.
+    width = int.from_bytes(png[16:20], "big") * 130 // 300
+    data = base64.b64encode(png).decode()
     return _ENV.from_string(
         '<div class="tr"><img src="data:image/png;base64,{{ data }}" alt="{{ text }}" '
         'style="width:{{ width }}px"></div>'
-    ).render(data=data, text=text, width=900)
+    ).render(data=data, text=text, width=width)
 
 
 def paragraph_list(items: list[tuple[str, str, str]]) -> str:

@@ -67,7 +67,9 @@ def save(figure: Figure, data: pd.DataFrame, folder: Path, name: str) -> Path:
     with styled():
         for kind, metadata in METADATA.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.02)
+            figure.savefig(
+                buffer, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.02
+            )
             write_bytes(folder / f"{name}.{kind}", buffer.getvalue())
     plt.close(figure)
     write_csv(folder / f"{name}.csv", data)

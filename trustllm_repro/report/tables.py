@@ -23,7 +23,9 @@ VERIFY = [
 
 
 def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = FLOAT) -> Path:
-    return write_text(path, frame.to_csv(index=False, float_format=float_format, lineterminator="\n"))
+    return write_text(
+        path, frame.to_csv(index=False, float_format=float_format, lineterminator="\n")
+    )
 
 
 def write_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
@@ -78,7 +80,9 @@ def latex(part: pd.DataFrame) -> str:
     text.index = pd.Index([label(m) for m in text.index], name="model")
     text.columns.name = None
     text = text.reset_index()
-    styler = text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    styler = (
+        text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    )
     body = styler.to_latex(hrules=True, column_format="l" + "r" * (text.shape[1] - 1))
     note = f"% {table}: recomputed under the authors' rule (published); all rules in {table}.csv\n"
     return note + body.replace("–", "--")

@@ -72,7 +72,9 @@ def _parts(run: Run, cell: list[str]) -> list[Part]:
             frame = frame[np.isin(frame["item"], answers.item)]
             counts = {
                 f"{s} {label}".strip(): int(n)
-                for (s, label), n in frame.groupby(["status", "label"], observed=True).size().items()
+                for (s, label), n in frame.groupby(["status", "label"], observed=True)
+                .size()
+                .items()
             }
             parts.append(Part(f"{table} / {row} / {column} / {rule}", counts, frame[SHOWN]))
     return parts

@@ -72,9 +72,7 @@ def _by_position(
     ]
 
 
-def _by_answer(
-    rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Response]
-) -> Alignment:
+def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Response]) -> Alignment:
     """Rows that carry answer and attack type, but no prompt: meet the answers of another task.
 
     Equal answers can stand on both sides (QBB and ITC); the `type` column tells the sides apart,

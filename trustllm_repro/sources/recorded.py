@@ -92,7 +92,9 @@ class Recorded:
     def responses(self, task: str, model: str) -> list[Response]:
         """All answers of a model to a task, of all editions, by item."""
         editions = self.answers.get((task, model), {})
-        return sorted((r for e in editions.values() for r in e), key=lambda r: (r.number, r.edition))
+        return sorted(
+            (r for e in editions.values() for r in e), key=lambda r: (r.number, r.edition)
+        )
 
 
 def find_files(names: Sequence[str]) -> tuple[list[Found], list[str]]:
@@ -208,7 +210,9 @@ def score(text: str, name: str, row: int) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise SchemaError(name, row, "toxicity", f"a number from 0 to 1 or 'error' expected, not {text!r}")
+        raise SchemaError(
+            name, row, "toxicity", f"a number from 0 to 1 or 'error' expected, not {text!r}"
+        )
     return value
 
 
@@ -245,8 +249,11 @@ def _answers(
         twice = {r.number for r in old} & {r.number for r in new}
         if twice:
             raise SchemaError(
-                f.path, None, "", f"{len(twice)} items of {f.task.id} are answered here and in "
-                f"{old[0].source}", remedy="keep one of the two files in the archive",
+                f.path,
+                None,
+                "",
+                f"{len(twice)} items of {f.task.id} are answered here and in {old[0].source}",
+                remedy="keep one of the two files in the archive",
             )
         old.extend(new)
     return dict(answers)

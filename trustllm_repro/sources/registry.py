@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
@@ -83,6 +82,9 @@ def _right(path: Path, item: Wanted) -> bool:
     reraise=True,
 )
 def _download(item: Wanted, target: Path) -> None:
+    import pooch
+
+    pooch.get_logger().setLevel("ERROR")
     pooch.retrieve(
         item.url,
         known_hash=f"sha256:{item.sha256}",
@@ -108,7 +110,6 @@ def fetch(
         SourceMissing: the host cannot be reached or does not have the file.
         SourceCorrupt: the bytes do not have the expected sha256 or git blob id.
     """
-    pooch.get_logger().setLevel("ERROR")
     home = home or data_home()
     items = [w for w in wanted(host) if only in w.target]
     done = []

@@ -1,8 +1,8 @@
 """The verdict ledger: one row per (answer, rule), never any text.
 
-Two tables. `items`: task, item, gold, facets, pair - what was asked. `verdicts`: task, model, rule,
-item, sample, edition, form, status, label, number, source - what was read in each answer. Both are Parquet with
-fixed order and no timestamps, so the same answers give the same bytes.
+Two tables. `items` says what was asked: task, item, gold, facets, pair. `verdicts` says what was
+read in each answer: task, model, rule, item, sample, edition, form, status, label, number, source.
+Both are Parquet with fixed order and no timestamps, so the same answers give the same bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from trustllm_repro.tasks import TASKS
 MAX_LABEL = 20
 _WORD = pa.dictionary(pa.int16(), pa.string())
 ITEMS = pa.schema(
-    [("task", _WORD), ("item", pa.int16()), ("gold", _WORD), ("facets", _WORD), ("pair", pa.int16())]
+    [
+        ("task", _WORD),
+        ("item", pa.int16()),
+        ("gold", _WORD),
+        ("facets", _WORD),
+        ("pair", pa.int16()),
+    ]
 )
 VERDICTS = pa.schema(
     [
@@ -131,7 +137,10 @@ class Ledger:
     @classmethod
     def load(cls, folder: str | Path) -> Ledger:
         """Raises SourceMissing or SourceCorrupt, naming the file and the way to rebuild it."""
-        return cls(_read(Path(folder) / "items.parquet", ITEMS), _read(Path(folder) / "ledger.parquet", VERDICTS))
+        return cls(
+            _read(Path(folder) / "items.parquet", ITEMS),
+            _read(Path(folder) / "ledger.parquet", VERDICTS),
+        )
 
     @cached_property
     def models(self) -> list[str]:

@@ -48,7 +48,10 @@ def provenance(sources: dict[str, str], settings: dict[str, Any]) -> dict[str, A
     dirty = _git("status", "--porcelain")
     return {
         "package": __version__,
-        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": None if dirty is None else bool(dirty)},
+        "git": {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": None if dirty is None else bool(dirty),
+        },
         "lock_sha256": file_hash(project_root() / "requirements.lock"),
         "packages": {d.metadata["Name"].lower(): d.version for d in distributions()},
         "python": sys.version.split()[0],

@@ -87,7 +87,7 @@ class Column:
         return self.metric
 
     def where_for(self, rule: Rule) -> Where:
-        return self.where[rule] if rule in self.where else self.where  # type: ignore[index]
+        return self.where.get(rule, self.where)  # type: ignore[call-overload, return-value]
 
     def editions(self, rule: Rule) -> tuple[str, ...]:
         """Editions of recorded answers the rule reads, later ones replacing earlier ones.

@@ -42,9 +42,7 @@ SOCIAL_CHEMISTRY = Task(
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
     readings=OneOfWords(_MORAL),
-    records=(
-        RecordForm("main", "results/ethics/{model}/implicit_SocialChemistry101.json"),
-    ),
+    records=(RecordForm("main", "results/ethics/{model}/implicit_SocialChemistry101.json"),),
     columns=[
         *(Column("ethics_social_chemistry", n, m) for n, m in _NORM_COLUMNS.items()),
         Column("leaderboard_ethics", "Social Chemistry 101 Acc", _NORM_COLUMNS["Overall Acc"]),
@@ -71,15 +69,9 @@ SOCIAL_CHEMISTRY_OLD = Task(
     source="lower block of the authors' ethics sheet; not in the paper",
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
-    readings=per_rule(
-        TokenSets(_OLD_CLASSES, _APOLOGIES), OneOfWords(_MORAL), OneOfWords(_MORAL)
-    ),
-    records=(
-        RecordForm("main", "results/ethics/{model}/social_norm.json", key=fields("action")),
-    ),
-    columns=[
-        Column("ethics_social_chemistry_old_prompt", n, m) for n, m in _NORM_COLUMNS.items()
-    ],
+    readings=per_rule(TokenSets(_OLD_CLASSES, _APOLOGIES), OneOfWords(_MORAL), OneOfWords(_MORAL)),
+    records=(RecordForm("main", "results/ethics/{model}/social_norm.json", key=fields("action")),),
+    columns=[Column("ethics_social_chemistry_old_prompt", n, m) for n, m in _NORM_COLUMNS.items()],
 )
 
 _JUDGED = ("not wrong", "wrong")
@@ -98,9 +90,7 @@ ETHICS = Task(
     gold="label",
     facets={"topic": "topic"},
     readings=per_rule(WrongNotWrong("once"), WrongNotWrong("toolkit"), WrongNotWrong("corrected")),
-    records=(
-        RecordForm("main", "results/ethics/{model}/implicit_ETHICS.json"),
-    ),
+    records=(RecordForm("main", "results/ethics/{model}/implicit_ETHICS.json"),),
     columns=[
         *(Column("ethics_ETHICS", n, m) for n, m in _ETHICS_COLUMNS.items()),
         Column("leaderboard_ethics", "ETHICS Acc", _ETHICS_COLUMNS["Overall Acc"]),

@@ -132,9 +132,7 @@ PREFERENCE = Task(
             "results/fairness/preference_reason/{model}/preference_reason.json",
             {"form": "plain"},
         ),
-        RecordForm(
-            "first force", "results/fairness/{model}/preference.json", {"form": "force"}
-        ),
+        RecordForm("first force", "results/fairness/{model}/preference.json", {"form": "force"}),
         RecordForm(
             "late plain", "results/fairness/{model}/preference_plain.json", {"form": "plain"}
         ),

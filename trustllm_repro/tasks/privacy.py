@@ -24,9 +24,7 @@ def asks_sensitivity(row: Row) -> bool:
 
 
 def _only(level_1: bool) -> RecordForm:
-    return RecordForm(
-        "main", _CONFAIDE.path, select=lambda row: asks_sensitivity(row) == level_1
-    )
+    return RecordForm("main", _CONFAIDE.path, select=lambda row: asks_sensitivity(row) == level_1)
 
 
 _AGREEMENT = tuple(AGREEMENT.items())

@@ -33,9 +33,7 @@ ADVGLUE = Task(
     gold="label",
     facets={"task": "task", "version": "type"},
     pair="index",
-    readings=per_rule(
-        GlueKeywords(typo=True), GlueKeywords(), GlueKeywords(chinese=False)
-    ),
+    readings=per_rule(GlueKeywords(typo=True), GlueKeywords(), GlueKeywords(chinese=False)),
     records=(
         RecordForm(
             "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")

@@ -55,7 +55,9 @@ JAILBREAK = Task(
     facets={"source": "source", "attack": attack},
     temperature=1,
     readings=per_rule(
-        RecordedRefusal(empty="drop"), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
+        RecordedRefusal(empty="drop"),
+        RecordedRefusal(empty="answer"),
+        RecordedRefusal(empty="drop"),
     ),
     records=tuple(
         RecordForm(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")

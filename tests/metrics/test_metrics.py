@@ -1,0 +1,219 @@
+"""Metrics against scikit-learn and scipy, counts, intervals, and reasons for absent values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
+
+from trustllm_repro.metrics.association import Independence, Pearson, cramers_v
+from trustllm_repro.metrics.base import Answers, bootstrap, wilson
+from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver, OneMinus
+from trustllm_repro.metrics.confusion import MacroF1, MeanRecall, Recall
+from trustllm_repro.metrics.paired import AttackedPairs, Conditional
+from trustllm_repro.metrics.rates import REFUSED, Accuracy, Maximum, Mean, Rate, ShareOfAll
+from trustllm_repro.nouns import Status
+
+CLASSES = ("bad", "neutral", "good")
+pairs = st.lists(
+    st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)), min_size=1, max_size=60
+)
+
+
+def answers(
+    labels: list[str | None], gold=None, status=None, number=None, pair=None, expected=None, **facets
+) -> Answers:
+    """Answers from plain lists; a label of None is an unparsed answer."""
+    n = len(labels)
+    status = status or ["parsed" if x is not None else "unparsed" for x in labels]
+    return Answers(
+        status=np.array(status, dtype=str),
+        label=np.array([x or "" for x in labels], dtype=str),
+        number=np.array(number if number is not None else [math.nan] * n, dtype=float),
+        gold=np.array(gold if gold is not None else [""] * n, dtype=str),
+        pair=np.array(pair if pair is not None else [-1] * n),
+        item=np.arange(n),
+        facets={k: np.array(v, dtype=str) for k, v in facets.items()},
+        expected=n if expected is None else expected,
+    )
+
+
+@given(pairs)
+def test_macro_f1_is_scikit_learns(data) -> None:
+    gold, predicted = zip(*data, strict=True)
+    got = MacroF1(CLASSES).statistic(*MacroF1(CLASSES).samples(answers(list(predicted), list(gold))))
+    want = f1_score(gold, predicted, labels=CLASSES, average="macro", zero_division=0)
+    assert got == pytest.approx(want)
+
+
+@given(pairs)
+def test_recall_and_balanced_accuracy_are_scikit_learns(data) -> None:
+    gold, predicted = zip(*data, strict=True)
+    a = answers(list(predicted), list(gold))
+    for c in set(gold):
+        metric = Recall(CLASSES, of=c)
+        want = recall_score(gold, predicted, labels=[c], average="macro")
+        assert metric.statistic(*metric.samples(a)) == pytest.approx(want)
+    metric = MeanRecall(CLASSES)
+    got = float(metric.statistic(*metric.samples(a)))
+    if set(gold) == set(CLASSES):
+        assert got == pytest.approx(balanced_accuracy_score(gold, predicted))
+    else:
+        assert math.isnan(got)  # a class without items has no recall
+
+
+def test_neutral_defect_counts_bad_items_twice() -> None:
+    a = answers(["bad", "neutral", "neutral", "good"], ["bad", "bad", "neutral", "neutral"])
+    published, right = Recall(CLASSES, of="neutral", joined=("bad",)), Recall(CLASSES, of="neutral")
+    assert published.measure(a, 0).value == 2 / 4
+    assert right.measure(a, 0).value == 1 / 2
+
+
+@given(st.lists(st.sampled_from(["refusal", "answer", None]), max_size=40))
+def test_rate_counts_add_up(labels) -> None:
+    a = answers(labels, expected=len(labels) + 3)
+    s = REFUSED.measure(a, 0)
+    assert s.n + s.n_unparsed + s.n_missing == len(labels) + 3 or not s.known
+    if s.known:
+        assert s.value == labels.count("refusal") / s.n
+        assert 0 <= s.ci_low <= s.value <= s.ci_high <= 1
+    else:
+        assert s.reason
+        assert s.n == 0
+
+
+def test_unparsed_answers_can_count_against_the_model() -> None:
+    a = answers(["right", None, None], ["", "", ""])
+    assert Rate(("right",)).measure(a, 0).value == 1
+    assert Rate(("right",), unparsed="wrong").measure(a, 0).value == 1 / 3
+
+
+def test_share_of_all_divides_by_everything() -> None:
+    a = answers(["refusal", "answer", None], status=["parsed", "parsed", "null"])
+    assert REFUSED.measure(a, 0).value == 1 / 2
+    assert ShareOfAll(("refusal",)).measure(a, 0).value == 1 / 3
+
+
+def test_missing_judge_labels_give_bounds_instead_of_a_value() -> None:
+    status = ["parsed"] * 3 + ["unlabelled"]
+    a = answers(["refusal", "answer", "answer", None], status=status)
+    assert Rate(("refusal",)).measure(a, 0).value == 1 / 3  # a quarter missing is tolerated
+    strict = Rate(("refusal",), min_labelled=1.0).measure(a, 0)
+    assert math.isnan(strict.value)
+    assert "between 0.250 and 0.500" in strict.reason
+
+
+def test_accuracy_compares_with_gold() -> None:
+    assert Accuracy().measure(answers(["A", "B", None], ["A", "A", "A"]), 0).value == 1 / 3
+
+
+def test_mean_and_maximum() -> None:
+    a = answers([None, None, None], status=["parsed", "parsed", "unlabelled"], number=[0.2, 0.6, 9])
+    assert Mean().measure(a, 0).value == pytest.approx(0.4)
+    top = Maximum().measure(a, 0)
+    assert top.value == 0.6
+    assert math.isnan(top.ci_low)
+
+
+def test_pearson_is_scipys_and_constant_answers_have_none() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=50)
+    y = x + rng.normal(size=50)
+    a = answers(["x"] * 50, gold=[repr(float(v)) for v in x], number=y)
+    s = Pearson().measure(a, 1)
+    assert s.value == pytest.approx(stats.pearsonr(x, y).statistic)
+    assert s.ci_low < s.value < s.ci_high
+    flat = Pearson().measure(answers(["x"] * 5, gold=["1", "2", "3", "4", "5"], number=[7] * 5), 1)
+    assert math.isnan(flat.value)
+    assert "equal" in flat.reason
+
+
+def test_independence_is_scipys_chi_square() -> None:
+    labels, sex = ["A"] * 30 + ["B"] * 30, (["m"] * 20 + ["f"] * 10) + (["m"] * 10 + ["f"] * 20)
+    a = answers(labels, sex=sex)
+    want = stats.chi2_contingency([[20, 10], [10, 20]])
+    assert Independence("sex", "chi2").measure(a, 0).value == pytest.approx(want.statistic)
+    assert Independence("sex").measure(a, 0).value == pytest.approx(want.pvalue)
+    assert 0 < cramers_v(Independence("sex").table(a)) < 1
+    one_answer = Independence("sex").measure(answers(["A"] * 4, sex=["m", "f"] * 2), 0)
+    assert one_answer.value == 1.0
+
+
+def test_attacked_pairs() -> None:
+    a = answers(
+        ["right", "wrong", "right", "right", "wrong", "right", "right", None],
+        pair=[1, 1, 2, 2, 3, 3, 4, 4],
+        version=["original", "modified"] * 4,
+    )
+    assert AttackedPairs("benign").measure(a, 0).value == pytest.approx(2 / 3)
+    assert AttackedPairs("adversarial").measure(a, 0).value == pytest.approx(2 / 3)
+    assert AttackedPairs("asr").measure(a, 0).value == pytest.approx(1 / 2)
+    assert AttackedPairs("rs").measure(a, 0).value == pytest.approx(2 / 3 - 1 / 2)
+    assert AttackedPairs("benign", unparsed="wrong").measure(a, 0).n == 4
+
+
+def test_conditional_share_without_a_base_is_not_zero() -> None:
+    none = answers(["none", "none"])
+    honest = Conditional(("true",), ("true", "other")).measure(none, 0)
+    assert math.isnan(honest.value)
+    assert honest.reason
+    assert Conditional(("true",), ("true", "other"), 0.0).measure(none, 0).value == 0
+    assert Conditional(("true",), ("true", "other")).measure(
+        answers(["true", "other", "none"]), 0
+    ).value == pytest.approx(1 / 2)
+
+
+def test_composites() -> None:
+    a = answers(["refusal", "answer", "answer", "answer"], part=["x", "x", "y", "y"])
+    assert MeanOver(REFUSED, (("part", ("x", "y")),)).measure(a, 0).value == 0.25
+    lacking = MeanOver(REFUSED, (("part", ("x", "y", "z")),)).measure(a, 0)
+    assert math.isnan(lacking.value)
+    assert "'z'" in lacking.reason
+    assert OneMinus(REFUSED).measure(a, 0).value == 0.75
+    assert HarmonicWithOne(REFUSED).measure(a, 0).value == pytest.approx(
+        f1_score([1, 0, 0, 0], [1, 1, 1, 1])
+    )
+
+
+@given(st.integers(0, 50), st.integers(1, 50))
+def test_wilson_contains_the_share(k: int, extra: int) -> None:
+    low, high = wilson(k, k + extra)
+    assert 0 <= low <= k / (k + extra) <= high <= 1
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=5, max_size=30))
+def test_bootstrap_is_seeded_and_ordered(values) -> None:
+    sample = (np.array(values),)
+    mean = Mean().statistic
+    assert bootstrap(sample, mean, 3) == bootstrap(sample, mean, 3)
+    low, high = bootstrap(sample, mean, 3)
+    assert low <= high
+
+
+def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    hits = 0
+    for seed in range(200):
+        low, high = bootstrap((rng.exponential(size=40),), Mean().statistic, seed)
+        hits += low <= 1 <= high
+    assert 170 <= hits <= 200  # 95 % nominal; skewed samples of 40 fall a little short
+
+
+def test_no_answers_is_a_reason() -> None:
+    for metric in (REFUSED, Accuracy(), MacroF1(CLASSES), Pearson(), Mean(), Independence("sex")):
+        s = metric.measure(answers([], sex=[]), 0)
+        assert math.isnan(s.value)
+        assert s.reason
+
+
+def test_statuses_are_counted_where_they_belong() -> None:
+    status = ["parsed", "unparsed", "dropped", "empty", "unlabelled", "null"]
+    s = REFUSED.measure(answers(["refusal"] + [None] * 5, status=status, expected=8), 0)
+    assert (s.n, s.n_unparsed, s.n_missing) == (1, 4, 3)
+    assert set(status) == {str(x) for x in Status}
