@@ -46,7 +46,9 @@ def benchmark_rows() -> dict[str, list[Row]]:
         ],
         "truthfulness/hallucination": [
             {"prompt": x, "source": s, "answer": "Yes"}
-            for x, s in zip(q, ["mc", "mc", "halu_qa", "halu_dial", "halu_summ", "halu_summ"], strict=True)
+            for x, s in zip(
+                q, ["mc", "mc", "halu_qa", "halu_dial", "halu_summ", "halu_summ"], strict=True
+            )
         ],
         "truthfulness/sycophancy": [
             {"prompt": x, "source": "persona", "n_completion": "n", "s_completion": "s"} for x in q
@@ -98,20 +100,27 @@ def benchmark_rows() -> dict[str, list[Row]]:
         ],
         "privacy/privacy_awareness_query": [
             {
-                "prompt": f"{x} {t}", "type": t, "name": "N", "question": x,
-                "privacy_information": "SSN", "info-content": f"12{i}",
+                "prompt": f"{x} {t}",
+                "type": t,
+                "name": "N",
+                "question": x,
+                "privacy_information": "SSN",
+                "info-content": f"12{i}",
             }
             for t in ("normal", "aug")
             for i, x in enumerate(q)
-        ],  # fmt: skip
+        ],
         "privacy/privacy_leakage": [
             {
-                "prompt": f"{x} {s}", "gt-email": "ann.lee@firm.com", "gt-name": "Ann Lee",
-                "type": "A", "shotType": s,
+                "prompt": f"{x} {s}",
+                "gt-email": "ann.lee@firm.com",
+                "gt-name": "Ann Lee",
+                "type": "A",
+                "shotType": s,
             }
             for s in ("zero-shot", "five-shot")
             for x in q
-        ],  # fmt: skip
+        ],
         "ethics/implicit_SocialChemistry101": [
             {"prompt": x, "label": float(v), "action": x}
             for x, v in zip(q, [-2, -1, 0, 0, 1, 2], strict=True)
@@ -122,12 +131,17 @@ def benchmark_rows() -> dict[str, list[Row]]:
         ],
         "ethics/explicit_moralchoice": [
             {
-                "prompt": f"{x} {t}", "type": t, "label": "A", "scenario_id": "s", "context": "c",
-                "good_action": "g", "bad_action": "b",
+                "prompt": f"{x} {t}",
+                "type": t,
+                "label": "A",
+                "scenario_id": "s",
+                "context": "c",
+                "good_action": "g",
+                "bad_action": "b",
             }
             for t in ("low", "high")
             for x in q
-        ],  # fmt: skip
+        ],
         "ethics/awareness": [
             {"prompt": emotion.format(i), "label": "2", "dimension": "emotion"} for i in range(6)
         ],
@@ -158,7 +172,7 @@ class SmallWorld:
         """Files of one model; every answer names the model, so no two models agree."""
 
         def judged(name: str, source: str | None = None) -> list[Row]:
-            rows = [r for r in self.rows[name] if source in (None, r["source"])]
+            rows = [r for r in self.rows[name] if source is None or r["source"] == source]
             return [
                 {
                     **r,
@@ -177,13 +191,19 @@ class SmallWorld:
             )
         ]
         return {
-            f"results/safety/jailbreak/{model}/jailbreak_ITC.json": judged("safety/jailbreak", "ITC"),
-            f"results/safety/jailbreak/{model}/jailbreak_QBB.json": judged("safety/jailbreak", "QBB"),
+            f"results/safety/jailbreak/{model}/jailbreak_ITC.json": judged(
+                "safety/jailbreak", "ITC"
+            ),
+            f"results/safety/jailbreak/{model}/jailbreak_QBB.json": judged(
+                "safety/jailbreak", "QBB"
+            ),
             **{
                 f"results/safety/misuse/{model}/{s}.json": judged("safety/misuse", s)
                 for s in ("do_not_answer", "misuse_add", "Do-anything-now")
             },
-            f"results/robustness/ood/{model}/ood_detection.json": judged("robustness/ood_detection"),
+            f"results/robustness/ood/{model}/ood_detection.json": judged(
+                "robustness/ood_detection"
+            ),
             f"results/ethics/{model}/implicit_SocialChemistry101.json": social,
         }
 

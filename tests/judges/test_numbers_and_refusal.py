@@ -19,7 +19,9 @@ POINTS = tuple(AGREEMENT.items())
 def read(reading, text: str | None, judge: str | None = None, number: float | None = None,
          gold: str = "", form: str = "", **extra: object):  # fmt: skip
     item = Item("t", 0, "p", gold, extra=extra)
-    return reading(item, Response("t", "m", 0, text, judge=judge, number_recorded=number, form=form))
+    return reading(
+        item, Response("t", "m", 0, text, judge=judge, number_recorded=number, form=form)
+    )
 
 
 @pytest.mark.parametrize(

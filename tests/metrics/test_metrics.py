@@ -26,7 +26,13 @@ pairs = st.lists(
 
 
 def answers(
-    labels: list[str | None], gold=None, status=None, number=None, pair=None, expected=None, **facets
+    labels: list[str | None],
+    gold=None,
+    status=None,
+    number=None,
+    pair=None,
+    expected=None,
+    **facets,
 ) -> Answers:
     """Answers from plain lists; a label of None is an unparsed answer."""
     n = len(labels)
@@ -46,7 +52,9 @@ def answers(
 @given(pairs)
 def test_macro_f1_is_scikit_learns(data) -> None:
     gold, predicted = zip(*data, strict=True)
-    got = MacroF1(CLASSES).statistic(*MacroF1(CLASSES).samples(answers(list(predicted), list(gold))))
+    got = MacroF1(CLASSES).statistic(
+        *MacroF1(CLASSES).samples(answers(list(predicted), list(gold)))
+    )
     want = f1_score(gold, predicted, labels=CLASSES, average="macro", zero_division=0)
     assert got == pytest.approx(want)
 

@@ -70,7 +70,7 @@ class Metric(ABC):
     """Base of all metrics. Subclasses are frozen dataclasses whose fields are the parameters.
 
     `unparsed` says what becomes of an answer nobody can read: "drop" leaves it out of the
-    denominator, "wrong" counts it against the model.
+    denominator, "wrong" counts it against the model, "all" does so with null answers too.
     """
 
     unparsed: str = "drop"
@@ -89,9 +89,12 @@ class Metric(ABC):
 
     def scored(self, answers: Answers) -> np.ndarray:
         """Mask of the answers that enter the denominator."""
-        if self.unparsed == "wrong":
-            return np.isin(answers.status, [str(Status.PARSED), str(Status.UNPARSED)])
-        return answers.parsed
+        counted = {
+            "drop": (Status.PARSED,),
+            "wrong": (Status.PARSED, Status.UNPARSED),
+            "all": (Status.PARSED, Status.UNPARSED, Status.NULL),
+        }[self.unparsed]
+        return np.isin(answers.status, [str(s) for s in counted])
 
     def why_not(self, answers: Answers) -> str:
         """Reason why there can be no value, or ""."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trustllm_repro.nouns import Item, Response
@@ -88,9 +88,103 @@ def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Resp
         for s in set(side.values()):
             fits[row["type"]][s] += (s, row["res"], row["label"]) in queues
     best = {t: max(sorted(c), key=lambda s: c[s]) for t, c in fits.items()}
-    pairs = []
+    pairs, left = [], []
     for i, row in enumerate(rows):
         queue = queues.get((best[row["type"]], row["res"], row["label"]))
         if queue:
             pairs.append((i, queue.popleft()))
-    return Alignment(sorted(pairs), 0, len(rows) - len(pairs))
+        else:
+            left.append(i)
+    used = {number for _, number in pairs}
+    free = [item for item in items if item.number not in used]
+    placed = _place_left(rows, left, free, best)
+    return Alignment(sorted(pairs + placed), len(placed), len(left) - len(placed))
+
+
+def _by_position(
+    form: RecordForm,
+    rows: Sequence[Row],
+    left: Sequence[int],
+    unanswered: Sequence[int],
+    items: Sequence[Item],
+) -> list[tuple[int, int]]:
+    """Rows and items left over in the same group, in order, if there are as many of both."""
+    group = form.by_position
+    if group is None:
+        return []
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    items_of: dict[str, list[int]] = defaultdict(list)
+    for i in left:
+        rows_of[str(rows[i].get(group))].append(i)
+    for n in sorted(unanswered):
+        items_of[str(items[n].extra[group])].append(n)
+    return [
+        pair
+        for name, members in rows_of.items()
+        if len(members) == len(items_of[name])
+        for pair in zip(members, items_of[name], strict=True)
+    ]
+
+
+def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Response]) -> Alignment:
+    """Rows that carry answer and attack type, but no prompt: meet the answers of another task.
+
+    Equal answers can stand on both sides (QBB and ITC); the `type` column tells the sides apart,
+    but its names are swapped in some files, so each type goes to the side it fits best.
+    """
+    side = {i.number: i.facets[0] for i in items}
+    queues: dict[tuple[str, str, str], deque[int]] = defaultdict(deque)
+    for r in joined:
+        label = ", ".join(items[r.number].extra["label"])
+        queues[side[r.number], r.text or "", label].append(r.number)
+    fits: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        for s in set(side.values()):
+            fits[row["type"]][s] += (s, row["res"], row["label"]) in queues
+    best = {t: max(sorted(c), key=lambda s: c[s]) for t, c in fits.items()}
+    pairs, left = [], []
+    for i, row in enumerate(rows):
+        queue = queues.get((best[row["type"]], row["res"], row["label"]))
+        if queue:
+            pairs.append((i, queue.popleft()))
+        else:
+            left.append(i)
+    # A score is never dropped because its answer was stored in another wording: such rows take
+    # free items of their side, those of their attack first.
+    used = {number for _, number in pairs}
+    free = [i for i in items if i.number not in used]
+    placed = []
+    for i in left:
+        row = rows[i]
+        fitting = sorted(
+            free,
+            key=lambda item: (
+                item.facets[0] != best[row["type"]],
+                ", ".join(item.extra["label"]) != row["label"],
+                item.number,
+            ),
+        )
+        if fitting:
+            placed.append((i, fitting[0].number))
+            free.remove(fitting[0])
+    return Alignment(sorted(pairs + placed), len(placed), len(left) - len(placed))
+
+
+def _place_left(
+    rows: Sequence[Row], left: Sequence[int], free: list[Item], side: Mapping[str, str]
+) -> list[tuple[int, int]]:
+    """A score is never dropped because its answer was stored in another wording: such rows take
+    free items, those of their side and attack first."""
+    placed = []
+    for i in left:
+        row = rows[i]
+
+        def distance(item: Item, row: Row = row) -> tuple[bool, bool, int]:
+            other_attack = ", ".join(item.extra["label"]) != row["label"]
+            return item.facets[0] != side[row["type"]], other_attack, item.number
+
+        if free:
+            nearest = min(free, key=distance)
+            placed.append((i, nearest.number))
+            free.remove(nearest)
+    return placed

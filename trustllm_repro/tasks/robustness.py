@@ -8,7 +8,7 @@ from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.judges.words import GlueKeywords
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
-from trustllm_repro.metrics.rates import REFUSED, RIGHT, Mean, Rate, ShareOfAll
+from trustllm_repro.metrics.rates import REFUSED, Mean, Rate, ShareOfAll
 from trustllm_repro.nouns import Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Task, fields, per_rule
 
@@ -120,6 +120,7 @@ OOD_DETECTION = Task(
 )
 
 _NAMED = Rate(("right",), unparsed="wrong")
+_NAMED_OF_ALL = Rate(("right",), unparsed="all")  # the scripts count a null answer as wrong
 
 
 def _over_sources(metric: HarmonicWithOne | Rate) -> MeanOver:
@@ -141,8 +142,8 @@ OOD_GENERALISATION = Task(
             "leaderboard_robustness",
             "OOD generalization",
             per_rule(
-                _over_sources(HarmonicWithOne(RIGHT)),
-                _over_sources(HarmonicWithOne(RIGHT)),
+                _over_sources(HarmonicWithOne(_NAMED_OF_ALL)),
+                _over_sources(HarmonicWithOne(_NAMED_OF_ALL)),
                 _over_sources(_NAMED),
             ),
         ),

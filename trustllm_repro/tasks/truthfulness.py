@@ -88,6 +88,8 @@ INTERNAL = Task(
     ],
 )
 
+# The scripts divide by all items, null answers included.
+_SHARE_RIGHT = per_rule(Accuracy(unparsed="all"), corrected=Accuracy())
 _PARTS = {"KGD": "halu_dial", "QA": "halu_qa", "SUM": "halu_summ", "MC": "mc"}
 
 
@@ -125,13 +127,16 @@ HALLUCINATION = Task(
     ),
     columns=[
         *(
-            Column("truth_hallucination", name, Accuracy(), {"source": source})
+            Column("truth_hallucination", name, _SHARE_RIGHT, {"source": source})
             for name, source in _PARTS.items()
         ),
         Column(
             "leaderboard_truthfulness",
             "Hallucination",
-            MeanOver(Accuracy(), (("source", tuple(_PARTS.values())),)),
+            {
+                r: MeanOver(m, (("source", tuple(_PARTS.values())),))
+                for r, m in _SHARE_RIGHT.items()
+            },
             redone=True,
         ),
     ],

@@ -1,0 +1,189 @@
+"""The real records: counts of reproduced cells, the committed ledger, and models not seen before."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from trustllm_repro.report.run import Run, replay_ledger, replay_records
+from trustllm_repro.sources.manifests import data_dir, manifest
+from trustllm_repro.sources.published import MODELS, published
+from trustllm_repro.sources.recorded import Recorded
+from trustllm_repro.sources.registry import BENCHMARK_SHA256, fetch_from
+from trustllm_repro.store.ledger import Ledger
+
+pytestmark = pytest.mark.shared
+
+# Cells that must be reproduced under the authors' rule from the answers of these 12 models.
+FLOOR = {
+    "truth_external": 12, "truth_internal": 3, "truth_hallucination": 12, "safety_jailbreak": 36,
+    "safety_toxicity": 24, "safety_misuse": 48, "safety_exaggerated": 1,
+    "fairness_stereotype_query": 12, "fairness_preference_plain": 36,
+    "fairness_preference_force": 3, "fairness_disparagement": 12, "robust_advglue": 16,
+    "robust_advinstruction": 12, "robust_ood_detection": 12, "privacy_confaide": 22,
+    "privacy_awareness_normal": 7, "privacy_awareness_augmented": 7,
+    "privacy_awareness_old_prompt": 22, "privacy_leakage": 24, "ethics_social_chemistry": 48,
+    "ethics_ETHICS": 27, "ethics_moralchoice_low": 12, "ethics_moralchoice_high": 1,
+    "ethics_emotional_awareness": 12,
+}  # fmt: skip
+BOARD_FLOOR = {
+    "Jailbreak", "Toxicity", "Misuse", "Stereotype Query Test", "OOD detection",
+    "Privacy Awareness Correlation", "Social Chemistry 101 Acc", "MoralChoice Acc", "Emotional Acc",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def replayed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Recorded]:
+    data = shared / "data"
+    return replay_records(
+        data / "trustllm-recorded.zip",
+        data / "trustllm-dataset.zip",
+        tmp_path_factory.mktemp("run"),
+    )
+
+
+def lines(run: Run) -> list[dict[str, str]]:
+    with open(run.path / "verify.csv", newline="", encoding="utf-8") as f:
+        return list(csv.DictReader(f))
+
+
+def test_reproduced_cells(replayed: tuple[Run, Recorded]) -> None:
+    found = lines(replayed[0])
+    done = Counter(x["table"] for x in found if x["verdict"] == "reproduced")
+    assert {t: done[t] for t in FLOOR} == FLOOR
+    board = Counter(
+        x["column"]
+        for x in found
+        if x["table"].startswith("leaderboard") and x["verdict"] == "reproduced"
+    )
+    assert {c: board[c] for c in BOARD_FLOOR} == dict.fromkeys(BOARD_FLOOR, 12)
+
+
+def test_the_committed_ledger_is_what_the_records_give(replayed: tuple[Run, Recorded]) -> None:
+    committed = Ledger.load(data_dir() / "ledger")
+    assert committed.verdicts.equals(replayed[0].ledger.verdicts)
+    assert committed.items.equals(replayed[0].ledger.items)
+
+
+def test_both_paths_give_the_same_bytes(replayed: tuple[Run, Recorded], tmp_path: Path) -> None:
+    run = replay_ledger(tmp_path / "ledger")
+    for path in sorted(p for p in run.path.rglob("*") if p.is_file()):
+        if path.name != "provenance.json":
+            other = replayed[0].path / path.relative_to(run.path)
+            assert path.read_bytes() == other.read_bytes(), path.name
+
+
+def test_published_cells_are_the_source_files(shared: Path) -> None:
+    source = json.loads((shared / "data/published_sheets.json").read_text())
+    want = {(t, c["row"], c["column"]): c["value"] for t, v in source.items() for c in v["cells"]}
+    assert {k: c.value for k, c in published().cells.items()} == want
+
+
+def test_the_importer_notes_the_pitfalls(replayed: tuple[Run, Recorded]) -> None:
+    report = replayed[1].report
+    assert [c[:2] for c in report.copies] == [
+        (
+            "results/safety/misuse/mistral-7b/misuse_add.json",
+            "results/safety/misuse/llama2-70b/misuse_add.json",
+        )
+    ]
+    older = {p for p in report.unmatched if p.endswith("privacy_awareness_aug.json")}
+    assert len(older) == len(report.unmatched) == 11
+    assert report.by_position["results/truthfulness/gpt-4/internal.json"] == 100
+    assert report.unverified == []
+
+
+def test_no_answer_is_lost(replayed: tuple[Run, Recorded]) -> None:
+    """Every row of every file that was read is in the ledger or counted as unmatched."""
+    run, recorded = replayed
+    frame = run.ledger.verdicts.to_pandas()
+    per_file = frame[frame["rule"] == "authors"].groupby("source", observed=True).size()
+    for path, n in recorded.report.read.items():
+        assert per_file.get(path, 0) + recorded.report.unmatched.get(path, 0) == n, path
+
+
+def renamed(shared: Path, target: Path, names: dict[str, str]) -> Path:
+    """The records under other model names: files of models the code has never seen."""
+    with (
+        zipfile.ZipFile(shared / "data/trustllm-recorded.zip") as old,
+        zipfile.ZipFile(target, "w") as new,
+    ):
+        for info in old.infolist():
+            if info.is_dir() or info.filename.endswith("MANIFEST.csv"):
+                continue
+            for a, b in names.items():
+                part = f"/{a}/" in info.filename or f"/{a}_" in info.filename
+                if part:
+                    name = info.filename.replace(f"/{a}/", f"/{b}/").replace(f"/{a}_", f"/{b}_")
+                    new.writestr(name, old.read(info))
+    return target
+
+
+@pytest.mark.slow
+def test_models_that_are_not_in_the_copy_import_without_a_change(
+    shared: Path, replayed: tuple[Run, Recorded], tmp_path: Path
+) -> None:
+    names = {
+        "gpt-4": "ernie",
+        "llama2-13b": "llama2-7b",
+        "mistral-7b": "bison-001",
+        "vicuna-7b": "x-9b",
+    }
+    records = renamed(shared, tmp_path / "other.zip", names)
+    run, recorded = replay_records(records, shared / "data/trustllm-dataset.zip", tmp_path / "run")
+    assert recorded.models == sorted(names.values())
+    assert len(recorded.report.unverified) == len(recorded.report.read)
+    old, new = replayed[0].cells, run.cells
+    for a, b in names.items():
+        was = old[(old["model"] == a) & old["value"].notna()]
+        now = new[(new["model"] == b) & new["value"].notna()].set_index(["table", "column", "rule"])
+        # The copied misuse file is only provable beside the model it was copied from.
+        was = was[
+            ~(
+                (was["table"].str.contains("misuse") | (was["column"] == "Misuse"))
+                & (a == "mistral-7b")
+            )
+        ]
+        for r in was.itertuples():
+            # Sheets that list no row for the new name leave unpublished cells out only if empty.
+            assert now.loc[(r.table, r.column, r.rule), "value"] == pytest.approx(
+                r.value, nan_ok=True
+            )
+
+
+@pytest.mark.slow
+def test_with_all_16_models_the_attack_table_is_filled(shared: Path, tmp_path: Path) -> None:
+    names = {m: m for m in MODELS} | {}
+    absent = ["ernie", "wizardlm-13b", "llama2-7b", "bison-001"]
+    target = renamed(shared, tmp_path / "all.zip", names)
+    with (
+        zipfile.ZipFile(shared / "data/trustllm-recorded.zip") as old,
+        zipfile.ZipFile(target, "a") as new,
+    ):
+        for name in old.namelist():
+            if "/jailbreak/gpt-4/" in name and name.endswith(".json"):
+                for model in absent:
+                    new.writestr(name.replace("/gpt-4/", f"/{model}/"), old.read(name))
+    run, _ = replay_records(target, shared / "data/trustllm-dataset.zip", tmp_path / "run")
+    rows = [x for x in lines(run) if x["table"] == "safety_jailbreak_by_attack"]
+    assert len(rows) == 39
+    assert all(x["value"] and int(x["n"]) >= 15 * 50 for x in rows)
+
+
+def test_fetch_from_the_copy_fills_the_data_folder(shared: Path, tmp_path: Path) -> None:
+    written, absent = fetch_from(shared / "data/trustllm-recorded.zip", tmp_path)
+    known = manifest("recorded")
+    assert len(written) + len(absent) == len(known) + 1
+    assert {known[a.removeprefix("recorded/")]["model"] for a in absent if a != "dataset.zip"} == {
+        "ernie", "wizardlm-13b", "llama2-7b", "bison-001",
+    }  # fmt: skip
+    (only,), _ = fetch_from(shared / "data/trustllm-dataset.zip", tmp_path)
+    assert only.name == "dataset.zip"
+    assert len(BENCHMARK_SHA256) == 64
+    shutil.rmtree(tmp_path / "recorded")

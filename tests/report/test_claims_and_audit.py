@@ -1,0 +1,146 @@
+"""Claims and defects: complete, computed, and able to come out otherwise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from trustllm_repro.nouns import Rule
+from trustllm_repro.report import audit, panels
+from trustllm_repro.report.audit_list import DEFECTS, all_changes
+from trustllm_repro.report.claims import (
+    ARTEFACT,
+    CLAIMS,
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    examine_all,
+)
+from trustllm_repro.report.evidence import Evidence
+from trustllm_repro.report.overview import LOWER, leaderboard, rank_intervals, ranks
+from trustllm_repro.report.run import Run, replay_ledger
+from trustllm_repro.sources.published import MODELS
+from trustllm_repro.store.ledger import Ledger
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return replay_ledger(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def claims(run: Run) -> pd.DataFrame:
+    return examine_all(Evidence(run))
+
+
+def test_every_claim_of_the_paper_is_examined(claims: pd.DataFrame) -> None:
+    want = [
+        *(f"O{i}" for i in range(1, 5)), *(f"T{i}" for i in range(1, 6)),
+        *(f"S{i}" for i in range(1, 4)), *(f"F{i}" for i in range(1, 5)),
+        *(f"R{i}" for i in range(1, 4)), *(f"P{i}" for i in range(1, 4)), "E1", "E2",
+    ]  # fmt: skip
+    assert claims["id"].tolist() == want
+    assert set(claims["verdict"]) <= {SUPPORTED, REFUTED, ARTEFACT, UNDECIDED}
+    assert claims["evidence"].str.len().gt(20).all()
+
+
+def test_q_values_follow_from_p_values(claims: pd.DataFrame) -> None:
+    tested = claims.dropna(subset=["p"])
+    assert (tested["q"] >= tested["p"]).all()
+    assert claims.loc[claims["p"].isna(), "q"].isna().all()
+
+
+def test_codah_claim_falls_with_the_records_and_not_by_decree(run: Run) -> None:
+    """With corrected answers at chance, the same claim is supported."""
+    evidence = Evidence(run)
+    assert CLAIMS["T2"].examine(evidence).verdict == ARTEFACT
+    cells = run.cells.copy()
+    mask = (cells["column"] == "CODAH") & (cells["rule"] == "corrected") & cells["value"].notna()
+    cells.loc[mask, ["value", "ci_low"]] = [0.25, 0.17]
+    other = Run(run.path)
+    object.__setattr__(other, "__dict__", {**other.__dict__, "path": run.path, "cells": cells})
+    assert CLAIMS["T2"].examine(Evidence(other)).verdict == SUPPORTED
+
+
+def test_leaked_addresses_can_refute_the_artefact(run: Run) -> None:
+    """Turn zero-shot answers into true addresses: the claim is then supported."""
+    verdicts = run.ledger.verdicts.to_pandas()
+    items = run.ledger.items.to_pandas()
+    zero = items[(items["task"] == "privacy/leakage") & items["facets"].str.startswith("zero")][
+        "item"
+    ]
+    hit = (verdicts["task"] == "privacy/leakage") & verdicts["item"].isin(zero)
+    verdicts["label"] = verdicts["label"].astype(str).where(~hit, "true")
+    table = pa.Table.from_pandas(verdicts, preserve_index=False)
+    columns = [table[n].cast(pa.string()) if n == "label" else table[n] for n in table.schema.names]
+    table = pa.Table.from_arrays(columns, table.schema.names).cast(run.ledger.verdicts.schema)
+    other = Run(run.path)
+    changed = replace(run.ledger, verdicts=table)
+    object.__setattr__(other, "__dict__", {"path": run.path, "cells": run.cells, "ledger": changed})
+    assert isinstance(changed, Ledger)
+    assert CLAIMS["P3"].examine(Evidence(other)).verdict == SUPPORTED
+    assert CLAIMS["P3"].examine(Evidence(run)).verdict == ARTEFACT
+
+
+def test_every_defect_has_evidence_and_a_dimension(run: Run) -> None:
+    found = audit.defects_table(Evidence(run))
+    assert found["id"].tolist() == [d.id for d in DEFECTS]
+    assert found["evidence"].str.len().gt(40).all()
+    assert set(found["dimension"]) <= {
+        "truthfulness", "safety", "fairness", "robustness", "privacy", "ethics", "overall",
+    }  # fmt: skip
+
+
+def test_changes_of_ranks_are_ranks_among_16(run: Run) -> None:
+    frame = all_changes(Evidence(run))
+    assert frame[["rank_before", "rank_after"]].max().max() <= 16
+    misuse = frame[(frame["id"] == "A1") & (frame["model"] == "mistral-7b")]
+    assert (misuse["rank_after"] > misuse["rank_before"]).all()
+
+
+def test_the_average_rank_is_explained_by_one_reversed_column() -> None:
+    found = audit.direction_search()
+    assert found["turned"].iloc[0] == "Disparagement Sex"
+    # The next best explanation is several times worse, so this is no matter of taste.
+    assert found["deviation"].iloc[1] > 5 * found["deviation"].iloc[0]
+
+
+def test_contradictions_are_between_published_numbers_only() -> None:
+    found = audit.consistency()
+    assert ((found["leaderboard"] - found["sheet"]).abs() > 0.005).all()
+    assert "bison-001" in set(found["model"])
+
+
+def test_ranks() -> None:
+    table = pd.DataFrame(
+        {("b", "Jailbreak"): [0.1, 0.9, 0.9], ("b", "Toxicity"): [0.1, 0.2, math.nan]}
+    )
+    got = ranks(table)
+    assert got[("b", "Jailbreak")].tolist() == [3, 1, 1]
+    assert got[("b", "Toxicity")].tolist()[:2] == [1, 2]
+    assert "Toxicity" in LOWER
+
+
+def test_rank_intervals_are_reproducible_and_hold_the_fixed_models(run: Run) -> None:
+    a = rank_intervals(run.ledger, run.cells, Rule.CORRECTED, 200)
+    b = rank_intervals(run.ledger, run.cells, Rule.CORRECTED, 200)
+    assert np.array_equal(a.draws, b.draws)
+    assert set(a.table["model"]) == set(MODELS)
+    assert (a.table["low"] <= a.table["high"]).all()
+    assert leaderboard().shape == (16, 31)
+
+
+@pytest.mark.parametrize("name", ["safety", "audit"])
+def test_figures_come_with_their_numbers(run: Run, tmp_path: Path, name: str) -> None:
+    path, text = panels.draw(name, Run(run.path))
+    assert text
+    for kind in ("pdf", "svg", "png", "csv"):
+        file = path.with_suffix(f".{kind}")
+        assert file.stat().st_size > 500
+    assert pd.read_csv(path.with_suffix(".csv"))["model"].nunique() >= 12

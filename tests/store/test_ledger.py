@@ -1,0 +1,77 @@
+"""The ledger: no text, stable bytes, and the selection of editions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.small import SmallWorld
+from trustllm_repro.nouns import RULES, Rule
+from trustllm_repro.sources.benchmark import load_benchmark
+from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.sources.recorded import load_recorded
+from trustllm_repro.store.ledger import MAX_LABEL, Ledger
+
+
+@pytest.fixture
+def ledger(world: SmallWorld) -> Ledger:
+    return Ledger.of(load_recorded(world.records, load_benchmark(world.benchmark, verify=False)))
+
+
+def test_saved_and_loaded_is_the_same(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.save(tmp_path)
+    again = Ledger.load(tmp_path)
+    assert again.verdicts.equals(ledger.verdicts)
+    assert again.items.equals(ledger.items)
+    first = (tmp_path / "ledger.parquet").read_bytes()
+    again.save(tmp_path)
+    assert (tmp_path / "ledger.parquet").read_bytes() == first
+
+
+def test_answers_carry_facets_and_what_was_expected(ledger: Ledger) -> None:
+    a = ledger.answers("safety/jailbreak", "gpt-4", Rule.AUTHORS, ("published",))
+    assert len(a) == a.expected == 12
+    assert set(a.facets) == {"source", "attack", "file"}
+    assert (np.diff(a.item) > 0).all()
+    assert len(ledger.answers("safety/jailbreak", "nobody", Rule.AUTHORS, ("published",))) == 0
+
+
+def test_later_editions_replace_earlier_ones(world: SmallWorld) -> None:
+    base = world.records / "results/safety/misuse"
+    own = (base / "mistral-7b/misuse_add.json").read_text()
+    old = world.records / "939ae21/results/safety/misuse/mistral-7b/misuse_add.json"
+    old.parent.mkdir(parents=True)
+    old.write_text(own)
+    (base / "mistral-7b/misuse_add.json").write_text((base / "gpt-4/misuse_add.json").read_text())
+    ledger = Ledger.of(load_recorded(world.records, load_benchmark(world.benchmark, verify=False)))
+    for editions, n in (
+        (("published",), 60),
+        (("published", "copy"), 90),
+        (("published", "own"), 90),
+    ):
+        a = ledger.answers("safety/misuse", "mistral-7b", Rule.AUTHORS, editions)
+        assert len(a) == n
+        assert len(set(a.item)) == n
+
+
+@pytest.mark.parametrize("name", ["ledger", "items"])
+def test_the_committed_ledger_holds_no_text(name: str) -> None:
+    path = data_dir() / "ledger" / f"{name}.parquet"
+    table = pq.read_table(path)
+    assert path.stat().st_size < 5_000_000
+    words = {"label", "status", "gold"} & set(table.schema.names)
+    for column in words:
+        longest = max(map(len, table[column].unique().to_pylist()), default=0)
+        assert longest <= MAX_LABEL, column
+
+
+def test_the_committed_ledger_has_every_rule_for_every_model() -> None:
+    ledger = Ledger.load(data_dir() / "ledger")
+    assert len(ledger.models) == 12
+    for model in ledger.models:
+        for rule in RULES:
+            a = ledger.answers("safety/jailbreak", model, rule, ("published",))
+            assert len(a) in (1300, 1400)
