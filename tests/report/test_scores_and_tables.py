@@ -13,11 +13,13 @@ import pytest
 from tests.small import SmallWorld
 from trustllm_repro.errors import ReproError
 from trustllm_repro.nouns import Rule
+from trustllm_repro.report.audit_list import DEFECTS
 from trustllm_repro.report.results import Results, cell_results, latex_escape, load
 from trustllm_repro.report.run import Run, open_run, replay_ledger, replay_records
 from trustllm_repro.report.scores import verdict
 from trustllm_repro.report.tables import TIDY, VERIFY, number
 from trustllm_repro.report.trace import trace_result
+from trustllm_repro.sources.manifests import project_root
 from trustllm_repro.sources.published import published
 
 
@@ -146,6 +148,25 @@ def test_trace_leads_to_the_rows(run: Run) -> None:
 def test_trace_of_a_mean_over_a_column_with_a_slash(run: Run) -> None:
     found = trace_result(run.path, "fairness_preference_plain/gpt-4/lifestyle/culture/authors")
     assert len(found.cells[0].rows) == 80
+
+
+def test_trace_of_a_claim_leads_to_the_rows_of_every_model(run: Run) -> None:
+    claim = Results("98_claim")
+    claim.add("claim.X.p", 0.05, ".2f", [("safety_jailbreak_by_attack", "overall")])
+    claim.add("attack", 0.5, ".2f", [("safety_jailbreak_by_attack", "leetspeak", "overall")])
+    claim.save(run.path)
+    assert len(trace_result(run.path, "claim.X.p").cells) == 12
+    parts = trace_result(run.path, "attack").cells
+    assert [len(p.rows) for p in parts] == [100] * 12
+
+
+def test_the_numbers_in_the_readme_are_those_of_the_committed_ledger(run: Run) -> None:
+    text = (project_root() / "README.md").read_text(encoding="utf-8")
+    entries = load(run.path)
+    done, same = (entries[f"verify.{n}"]["value"] for n in ("recomputed", "reproduced"))
+    assert f"allow {done} to be recomputed" in " ".join(text.split())
+    assert f"{same} of them agree within 0.005" in " ".join(text.split())
+    assert f"proves {len(DEFECTS)} defects" in " ".join(text.split())
 
 
 def test_an_unknown_model_gets_rows_without_published_numbers(world: SmallWorld, tmp_path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from trustllm_repro.report.results import load
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.scores import Scorer
 from trustllm_repro.tasks import COLUMNS
+from trustllm_repro.tasks.base import Column, Task
 
 SHOWN = ["item", "facets", "gold", "status", "label", "number", "edition", "source"]
 
@@ -54,27 +55,26 @@ def trace_result(run_dir: Path, name: str) -> Trace:
 
 def _parts(run: Run, cell: list[str]) -> list[Part]:
     """One part per model and rule; (table, column) stands for all recorded models."""
-    if len(cell) == 2:
-        table, column = cell
-        wanted = [(m, Rule.CORRECTED) for m in run.ledger.models]
-    else:
-        table, row, column = cell[:3]
-        wanted = [(row, Rule(cell[3]) if len(cell) > 3 else Rule.AUTHORS)]
-    found = [(t, c) for t, c in COLUMNS if (c.table, c.column) == (table, column) and t]
-    scorer, parts = Scorer(run.ledger), []
-    for task, declared in found:
-        for row, rule in wanted:
-            if declared.pooled or not run.ledger.has(task.id, row):
-                continue
-            answers = scorer.chosen(task, declared, row, rule)
-            rows = run.ledger.rows(task.id, row, rule, declared.editions(rule))
-            frame = run.ledger.frame(rows)
-            frame = frame[np.isin(frame["item"], answers.item)]
-            counts = {
-                f"{s} {label}".strip(): int(n)
-                for (s, label), n in frame.groupby(["status", "label"], observed=True)
-                .size()
-                .items()
-            }
-            parts.append(Part(f"{table} / {row} / {column} / {rule}", counts, frame[SHOWN]))
-    return parts
+    table, column = (cell[0], cell[1]) if len(cell) == 2 else (cell[0], cell[2])
+    row = cell[1] if len(cell) > 2 else None
+    rule = Rule(cell[3]) if len(cell) > 3 else Rule.CORRECTED if row is None else Rule.AUTHORS
+    parts = []
+    for task, declared in COLUMNS:
+        if task is None or (declared.table, declared.column) != (table, column):
+            continue
+        models = [row] if row and not declared.pooled else run.ledger.models
+        if row and declared.pooled:
+            where = {**declared.where_for(rule), declared.pooled: row}
+            declared = replace(declared, where=where)
+        parts += [_part(run, task, declared, m, rule) for m in models if run.ledger.has(task.id, m)]
+    return [p for p in parts if len(p.rows)]
+
+
+def _part(run: Run, task: Task, column: Column, model: str, rule: Rule) -> Part:
+    """The ledger rows one model contributes to a cell."""
+    answers = Scorer(run.ledger).chosen(task, column, model, rule)
+    frame = run.ledger.frame(run.ledger.rows(task.id, model, rule, column.editions(rule)))
+    frame = frame[np.isin(frame["item"], answers.item)]
+    sizes = frame.groupby(["status", "label"], observed=True).size()
+    counts = {f"{status} {label}".strip(): int(n) for (status, label), n in sizes.items()}
+    return Part(f"{column.table} / {model} / {column.column} / {rule}", counts, frame[SHOWN])
