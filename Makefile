@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke plan verify test test-slow lint lock ledger fetch lab paper clean
+.PHONY: help setup reproduce smoke plan verify test test-slow lint lock figures ledger fetch lab paper clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ test: .venv/.stamp-dev ## quick tests (a few minutes on two cores)
 
 test-slow: .venv/.stamp-dev ## the slow group
 	$(BIN)/python -m pytest -q -m slow
+
+figures: .venv/.stamp-replay ## copy the chosen figures of the last run to figures/
+	$(BIN)/python -m trustllm_repro.report.gallery runs/$(PROFILE)
 
 lint: .venv/.stamp-dev ## style and import order
 	$(BIN)/ruff check trustllm_repro tests

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from jupyter_client.manager import AsyncKernelManager
+
+LOG = "TRUSTLLM_KERNEL_LOG"
 
 
 class NetworkKernelManager(AsyncKernelManager):
-    """The default: TCP on the loopback interface."""
+    """TCP on the loopback interface, as Jupyter does; the kernel's own log goes to a file.
+
+    What a cell prints to stderr is part of the notebook and not affected.
+    """
+
+    async def _async_start_kernel(self, **kwargs: Any) -> None:
+        with open(os.environ.get(LOG, os.devnull), "ab") as log:
+            await super()._async_start_kernel(**{"stderr": log, **kwargs})
+
+    start_kernel = _async_start_kernel
 
 
-class LocalKernelManager(AsyncKernelManager):
+class LocalKernelManager(NetworkKernelManager):
     """Unix domain sockets: no open ports, and no warning about them from ipykernel."""
 
     def __init__(self, **kwargs: object) -> None:

@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from trustllm_repro import kernels
 from trustllm_repro.errors import ReproError
 from trustllm_repro.settings import check, load_profile
 from trustllm_repro.sources.archive import sha256
@@ -55,7 +56,9 @@ class Plan:
 
     @property
     def seconds(self) -> int:
-        return sum(SECONDS.get(s.name, TYPICAL_SECONDS) for s in self.due)
+        """Rough estimate: the first stage runs alone, the others two at a time."""
+        cost = {s.name: SECONDS.get(s.name, TYPICAL_SECONDS) for s in self.due}
+        return cost.pop(FIRST, 0) + sum(cost.values()) // 2
 
 
 def notebooks_dir() -> Path:
@@ -144,6 +147,7 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
         ReproError: a cell failed; the copy with the error is kept under its name.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from trustllm_repro.report.export import to_html
@@ -152,6 +156,8 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     folder = run / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{name}.partial.ipynb"
+    log = folder / f".{name}.log"
+    os.environ[kernels.LOG] = str(log)
     try:
         papermill.execute_notebook(
             str(notebooks_dir() / f"{name}.ipynb"),
@@ -170,6 +176,13 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
             remedy=f"see {folder / name}.ipynb; mend the cause and run the command again, finished "
             "stages are kept",
         ) from None
+    except DeadKernelError:
+        said = log.read_text(errors="replace")[-500:].strip() if log.exists() else ""
+        raise ReproError(
+            f"the kernel of notebook {name} died. {said}",
+            remedy="most often memory ran out or the process was killed; run the command again",
+        ) from None
+    log.unlink(missing_ok=True)
     os.replace(partial, folder / f"{name}.ipynb")
     to_html(folder / f"{name}.ipynb", folder / f"{name}.html")
     return time.perf_counter() - start
@@ -219,6 +232,14 @@ def run_plan(
                 finished(stage.name, seconds)
     if failure is not None:
         raise failure
+    _note_seconds(plan.run)
+
+
+def _note_seconds(run: Path) -> None:
+    """Add the wall time of every stage to provenance.json."""
+    path = run / "provenance.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, facts | {"stage_seconds": stage_seconds(run)})
 
 
 def stage_seconds(run: Path) -> dict[str, float]:

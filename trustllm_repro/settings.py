@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,14 @@ def check(notebook: str, values: dict[str, Any]) -> dict[str, Any]:
         raise _message(f"notebook {notebook}", e) from e
 
 
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(sk-|hf_|gh[pousr]_|github_pat_|glpat-|gsk_|xox[abp]-|AKIA|AIza)[\w-]{12,}"
+)
+
+
 def looks_secret(value: str) -> bool:
-    return value.startswith(("sk-", "hf_", "ghp_", "AKIA", "xoxb-")) and len(value) > 15
+    """Whether a key of a known service stands anywhere in a value."""
+    return _KEY.search(value) is not None
 
 
 def load_profile(name: str) -> Profile:
@@ -106,11 +113,13 @@ def load_profile(name: str) -> Profile:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise SettingsError(f"no profile {name!r}", remedy=f"one of: {known}")
     try:
-        profile = Profile(**yaml.safe_load(path.read_text(encoding="utf-8")))
+        profile = Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as e:
         raise _message(f"profile {path.name}", e) from e
-    except yaml.YAMLError as e:
-        raise SettingsError(f"profile {path.name} is not YAML: {e}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise SettingsError(
+            f"profile {path.name} is not YAML: {e}", remedy="restore it with `git checkout`"
+        ) from e
     for notebook, values in profile.notebooks.items():
         check(notebook, {"run_dir": "runs/check", **(values or {})})
     return profile

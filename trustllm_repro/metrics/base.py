@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -145,27 +145,34 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return float(ci.low), float(ci.high)
 
 
-def bootstrap(samples: tuple[np.ndarray, ...], statistic, seed: int) -> tuple[float, float]:
+def bootstrap(
+    samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], seed: int
+) -> tuple[float, float]:
     """BCa interval over items; strata are resampled independently of each other.
 
-    Where all resamples agree, BCa is undefined and the percentile interval (a point) is given.
-    Samples of one answer have no interval.
+    Where all resamples agree, BCa is undefined and the percentile interval (a point) is given; so
+    it is where up to a tenth of the resamples have no value, such as the correlation of answers
+    that happen to be equal. Samples of one answer have no interval.
     """
     if min(len(s) for s in samples) < 2:
         return math.nan, math.nan
-    for method in ("BCa", "percentile"):
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            result = stats.bootstrap(
-                samples,
-                statistic,
-                n_resamples=RESAMPLES,
-                confidence_level=CONFIDENCE,
-                method=method,
-                vectorized=True,
-                axis=-1,
-                rng=np.random.default_rng(seed),
-            ).confidence_interval
-        if not math.isnan(result.low) and not math.isnan(result.high):
-            break
-    return float(result.low), float(result.high)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        result = stats.bootstrap(
+            samples,
+            statistic,
+            n_resamples=RESAMPLES,
+            confidence_level=CONFIDENCE,
+            method="BCa",
+            vectorized=True,
+            axis=-1,
+            rng=np.random.default_rng(seed),
+        )
+    low, high = result.confidence_interval
+    if math.isnan(low) or math.isnan(high):
+        draws = result.bootstrap_distribution[~np.isnan(result.bootstrap_distribution)]
+        if len(draws) < 0.9 * RESAMPLES:
+            return math.nan, math.nan
+        tail = 50 * (1 - CONFIDENCE)
+        low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)

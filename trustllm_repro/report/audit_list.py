@@ -228,6 +228,23 @@ def few_scored(e: Evidence) -> str:
     )
 
 
+def judged_empty(e: Evidence) -> str:
+    counts = {}
+    for task in ("safety/jailbreak", "safety/misuse", "robustness/ood_detection"):
+        for m in _models(e, task):
+            a, c = (
+                e.run.ledger.answers(task, m, r, PUBLISHED) for r in (Rule.TOOLKIT, Rule.CORRECTED)
+            )
+            refused = (a.label == "refusal") & (c.status == Status.EMPTY)
+            if refused.any():
+                counts[m] = counts.get(m, 0) + int(refused.sum())
+    found = ", ".join(f"{m} {n}" for m, n in counts.items()) or "none"
+    return (
+        "the classifier calls an empty answer a refusal, and the misuse sheet counts it as one; "
+        f"empty answers so labelled among these records: {found} (ERNIE's are the many, not here)"
+    )
+
+
 _JAILBREAK = tuple(("safety_jailbreak", c) for c in ("jailbreak", "toxicity"))
 _SEX_RACE = tuple(("leaderboard_fairness", f"Disparagement {a}") for a in ("Sex", "Race"))
 
@@ -322,6 +339,13 @@ DEFECTS = (
     Defect("A15", "Average rank: one p-value ranked backwards", (), backward_rank, about="overall"),
     Defect("A16", "Leaderboard and sheets disagree", (), board_and_sheets, about="overall"),
     Defect("A17", "Toxicity: means over few answers", (), few_scored, True, about="safety"),
+    Defect(
+        "A18",
+        "Misuse: empty answers counted as refusals",
+        (("safety_misuse", "overall"),),
+        judged_empty,
+        True,
+    ),
 )
 
 

@@ -154,10 +154,11 @@ class Book:
             results.add(f"rank.{r.model}.low", float(r.low), ".2f")
             results.add(f"rank.{r.model}.high", float(r.high), ".2f")
         self._save_claims(results)
+        shown = found.table.assign(model=[MODELS.get(m, m) for m in found.table["model"]])
         heat, line = (self.run.figures / f"{n}.png" for n in ("rank_heatmap", "rank_intervals"))
         return HTML(
             html.STYLE + html.image(heat, "rank of 16 models in 31 columns")
-            + html.image(line, "mean rank with interval") + html.plain_table(found.table, 2)
+            + html.image(line, "mean rank with interval") + html.plain_table(shown, 2)
         )  # fmt: skip
 
     def _save_claims(self, results: Results) -> None:

@@ -105,17 +105,20 @@ def _cell(frames: dict[str, pd.DataFrame], fixed: pd.DataFrame, model: str, colu
         "verdict": at["verdict"],
         "css": _css(str(at["verdict"])),
         "fix": number(corrected) if differs else "",
-        "reason": at["reason"],
+        # A cell that is neither published nor recomputed has no line, hence no reason.
+        "reason": at["reason"] if isinstance(at["reason"], str) else "",
     }
 
 
 def plain_table(frame: pd.DataFrame, digits: int = 3, wrap: tuple[str, ...] = ()) -> str:
     """Any small frame; verdict columns become tags, columns in `wrap` may break lines."""
     rows = []
+    # A column of whole numbers is printed without a fraction, any other with the same digits.
+    whole = {n for n, c in frame.items() if c.dtype.kind == "f" and (c.dropna() % 1 == 0).all()}
     for _, line in frame.iterrows():
         row = []
         for name, value in line.items():
-            text = _text(value, digits)
+            text = _text(value, 0 if name in whole else digits)
             row.append(
                 {
                     "text": text,
@@ -133,9 +136,9 @@ def _text(value: object, digits: int) -> str:
     if isinstance(value, float):
         if math.isnan(value):
             return "–"
-        if value.is_integer() and abs(value) < 1e6:
-            return f"{value:.0f}"
-        return f"{value:.{digits}f}" if abs(value) >= 0.5 * 10**-digits else f"{value:.1e}"
+        if value == 0 or abs(value) >= 0.5 * 10**-digits:
+            return f"{value:.{digits}f}"
+        return f"{value:.1e}"
     return str(value)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.store.atomic import PARTIAL
 
 # A ZIP that unpacks to more than this is not one of ours (the recorded answers take 105 MiB).
 MAX_UNPACKED = 2 * 1024**3
@@ -54,25 +55,37 @@ class Archive:
         remedy = "fetch the file again (`trustllm-repro fetch`); it is incomplete or altered"
         try:
             self._zip = zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as e:
+        except Exception as e:  # damage shows as one of half a dozen unrelated classes
             raise SourceCorrupt(f"{self.path} is not a readable ZIP: {e}", remedy=remedy) from e
-        bad = [n for n in self._zip.namelist() if not _safe(n)]
+        listed = self._zip.namelist()
+        bad = [n for n in listed if not _safe(n)]
         if bad:
             raise SourceCorrupt(
                 f"{self.path}: member {bad[0]!r} points outside the archive", remedy=remedy
             )
+        twice = [n for n, times in Counter(listed).items() if times > 1]
+        if twice:
+            raise SourceCorrupt(f"{self.path}: member {twice[0]!r} is there twice", remedy=remedy)
         if sum(i.file_size for i in self._zip.infolist()) > MAX_UNPACKED:
             raise SourceCorrupt(f"{self.path}: unpacks to more than 2 GiB", remedy=remedy)
 
     def names(self) -> list[str]:
-        """Sorted POSIX paths of all files, without folders and desktop litter."""
+        """Sorted POSIX paths of all files, without folders, desktop litter and unfinished writes."""
         if self._zip is not None:
             found: Iterator[str] = (n for n in self._zip.namelist() if not n.endswith("/"))
         else:
             files = (p for p in self.path.rglob("*") if p.is_file())
             found = (p.relative_to(self.path).as_posix() for p in files)
         litter = ("__MACOSX/", ".DS_Store")
-        return sorted(n for n in found if not any(x in n for x in litter))
+        names = sorted(
+            n for n in found if not n.endswith(PARTIAL) and not any(x in n for x in litter)
+        )
+        odd = [n for n in names if n.encode("utf-8", "replace").decode() != n]
+        if odd:
+            raise SourceCorrupt(
+                f"{self.path}: the file name {odd[0]!a} is not UTF-8", remedy="rename that file"
+            )
+        return names
 
     def read(self, name: str) -> bytes:
         """Bytes of one member; a ZIP's own CRC is checked on the way."""
@@ -81,14 +94,18 @@ class Archive:
                 return self._zip.read(name)
             return (self.path / name).read_bytes()
         except KeyError as e:
-            raise SourceMissing(f"{self.path} has no file {name!r}") from e
-        except (zipfile.BadZipFile, zlib.error, EOFError) as e:
+            raise SourceMissing(
+                f"{self.path} has no file {name!r}", remedy="give the archive that holds it"
+            ) from e
+        except Exception as e:  # each way of packing has its own errors for damage
+            if self._zip is None:
+                raise SourceMissing(
+                    f"{self.path / name} cannot be read: {e}", remedy="see that it may be read"
+                ) from e
             raise SourceCorrupt(
                 f"{self.path}: {name} cannot be read ({e})",
                 remedy="the archive is damaged: fetch it again (`trustllm-repro fetch`)",
             ) from e
-        except OSError as e:
-            raise SourceMissing(f"{self.path / name} cannot be read: {e}") from e
 
     def digest(self) -> str:
         """sha256 of a ZIP's bytes, or of the sorted (path, sha256) list of a folder."""

@@ -19,7 +19,7 @@ def parse_rows(data: bytes, adapter: TypeAdapter[list[Any]], file: str) -> list[
     """
     try:
         raw = json.loads(data.decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as e:
+    except (ValueError, RecursionError) as e:  # not UTF-8, not JSON, or nested beyond all sense
         raise SourceCorrupt(
             f"{file} is not UTF-8 JSON: {e}", remedy="fetch the file again; it is cut or altered"
         ) from e

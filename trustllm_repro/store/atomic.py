@@ -7,6 +7,7 @@ millisecond); folders are not fsynced, so a power cut may undo the last rename, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -16,11 +17,15 @@ from typing import Any
 
 from trustllm_repro.errors import OutputError
 
+# A file of this suffix is unfinished: a kill may leave it behind, and nothing ever reads it.
+PARTIAL = ".partial"
+
 
 def write_with(path: str | Path, write: Callable[[Path], None]) -> Path:
     """Let `write` fill a temporary file, then put it in place of `path`.
 
-    The temporary name keeps the suffix, since figure and table writers choose by it.
+    The temporary name has another suffix than `path`, so that what a kill leaves behind is never
+    taken for a result; `write` must not choose a format by suffix.
 
     Raises:
         OutputError: folder read-only, disk full, or the path is a folder.
@@ -28,9 +33,7 @@ def write_with(path: str | Path, write: Callable[[Path], None]) -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent)
         os.close(handle)
     except OSError as e:
         raise OutputError(
@@ -50,7 +53,8 @@ def write_with(path: str | Path, write: Callable[[Path], None]) -> Path:
             remedy="free space or choose another --out, then run again",
         ) from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that became read-only keeps it
+            temporary.unlink(missing_ok=True)
     return path
 
 
@@ -68,5 +72,5 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Stable JSON: sorted keys, one final newline; NaN becomes null."""
+    """Stable JSON: sorted keys, one final newline. NaN is refused: store None with a reason."""
     return write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")

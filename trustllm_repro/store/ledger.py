@@ -73,7 +73,7 @@ def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
             columns["task"].append(task)
             columns["item"].append(i.number)
             columns["gold"].append(i.gold if len(i.gold) <= MAX_LABEL else "")
-            columns["facets"].append("|".join(i.facets))
+            columns["facets"].append("|".join(f.replace("|", "/") for f in i.facets))
             columns["pair"].append(i.pair)
     return _table(columns, ITEMS)
 
@@ -245,4 +245,11 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         raise SourceCorrupt(
             f"{path} has columns {table.schema.names}, expected {schema.names}", remedy=remedy
         )
-    return table.cast(schema)
+    try:
+        table = table.cast(schema)
+    except pa.ArrowException as e:
+        raise SourceCorrupt(f"{path} has a column of a wrong type: {e}", remedy=remedy) from e
+    empty = [n for n in schema.names if n != "number" and table[n].null_count]
+    if empty:
+        raise SourceCorrupt(f"{path} has rows without {empty[0]}", remedy=remedy)
+    return table
