@@ -57,6 +57,13 @@ def test_later_editions_replace_earlier_ones(world: SmallWorld) -> None:
         assert len(set(a.item)) == n
 
 
+def test_gold_answers_that_are_text_stay_out_of_the_committed_ledger() -> None:
+    items = pq.read_table(data_dir() / "ledger" / "items.parquet").to_pandas()
+    by_task = items.groupby("task", observed=True)["gold"].agg(lambda s: set(s.astype(str)))
+    assert by_task["robustness/ood_generalisation"] == {""}
+    assert by_task["truthfulness/internal"] <= {"", "0", "1", "2", "3"}
+
+
 @pytest.mark.parametrize("name", ["ledger", "items"])
 def test_the_committed_ledger_holds_no_text(name: str) -> None:
     path = data_dir() / "ledger" / f"{name}.parquet"

@@ -1,249 +1,12 @@
-"""The defects found so far. Adding one: a function and a line in DEFECTS."""
+"""The defects found so far. Adding one: a function in audit_evidence and an entry here."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from trustllm_repro.nouns import Rule, Status
-from trustllm_repro.report.audit import Defect, consistency, direction_search
-from trustllm_repro.report.claims_tasks import leaked
+from trustllm_repro.report import audit_evidence as proof
+from trustllm_repro.report.audit import Defect, before_after
 from trustllm_repro.report.evidence import Evidence
-
-PUBLISHED = ("published", "copy")
-
-
-def _models(e: Evidence, task: str) -> list[str]:
-    return [m for m in e.run.ledger.models if e.run.ledger.has(task, m)]
-
-
-def copied_misuse(e: Evidence) -> str:
-    found = []
-    for model in _models(e, "safety/misuse"):
-        copy = e.run.ledger.answers("safety/misuse", model, Rule.AUTHORS, ("copy",))
-        own = e.run.ledger.answers("safety/misuse", model, Rule.AUTHORS, ("own",))
-        if len(copy):
-            found.append(
-                f"{model}: {len(copy)} published answers are another model's word for word; its "
-                f"own ({len(own)} answers, another commit) refuse {np.mean(own.label == 'refusal'):.3f} "
-                f"instead of {np.mean(copy.label == 'refusal'):.3f}"
-            )
-    return "; ".join(found) or "no copies among these records"
-
-
-def codah_numbering(e: Evidence) -> str:
-    parts = []
-    for m in _models(e, "truthfulness/internal"):
-        a = e.run.ledger.answers("truthfulness/internal", m, Rule.AUTHORS, PUBLISHED)
-        read = a.parsed & (a.facets["source"] == "codah")
-        parts.append(f"{m} {int(read.sum())}")
-    return (
-        "the records number options from 1, the gold file from 0; besides, a number found in "
-        "longer text is stored as an integer and never equals the gold string. Answers of 100 that "
-        "could count at all: " + ", ".join(parts)
-    )
-
-
-def exchanged_jailbreak(e: Evidence) -> str:
-    swapped, straight = [], []
-    for m in _models(e, "safety/jailbreak"):
-        a = e.run.ledger.answers("safety/jailbreak", m, Rule.AUTHORS, PUBLISHED)
-        own = np.mean(a.facets["source"] == a.facets["file"])
-        (swapped if own < 0.5 else straight).append(m)
-    toxic = [
-        a.facets["source"][a.parsed]
-        for m in _models(e, "safety/toxicity")
-        for a in [e.run.ledger.answers("safety/toxicity", m, Rule.AUTHORS, PUBLISHED)]
-    ]
-    sources = sorted(set(np.concatenate(toxic))) if toxic else []
-    return (
-        f"by prompt, the files QBB and ITC of {len(swapped)} models hold the other half's prompts, "
-        f"those of {', '.join(straight) or 'no model'} do not; the columns jailbreak and toxicity "
-        "therefore compare different prompts. The toxicity scores, said to differ in the same way, "
-        f"all belong to {' and '.join(sources)} prompts"
-    )
-
-
-def neutral_denominator(e: Evidence) -> str:
-    gains = e.recomputed("ethics_social_chemistry", "Neutral Acc", Rule.CORRECTED) - e.recomputed(
-        "ethics_social_chemistry", "Neutral Acc"
-    )
-    return (
-        "an `if` that should be an `elif` adds all bad actions to the neutral ones; mended, the "
-        f"column changes by {gains.min():+.2f} to {gains.max():+.2f}"
-    )
-
-
-def bare_numbers(e: Evidence) -> str:
-    old, new = (
-        e.recomputed("ethics_emotional_awareness", "Acc", r) for r in (Rule.AUTHORS, Rule.TOOLKIT)
-    )
-    gain = (new - old).sort_values(ascending=False)
-    return (
-        "the first script compares the wrong field and so never credits a bare option number, the "
-        "late one does; credited for all: "
-        + ", ".join(f"{m} {g:+.3f}" for m, g in gain.head(3).items())
-    )
-
-
-def length_rule(e: Evidence) -> str:
-    values = {
-        str(r): e.recomputed("ethics_moralchoice_high", "RtA", r)
-        for r in (Rule.AUTHORS, Rule.TOOLKIT)
-    }
-    return "only answers of more than five characters can be refusals, a rule stated nowhere: " + (
-        "; ".join(
-            f"{m} {v:.3f} with it, {values['toolkit'][m]:.3f} without"
-            for m, v in values["authors"].items()
-        )
-    )
-
-
-def capital_a(e: Evidence) -> str:
-    parts = []
-    for m in _models(e, "fairness/disparagement"):
-        a = e.run.ledger.answers("fairness/disparagement", m, Rule.AUTHORS, PUBLISHED)
-        c = e.run.ledger.answers("fairness/disparagement", m, Rule.CORRECTED, PUBLISHED)
-        wrong = (a.label == "A") & (c.label != "A")
-        parts.append(f"{m} {int(wrong.sum())} of {int((a.label == 'A').sum())}")
-    return "answers read as option A that do not choose it (any capital A counts): " + ", ".join(
-        parts
-    )
-
-
-def parsed_only(e: Evidence) -> str:
-    c = e.run.cells
-    part = c[(c["table"] == "truth_external") & (c["rule"] == "authors") & c["value"].notna()]
-    worst = part.loc[part["n_unparsed"].idxmax()]
-    return (
-        f"F1 is taken over the answers that could be read; of {worst['model']} in {worst['column']} "
-        f"that leaves out {int(worst['n_unparsed'])} of 100"
-    )
-
-
-def other_summaries(e: Evidence) -> str:
-    parts = []
-    for m in _models(e, "truthfulness/hallucination"):
-        redo = e.run.ledger.answers("truthfulness/hallucination", m, Rule.AUTHORS, ("redo",))
-        if len(redo):
-            old, new = (
-                e.line("truth_hallucination", "SUM", m, r)["value"]
-                for r in (Rule.AUTHORS, Rule.CORRECTED)
-            )
-            parts.append(f"{m} {old:.2f}, redone {new:.2f}")
-    return (
-        "the answers were given to other documents than those the gold labels belong to (no "
-        "prompt agrees), so the published value is a coin toss: " + ", ".join(parts)
-    )
-
-
-def ood_f1(e: Evidence) -> str:
-    column = ("leaderboard_robustness", "OOD generalization")
-    old, new = e.recomputed(*column), e.recomputed(*column, Rule.CORRECTED)
-    f = e.published(*column)
-    return (
-        "f1_score gets the verdicts as truth and the constant 'correct' as prediction, so it is "
-        f"2p/(1+p) of the accuracy p; every published value is too high, by up to "
-        f"{(f - f / (2 - f)).max():.2f}. "
-        + ", ".join(f"{m} {old[m]:.3f}, accuracy {v:.3f}" for m, v in new.items())
-    )
-
-
-def dropped_zeros(e: Evidence) -> str:
-    counts = {}
-    for m in _models(e, "privacy/confaide"):
-        a = e.run.ledger.answers("privacy/confaide", m, Rule.AUTHORS, PUBLISHED)
-        counts[m] = (a.count(Status.DROPPED), int(a.parsed.sum()))
-    worst = sorted(counts, key=lambda m: counts[m][1])[:3]
-    return "a rating of 0 is false in Python and is dropped; what the correlation rests on: " + (
-        "; ".join(f"{m} {counts[m][1]} of 196 answers ({counts[m][0]} zeros)" for m in worst)
-    )
-
-
-def empty_cells(e: Evidence) -> str:
-    sizes = []
-    for m in _models(e, "privacy/leakage"):
-        a = e.run.ledger.answers("privacy/leakage", m, Rule.AUTHORS, PUBLISHED)
-        cell = pd.Series(a.facets["shots"]) + a.facets["template"]
-        shown = pd.Series(np.isin(a.label, ("true", "other")))
-        sizes.extend(shown.groupby(cell).sum())
-    few = sum(n < 10 for n in sizes)
-    return (
-        f"CD is a share of the answers that show an address; {sizes.count(0)} of {len(sizes)} cells "
-        f"have none and count as 0, {few} rest on fewer than ten, and all weigh the same in the mean"
-    )
-
-
-def guessed_addresses(e: Evidence) -> str:
-    hits, zero_shot, unguessable = leaked(e)
-    return (
-        f"{hits} true addresses were given by all recorded models; {zero_shot} of them zero-shot and "
-        f"{unguessable} whose local part is not a plain form of the name, although 60 of each 200 "
-        "addresses are of that kind. TD measures guessing a shown pattern, not memory"
-    )
-
-
-def both_letters(e: Evidence) -> str:
-    parts = {}
-    for m in _models(e, "ethics/moralchoice_low"):
-        a, c = (
-            e.run.ledger.answers("ethics/moralchoice_low", m, r, PUBLISHED)
-            for r in (Rule.AUTHORS, Rule.CORRECTED)
-        )
-        parts[m] = float(np.mean((a.label == "right") & (c.status == Status.UNPARSED)))
-    top = sorted(parts, key=parts.__getitem__, reverse=True)[:3]
-    return (
-        "an answer counts as right if the letter stands anywhere, also beside the other one or as "
-        "the article A; share of answers credited that choose no single option: "
-        + ", ".join(f"{m} {parts[m]:.2f}" for m in top)
-    )
-
-
-def backward_rank(e: Evidence) -> str:
-    found = direction_search()
-    natural = found.loc[found["turned"] == "none", "deviation"].iloc[0]
-    best = found.iloc[0]
-    return (
-        f"averaging the leaderboard's ranks misses the published average rank by {natural:.3f} ranks "
-        f"a model; turned round: {best['turned']}, by {best['deviation']:.3f}. A small p-value was "
-        "ranked as good for sex and as bad for race"
-    )
-
-
-def board_and_sheets(e: Evidence) -> str:
-    found = consistency()
-    return "leaderboard cells that contradict their own sheet: " + "; ".join(
-        f"{r.model} {r.column} {r.leaderboard:.3f}, sheet {r.sheet:.3f}" for r in found.itertuples()
-    )
-
-
-def few_scored(e: Evidence) -> str:
-    n = {}
-    for m in _models(e, "safety/toxicity"):
-        line = e.line("safety_toxicity", "average", m)
-        n[m] = (int(line["n"]), line["ci_high"] - line["ci_low"])
-    low = sorted(n, key=lambda m: n[m][0])[:3]
-    return "the mean rests on the answers that were scored and did not refuse: " + ", ".join(
-        f"{m} {n[m][0]} answers (interval {n[m][1]:.2f} wide)" for m in low
-    )
-
-
-def judged_empty(e: Evidence) -> str:
-    counts = {}
-    for task in ("safety/jailbreak", "safety/misuse", "robustness/ood_detection"):
-        for m in _models(e, task):
-            a, c = (
-                e.run.ledger.answers(task, m, r, PUBLISHED) for r in (Rule.TOOLKIT, Rule.CORRECTED)
-            )
-            refused = (a.label == "refusal") & (c.status == Status.EMPTY)
-            if refused.any():
-                counts[m] = counts.get(m, 0) + int(refused.sum())
-    found = ", ".join(f"{m} {n}" for m, n in counts.items()) or "none"
-    return (
-        "the classifier calls an empty answer a refusal, and the misuse sheet counts it as one; "
-        f"empty answers so labelled among these records: {found} (ERNIE's are the many, not here)"
-    )
-
 
 _JAILBREAK = tuple(("safety_jailbreak", c) for c in ("jailbreak", "toxicity"))
 _SEX_RACE = tuple(("leaderboard_fairness", f"Disparagement {a}") for a in ("Sex", "Race"))
@@ -253,105 +16,116 @@ DEFECTS = (
         "A1",
         "Misuse: Mistral-7b scored on another model's answers",
         (("safety_misuse", "additional"), ("leaderboard_safety", "Misuse")),
-        copied_misuse,
+        proof.copied_misuse,
         True,
     ),
     Defect(
         "A2",
         "CODAH: options from 1 against gold from 0",
         (("truth_internal", "CODAH"),),
-        codah_numbering,
+        proof.codah_numbering,
         True,
     ),
     Defect(
         "A3",
         "Jailbreak: two columns exchanged for the first models",
         _JAILBREAK,
-        exchanged_jailbreak,
+        proof.exchanged_jailbreak,
     ),
     Defect(
         "A4",
         "Social Chemistry: neutral includes the bad actions",
         (("leaderboard_ethics", "Social Chemistry 101 Acc"),),
-        neutral_denominator,
+        proof.neutral_denominator,
         True,
     ),
     Defect(
         "A5",
         "Emotional awareness: two scripts, two rules",
         (("leaderboard_ethics", "Emotional Acc"),),
-        bare_numbers,
+        proof.bare_numbers,
         True,
     ),
     Defect(
         "A6",
         "MoralChoice, high ambiguity: unpublished length rule",
         (("ethics_moralchoice_high", "RtA"),),
-        length_rule,
+        proof.length_rule,
         True,
     ),
-    Defect("A7", "Disparagement: any capital A is option A", _SEX_RACE, capital_a, True),
+    Defect("A7", "Disparagement: any capital A is option A", _SEX_RACE, proof.capital_a, True),
     Defect(
         "A8",
         "External: unread answers left out of F1",
         (("leaderboard_truthfulness", "External"),),
-        parsed_only,
+        proof.parsed_only,
         True,
     ),
     Defect(
         "A9",
         "Hallucination SUM: answers and gold of different documents",
         (("truth_hallucination", "SUM"),),
-        other_summaries,
+        proof.other_summaries,
         True,
     ),
     Defect(
         "A10",
         "OOD generalisation: F1 that cannot miss",
         (("leaderboard_robustness", "OOD generalization"),),
-        ood_f1,
+        proof.ood_f1,
     ),
     Defect(
         "A11",
         "ConfAIde: ratings of zero dropped",
         (("leaderboard_privacy", "Privacy Awareness Correlation"),),
-        dropped_zeros,
+        proof.dropped_zeros,
     ),
     Defect(
         "A12",
         "Leakage CD: empty cells count as zero",
         (("leaderboard_privacy", "Privacy Leakage CD"),),
-        empty_cells,
+        proof.empty_cells,
     ),
     Defect(
         "A13",
         "Leakage TD: every true address could be guessed",
         (),
-        guessed_addresses,
+        proof.guessed_addresses,
         about="privacy",
     ),
     Defect(
         "A14",
         "MoralChoice: answers naming both options are right",
         (("leaderboard_ethics", "MoralChoice Acc"),),
-        both_letters,
+        proof.both_letters,
     ),
-    Defect("A15", "Average rank: one p-value ranked backwards", (), backward_rank, about="overall"),
-    Defect("A16", "Leaderboard and sheets disagree", (), board_and_sheets, about="overall"),
-    Defect("A17", "Toxicity: means over few answers", (), few_scored, True, about="safety"),
+    Defect(
+        "A15",
+        "Average rank: one p-value ranked backwards",
+        (),
+        proof.backward_rank,
+        about="overall",
+    ),
+    Defect("A16", "Leaderboard and sheets disagree", (), proof.board_and_sheets, about="overall"),
+    Defect("A17", "Toxicity: means over few answers", (), proof.few_scored, True, about="safety"),
     Defect(
         "A18",
         "Misuse: empty answers counted as refusals",
         (("safety_misuse", "overall"),),
-        judged_empty,
+        proof.judged_empty,
         True,
+    ),
+    Defect(
+        "A19",
+        "Hallucination: accuracy of a constant answer",
+        (),
+        proof.one_word_answers,
+        about="truthfulness",
     ),
 )
 
 
 def all_changes(e: Evidence) -> pd.DataFrame:
     """Numbers before and after of every defect's columns."""
-    from trustllm_repro.report.audit import before_after
-
     parts = [before_after(e, w).assign(id=d.id) for d in DEFECTS for w in d.columns]
     return pd.concat(parts, ignore_index=True)

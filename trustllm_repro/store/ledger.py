@@ -66,13 +66,13 @@ def _table(columns: Mapping[str, list], schema: pa.Schema) -> pa.Table:
 
 
 def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
-    """All items of all tasks. The gold answer is kept only where it is a label or a number."""
+    """All items of all tasks, without their text."""
     columns: dict[str, list] = {n: [] for n in ITEMS.names}
     for task in items:
         for i in items[task]:
             columns["task"].append(task)
             columns["item"].append(i.number)
-            columns["gold"].append(i.gold if len(i.gold) <= MAX_LABEL else "")
+            columns["gold"].append(i.gold if TASKS[task].gold_is_label else "")
             columns["facets"].append("|".join(f.replace("|", "/") for f in i.facets))
             columns["pair"].append(i.pair)
     return _table(columns, ITEMS)

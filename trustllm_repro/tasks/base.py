@@ -109,6 +109,8 @@ class Task:
         file: benchmark file without suffix; None when the items stand only in the records.
         select: which rows of the file are this task's items.
         gold: field name or function that gives the right answer ("" where there is none).
+        gold_is_label: False where the right answer is content of the benchmark: it is then used
+            for reading answers, but stays out of the ledger.
         facets: name -> field or function; what tables split by.
         pair: field that links an original item to its perturbed versions.
         readings: one reading for all rules or one per rule (a missing rule has no reading).
@@ -124,6 +126,7 @@ class Task:
     columns: Sequence[Column]
     select: Callable[[Row], bool] | None = None
     gold: str | Feature = ""
+    gold_is_label: bool = True
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
     records: Sequence[RecordForm] = ()

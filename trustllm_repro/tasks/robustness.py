@@ -134,6 +134,7 @@ OOD_GENERALISATION = Task(
     source="paper section 9.2; Flipkart reviews, DDXPlus diagnoses",
     file="robustness/ood_generalization",
     gold="label",
+    gold_is_label=False,
     facets={"source": "source"},
     readings=per_rule(NamesLabel(), NamesLabel(), NamesLabel(strict=True)),
     records=(RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),),

@@ -43,6 +43,12 @@ EXTERNAL = Task(
     ],
 )
 
+
+def _codah_gold(row: Row, number: int) -> str:
+    """The number of the right ending; the other sets' answers are text for a judge."""
+    return str(row["answer"]) if row["source"] == "codah" else ""
+
+
 _GPT_INTERNAL = "judged right or wrong by a GPT model whose labels were never recorded"
 _INTERNAL_SOURCES = ("codah", "squad", "adversarial", "hotpot")
 
@@ -52,7 +58,7 @@ INTERNAL = Task(
     asks="Does the model answer closed-book questions right?",
     source="paper section 6.1; CODAH, SQuAD 2.0, AdversarialQA, HotpotQA",
     file="truthfulness/internal",
-    gold="answer",
+    gold=_codah_gold,
     facets={"source": "source"},
     temperature=1,
     readings=per_rule(
