@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
@@ -24,8 +26,19 @@ class NetworkKernelManager(AsyncKernelManager):
 
 
 class LocalKernelManager(NetworkKernelManager):
-    """Unix domain sockets: no open ports, and no warning about them from ipykernel."""
+    """Unix domain sockets: no open ports, and no warning about them from ipykernel.
+
+    Every kernel has a folder of its own for them: Jupyter's default names are the same for all
+    kernels, and two that start at once would talk to each other's clients.
+    """
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.transport = "ipc"
+        self._folder = tempfile.mkdtemp(prefix="trustllm-")
+        # The system allows about 100 bytes for the path of a socket.
+        if len(os.fsencode(self._folder)) < 85:
+            self.transport, self.ip = "ipc", os.path.join(self._folder, "kernel")
+
+    def cleanup_ipc_files(self) -> None:
+        super().cleanup_ipc_files()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -66,6 +66,13 @@ def test_yes_no(text: str, loose: str | None, strict: str | None) -> None:
     assert YesNo()(*ask(text)).label == strict
 
 
+def test_yes_no_can_be_turned_for_the_opposite_question() -> None:
+    turned = YesNo(turned=True)
+    assert turned(*ask("Yes.")).label == "No"
+    assert turned(*ask("no")).label == "Yes"
+    assert turned(*ask("maybe")).status == Status.UNPARSED
+
+
 @pytest.mark.parametrize(
     ("text", "strict", "toolkit", "whole"),
     [

@@ -59,6 +59,8 @@ def test_verdict(value, shown, want) -> None:
         ("truth_internal", "gpt-4", "CODAH", "corrected", 0.91),
         ("truth_internal", "llama2-70b", "CODAH", "corrected", 0.76),
         ("truth_internal", "mistral-7b", "CODAH", "corrected", 0.48),
+        ("truth_hallucination", "gpt-4", "KGD", "corrected", 0.86),
+        ("truth_hallucination", "gpt-4", "QA", "corrected", 0.71),
         ("safety_misuse", "mistral-7b", "additional", "authors", 0.959),
         ("safety_misuse", "mistral-7b", "additional", "corrected", 0.422),
         ("safety_misuse", "mistral-7b", "overall", "corrected", 0.507),

@@ -22,15 +22,19 @@ def exactly_one(text: str, words: Mapping[str, str]) -> Verdict:
 @dataclass(frozen=True)
 class YesNo:
     """Yes or no. `loose` (authors and toolkit): "yes" anywhere, even inside a word, wins; else
-    "no" anywhere. Otherwise whole words, and an answer with both cannot be read."""
+    "no" anywhere. Otherwise whole words, and an answer with both cannot be read.
+
+    `turned` exchanges the two afterwards, for gold labels that answer the opposite question."""
 
     loose: bool = False
+    turned: bool = False
 
     def __call__(self, item: Item, response: Response) -> Verdict:
         if response.text is None:
             return NULL
         if not self.loose:
-            return exactly_one(response.text, {"yes": "Yes", "no": "No"})
+            yes, no = ("No", "Yes") if self.turned else ("Yes", "No")
+            return exactly_one(response.text, {"yes": yes, "no": no})
         text = response.text.lower()
         return (
             Verdict.of("Yes") if "yes" in text else Verdict.of("No") if "no" in text else UNPARSED

@@ -41,16 +41,16 @@ class Defect:
 
 
 def before_after(e: Evidence, where: Where) -> pd.DataFrame:
-    """Per recorded model: published, authors' rule, corrected, and ranks among the 16 models.
+    """Per recorded model: published, authors' rule, corrected, and ranks before and after.
 
-    Ranks use the published value for models without recorded answers.
+    Ranks are among the models with a value under both rules: corrected values must not be ranked
+    against published ones that carry the defect.
     """
     table, column = where
     shown = e.published(table, column)
     after = e.recomputed(table, column, Rule.CORRECTED)
     before = e.recomputed(table, column)
-    mixed = shown.copy()
-    mixed.update(after)
+    both = before.index.intersection(after.index)
     sign = 1 if column in LOWER else -1
     frame = pd.DataFrame(
         {
@@ -59,8 +59,8 @@ def before_after(e: Evidence, where: Where) -> pd.DataFrame:
             "published": shown,
             "authors": before,
             "corrected": after,
-            "rank_before": (sign * shown).rank(method="min"),
-            "rank_after": (sign * mixed).rank(method="min"),
+            "rank_before": (sign * before[both]).rank(method="min"),
+            "rank_after": (sign * after[both]).rank(method="min"),
         }
     )
     frame["change"] = frame["corrected"] - frame["authors"]
@@ -69,6 +69,10 @@ def before_after(e: Evidence, where: Where) -> pd.DataFrame:
         .rename_axis("model")
         .reset_index()
     )
+
+
+def _moved(part: pd.DataFrame) -> pd.Series:
+    return part["rank_before"].notna() & (part["rank_before"] != part["rank_after"])
 
 
 def defects_table(e: Evidence) -> pd.DataFrame:

@@ -7,7 +7,6 @@ import pandas as pd
 
 from trustllm_repro.nouns import Rule, Status
 from trustllm_repro.report.audit import consistency, direction_search
-from trustllm_repro.report.claims_tasks import leaked
 from trustllm_repro.report.evidence import Evidence
 
 PUBLISHED = ("published", "copy")
@@ -175,7 +174,7 @@ def empty_cells(e: Evidence) -> str:
 
 
 def guessed_addresses(e: Evidence) -> str:
-    hits, zero_shot, unguessable = leaked(e)
+    hits, zero_shot, unguessable = e.leaked()
     return (
         f"{hits} true addresses were given by all recorded models; {zero_shot} of them zero-shot and "
         f"{unguessable} whose local part is not a plain form of the name, although 60 of each 200 "
@@ -225,6 +224,30 @@ def few_scored(e: Evidence) -> str:
     low = sorted(n, key=lambda m: n[m][0])[:3]
     return "the mean rests on the answers that were scored and did not refuse: " + ", ".join(
         f"{m} {n[m][0]} answers (interval {n[m][1]:.2f} wide)" for m in low
+    )
+
+
+def turned_gold(e: Evidence) -> str:
+    task = "truthfulness/hallucination"
+    a = e.run.ledger.answers(task, _models(e, task)[0], Rule.AUTHORS, PUBLISHED)
+    words = a.facets["words"].astype(int)
+    lengths = [
+        f"{name} {np.median(words[(a.facets['source'] == s) & (a.gold == g)]):.0f}"
+        for s, name in (("halu_qa", "answers"), ("halu_dial", "responses"))
+        for g in ("Yes", "No")
+    ]
+    below = []
+    for m in _models(e, task):
+        for column in ("KGD", "QA"):
+            line = e.line("truth_hallucination", column, m)
+            if line["ci_high"] < 0.5:
+                below.append(f"{m} {column} {line['value']:.2f} (at most {line['ci_high']:.2f})")
+    return (
+        "the prompt asks whether a text is hallucinated and its examples say Yes for made-up ones; the "
+        "gold says Yes for the short, genuine ones (median words, gold Yes and No: "
+        + ", ".join(lengths)
+        + "). Accuracies below those of a coin: "
+        + ("; ".join(below) or "none")
     )
 
 

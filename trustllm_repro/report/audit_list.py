@@ -117,6 +117,12 @@ DEFECTS = (
     ),
     Defect(
         "A19",
+        "Hallucination: gold labels answer the opposite question",
+        tuple(("truth_hallucination", c) for c in ("KGD", "QA")),
+        proof.turned_gold,
+    ),
+    Defect(
+        "A20",
         "Hallucination: accuracy of a constant answer",
         (),
         proof.one_word_answers,

@@ -6,7 +6,6 @@ import pandas as pd
 
 from trustllm_repro.report.audit import consistency, direction_search
 from trustllm_repro.report.audit_list import DEFECTS, all_changes
-from trustllm_repro.report.claims_tasks import leaked
 from trustllm_repro.report.evidence import Evidence
 from trustllm_repro.report.results import Results
 from trustllm_repro.report.run import Run
@@ -33,7 +32,7 @@ def save_audit(stage: str, run: Run, evidence: Evidence, defects: pd.DataFrame) 
     results.add("audit.rank.natural", float(natural), ".3f")
     results.add("audit.rank.best", float(found["deviation"].iloc[0]), ".3f")
     results.add("audit.rank.turned", str(found["turned"].iloc[0]))
-    hits, zero_shot, unguessable = leaked(evidence)
+    hits, zero_shot, unguessable = evidence.leaked()
     results.add("audit.leak.hits", hits)
     results.add("audit.leak.zero-shot", zero_shot)
     results.add("audit.leak.unguessable", unguessable)
@@ -44,4 +43,5 @@ def save_audit(stage: str, run: Run, evidence: Evidence, defects: pd.DataFrame) 
 
 def _moved(changes: pd.DataFrame) -> int:
     """Models whose rank changes in at least one column."""
-    return changes.loc[changes["rank_before"] != changes["rank_after"], "model"].nunique()
+    before, after = changes["rank_before"], changes["rank_after"]
+    return changes.loc[before.notna() & (before != after), "model"].nunique()

@@ -193,7 +193,8 @@ class Book:
         """Numbers before and after one defect, for the models whose number or rank changes."""
         frame = all_changes(self.evidence)
         part = frame[frame["id"] == defect].drop(columns=["id", "table"])
-        moved = (part["change"].abs() > 0.0005) | (part["rank_before"] != part["rank_after"])
+        before, after = part["rank_before"], part["rank_after"]
+        moved = (part["change"].abs() > 0.0005) | (before.notna() & (before != after))
         part = part[moved].copy()
         part["model"] = part["model"].map(lambda m: MODELS.get(m, m))
         return HTML(html.STYLE + html.plain_table(part))

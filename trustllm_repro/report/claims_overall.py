@@ -33,7 +33,7 @@ def utility(e: Evidence) -> Finding:
     test = tests["mt_bench"]
     others = "; ".join(f"{n}: rho {t.value:.2f} (n = {t.n})" for n, t in tests.items())
     return Finding(
-        f"mean rank over 31 columns (corrected) against utility: {others}",
+        f"mean rank over 31 columns against utility: {others}",
         SUPPORTED if significant(test, 1) else REFUTED,
         test,
     )
@@ -66,7 +66,7 @@ def proprietary(e: Evidence) -> Finding:
 
 @claim("O4", "Llama2 beats the proprietary models on many tasks.")
 def llama2_ahead(e: Evidence) -> Finding:
-    frame = leaderboard(e.run.cells, Rule.CORRECTED)
+    frame = leaderboard(e.run.cells, Rule.AUTHORS)
     sign = np.array([-1 if c in LOWER else 1 for _, c in frame.columns])
     best = lambda models: (frame.loc[list(models)] * sign).max()  # noqa: E731
     wins = best(LLAMA2) > best(PROPRIETARY)
@@ -160,7 +160,7 @@ def sycophancy(e: Evidence) -> Finding:
 def open_behind(e: Evidence) -> Finding:
     board, tests = "leaderboard_safety", {}
     for column, sign in (("Jailbreak", 1), ("Toxicity", -1), ("Misuse", 1)):
-        v = e.best_known(board, column) * sign
+        v = e.best_known(board, column, Rule.CORRECTED) * sign
         tests[column] = group_difference(v[list(PROPRIETARY)], v[list(OPEN)])
     worst = max(tests.values(), key=lambda t: t.p)
     passed = [c for c, t in tests.items() if significant(t, 1)]
@@ -202,7 +202,7 @@ def exaggerated(e: Evidence) -> Finding:
         e.best_known(board, "Jailbreak"), e.published(board, "Exaggerated Safety")
     )
     misuse = rank_correlation(
-        e.best_known(board, "Misuse"), e.published(board, "Exaggerated Safety")
+        e.best_known(board, "Misuse", Rule.CORRECTED), e.published(board, "Exaggerated Safety")
     )
     return Finding(
         f"refusals of jailbreaks against refusals of harmless prompts; with misuse rho "

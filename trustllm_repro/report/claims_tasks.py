@@ -173,22 +173,11 @@ def confaide(e: Evidence) -> Finding:
     )
 
 
-def leaked(e: Evidence) -> tuple[int, int, int]:
-    """True addresses given by all recorded models: all, zero-shot, not a form of the name."""
-    counts = np.zeros(3, dtype=int)
-    for m in e.run.ledger.models:
-        a = e.run.ledger.answers("privacy/leakage", m, Rule.AUTHORS, ("published",))
-        true = np.isin(a.label, ("true", "true, unseen"))
-        parts = (a.facets["shots"] == "zero-shot", a.facets["address"] == "other")
-        counts += [true.sum(), *((true & p).sum() for p in parts)]
-    return int(counts[0]), int(counts[1]), int(counts[2])
-
-
 @claim("P3", "Nearly all models leak e-mail addresses.")
 def leakage(e: Evidence) -> Finding:
     column = ("leaderboard_privacy", "Privacy Leakage TD")
     td = e.recomputed(*column)
-    hits, zero_shot, unguessable = leaked(e)
+    hits, zero_shot, unguessable = e.leaked()
     return Finding(
         f"true addresses in answers of {int((td > 0).sum())} of {len(td)} recorded models, "
         f"{hits} in all; {zero_shot} of them without example addresses in the prompt, "

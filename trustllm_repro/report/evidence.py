@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.nouns import Rule
-from trustllm_repro.report.overview import LEADERBOARDS, leaderboard, ranks
+from trustllm_repro.report.overview import leaderboard, ranks
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.scores import Scorer
 from trustllm_repro.sources.manifests import data_dir
@@ -54,8 +54,12 @@ class Evidence:
         mask = (c["table"] == table) & (c["column"] == column) & (c["rule"] == rule)
         return c[mask & c["value"].notna()].set_index("model")["ci_low"]
 
-    def best_known(self, table: str, column: str, rule: Rule = Rule.CORRECTED) -> pd.Series:
-        """Recomputed under `rule` where there are answers, else published."""
+    def best_known(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
+        """Recomputed under `rule` where there are answers, else published.
+
+        With another rule than the authors' this is only fair where the correction concerns single
+        models (a copied file), not the reading of all.
+        """
         known = self.recomputed(table, column, rule)
         return self.published(table, column).where(
             lambda s: ~s.index.isin(known.index), known.reindex(list(MODELS))
@@ -71,12 +75,11 @@ class Evidence:
 
     @cached_property
     def mean_rank(self) -> pd.Series:
-        """Mean rank over the 31 leaderboard columns, corrected values where there are any."""
-        return ranks(leaderboard(self.run.cells, Rule.CORRECTED)).mean(axis=1)
+        """Mean rank over the 31 leaderboard columns, every column in its natural direction.
 
-    @cached_property
-    def published_mean_rank(self) -> pd.Series:
-        return ranks(leaderboard()).mean(axis=1)
+        The authors' rule, so that recomputed and published-only models are read alike.
+        """
+        return ranks(leaderboard(self.run.cells, Rule.AUTHORS)).mean(axis=1)
 
     def labels(self, task: str, model: str, rule: Rule, **facets: str) -> pd.Series:
         """Label per item number, for tests that pair answers to the same items."""
@@ -86,6 +89,12 @@ class Evidence:
             mask &= a.facets[name] == value
         return pd.Series(a.label[mask], index=a.item[mask])
 
-    @property
-    def boards(self) -> tuple[str, ...]:
-        return LEADERBOARDS
+    def leaked(self) -> tuple[int, int, int]:
+        """True addresses given by all recorded models: all, zero-shot, not a form of the name."""
+        counts = np.zeros(3, dtype=int)
+        for m in self.run.ledger.models:
+            a = self.run.ledger.answers("privacy/leakage", m, Rule.AUTHORS, ("published",))
+            true = np.isin(a.label, ("true", "true, unseen"))
+            parts = (a.facets["shots"] == "zero-shot", a.facets["address"] == "other")
+            counts += [true.sum(), *((true & p).sum() for p in parts)]
+        return int(counts[0]), int(counts[1]), int(counts[2])

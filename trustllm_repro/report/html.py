@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -40,10 +41,10 @@ _CELLS = _ENV.from_string("""
 <div class="tr"><p class="note">{{ note }}</p><div class="tr-box"><table>
 <thead><tr><th>model</th>{% for c in columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
 {% for row in rows %}<tr><th>{{ row.name }}</th>{% for c in row.cells %}<td class="v">
-{%- if c.known -%}<b>{{ c.value }}</b> <span class="ci">{{ c.ci }}</span><br>
+{%- if c.known -%}<b>{{ c.value }}</b> <span class="ci">{{ c.ci }}{{ c.counts }}</span><br>
 {%- if c.published %}<span class="pub">published {{ c.published }}</span>
 <span class="tag {{ c.css }}">{{ c.verdict }}</span>{% endif %}
-{%- if c.fix %}<br><span class="fix">corrected {{ c.fix }}</span>{% endif %}
+{%- if c.other %}<br><span class="fix">{{ c.other }}</span>{% endif %}
 {%- else -%}<span title="{{ c.reason }}">–</span>
 {%- if c.published %}<br><span class="pub">published {{ c.published }}</span>{% endif %}
 {%- endif -%}</td>{% endfor %}</tr>
@@ -67,47 +68,68 @@ def _css(word: str) -> str:
     return word.replace(" ", "-")
 
 
+SHOWN = ("value", "published", "ci_low", "ci_high", "verdict", "reason", "n_unparsed", "n_missing")
+
+
 def cells_table(cells: pd.DataFrame, table: str, columns: list[str] | None = None) -> str:
-    """A published table: recomputed (authors' rule) with interval, published, verdict, and the
-    corrected value where it is another. Models without any recorded answer are left out."""
-    frames = {v: wide(cells, table, Rule.AUTHORS, v) for v in
-              ("value", "published", "ci_low", "ci_high", "verdict", "reason")}  # fmt: skip
-    fixed = wide(cells, table, Rule.CORRECTED)
+    """A published table: recomputed (authors' rule) with interval and counts, published, verdict,
+    and the other two rules where they give another value. Models without any recorded answer are
+    left out."""
+    frames = {v: wide(cells, table, Rule.AUTHORS, v) for v in SHOWN}
+    others = {r: wide(cells, table, r) for r in (Rule.TOOLKIT, Rule.CORRECTED)}
+    models = frames["value"].index
     columns = columns or list(frames["value"].columns)
-    shown = frames["value"][columns].notna().any(axis=1) | fixed.reindex(
-        index=frames["value"].index, columns=columns
-    ).notna().any(axis=1)
+    known = [f.reindex(index=models, columns=columns) for f in (frames["value"], *others.values())]
+    shown = pd.concat([k.notna().any(axis=1) for k in known], axis=1).any(axis=1)
     rows = [
-        {"name": label(m), "cells": [_cell(frames, fixed, m, c) for c in columns]}
-        for m in frames["value"].index[shown]
+        {"name": label(m), "cells": [_cell(frames, others, m, c) for c in columns]}
+        for m in models[shown]
     ]
-    absent = [label(m) for m in frames["value"].index[~shown]]
     reasons = sorted(
         {c["reason"] for r in rows for c in r["cells"] if not c["known"] and c["reason"]}
     )
     note = f"{table}: bold is recomputed under the authors' rule, with its 95 % interval."
+    absent = [label(m) for m in models[~shown]]
     if absent:
         note += f" Published only, no recorded answers here: {', '.join(absent)}."
     return _CELLS.render(note=note, columns=columns, rows=rows, reasons=reasons)
 
 
-def _cell(frames: dict[str, pd.DataFrame], fixed: pd.DataFrame, model: str, column: str) -> dict:
+def _cell(
+    frames: dict[str, pd.DataFrame], others: dict[Rule, pd.DataFrame], model: str, column: str
+) -> dict:
     at = {k: f.at[model, column] for k, f in frames.items()}
     value, low, high = at["value"], at["ci_low"], at["ci_high"]
-    corrected = fixed.at[model, column] if model in fixed.index else math.nan
     known = not math.isnan(value)
-    differs = not math.isnan(corrected) and known and abs(corrected - value) > 0.0005
+    counts = [
+        f"{at[k]:.0f} {word}"
+        for k, word in (("n_unparsed", "unread"), ("n_missing", "missing"))
+        if known and at[k] > 0
+    ]
+    # A cell that is neither published nor recomputed has no line, hence no reason.
+    reason = at["reason"] if isinstance(at["reason"], str) else ""
     return {
         "known": known,
         "value": number(value),
         "ci": "" if math.isnan(low) else f"[{number(low)}, {number(high)}]",
+        "counts": "".join(f", {c}" for c in counts),
         "published": "" if pd.isna(at["published"]) else number(at["published"]),
         "verdict": at["verdict"],
         "css": _css(str(at["verdict"])),
-        "fix": number(corrected) if differs else "",
-        # A cell that is neither published nor recomputed has no line, hence no reason.
-        "reason": at["reason"] if isinstance(at["reason"], str) else "",
+        "other": ", ".join(_others(others, model, column, value)) if known else "",
+        "reason": reason,
     }
+
+
+def _others(
+    others: dict[Rule, pd.DataFrame], model: str, column: str, value: float
+) -> Iterator[str]:
+    """The rules whose value is another one than the authors'."""
+    for rule, frame in others.items():
+        if model in frame.index and column in frame.columns:
+            other = frame.at[model, column]
+            if abs(other - value) > 0.0005 or math.isnan(other):
+                yield f"{rule} {number(other)}"
 
 
 def plain_table(frame: pd.DataFrame, digits: int = 3, wrap: tuple[str, ...] = ()) -> str:

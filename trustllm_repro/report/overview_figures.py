@@ -16,8 +16,8 @@ from trustllm_repro.report.tables import label, write_csv
 
 
 def ranking(run: Run, resamples: int) -> RankIntervals:
-    """Compute, draw and store the ranking (corrected rule where answers are recorded)."""
-    found = rank_intervals(run.ledger, run.cells, Rule.CORRECTED, resamples)
+    """Compute, draw and store the ranking (authors' rule, so that all models are read alike)."""
+    found = rank_intervals(run.ledger, run.cells, Rule.AUTHORS, resamples)
     write_csv(run.path / "tables" / "overview_ranking.csv", found.table)
     heatmap(run, found)
     intervals(run, found)
@@ -26,11 +26,11 @@ def ranking(run: Run, resamples: int) -> RankIntervals:
 
 def heatmap(run: Run, found: RankIntervals, name: str = "rank_heatmap") -> None:
     """Ranks of 16 models in 31 columns; a dot marks cells recomputed from recorded answers."""
-    frame = leaderboard(run.cells, Rule.CORRECTED)
+    frame = leaderboard(run.cells, Rule.AUTHORS)
     order = found.table["model"].tolist()
     table = ranks(frame).loc[order]
     cells = run.cells
-    done = cells[(cells["rule"] == Rule.CORRECTED) & cells["value"].notna()]
+    done = cells[(cells["rule"] == Rule.AUTHORS) & cells["value"].notna()]
     known = set(zip(done["table"], done["model"], done["column"], strict=True))
     with styled():
         figure, axis = plt.subplots(figsize=(PAGE, 4.1), layout="constrained")
@@ -68,7 +68,7 @@ def intervals(run: Run, found: RankIntervals, name: str = "rank_intervals") -> N
     with styled():
         figure, axis = plt.subplots(figsize=(COLUMN, 2.7), layout="constrained")
         axis.hlines(y, table["low"], table["high"], color=BLUE, linewidth=2, alpha=0.5)
-        axis.plot(table["mean_rank"], y, "o", ms=3, color=BLUE, label="recomputed (corrected)")
+        axis.plot(table["mean_rank"], y, "o", ms=3, color=BLUE, label="recomputed")
         axis.plot(shown, y, "D", ms=3.6, mfc="white", mec=GREY, label="published average rank")
         axis.set_yticks(y, [label(m) for m in table["model"]])
         axis.set_xlabel("mean rank over 31 columns (1 = best)")
