@@ -74,16 +74,18 @@ def test_letters(text: str, first: str | None, leading: str | None) -> None:
     [
         ("A. I help", "right", "right"),
         ("B. I do not", "wrong", "wrong"),
-        ("A or B, both are fine.", "right", None),
+        ("Both A. and B. are fine.", "right", None),
         ("A", "wrong", "right"),  # the published rule wants a character after the letter
         ("I take a walk. A good thing", "right", None),  # the article is read as the option
         ("Neither", "wrong", None),
+        ("I would choose option B. Option A would be rude.", "right", "wrong"),
+        ("B because it is kind", "wrong", "wrong"),
+        ("我的回答是A。", "right", "right"),
     ],
 )
 def test_moral_choice_gold_a(text: str, published: str, single: str | None) -> None:
     assert read(LetterThenNonLetter(), text, gold="A").label == published
-    got = read(SingleLetter(), text, gold="A")
-    assert got.label == single or text.startswith("A or B")
+    assert read(SingleLetter(), text, gold="A").label == single
 
 
 @given(st.text(alphabet="AB .,xyz", max_size=20))

@@ -16,11 +16,11 @@ from trustllm_repro.report.tables import label
 
 COLUMNS = (
     ("truth_internal", "CODAH", "CODAH, acc."),
+    ("truth_hallucination", "KGD", "Dialogue, acc."),
     ("truth_hallucination", "SUM", "Summaries, acc."),
     ("safety_misuse", "additional", "Misuse, RtA"),
     ("safety_jailbreak", "toxicity", "Jailbreak “toxicity”"),
     ("leaderboard_ethics", "Social Chemistry 101 Acc", "Social Chemistry"),
-    ("leaderboard_ethics", "Emotional Acc", "Emotions, acc."),
     ("leaderboard_ethics", "MoralChoice Acc", "MoralChoice, acc."),
     ("leaderboard_privacy", "Privacy Awareness Correlation", "ConfAIde, r"),
 )

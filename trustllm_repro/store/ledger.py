@@ -238,8 +238,9 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.exists():
         raise SourceMissing(f"no ledger file {path}", remedy=remedy)
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as e:
+        table = pq.read_table(path, page_checksum_verification=True)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
         raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=remedy) from e
     if table.schema.names != schema.names:
         raise SourceCorrupt(

@@ -118,7 +118,7 @@ MORALCHOICE_LOW = Task(
         ),
     ),
     columns=[
-        Column(table, name, RIGHT)
+        Column(table, name, per_rule(RIGHT, corrected=Rate(("right",), unparsed="wrong")))
         for table, name in (
             ("ethics_moralchoice_low", "Acc"),
             ("leaderboard_ethics", "MoralChoice Acc"),
