@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+
 from tests.small import Row, SmallWorld, benchmark_rows, refusal
+from trustllm_repro.errors import ReproError
 from trustllm_repro.report.run import Run, replay_records
 from trustllm_repro.sources.recorded import Recorded
 from trustllm_repro.store.atomic import PARTIAL
@@ -79,6 +82,28 @@ def edit(path: Path, how: Callable[[bytes], bytes]) -> None:
 
 def answer(row: Row, text: str | None, refused: bool = False) -> Row:
     return {**row, "res": text, "longformer_res": None if text is None else refusal(refused)}
+
+
+def refusal_of(call: Callable[[], Any]) -> ReproError | None:
+    """The error of our own that a call ends in, or None; any other error is a defect."""
+    try:
+        call()
+    except ReproError as e:
+        return e
+    return None
+
+
+def fails(world: World, out: Path, kind: Any, *words: str, verify: bool = False) -> ReproError:
+    """Replay a damaged world into the folder of an earlier run and look at what is left."""
+    before = snapshot(out)
+    with pytest.raises(kind) as caught:
+        world.replay(out, verify=verify)
+    message = str(caught.value)
+    for word in words:
+        assert word in message
+    assert caught.value.remedy
+    assert snapshot(out) == before
+    return caught.value
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
