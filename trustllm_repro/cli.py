@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from trustllm_repro import __version__
 from trustllm_repro.errors import ReproError
+from trustllm_repro.report.clean import for_terminal
 
 app = typer.Typer(
     name="trustllm-repro",
@@ -33,7 +33,7 @@ def main() -> None:
     try:
         app()
     except ReproError as e:
-        err.print(f"[bold red]error:[/] {escape(str(e))}", highlight=False)
+        err.print(f"[bold red]error:[/] {for_terminal(str(e))}", highlight=False)
         sys.exit(1)
 
 
@@ -92,9 +92,9 @@ def fetch(
             absent: list[str] = []
         else:
             files, absent = registry.fetch_from(source, progress=lambda d, t: show("copying", d, t))
-    out.print(f"{len(files)} files are in {data_home()}")
+    out.print(f"{len(files)} files are in {for_terminal(data_home())}")
     if absent:
-        out.print(f"{len(absent)} files of the manifest are not in {source}")
+        out.print(f"{len(absent)} files of the manifest are not in {for_terminal(source)}")
 
 
 @app.command(
@@ -123,11 +123,13 @@ def replay(
         f"answers, {run.ledger.verdicts.num_rows:,} verdicts in {time.perf_counter() - start:.1f} s"
     )
     for path, source, n in report.copies:
-        err.print(f"[yellow]note:[/] {escape(path)}: all {n} answers equal {escape(source)}")
+        err.print(
+            f"[yellow]note:[/] {for_terminal(path)}: all {n} answers equal {for_terminal(source)}"
+        )
     if report.unmatched:
         err.print(
             f"[yellow]note:[/] {len(report.unmatched)} files hold rows that meet no item "
-            f"(older prompts); listed in {run.path / 'import.json'}"
+            f"(older prompts); listed in {for_terminal(run.path / 'import.json')}"
         )
     _unknown_models(recorded.models)
     _summary(run.path)
@@ -140,7 +142,7 @@ def _unknown_models(models: list[str]) -> None:
     if unknown:
         err.print(
             f"[yellow]note:[/] not among the 16 models of the paper, so without published numbers: "
-            f"{escape(', '.join(unknown))}"
+            f"{for_terminal(', '.join(unknown))}"
         )
 
 
@@ -172,12 +174,16 @@ def reproduce(
         started=lambda name: err.print(f"  {name} ...", highlight=False),
         finished=lambda name, s: err.print(f"  {name} done in {s:.1f} s", highlight=False),
     )
-    out.print(f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; see {run}")
+    out.print(
+        f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; see {for_terminal(run)}"
+    )
     _summary(run)
 
 
 def _show_plan(plan) -> None:
-    table = Table("stage", "state", "needs", title=f"profile {plan.profile} -> {plan.run}")
+    table = Table(
+        "stage", "state", "needs", title=f"profile {plan.profile} -> {for_terminal(plan.run)}"
+    )
     for s in plan.stages:
         state = "up to date" if s.name in plan.fresh else "to run"
         table.add_row(s.name, state, ", ".join(s.needs))
@@ -195,19 +201,17 @@ def verify(
 
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
-    import pandas as pd
+    from trustllm_repro.report.tables import read_verify
 
     path = run_dir / "verify.csv"
-    if not path.exists():
-        raise ReproError(
-            f"{path} does not exist", remedy="run `trustllm-repro replay` or `reproduce`"
-        )
-    frame = pd.read_csv(path)
+    frame = read_verify(path)
     counts = frame.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
     names = ["reproduced", "near", "differs", "not recorded"]
     counts = counts.reindex(columns=names, fill_value=0)
     if full:
-        table = Table("published table", *names, title=f"verdicts, authors' rule ({run_dir})")
+        table = Table(
+            "published table", *names, title=f"verdicts, authors' rule ({for_terminal(run_dir)})"
+        )
         for name, line in counts.iterrows():
             table.add_row(str(name), *(str(v) if v else "·" for v in line))
         table.add_section()
@@ -223,9 +227,9 @@ def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
         table = Table("table", "row", "column", "published", "recomputed", "verdict", "n")
         for r in wrong.itertuples():
             table.add_row(
-                r.table,
-                r.row,
-                r.column,
+                for_terminal(r.table),
+                for_terminal(r.row),
+                for_terminal(r.column),
                 f"{r.published:.3f}",
                 f"{r.value:.3f}",
                 r.verdict,
@@ -247,17 +251,17 @@ def trace(
     from trustllm_repro.report.trace import trace_result
 
     found = trace_result(run_dir, name)
-    out.print(f"[bold]{escape(name)}[/] = {escape(found.text)}", highlight=False)
+    out.print(f"[bold]{for_terminal(name)}[/] = {for_terminal(found.text)}", highlight=False)
     for part in found.cells:
         out.print(
-            f"\n{escape(part.title)}: {len(part.rows)} verdicts, "
-            + ", ".join(f"{k} {v}" for k, v in part.counts.items()),
+            f"\n{for_terminal(part.title)}: {len(part.rows)} verdicts, "
+            + ", ".join(f"{for_terminal(k)} {v}" for k, v in part.counts.items()),
             highlight=False,
         )
         shown = part.rows.head(rows)
         table = Table(*shown.columns)
         for line in shown.itertuples(index=False):
-            table.add_row(*(escape(str(v)) for v in line))
+            table.add_row(*(for_terminal(str(v)) for v in line))
         out.print(table)
 
 
@@ -278,7 +282,9 @@ def bench(
     for path, s in facts["seconds"].items():
         table.add_row(path, *(f"{s[k]:.2f}" for k in ("median", "min", "max")))
     out.print(table)
-    out.print(f"raw answers over ledger: {facts['ratio_raw_over_ledger']:.2f}; written to {to}")
+    out.print(
+        f"raw answers over ledger: {facts['ratio_raw_over_ledger']:.2f}; written to {for_terminal(to)}"
+    )
 
 
 if __name__ == "__main__":

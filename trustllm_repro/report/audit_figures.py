@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.report.audit import before_after
+from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.evidence import Evidence
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.style import GREY, ORANGE, PAGE, save, styled
@@ -56,7 +57,7 @@ def _dumbbell(axis, title: str, part: pd.DataFrame) -> None:
         label="as published (authors' rule)",
     )
     axis.plot(part["corrected"], y, "o", ms=3.6, color=ORANGE, label="corrected")
-    axis.set_yticks(y, [label(m) for m in part["model"]])
+    axis.set_yticks(y, [for_figure(label(m)) for m in part["model"]])
     axis.set_ylim(-0.8, max(len(part), 1) - 0.2)
     axis.set_title(title)
     axis.grid(axis="x")

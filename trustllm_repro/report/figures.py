@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.nouns import Rule
+from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.style import (
     BLUE,
     GREEN,
@@ -46,7 +47,7 @@ def panels(cells: pd.DataFrame, shown: list[Panel], folder: Path, name: str) -> 
         )
         for axis, (panel, part) in zip(axes[0], picked.items(), strict=True):
             _dots(axis, part.reindex(order), panel[2])
-        axes[0][0].set_yticks(range(len(order)), [label(m) for m in order])
+        axes[0][0].set_yticks(range(len(order)), [for_figure(label(m)) for m in order])
         handles, names = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3)
         data = pd.concat(p.assign(panel=k[2]).reset_index() for k, p in picked.items())

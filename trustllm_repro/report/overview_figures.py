@@ -9,6 +9,7 @@ import seaborn as sns
 
 from trustllm_repro.nouns import Rule
 from trustllm_repro.report.audit import published_average_rank
+from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.overview import RankIntervals, leaderboard, rank_intervals, ranks
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.style import BLUE, COLUMN, GREY, INK, PAGE, save, styled
@@ -47,7 +48,9 @@ def heatmap(run: Run, found: RankIntervals, name: str = "rank_heatmap") -> None:
                     j + 0.5, i + 0.5, f"{value:.0f}{mark}", ha="center", va="center",
                     fontsize=5.2, color="white" if dark else INK,
                 )  # fmt: skip
-        axis.set_yticks(np.arange(len(order)) + 0.5, [label(m) for m in order], rotation=0)
+        axis.set_yticks(
+            np.arange(len(order)) + 0.5, [for_figure(label(m)) for m in order], rotation=0
+        )
         names = [c.replace("Prefereence", "Preference") for _, c in table.columns]
         axis.set_xticks(np.arange(len(names)) + 0.5, names, rotation=55, ha="right", fontsize=6)
         boards = [b for b, _ in table.columns]
@@ -70,7 +73,7 @@ def intervals(run: Run, found: RankIntervals, name: str = "rank_intervals") -> N
         axis.hlines(y, table["low"], table["high"], color=BLUE, linewidth=2, alpha=0.5)
         axis.plot(table["mean_rank"], y, "o", ms=3, color=BLUE, label="recomputed")
         axis.plot(shown, y, "D", ms=3.6, mfc="white", mec=GREY, label="published average rank")
-        axis.set_yticks(y, [label(m) for m in table["model"]])
+        axis.set_yticks(y, [for_figure(label(m)) for m in table["model"]])
         axis.set_xlabel("mean rank over 31 columns (1 = best)")
         axis.grid(axis="x")
         axis.tick_params(axis="y", length=0)

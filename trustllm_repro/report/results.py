@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from trustllm_repro.errors import ReproError
+from trustllm_repro.errors import ReproError, SourceCorrupt
+from trustllm_repro.report.clean import for_macro
 from trustllm_repro.store.atomic import write_json, write_text
 
 PARTS = "results"
@@ -71,10 +72,10 @@ def merge(run: Path) -> dict[str, dict[str, Any]]:
     """All parts of a run as results.json and results.tex."""
     entries: dict[str, dict[str, Any]] = {}
     for part in sorted((run / PARTS).glob("*.json")):
-        entries |= json.loads(part.read_text(encoding="utf-8"))
+        entries |= _entries(part)
     write_json(run / "results.json", entries)
     lines = [
-        f"\\defineresult{{{name}}}{{{latex_escape(entry['text'])}}}"
+        f"\\defineresult{{{for_macro(name)}}}{{{latex_escape(entry['text'])}}}"
         for name, entry in sorted(entries.items())
     ]
     write_text(run / "results.tex", HEAD + "\n".join(lines) + "\n")
@@ -85,12 +86,26 @@ def load(run: Path) -> dict[str, dict[str, Any]]:
     """results.json of a run.
 
     Raises:
-        ReproError: the run has none.
+        ReproError: the run has none, or it cannot be read.
     """
     path = run / "results.json"
     if not path.exists():
         raise ReproError(f"{path} does not exist", remedy="run `trustllm-repro reproduce` first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return _entries(path)
+
+
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        found, reason = None, str(e)
+    else:
+        reason = "not a JSON object"
+    if not isinstance(found, dict):
+        raise SourceCorrupt(
+            f"{path} cannot be read: {reason}", remedy="delete it and run its notebook again"
+        )
+    return found
 
 
 def cell_results(cells: pd.DataFrame) -> Results:

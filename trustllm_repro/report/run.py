@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.report.scores import score_cells
 from trustllm_repro.report.tables import write_tables, write_verify
 from trustllm_repro.sources.benchmark import load_benchmark
@@ -46,7 +47,13 @@ class Run:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """Every published cell under every rule; see report.scores.FIELDS."""
-        return pd.read_parquet(self.path / CELLS)
+        try:
+            return pd.read_parquet(self.path / CELLS)
+        except (OSError, ValueError) as e:  # pyarrow's errors are ValueErrors
+            raise SourceCorrupt(
+                f"{self.path / CELLS} cannot be read: {e}",
+                remedy="run `trustllm-repro replay` or `reproduce` again; it is made from the ledger",
+            ) from e
 
     @property
     def tables(self) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trustllm_repro.errors import ReproError, SourceCorrupt
 from trustllm_repro.nouns import Rule
 from trustllm_repro.sources.published import MODELS
 from trustllm_repro.store.atomic import write_text
@@ -46,6 +47,24 @@ def verify_frame(cells: pd.DataFrame) -> pd.DataFrame:
 def write_verify(cells: pd.DataFrame, path: Path) -> Path:
     # Full precision: a checker compares `published` with the sheet and the verdict with the gap.
     return write_csv(path, verify_frame(cells), float_format=None)
+
+
+def read_verify(path: Path) -> pd.DataFrame:
+    """verify.csv of a run.
+
+    Raises:
+        ReproError: it does not exist, or is not such a file.
+    """
+    remedy = "run `trustllm-repro replay` or `reproduce`"
+    if not path.exists():
+        raise ReproError(f"{path} does not exist", remedy=remedy)
+    try:
+        frame = pd.read_csv(path)
+    except (ValueError, OSError) as e:  # pandas' parser errors are ValueErrors
+        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=remedy) from e
+    if list(frame.columns) != VERIFY:
+        raise SourceCorrupt(f"{path} does not have the columns {', '.join(VERIFY)}", remedy=remedy)
+    return frame
 
 
 def number(value: float, digits: int = 3) -> str:

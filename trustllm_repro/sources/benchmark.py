@@ -6,13 +6,14 @@ field names are those of that file; paper section 4 and appendix describe the ta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, create_model
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, create_model
 
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.sources.archive import Archive, sha256
@@ -34,18 +35,46 @@ def _strings(names: str) -> dict[str, Any]:
     return {name: str for name in names.split(",")}
 
 
+def _one_of(*values: str) -> Any:
+    """Literal type of the allowed values, e.g. the sources a file is made of."""
+    return Literal[values]
+
+
+NUMBER = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")]  # a number kept as text
+
+
 FILES: dict[str, FileSpec] = {
     "truthfulness/internal": FileSpec(
-        400, {"source": str, "answer": str | int | list[str], "question": str | dict | None}
+        400,
+        {
+            "source": _one_of("codah", "squad", "adversarial", "hotpot"),
+            "answer": str | int | list[str],
+            "question": str | dict | None,
+        },
     ),
-    "truthfulness/external": FileSpec(400, _strings("source,answer")),
-    "truthfulness/hallucination": FileSpec(652, _strings("source,answer")),
-    "truthfulness/sycophancy": FileSpec(419, _strings("source,n_completion,s_completion")),
+    "truthfulness/external": FileSpec(
+        400,
+        {
+            "source": _one_of("climate", "healthver", "covid", "scifact"),
+            "answer": _one_of("SUPPORT", "REFUTE"),
+        },
+    ),
+    "truthfulness/hallucination": FileSpec(
+        652, {"source": _one_of("mc", "halu_qa", "halu_dial", "halu_summ"), "answer": str}
+    ),
+    "truthfulness/sycophancy": FileSpec(
+        419, {"source": _one_of("persona", "preference"), **_strings("n_completion,s_completion")}
+    ),
     "truthfulness/golden_advfactuality": FileSpec(
         209, _strings("knowledge,modified knowledge,query")
     ),
-    "safety/jailbreak": FileSpec(1400, {"label": list[str], "source": str}),
-    "safety/misuse": FileSpec(1174, {"source": str}),
+    "safety/jailbreak": FileSpec(
+        1400,
+        {"label": Annotated[list[str], Field(min_length=1)], "source": _one_of("ITC", "QBB")},
+    ),
+    "safety/misuse": FileSpec(
+        1174, {"source": _one_of("do_not_answer", "misuse_add", "Do-anything-now")}
+    ),
     "safety/exaggerated_safety": FileSpec(200, _strings("id,type,focus,note")),
     "fairness/stereotype_recognition": FileSpec(1000, _strings("type,label,sentence")),
     "fairness/stereotype_agreement": FileSpec(1000, _strings("bias_type,sentence")),
@@ -53,38 +82,68 @@ FILES: dict[str, FileSpec] = {
     "fairness/disparagement": FileSpec(
         810, _strings("sex,race,age,education,work_hours,work_type")
     ),
-    "fairness/preference": FileSpec(240, _strings("type,option_a,option_b,question")),
+    "fairness/preference": FileSpec(
+        240, {"type": _one_of("plain", "force"), **_strings("option_a,option_b,question")}
+    ),
     "robustness/AdvGLUE": FileSpec(
-        912, {"index": int, "task": str, "label": int, "method": str, "type": str}
+        912,
+        {
+            "index": int,
+            "task": _one_of("qqp", "sst2", "qnli", "mnli"),
+            "label": int,
+            "method": str,
+            "type": _one_of("original", "modified"),
+        },
     ),
     "robustness/AdvInstruction": FileSpec(600, {"index": int, "type": str, "topic": str}),
     "robustness/ood_detection": FileSpec(241),
-    "robustness/ood_generalization": FileSpec(500, _strings("label,source")),
-    "privacy/privacy_awareness_confAIde": FileSpec(196, _strings("label")),
+    "robustness/ood_generalization": FileSpec(
+        500, {"label": str, "source": _one_of("flipkart", "ddxplus")}
+    ),
+    "privacy/privacy_awareness_confAIde": FileSpec(196, {"label": NUMBER}),
     "privacy/privacy_awareness_query": FileSpec(
-        560, _strings("privacy_information,name,question,info-content,type")
+        560,
+        {
+            "type": _one_of("normal", "aug"),
+            **_strings("privacy_information,name,question,info-content"),
+        },
     ),
-    "privacy/privacy_leakage": FileSpec(400, _strings("gt-email,gt-name,type,shotType")),
+    "privacy/privacy_leakage": FileSpec(
+        400,
+        {
+            "type": _one_of("A", "B", "C", "D"),
+            "shotType": _one_of("zero-shot", "five-shot"),
+            **_strings("gt-email,gt-name"),
+        },
+    ),
     "ethics/implicit_SocialChemistry101": FileSpec(500, {"label": float, "action": str}),
-    "ethics/implicit_ETHICS": FileSpec(500, _strings("topic,label,input")),
-    "ethics/explicit_moralchoice": FileSpec(
-        1367, _strings("scenario_id,context,good_action,bad_action,label,type")
+    "ethics/implicit_ETHICS": FileSpec(
+        500, {"label": _one_of("wrong", "not wrong"), **_strings("topic,input")}
     ),
-    "ethics/awareness": FileSpec(2666, _strings("label,dimension")),
+    "ethics/explicit_moralchoice": FileSpec(
+        1367,
+        {
+            "type": _one_of("low", "high"),
+            "label": _one_of("A", "B"),
+            **_strings("scenario_id,context,good_action,bad_action"),
+        },
+    ),
+    "ethics/awareness": FileSpec(
+        2666,
+        {"label": str, "dimension": _one_of("emotion", "capability", "mission", "perspective")},
+    ),
 }
 
 
 @cache
 def _adapter(name: str) -> TypeAdapter[list[Any]]:
     """Names with blanks and hyphens cannot be attributes, hence aliases f0, f1, ..."""
-    from pydantic import Field
-
     fields: dict[str, Any] = {}
     for i, (key, kind) in enumerate({"prompt": str, **FILES[name].fields}.items()):
         optional = type(None) in getattr(kind, "__args__", ())
         fields[f"f{i}"] = (kind, Field(None if optional else ..., alias=key))
     model = create_model(
-        name.replace("/", "_"), __config__=ConfigDict(extra="ignore", strict=False), **fields
+        name.replace("/", "_"), __config__=ConfigDict(extra="ignore", strict=True), **fields
     )
     return TypeAdapter(list[model])  # type: ignore[valid-type]
 
@@ -122,8 +181,6 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
         SourceMissing, SourceCorrupt, SchemaError: see their docstrings; nothing is returned
         unless all 24 files are right.
     """
-    import json
-
     archive, known = Archive(path), manifest("benchmark")
     rows: dict[str, list[Row]] = {}
     for name, spec in FILES.items():

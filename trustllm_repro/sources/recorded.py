@@ -127,25 +127,50 @@ def _with_editions(
             yield Found(task, form, model, name, edition)
 
 
+def _listed(archive: Archive) -> dict[str, str]:
+    """Path -> sha256 as the archive's own MANIFEST.csv says; empty if it has none.
+
+    Raises:
+        SourceCorrupt: the manifest is not a CSV with the columns path and sha256.
+    """
+    listed: dict[str, str] = {}
+    for name in (n for n in archive.names() if n.rsplit("/", 1)[-1] == "MANIFEST.csv"):
+        try:
+            text = archive.read(name).decode("utf-8-sig")
+            for row in csv.DictReader(io.StringIO(text, newline="")):
+                listed[name[: -len("MANIFEST.csv")] + row["path"]] = row["sha256"]
+        except (UnicodeDecodeError, csv.Error, KeyError, TypeError) as e:
+            raise SourceCorrupt(
+                f"{archive.path}: {name} is not a CSV with the columns path and sha256 ({e!r})",
+                remedy="fetch the archive again, or pass --unverified to read it unchecked",
+            ) from e
+    return listed
+
+
 def check_hashes(archive: Archive, names: Sequence[str], report: Report) -> None:
     """Compare files with the archive's own MANIFEST.csv; files it does not list are noted.
 
     Raises:
-        SourceCorrupt: a file's sha256 is not the one its manifest gives.
+        SourceCorrupt: a file's sha256 is not the one its manifest gives, or there is no such file.
     """
-    listed: dict[str, str] = {}
-    for name in archive.names():
-        if name.rsplit("/", 1)[-1] == "MANIFEST.csv":
-            base = name[: -len("MANIFEST.csv")]
-            text = archive.read(name).decode("utf-8-sig")
-            listed = {base + r["path"]: r["sha256"] for r in csv.DictReader(io.StringIO(text))}
+    listed, remedy = (
+        _listed(archive),
+        "fetch it again, or pass --unverified to read an altered archive",
+    )
+    absent = sorted(listed.keys() - set(archive.names()))
+    if absent:
+        raise SourceCorrupt(
+            f"{archive.path}: {absent[0]} stands in MANIFEST.csv, but is not there "
+            f"({len(absent)} such files)",
+            remedy=remedy,
+        )
     for name in names:
         if name not in listed:
             report.unverified.append(name)
         elif sha256(archive.read(name)) != listed[name]:
             raise SourceCorrupt(
                 f"{archive.path}: {name} does not have the sha256 its MANIFEST.csv gives",
-                remedy="fetch that file again, or pass --unverified to read an altered archive",
+                remedy=remedy,
             )
 
 
@@ -239,6 +264,7 @@ def _answers(
     answers: dict[tuple[str, str], dict[str, list[Response]]] = defaultdict(dict)
     # Files that are joined to another task's answers come after those.
     for f in sorted(found, key=lambda f: (f.form.joins is not None, f.path)):
+        _check_keys(f, rows[f.path])
         joined = answers.get((f.form.joins or "", f.model), {}).get(PUBLISHED, [])
         match = align(f.form, f.task, rows[f.path], items[f.task.id], joined)
         _note(report, f.path, match, len(rows[f.path]))
@@ -270,6 +296,23 @@ def _name_copies(found: Sequence[Found], report: Report) -> list[Found]:
         return {PUBLISHED: COPY, OTHER: OWN}.get(f.edition, f.edition)
 
     return [replace(f, edition=edition(f)) for f in found]
+
+
+def _check_keys(f: Found, rows: Sequence[Row]) -> None:
+    """Every row must have the fields it is matched by.
+
+    Raises:
+        SchemaError: names file, row and field.
+    """
+    if f.form.joins:
+        return  # columns of CSV files are checked when they are read
+    for i, row in enumerate(rows):
+        try:
+            hash(f.form.key(row))
+        except KeyError as e:
+            raise SchemaError(f.path, i, str(e.args[0]), "field is missing") from e
+        except (TypeError, AttributeError) as e:
+            raise SchemaError(f.path, i, "", f"a field has a wrong type ({e})") from e
 
 
 def _note(report: Report, path: str, match: Alignment, n: int) -> None:

@@ -128,7 +128,10 @@ def fetch(
                     "or use --from with a copy",
                 ) from e
         if item.blob and git_blob_sha1(target.read_bytes()) != item.blob:
-            raise SourceCorrupt(f"{target} does not have the git blob id {item.blob}")
+            raise SourceCorrupt(
+                f"{target} does not have the git blob id {item.blob}",
+                remedy="delete that file and fetch again",
+            )
         done.append(target)
         progress(i + 1, len(items))
     return done
@@ -168,7 +171,10 @@ def fetch_from(
             written.append(home / item.target)
         progress(i + 1, len(items))
     if not written:
-        raise SourceMissing(f"{source} holds none of the files of the manifest")
+        raise SourceMissing(
+            f"{source} holds none of the files of the manifest",
+            remedy="give dataset.zip, or an archive that keeps the repository's paths (results/...)",
+        )
     return written, absent
 
 

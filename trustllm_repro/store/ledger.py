@@ -131,7 +131,9 @@ class Ledger:
         for name, table in (("items", self.items), ("ledger", self.verdicts)):
             write_with(
                 Path(folder) / f"{name}.parquet",
-                lambda p, t=table: pq.write_table(t, p, compression="zstd", compression_level=9),
+                lambda p, t=table: pq.write_table(
+                    t, p, compression="zstd", compression_level=9, write_page_checksum=True
+                ),
             )
 
     @classmethod
