@@ -333,7 +333,6 @@ def test_damage_of_the_ledger_never_ends_in_a_traceback(earlier, file):
     assert min(found.values()) > 20
 
 
-@pytest.mark.xfail(strict=True, reason="the ledger is written without page checksums")
 @pytest.mark.parametrize("file", ["ledger.parquet", "items.parquet"])
 def test_one_altered_byte_of_the_ledger_is_noticed(earlier, file):
     good, whole, rng = Ledger.load(earlier), (earlier / file).read_bytes(), random.Random(file)
@@ -382,7 +381,6 @@ def test_a_missing_run_folder_is_made_from_the_committed_ledger(earlier, tmp_pat
     assert (made.path / "verify.csv").read_bytes() == (earlier / "verify.csv").read_bytes()
 
 
-@pytest.mark.xfail(strict=True, raises=pa.ArrowInvalid, reason="Run.cells reads without a check")
 def test_unreadable_cells(earlier):
     (earlier / "cells.parquet").write_bytes(b"garbage")
     with pytest.raises(SourceCorrupt, match=r"cells\.parquet") as caught:
@@ -397,7 +395,6 @@ def test_no_results(earlier):
     assert "trustllm-repro reproduce" in caught.value.remedy
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="results.json is read without a check")
 @pytest.mark.parametrize("text", ["", "{", "\x00"])
 def test_unreadable_results(earlier, text):
     (earlier / "results.json").write_text(text, encoding="utf-8")
@@ -406,7 +403,6 @@ def test_unreadable_results(earlier, text):
     assert caught.value.remedy
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="parts of results are read unchecked")
 def test_an_unreadable_part_of_the_results(earlier):
     (earlier / "results" / "16_overview.json").write_text("{", encoding="utf-8")
     with pytest.raises(ReproError, match=r"16_overview\.json"):
@@ -425,7 +421,6 @@ def test_no_verify_csv_on_the_command_line(tmp_path):
     assert "trustllm-repro replay" in message
 
 
-@pytest.mark.xfail(strict=True, reason="verify.csv is read without a check")
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
 def test_unreadable_verify_csv_on_the_command_line(tmp_path, text):
     (tmp_path / "verify.csv").write_text(text, encoding="utf-8")

@@ -104,7 +104,6 @@ KEYS = [
 ]
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="keys of record forms are not validated")
 @pytest.mark.parametrize(("task", "form", "field"), KEYS)
 def test_a_recorded_row_without_the_field_it_is_matched_by(world, earlier, task, form, field):
     path = with_only(world, task, form)
@@ -113,26 +112,22 @@ def test_a_recorded_row_without_the_field_it_is_matched_by(world, earlier, task,
     fails(world, earlier, SchemaError, path.name, "row 1", field)
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="an empty list of labels is accepted")
 def test_a_jailbreak_question_without_any_label(world, earlier):
     change(world.question(JAILBREAK), 2, label=[])
     fails(world, earlier, SchemaError, "safety/jailbreak.json, row 2, field 'label'")
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="ConfAIde's label may be any text")
 def test_a_confaide_question_whose_rating_is_no_number(world, earlier):
     with_only(world, "privacy/confaide", "main")
     change(world.question("privacy/privacy_awareness_confAIde"), 2, label="much")
     fails(world, earlier, SchemaError, "privacy_awareness_confAIde.json, row 2, field 'label'")
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="numbers in quotes pass the validation")
 def test_a_benchmark_number_in_quotes(world, earlier):
     change(world.question("ethics/implicit_SocialChemistry101"), 2, label="1.0")
     fails(world, earlier, SchemaError, "implicit_SocialChemistry101.json, row 2, field 'label'")
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="sources of questions are not validated")
 def test_a_question_of_an_unknown_source(world, earlier):
     with_only(world, "truthfulness/internal", "main")
     change(world.question("truthfulness/internal"), 2, source="elsewhere")

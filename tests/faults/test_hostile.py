@@ -1,0 +1,376 @@
+"""Names and texts that try to act: as HTML, terminal codes, rich markup, LaTeX, mathematics."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.faults.world import ITC, QBB, World, answer, cli, facts, read, refused, snapshot
+from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.nouns import Item
+from trustllm_repro.report import html
+from trustllm_repro.report.figures import panels
+from trustllm_repro.report.panels import SHOWN
+from trustllm_repro.report.results import Results, cell_results, latex_escape
+from trustllm_repro.report.scores import FIELDS
+from trustllm_repro.report.tables import latex
+from trustllm_repro.report.trace import trace_result
+from trustllm_repro.settings import check, load_profile
+from trustllm_repro.store.ledger import Ledger, items_table
+
+TEXTS = {
+    "HTML": "<script>alert(1)</script>",
+    "attribute": '" onmouseover="alert(1)',
+    "terminal": "\x1b[31mred\x1b]0;title\x07",
+    "rich": "[red]red[/red][/b]",
+    "LaTeX": r"\input{x}\write18{id}%$x_1^2$&#~",
+    "jinja": "{{ 7 * 7 }}{% raw %}",
+}
+# The same as names of folders, which cannot hold a slash.
+NAMES = {
+    "HTML": "<script>alert(1)",
+    "attribute": '" onmouseover="alert(1)',
+    "terminal": "\x1b[31mred\x07",
+    "rich": "[red]red",
+    "LaTeX": r"\input{x}%$x_1^2$&#~",
+    "jinja": "{{ 7 * 7 }}",
+    "spaces": "  two words ",
+    "bar": "a|b",
+    "percent": "%s%d",
+    "newline": "two\nlines",
+    "formula": r"$\frac{$",
+    "Chinese": "模型-7b",
+    "option": "--help",
+}
+
+
+def line(**values: object) -> dict[str, object]:
+    """One cell; absent fields are empty."""
+    base = dict.fromkeys(FIELDS, "") | {
+        "table": "safety_jailbreak", "model": "m", "column": "c", "value": 0.5, "rule": "authors",
+        "n": 9, "n_unparsed": 0, "n_missing": 0, "difference": 0.0,
+        "published": 0.5, "ci_low": 0.4, "ci_high": 0.6, "verdict": "reproduced",
+    }  # fmt: skip
+    return base | values
+
+
+def cells(text: str) -> pd.DataFrame:
+    """A table in which the text stands wherever a text can stand."""
+    missing = {"value": math.nan, "ci_low": math.nan, "ci_high": math.nan, "reason": text}
+    lines = [
+        line(model=text, column=text, verdict=text),
+        line(model="m", column=text, **missing),
+        line(model=text, column=text, rule="corrected", value=0.9),
+        line(model="absent " + text, column=text, **missing),
+    ]
+    return pd.DataFrame(lines, columns=FIELDS)
+
+
+class Reader(HTMLParser):
+    """Collects tags with attributes, and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def inert(page: str, text: str) -> None:
+    """The text is text: no tag and no attribute came out of it."""
+    seen = Reader(page)
+    assert {t for t, _ in seen.tags} <= {
+        "div", "p", "table", "thead", "tbody", "tr", "th", "td", "b", "span", "br", "ul", "li",
+        "img", "style",
+    }  # fmt: skip
+    assert {a for _, attrs in seen.tags for a in attrs} <= {"class", "title", "style", "src", "alt"}
+    assert text in seen.text or any(text in (v or "") for _, a in seen.tags for v in a.values())
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_cells_in_html(kind):
+    page = html.cells_table(cells(TEXTS[kind]), "safety_jailbreak")
+    inert(page, TEXTS[kind])
+    assert page.count("<tr>") == 2  # the head, and the one model with a value
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_any_frame_in_html(kind):
+    text = TEXTS[kind]
+    frame = pd.DataFrame({text: [text, text], "verdict": [text, "near"]})
+    inert(html.plain_table(frame, wrap=(text,)), text)
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_lists_and_pictures_in_html(kind, tmp_path):
+    text = TEXTS[kind]
+    inert(html.paragraph_list([(text, text, text)]), text)
+    (tmp_path / "picture.png").write_bytes(bytes(24))
+    inert(html.image(tmp_path / "picture.png", text), text)
+
+
+COMMANDS = {
+    "begin", "end", "toprule", "midrule", "bottomrule", "textbackslash", "textasciitilde",
+    "textasciicircum", "space",
+}  # fmt: skip
+
+
+def harmless(source: str, allowed: set[str]) -> None:
+    """Only known commands, and no sign that LaTeX would take for more than a sign."""
+    assert set(re.findall(r"\\([A-Za-z]+)", source)) <= allowed
+    for row in source.splitlines():
+        bare = re.sub(r"\\([A-Za-z]+|.)", "", row)
+        if not bare.startswith("%"):
+            assert not set("%$#_^~") & set(bare)
+            assert bare.count("{") == bare.count("}")
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_table_in_latex(kind):
+    source = latex(cells(TEXTS[kind]))
+    harmless(source, COMMANDS)
+    assert source.count(r"\\") == 2
+    assert source.count("&") - source.count(r"\&") == 2
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_result_in_latex(kind):
+    harmless(latex_escape(TEXTS[kind]), COMMANDS | {"textless", "textgreater"})
+
+
+def test_escaped_text_of_latex_is_exact():
+    assert latex_escape(r"\input{x}") == r"\textbackslash{}input\{x\}"
+    assert latex_escape("50 % of $5 & #1_a^b~") == (
+        r"50 \% of \$5 \& \#1\_a\textasciicircum{}b\textasciitilde{}"
+    )
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_the_text_of_a_result_in_results_tex(kind, tmp_path):
+    results = Results("cells")
+    results.add("claim.X.verdict", TEXTS[kind])
+    results.save(tmp_path)
+    written = (tmp_path / "results.tex").read_text(encoding="utf-8")
+    text = written.split(r"\defineresult{claim.X.verdict}{", 1)[1].removesuffix("}\n")
+    harmless(text, COMMANDS | {"textless", "textgreater"})
+
+
+# --- folders of models with such names ----------------------------------------------------------
+
+
+def renamed(world: World, name: str) -> str:
+    for path in list(world.records.rglob("newcomer-1b")):
+        path.rename(path.with_name(name))
+    return name
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_model_of_that_name_changes_nothing_for_others(world, earlier, tmp_path, kind):
+    name = renamed(world, NAMES[kind])
+    run, recorded = world.replay(tmp_path / "out")
+    assert set(recorded.models) == {"gpt-4", "mistral-7b", name}
+    after, before = facts(snapshot(run.path)), snapshot(earlier)
+    assert after["verify.csv"] == before["verify.csv"]
+    table = pd.read_csv(run.tables / "safety_jailbreak.csv")
+    assert name in set(table["model"])
+    known = table["model"] != name
+    old = pd.read_csv(earlier / "tables" / "safety_jailbreak.csv")
+    expected = old[old["model"] != "newcomer-1b"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table[known].reset_index(drop=True), expected)
+    harmless(after["tables/safety_jailbreak.tex"].decode(), COMMANDS)
+    found = html.cells_table(run.cells, "safety_jailbreak")
+    inert(found, name)
+
+
+def test_such_a_name_in_results_tex(world, tmp_path):
+    renamed(world, NAMES["LaTeX"])
+    run, _ = world.replay(tmp_path / "out")
+    cell_results(run.cells).save(run.path)
+    lines = (run.path / "results.tex").read_text(encoding="utf-8").splitlines()
+    assert not [x for x in lines if x.startswith(r"\defineresult") and r"\input{x}" in x]
+
+
+def test_a_name_that_is_not_utf8(world, earlier):
+    if os.name != "posix":
+        pytest.skip("names of files are Unicode on this system")
+    renamed(world, os.fsdecode(b"model-\xff"))
+    before = snapshot(earlier)
+    with pytest.raises(SourceCorrupt, match=r"udcff.* is not UTF-8") as caught:
+        world.replay(earlier)
+    assert "rename" in caught.value.remedy
+    assert snapshot(earlier) == before
+
+
+def test_the_way_from_a_result_of_such_a_model_to_its_rows(world, tmp_path):
+    name = renamed(world, NAMES["rich"])
+    run, _ = world.replay(tmp_path / "out")
+    cell_results(run.cells).save(run.path)
+    result = f"safety_jailbreak/{name}/overall/authors"
+    assert trace_result(run.path, result).cells
+    done = cli("trace", run.path, result)
+    assert done.returncode == 0, done.stderr
+    assert result in done.stdout
+
+
+def told(world: World, tmp_path: Path, kind: str) -> str:
+    """All that `replay` prints about a model of such a name."""
+    renamed(world, NAMES[kind])
+    done = cli("replay", "--unverified", "--records", world.records, "--benchmark",
+               world.benchmark, "--out", tmp_path / "out")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "not among the 16 models" in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["HTML", "rich", "LaTeX"])
+def test_such_a_name_on_the_command_line(world, tmp_path, kind):
+    assert NAMES[kind] in told(world, tmp_path, kind)
+
+
+def test_terminal_codes_on_the_command_line(world, tmp_path):
+    assert "\x1b" not in told(world, tmp_path, "terminal")
+
+
+def test_terminal_codes_in_an_error_on_the_command_line(world, tmp_path):
+    name = renamed(world, NAMES["terminal"])
+    world.record(QBB, name).write_text("{", encoding="utf-8")
+    done = cli("replay", "--unverified", "--records", world.records, "--benchmark",
+               world.benchmark, "--out", tmp_path / "out")  # fmt: skip
+    assert "\x1b" not in refused(done)
+
+
+@pytest.mark.parametrize("folder", ["[red]run", "[/b]"])
+def test_a_run_folder_of_such_a_name_on_the_command_line(earlier, tmp_path, folder):
+    target = Path(f"{tmp_path}/{folder}")
+    shutil.copytree(earlier, target)
+    done = cli("verify", target)
+    assert done.returncode == 0, done.stderr[-300:]
+    assert folder in done.stdout
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def drawn(world: World, tmp_path: Path, kind: str) -> Path:
+    name = renamed(world, NAMES[kind])
+    run, _ = world.replay(tmp_path / "out")
+    panels(run.cells, SHOWN["safety"][:1], tmp_path / "figures", "safety")
+    assert name in set(pd.read_csv(tmp_path / "figures" / "safety.csv")["model"])
+    return tmp_path / "figures" / "safety.svg"
+
+
+@pytest.mark.parametrize("kind", ["HTML", "attribute", "rich"])
+def test_such_a_name_in_a_figure(world, tmp_path, kind):
+    picture = ElementTree.parse(drawn(world, tmp_path, kind))
+    assert not [e for e in picture.iter() if e.tag.endswith("script")]
+    assert NAMES[kind] in {e.text for e in picture.iter()}
+
+
+@pytest.mark.parametrize("kind", ["LaTeX", "formula"])
+def test_mathematics_in_a_figure(world, tmp_path, kind):
+    picture = ElementTree.parse(drawn(world, tmp_path, kind))
+    assert NAMES[kind] in {e.text for e in picture.iter()}
+
+
+def test_terminal_codes_in_a_figure(world, tmp_path):
+    assert ElementTree.parse(drawn(world, tmp_path, "terminal")).getroot().tag.endswith("svg")
+
+
+# --- texts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_no_answer_prompt_or_facet_acts_or_gets_into_a_result(world, tmp_path, kind):
+    """A facet (the attack) may be shown; prompts and answers stay out of every file."""
+    text = TEXTS[kind]
+    prompt, said, attack = f"p{text}", f"a{text}", f"f{text}|x"
+    rows = [{**r, "prompt": f"{prompt} {i}", "label": [attack]}
+            for i, r in enumerate(read(world.question("safety/jailbreak")))]  # fmt: skip
+    world.put(world.question("safety/jailbreak"), rows)
+    for model in world.models:
+        for form, source in ((ITC, "ITC"), (QBB, "QBB")):
+            mine = [answer(r, f"{said} {model}") for r in rows if r["source"] == source]
+            world.put(world.record(form, model), mine)
+    run, recorded = world.replay(tmp_path / "out")
+    assert not recorded.report.unmatched
+    for name, data in snapshot(run.path).items():
+        assert prompt.encode() not in data, name
+        assert said.encode() not in data, name
+    asked = run.ledger.asked("safety/jailbreak")
+    assert set(asked["source"]) == {"ITC", "QBB"}
+    assert set(asked["attack"]) == {attack.replace("|", "/")}
+    assert run.ledger.answers("safety/jailbreak", "gpt-4", "authors", ("published",)).expected == 12
+
+
+def test_a_bar_in_a_facet_does_not_shift_the_others(earlier):
+    """Facets of an item are stored in one column, with bars between them."""
+    items = items_table(
+        {"safety/jailbreak": [Item("safety/jailbreak", 0, "p", "", ("a|b", "cot"))]}
+    )
+    asked = Ledger(items, Ledger.load(earlier).verdicts).asked("safety/jailbreak")
+    assert (asked["source"][0], asked["attack"][0]) == ("a/b", "cot")
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+# Put together here, so that no tool takes this file for a leak.
+KEYS = [
+    "sk" + "-" + "a1B2" * 6,
+    "hf" + "_" + "a1B2" * 6,
+    "ghp" + "_" + "a1B2" * 9,
+    "github" + "_pat_" + "a1B2" * 9,
+    "AK" + "IA" + "A1B2" * 4,
+    "xoxb" + "-" + "1234-5678-abcd",
+    "gsk" + "_" + "a1B2" * 6,
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("form", ["{}", "  {}", "Bearer {}", "https://host/?token={}"])
+def test_a_key_as_a_parameter_is_refused_and_not_repeated(key, form):
+    with pytest.raises(
+        SettingsError, match=r"00_provenance\.records looks like a secret"
+    ) as caught:
+        check("00_provenance", {"run_dir": "runs/x", "records": form.format(key)})
+    assert key not in str(caught.value)
+    assert "environment" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "path", ["runs/task-with-a-rather-long-name", "disk_and_a_rather_long_name", "/data/records.zip",
+             "risk-assessment-of-the-year", "../runs/embedded", "sk-7", "hf_home"]
+)  # fmt: skip
+def test_names_of_folders_are_no_keys(path):
+    assert check("10_truthfulness", {"run_dir": path}) == {"run_dir": path}
+
+
+def test_a_key_of_the_wrong_type_is_not_repeated(tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        check("16_overview", {"run_dir": "runs/x", "resamples": KEYS[0]})
+    assert KEYS[0] not in str(caught.value)
+
+
+def test_a_profile_with_such_a_name_on_the_command_line():
+    message = refused(cli("reproduce", "--plan", "--profile", "[red]none"))
+    assert "no profile '[red]none'" in message
+    assert "embedded" in message
+
+
+def test_profiles_outside_their_folder_are_not_found():
+    with pytest.raises(SettingsError, match="no profile"):
+        load_profile("../../pyproject")
