@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,19 +14,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.faults.world import ITC, QBB, World, answer, cli, facts, read, refused, snapshot
+from tests.faults.world import ITC, QBB, World, answer, cli, fails, read, refused, snapshot
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.nouns import Item
 from trustllm_repro.report import html
 from trustllm_repro.report.figures import panels
 from trustllm_repro.report.panels import SHOWN
 from trustllm_repro.report.results import Results, cell_results, latex_escape
+from trustllm_repro.report.run import Run
 from trustllm_repro.report.scores import FIELDS
 from trustllm_repro.report.tables import latex
 from trustllm_repro.report.trace import trace_result
 from trustllm_repro.settings import check, load_profile
 from trustllm_repro.store.ledger import Ledger, items_table
 
+JAILBREAK = "safety/jailbreak"
 TEXTS = {
     "HTML": "<script>alert(1)</script>",
     "attribute": '" onmouseover="alert(1)',
@@ -173,85 +176,95 @@ def test_the_text_of_a_result_in_results_tex(kind, tmp_path):
 # --- folders of models with such names ----------------------------------------------------------
 
 
-def renamed(world: World, name: str) -> str:
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The small world with a copy of newcomer-1b under each of the names."""
+    world = World(tmp_path_factory.mktemp("crowd"))
     for path in list(world.records.rglob("newcomer-1b")):
-        path.rename(path.with_name(name))
-    return name
+        for name in NAMES.values():
+            shutil.copytree(path, path.with_name(name))
+    return world
+
+
+@pytest.fixture(scope="module")
+def run(crowd: World, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    made, recorded = crowd.replay(tmp_path_factory.mktemp("run"))
+    assert set(recorded.models) == {*World.models, *NAMES.values()}
+    cell_results(made.cells).save(made.path)
+    return made
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_a_model_of_that_name_changes_nothing_for_others(world, earlier, tmp_path, kind):
-    name = renamed(world, NAMES[kind])
-    run, recorded = world.replay(tmp_path / "out")
-    assert set(recorded.models) == {"gpt-4", "mistral-7b", name}
-    after, before = facts(snapshot(run.path)), snapshot(earlier)
-    assert after["verify.csv"] == before["verify.csv"]
-    table = pd.read_csv(run.tables / "safety_jailbreak.csv")
-    assert name in set(table["model"])
-    known = table["model"] != name
-    old = pd.read_csv(earlier / "tables" / "safety_jailbreak.csv")
-    expected = old[old["model"] != "newcomer-1b"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(table[known].reset_index(drop=True), expected)
-    harmless(after["tables/safety_jailbreak.tex"].decode(), COMMANDS)
-    found = html.cells_table(run.cells, "safety_jailbreak")
-    inert(found, name)
+def test_a_model_of_that_name_has_its_rows(run, kind):
+    table = pd.read_csv(run.tables / "safety_jailbreak.csv").fillna("")
+    mine, newcomer = (
+        table[table["model"] == name].drop(columns=["model", "ci_low", "ci_high"])
+        for name in (NAMES[kind], "newcomer-1b")
+    )
+    assert len(mine)
+    pd.testing.assert_frame_equal(mine.reset_index(drop=True), newcomer.reset_index(drop=True))
 
 
-def test_such_a_name_in_results_tex(world, tmp_path):
-    renamed(world, NAMES["LaTeX"])
-    run, _ = world.replay(tmp_path / "out")
-    cell_results(run.cells).save(run.path)
+def test_such_models_change_nothing_for_others(run, earlier):
+    assert (run.path / "verify.csv").read_bytes() == (earlier / "verify.csv").read_bytes()
+    for path in sorted((earlier / "tables").glob("*.csv")):
+        after, before = pd.read_csv(run.tables / path.name), pd.read_csv(path)
+        known = after[~after["model"].isin(NAMES.values())].reset_index(drop=True)
+        pd.testing.assert_frame_equal(known, before)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_such_a_name_in_html(run, kind):
+    inert(html.cells_table(run.cells, "safety_jailbreak"), NAMES[kind])
+
+
+def test_such_names_in_latex(run):
+    for path in run.tables.glob("*.tex"):
+        harmless(path.read_text(encoding="utf-8"), COMMANDS)
     lines = (run.path / "results.tex").read_text(encoding="utf-8").splitlines()
-    assert not [x for x in lines if x.startswith(r"\defineresult") and r"\input{x}" in x]
+    defined = [x for x in lines if x.startswith(r"\defineresult")]
+    assert len(defined) > 100
+    assert not [x for x in defined if r"\input{x}" in x]
 
 
 def test_a_name_that_is_not_utf8(world, earlier):
     if os.name != "posix":
         pytest.skip("names of files are Unicode on this system")
-    renamed(world, os.fsdecode(b"model-\xff"))
-    before = snapshot(earlier)
-    with pytest.raises(SourceCorrupt, match=r"udcff.* is not UTF-8") as caught:
-        world.replay(earlier)
-    assert "rename" in caught.value.remedy
-    assert snapshot(earlier) == before
+    path = world.record(QBB).parent
+    path.rename(path.with_name(os.fsdecode(b"model-\xff")))
+    fails(world, earlier, SourceCorrupt, "udcff", "is not UTF-8", "rename")
 
 
-def test_the_way_from_a_result_of_such_a_model_to_its_rows(world, tmp_path):
-    name = renamed(world, NAMES["rich"])
-    run, _ = world.replay(tmp_path / "out")
-    cell_results(run.cells).save(run.path)
-    result = f"safety_jailbreak/{name}/overall/authors"
+@pytest.mark.parametrize("kind", ["rich", "LaTeX"])
+def test_the_way_from_a_result_of_such_a_model_to_its_rows(run, kind):
+    result = f"safety_jailbreak/{NAMES[kind]}/overall/authors"
     assert trace_result(run.path, result).cells
     done = cli("trace", run.path, result)
     assert done.returncode == 0, done.stderr
     assert result in done.stdout
 
 
-def told(world: World, tmp_path: Path, kind: str) -> str:
-    """All that `replay` prints about a model of such a name."""
-    renamed(world, NAMES[kind])
-    done = cli("replay", "--unverified", "--records", world.records, "--benchmark",
-               world.benchmark, "--out", tmp_path / "out")  # fmt: skip
+def replayed(world: World, out: Path) -> subprocess.CompletedProcess[str]:
+    return cli("replay", "--unverified", "--records", world.records, "--benchmark",
+               world.benchmark, "--out", out)  # fmt: skip
+
+
+def test_such_names_on_the_command_line(crowd, tmp_path):
+    done = replayed(crowd, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "not among the 16 models" in done.stderr
-    return done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("kind", ["HTML", "rich", "LaTeX"])
-def test_such_a_name_on_the_command_line(world, tmp_path, kind):
-    assert NAMES[kind] in told(world, tmp_path, kind)
-
-
-def test_terminal_codes_on_the_command_line(world, tmp_path):
-    assert "\x1b" not in told(world, tmp_path, "terminal")
+    for kind in ("HTML", "attribute", "rich", "LaTeX", "jinja", "bar", "percent", "Chinese"):
+        assert NAMES[kind] in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 def test_terminal_codes_in_an_error_on_the_command_line(world, tmp_path):
-    name = renamed(world, NAMES["terminal"])
-    world.record(QBB, name).write_text("{", encoding="utf-8")
-    done = cli("replay", "--unverified", "--records", world.records, "--benchmark",
-               world.benchmark, "--out", tmp_path / "out")  # fmt: skip
-    assert "\x1b" not in refused(done)
+    path = world.record(QBB, "newcomer-1b")
+    path.write_text("{", encoding="utf-8")
+    path.parent.rename(path.parent.with_name(NAMES["terminal"]))
+    message = refused(replayed(world, tmp_path / "out"))
+    assert "jailbreak_QBB.json is not UTF-8 JSON" in message
+    assert "\x1b" not in message
 
 
 @pytest.mark.parametrize("folder", ["[red]run", "[/b]"])
@@ -263,58 +276,42 @@ def test_a_run_folder_of_such_a_name_on_the_command_line(earlier, tmp_path, fold
     assert folder in done.stdout
 
 
-# --- figures -------------------------------------------------------------------------------------
-
-
-def drawn(world: World, tmp_path: Path, kind: str) -> Path:
-    name = renamed(world, NAMES[kind])
-    run, _ = world.replay(tmp_path / "out")
-    panels(run.cells, SHOWN["safety"][:1], tmp_path / "figures", "safety")
-    assert name in set(pd.read_csv(tmp_path / "figures" / "safety.csv")["model"])
-    return tmp_path / "figures" / "safety.svg"
-
-
-@pytest.mark.parametrize("kind", ["HTML", "attribute", "rich"])
-def test_such_a_name_in_a_figure(world, tmp_path, kind):
-    picture = ElementTree.parse(drawn(world, tmp_path, kind))
+def test_such_names_in_a_figure(run):
+    """No element comes out of a name, none is read as mathematics, and the file is XML."""
+    names = {k: NAMES[k] for k in ("HTML", "attribute", "rich", "LaTeX", "formula", "jinja")}
+    chosen = {*names.values(), NAMES["terminal"]} | set(World.models)
+    cells = run.cells[run.cells["model"].isin(chosen)]
+    panels(cells, SHOWN["safety"][:1], run.figures, "safety")
+    picture = ElementTree.parse(run.figures / "safety.svg")
     assert not [e for e in picture.iter() if e.tag.endswith("script")]
-    assert NAMES[kind] in {e.text for e in picture.iter()}
-
-
-@pytest.mark.parametrize("kind", ["LaTeX", "formula"])
-def test_mathematics_in_a_figure(world, tmp_path, kind):
-    picture = ElementTree.parse(drawn(world, tmp_path, kind))
-    assert NAMES[kind] in {e.text for e in picture.iter()}
-
-
-def test_terminal_codes_in_a_figure(world, tmp_path):
-    assert ElementTree.parse(drawn(world, tmp_path, "terminal")).getroot().tag.endswith("svg")
+    assert set(names.values()) <= {e.text for e in picture.iter()}
+    assert chosen == set(pd.read_csv(run.figures / "safety.csv")["model"])
 
 
 # --- texts ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", TEXTS)
-def test_no_answer_prompt_or_facet_acts_or_gets_into_a_result(world, tmp_path, kind):
-    """A facet (the attack) may be shown; prompts and answers stay out of every file."""
-    text = TEXTS[kind]
-    prompt, said, attack = f"p{text}", f"a{text}", f"f{text}|x"
-    rows = [{**r, "prompt": f"{prompt} {i}", "label": [attack]}
-            for i, r in enumerate(read(world.question("safety/jailbreak")))]  # fmt: skip
-    world.put(world.question("safety/jailbreak"), rows)
+def test_no_answer_or_prompt_gets_into_a_result_and_facets_stay_text(world, tmp_path):
+    texts = list(TEXTS.values())
+    rows = [
+        {**r, "prompt": f"prompt {t} {i}", "label": [f"attack {t}|x"]}
+        for i, (r, t) in enumerate(zip(read(world.question(JAILBREAK)), texts * 2, strict=True))
+    ]
+    world.put(world.question(JAILBREAK), rows)
     for model in world.models:
         for form, source in ((ITC, "ITC"), (QBB, "QBB")):
-            mine = [answer(r, f"{said} {model}") for r in rows if r["source"] == source]
-            world.put(world.record(form, model), mine)
+            mine = [r for r in rows if r["source"] == source]
+            told = [answer(r, f"said {t} {model}") for r, t in zip(mine, texts, strict=True)]
+            world.put(world.record(form, model), told)
     run, recorded = world.replay(tmp_path / "out")
     assert not recorded.report.unmatched
-    for name, data in snapshot(run.path).items():
-        assert prompt.encode() not in data, name
-        assert said.encode() not in data, name
-    asked = run.ledger.asked("safety/jailbreak")
+    asked = run.ledger.asked(JAILBREAK)
     assert set(asked["source"]) == {"ITC", "QBB"}
-    assert set(asked["attack"]) == {attack.replace("|", "/")}
-    assert run.ledger.answers("safety/jailbreak", "gpt-4", "authors", ("published",)).expected == 12
+    assert set(asked["attack"]) == {f"attack {t}|x".replace("|", "/") for t in texts}
+    for name, data in snapshot(run.path).items():
+        for t in texts:
+            assert f"prompt {t}".encode() not in data, name
+            assert f"said {t}".encode() not in data, name
 
 
 def test_a_bar_in_a_facet_does_not_shift_the_others(earlier):

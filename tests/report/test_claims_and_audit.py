@@ -16,11 +16,11 @@ from trustllm_repro.report import audit, panels
 from trustllm_repro.report.audit_list import DEFECTS, all_changes
 from trustllm_repro.report.claims import (
     ARTEFACT,
-    CLAIMS,
     REFUTED,
     SUPPORTED,
     UNDECIDED,
     examine_all,
+    registered,
 )
 from trustllm_repro.report.evidence import Evidence
 from trustllm_repro.report.overview import LOWER, leaderboard, rank_intervals, ranks
@@ -59,13 +59,13 @@ def test_q_values_follow_from_p_values(claims: pd.DataFrame) -> None:
 def test_codah_claim_falls_with_the_records_and_not_by_decree(run: Run) -> None:
     """With corrected answers at chance, the same claim is supported."""
     evidence = Evidence(run)
-    assert CLAIMS["T2"].examine(evidence).verdict == ARTEFACT
+    assert registered()["T2"].examine(evidence).verdict == ARTEFACT
     cells = run.cells.copy()
     mask = (cells["column"] == "CODAH") & (cells["rule"] == "corrected") & cells["value"].notna()
     cells.loc[mask, ["value", "ci_low"]] = [0.25, 0.17]
     other = Run(run.path)
     object.__setattr__(other, "__dict__", {**other.__dict__, "path": run.path, "cells": cells})
-    assert CLAIMS["T2"].examine(Evidence(other)).verdict == SUPPORTED
+    assert registered()["T2"].examine(Evidence(other)).verdict == SUPPORTED
 
 
 def test_leaked_addresses_can_refute_the_artefact(run: Run) -> None:
@@ -84,8 +84,8 @@ def test_leaked_addresses_can_refute_the_artefact(run: Run) -> None:
     changed = replace(run.ledger, verdicts=table)
     object.__setattr__(other, "__dict__", {"path": run.path, "cells": run.cells, "ledger": changed})
     assert isinstance(changed, Ledger)
-    assert CLAIMS["P3"].examine(Evidence(other)).verdict == SUPPORTED
-    assert CLAIMS["P3"].examine(Evidence(run)).verdict == ARTEFACT
+    assert registered()["P3"].examine(Evidence(other)).verdict == SUPPORTED
+    assert registered()["P3"].examine(Evidence(run)).verdict == ARTEFACT
 
 
 def test_every_defect_has_evidence_and_a_dimension(run: Run) -> None:

@@ -56,12 +56,16 @@ def significant(test: Test, sign: int, level: float = 0.05) -> bool:
     return not math.isnan(test.p) and test.p < level and test.value * sign > 0
 
 
-def examine_all(evidence: Evidence) -> pd.DataFrame:
-    """All claims as a table: id, claim, evidence, test, p, q (Benjamini-Hochberg), verdict."""
-    # Importing the modules registers their claims.
+def registered() -> dict[str, Claim]:
+    """All claims by id; importing their modules registers them."""
     from trustllm_repro.report import claims_overall, claims_tasks  # noqa: F401
 
-    order = sorted(CLAIMS.values(), key=lambda c: ("OTSFRPE".index(c.id[0]), c.id))
+    return CLAIMS
+
+
+def examine_all(evidence: Evidence) -> pd.DataFrame:
+    """All claims as a table: id, claim, evidence, test, p, q (Benjamini-Hochberg), verdict."""
+    order = sorted(registered().values(), key=lambda c: ("OTSFRPE".index(c.id[0]), c.id))
     lines = []
     for c in order:
         found = c.examine(evidence)
