@@ -77,7 +77,10 @@ paper: ## build paper/main.pdf from the last run of PROFILE (needs TeX)
 	  echo "latexmk is not installed. Debian, Ubuntu: apt-get install latexmk texlive-latex-extra texlive-fonts-recommended"; \
 	  echo "macOS: brew install --cask mactex-no-gui   Windows: install MiKTeX"; exit 1; }
 	@test -e runs/$(PROFILE)/results.tex || { echo "no runs/$(PROFILE)/results.tex: run 'make reproduce PROFILE=$(PROFILE)' first"; exit 1; }
-	cd paper && RUN=../runs/$(PROFILE) latexmk -pdf -interaction=nonstopmode -halt-on-error -usepretex='\def\run{../runs/$(PROFILE)}' main.tex
+	$(BIN)/python -m trustllm_repro.report.paper runs/$(PROFILE)
+	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -quiet \
+	  -usepretex='\newcommand{\run}{../runs/$(PROFILE)}' main.tex
+	@echo "paper/main.pdf is built"
 
 clean: ## remove runs and caches (the environment stays)
 	rm -rf runs build .pytest_cache .hypothesis .ruff_cache

@@ -1,0 +1,70 @@
+"""The manuscript quotes only what a run gives, and its tables are inert."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from trustllm_repro.report.book import start
+from trustllm_repro.report.paper import booktabs, write_paper_inputs
+from trustllm_repro.report.results import load
+from trustllm_repro.report.run import Run
+from trustllm_repro.sources.manifests import project_root
+
+TEX = project_root() / "paper" / "main.tex"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """What the notebooks 00, 16 and 17 store."""
+    folder = str(tmp_path_factory.mktemp("run"))
+    first = start("00_provenance", run_dir=folder, source="ledger")
+    first.replay()
+    start("16_overview", run_dir=folder, resamples=100).ranking()
+    start("17_audit", run_dir=folder).defect_table()
+    return Run(Path(folder))
+
+
+def prose() -> str:
+    """main.tex without comments, preamble and bibliography."""
+    text = "\n".join(
+        x for x in TEX.read_text(encoding="utf-8").splitlines() if not x.startswith("%")
+    )
+    return text.split(r"\begin{document}")[1].split(r"\begin{thebibliography}")[0]
+
+
+def test_every_quoted_result_exists(run: Run) -> None:
+    quoted = set(re.findall(r"\\result\{([^}]*)\}", " ".join(prose().split())))
+    assert len(quoted) > 25
+    assert sorted(quoted - set(load(run.path))) == []
+
+
+def test_no_number_is_written_by_hand() -> None:
+    text = re.sub(
+        r"\\(?:result|input|includegraphics|cite|ref|label|begin|end)(?:\[[^\]]*\])?\{[^}]*\}",
+        "",
+        prose(),
+    )
+    text = re.sub(r"[\d.]+(?:pt|\\linewidth)", "", text)
+    text = re.sub(r"\(A\d+\)", "", text)  # names of defects
+    text = re.sub(r"GPT-4|Llama2-70b|2p/\(1\+p\)", "", text)  # names and a formula
+    assert re.findall(r"\d[\d.,]*", text) == []
+
+
+def test_tables_are_written_and_complete(run: Run) -> None:
+    paths = {p.stem: p.read_text(encoding="utf-8") for p in write_paper_inputs(run)}
+    assert set(paths) == {"dimensions", "claims", "defects", "changes"}
+    for name in paths:
+        assert f"\\input{{\\run/paper/{name}.tex}}" in TEX.read_text(encoding="utf-8")
+    entries = load(run.path)
+    assert paths["claims"].count(r"\\") == entries["claims.all"]["value"] + 1
+    assert paths["defects"].count(r"\\") == entries["audit.count"]["value"] + 1
+    assert f"all & {entries['verify.reproduced']['value']} &" in paths["dimensions"]
+
+
+def test_hostile_cells_are_inert() -> None:
+    table = booktabs(["a"], [[r"\input{/etc/passwd} 5% $x$ a_b & c"]], "l")
+    assert r"\input{" not in table
+    assert r"5\% \$x\$ a\_b \& c" in table
