@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trustllm_repro import kernels
-from trustllm_repro.errors import ReproError
+from trustllm_repro.errors import ReproError, SourceMissing
 from trustllm_repro.settings import check, load_profile
 from trustllm_repro.sources.archive import sha256
 from trustllm_repro.sources.manifests import data_dir, project_root
@@ -102,10 +102,10 @@ def make_plan(profile: str, run: Path, start_at: str = "", force: bool = False) 
     forced = force
     for name, values in chosen.items():
         parameters = check(name, {"run_dir": where, **(values or {})})
-        needs = () if name == FIRST else (FIRST,)
+        needs = (FIRST,) if name != FIRST and FIRST in chosen else ()
         before = [s.fingerprint for s in stages if s.name in needs]
         extra = _source_facts(parameters) if name == FIRST else []
-        source = (notebooks_dir() / f"{name}.ipynb").read_bytes()
+        source = _notebook(name)
         made_of = [sha256(source), json.dumps(parameters, sort_keys=True), code, *before, *extra]
         stage = Stage(name, parameters, needs, sha256("\n".join(made_of).encode()))
         stages.append(stage)
@@ -113,6 +113,17 @@ def make_plan(profile: str, run: Path, start_at: str = "", force: bool = False) 
         if not forced and _up_to_date(run, stage):
             fresh.add(name)
     return Plan(profile, run, stages, frozenset(fresh))
+
+
+def _notebook(name: str) -> bytes:
+    path = notebooks_dir() / f"{name}.ipynb"
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise SourceMissing(
+            f"cannot read the notebook {path}: {e.strerror}",
+            remedy="restore it with `git checkout -- notebooks`",
+        ) from e
 
 
 def _relative(run: Path) -> str:
@@ -129,6 +140,8 @@ def _up_to_date(run: Path, stage: Stage) -> bool:
     try:
         state = json.loads(_state(run, stage).read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return False
+    if not isinstance(state, dict):
         return False
     outputs = [run / "notebooks" / f"{stage.name}{s}" for s in (".ipynb", ".html")]
     return state.get("fingerprint") == stage.fingerprint and all(p.exists() for p in outputs)
@@ -213,6 +226,8 @@ def run_plan(
             ready = [s for s in due.values() if set(s.needs) <= done] if failure is None else []
             for stage in ready[: workers - len(running)]:
                 started(stage.name)
+                # From here on the last success is history, whatever becomes of this run.
+                _state(plan.run, stage).unlink(missing_ok=True)
                 running[pool.submit(execute, stage.name, stage.parameters, plan.run)] = stage
                 del due[stage.name]
             if not running:

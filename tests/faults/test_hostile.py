@@ -178,11 +178,11 @@ def test_the_text_of_a_result_in_results_tex(kind, tmp_path):
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The small world with a copy of newcomer-1b under each of the names."""
+    """The small world with a further model of each of the names."""
     world = World(tmp_path_factory.mktemp("crowd"))
-    for path in list(world.records.rglob("newcomer-1b")):
-        for name in NAMES.values():
-            shutil.copytree(path, path.with_name(name))
+    for name in NAMES.values():
+        for path, rows in world.answers(name).items():
+            world.put(world.records / path, rows)
     return world
 
 
@@ -196,7 +196,7 @@ def run(crowd: World, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_model_of_that_name_has_its_rows(run, kind):
-    table = pd.read_csv(run.tables / "safety_jailbreak.csv").fillna("")
+    table = pd.read_csv(run.tables / "safety_jailbreak.csv")
     mine, newcomer = (
         table[table["model"] == name].drop(columns=["model", "ci_low", "ci_high"])
         for name in (NAMES[kind], "newcomer-1b")

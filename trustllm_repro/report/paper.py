@@ -14,6 +14,7 @@ from trustllm_repro.report.tables import label, number
 from trustllm_repro.sources.published import published
 from trustllm_repro.store.atomic import write_text
 
+RAGGED = r">{\raggedright\arraybackslash}p"  # a column of text without stretched blanks
 VERDICTS = ("reproduced", "near", "differs", "not recorded")
 # The changes worth a line each: defect, model.
 STRIKING = (
@@ -57,7 +58,9 @@ def claims_table(claims: pd.DataFrame) -> str:
         [c.id, c.claim, c.verdict.replace(" from records", ""), _q(c.q)]
         for c in claims.itertuples()
     ]
-    return booktabs(["", "claim", "verdict", "q"], lines, r"l>{\raggedright\arraybackslash}p{0.58\linewidth}p{0.19\linewidth}r")
+    return booktabs(
+        ["", "claim", "verdict", "q"], lines, f"l{RAGGED}{{0.58\\linewidth}}p{{0.19\\linewidth}}r"
+    )
 
 
 def _q(q: float) -> str:
@@ -77,7 +80,7 @@ def defects_table(defects: pd.DataFrame) -> str:
         for d in defects.itertuples()
     ]
     head = ["", "defect", "change", "moved", ""]
-    return booktabs(head, lines, r"l>{\raggedright\arraybackslash}p{0.62\linewidth}rrl")
+    return booktabs(head, lines, f"l{RAGGED}{{0.62\\linewidth}}rrl")
 
 
 def changes_table(changes: pd.DataFrame) -> str:

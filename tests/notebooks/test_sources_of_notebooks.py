@@ -1,0 +1,172 @@
+"""The committed notebooks: form, parameters, length, and what must not stand in them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+from pydantic_core import PydanticUndefined
+
+from trustllm_repro.settings import NOTEBOOKS, check, load_profile
+from trustllm_repro.sources.manifests import project_root
+
+FOLDER = project_root() / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+PROFILES = sorted(p.stem for p in (FOLDER / "profiles").glob("*.yaml"))
+MAX_LINES = 10
+
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
+
+
+def load(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def parameters_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [c for c in load(path).cells if "parameters" in c.metadata.get("tags", [])]
+
+
+def parameters(path: Path) -> dict[str, Any]:
+    """Names and values assigned in the parameters cell, which holds nothing else."""
+    tree = ast.parse(parameters_cells(path)[0].source)
+    found = {}
+    for statement in tree.body:
+        assert isinstance(statement, ast.Assign | ast.AnnAssign)
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        (target,) = targets
+        assert isinstance(target, ast.Name)
+        assert statement.value is not None
+        found[target.id] = ast.literal_eval(statement.value)
+    return found
+
+
+def test_there_are_notebooks_and_profiles():
+    assert len(PATHS) == len(NOTEBOOKS) == 9
+    assert {"embedded", "paper", "smoke"} <= set(PROFILES)
+
+
+@every_notebook
+def test_the_file_is_valid_and_of_format_4(path):
+    book = load(path)
+    nbformat.validate(book)
+    assert book.nbformat == 4
+    assert book.metadata.kernelspec.name == "python3"
+    assert len({c.id for c in book.cells}) == len(book.cells)
+
+
+@every_notebook
+def test_nothing_was_run(path):
+    for cell in load(path).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+@every_notebook
+def test_only_markdown_and_short_code(path):
+    cells = load(path).cells
+    assert {c.cell_type for c in cells} <= {"markdown", "code"}
+    for cell in cells:
+        if cell.cell_type == "code":
+            assert 1 <= len(cell.source.splitlines()) <= MAX_LINES
+            ast.parse(cell.source)
+
+
+@every_notebook
+def test_it_begins_with_a_title(path):
+    first = load(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+
+
+@every_notebook
+def test_the_parameters_are_those_of_the_settings(path):
+    assert len(parameters_cells(path)) == 1
+    found, fields = parameters(path), NOTEBOOKS[path.stem].model_fields
+    assert list(found) == list(fields)
+    for name, field in fields.items():
+        assert type(found[name]) is field.annotation
+        if field.default is not PydanticUndefined:
+            assert found[name] == field.default
+
+
+@every_notebook
+def test_the_parameters_carry_type_and_meaning(path):
+    """papermill shows the annotation and the comment of each parameter."""
+    source = parameters_cells(path)[0].source
+    fields = NOTEBOOKS[path.stem].model_fields.values()
+    for statement, field in zip(ast.parse(source).body, fields, strict=True):
+        assert isinstance(statement, ast.AnnAssign)
+        assert ast.unparse(statement.annotation) == field.annotation.__name__
+    assert all(re.search(r"  # \w+", line) for line in source.splitlines())
+
+
+@every_notebook
+def test_the_values_it_is_opened_with_are_accepted(path):
+    assert check(path.stem, parameters(path)) == parameters(path)
+
+
+@every_notebook
+def test_every_parameter_reaches_the_book(path):
+    """`start` gets the notebook's own name and all of its parameters, each under its name."""
+    calls = [
+        node
+        for cell in load(path).cells
+        if cell.cell_type == "code"
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "start"
+    ]
+    (call,) = calls
+    assert [ast.literal_eval(a) for a in call.args] == [path.stem]
+    given = {k.arg: getattr(k.value, "id", None) for k in call.keywords}
+    assert given == {name: name for name in NOTEBOOKS[path.stem].model_fields}
+
+
+ABSOLUTE = re.compile(
+    r"(?<![\w.<:/])/(?:home|root|Users|tmp|var|mnt|opt|usr|work|data|private|srv)/|\b[A-Za-z]:\\\\"
+    r"|~/"
+)
+HOST = re.compile(
+    r"\w://|\bwww\.|\blocalhost\b|\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[\w-]+\.(?:com|org|net|edu|io|ai|dev)\b"
+)
+
+
+@every_notebook
+def test_no_absolute_paths_and_no_hosts(path):
+    text = path.read_text(encoding="utf-8")
+    assert not ABSOLUTE.findall(text)
+    assert not HOST.findall(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["/home/ann/x", "in '/tmp/a'", "=/root/x", "C:\\\\Users\\\\ann", "~/Downloads"]
+)
+def test_absolute_paths_are_recognised(text):
+    assert ABSOLUTE.search(text)
+
+
+@pytest.mark.parametrize("text", ["https://x", "localhost", "10.0.0.7", "raw.github.com", "www.x"])
+def test_hosts_are_recognised(text):
+    assert HOST.search(text)
+
+
+@pytest.mark.parametrize("text", ["../runs/embedded", "data/ledger", "and/or", "24 files/day"])
+def test_relative_paths_are_no_absolute_ones(text):
+    assert not ABSOLUTE.search(text)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_names_every_notebook_in_order(profile):
+    assert list(load_profile(profile).notebooks) == [p.stem for p in PATHS] == list(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_says_what_it_is_for(profile):
+    text = (FOLDER / "profiles" / f"{profile}.yaml").read_text(encoding="utf-8")
+    assert len(load_profile(profile).describes) > 20
+    assert yaml.safe_load(text).keys() == {"describes", "notebooks"}
