@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from trustllm_repro import kernels
-from trustllm_repro.errors import ReproError, SourceMissing
+from trustllm_repro.errors import ReproError, SourceCorrupt, SourceMissing
 from trustllm_repro.settings import check, load_profile
 from trustllm_repro.sources.archive import sha256
 from trustllm_repro.sources.manifests import data_dir, project_root
 from trustllm_repro.sources.registry import find_benchmark, find_records
-from trustllm_repro.store.atomic import write_json
+from trustllm_repro.store.atomic import write_json, write_text
 
 FIRST = "00_provenance"
 # Every other notebook reads what the first one stored. Rough seconds on two cores, for the plan.
@@ -153,14 +153,40 @@ def _kernel_manager() -> str:
     return f"trustllm_repro.kernels.{'Local' if posix else 'Network'}KernelManager"
 
 
+def _settle(partial: Path, target: Path) -> None:
+    """Put an executed notebook in its place, without the absolute paths papermill notes in it."""
+    book = json.loads(partial.read_text(encoding="utf-8"))
+    facts = book["metadata"].get("papermill", {})
+    facts |= {k: target.name for k in ("input_path", "output_path") if k in facts}
+    write_text(target, json.dumps(book, indent=1, ensure_ascii=False) + "\n")
+    partial.unlink()
+
+
+def _papermill(name: str, parameters: dict[str, Any], partial: Path) -> None:
+    import papermill
+
+    papermill.execute_notebook(
+        str(notebooks_dir() / f"{name}.ipynb"),
+        str(partial),
+        parameters=parameters,
+        kernel_name="python3",
+        cwd=str(notebooks_dir()),
+        progress_bar=False,
+        log_output=False,
+        kernel_manager_class=_kernel_manager(),
+    )
+
+
 def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     """Run one notebook; the executed copy and its HTML are put in place whole. Returns seconds.
 
     Raises:
-        ReproError: a cell failed; the copy with the error is kept under its name.
+        ReproError: a cell failed (the copy with the error is kept under its name), the kernel
+            died, or the file is no notebook.
     """
-    import papermill
     from nbclient.exceptions import DeadKernelError
+    from nbformat import ValidationError
+    from nbformat.reader import NotJSONError
     from papermill.exceptions import PapermillExecutionError
 
     from trustllm_repro.report.export import to_html
@@ -172,18 +198,9 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     log = folder / f".{name}.log"
     os.environ[kernels.LOG] = str(log)
     try:
-        papermill.execute_notebook(
-            str(notebooks_dir() / f"{name}.ipynb"),
-            str(partial),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(notebooks_dir()),
-            progress_bar=False,
-            log_output=False,
-            kernel_manager_class=_kernel_manager(),
-        )
+        _papermill(name, parameters, partial)
     except PapermillExecutionError as e:
-        os.replace(partial, folder / f"{name}.ipynb")
+        _settle(partial, folder / f"{name}.ipynb")
         raise ReproError(
             f"notebook {name} failed in cell {e.exec_count}: {e.ename}: {e.evalue}",
             remedy=f"see {folder / name}.ipynb; mend the cause and run the command again, finished "
@@ -195,8 +212,13 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
             f"the kernel of notebook {name} died. {said}",
             remedy="most often memory ran out or the process was killed; run the command again",
         ) from None
+    except (ValidationError, NotJSONError, KeyError) as e:
+        raise SourceCorrupt(
+            f"notebooks/{name}.ipynb is not a notebook: {e}",
+            remedy="restore it with `git checkout -- notebooks`",
+        ) from None
     log.unlink(missing_ok=True)
-    os.replace(partial, folder / f"{name}.ipynb")
+    _settle(partial, folder / f"{name}.ipynb")
     to_html(folder / f"{name}.ipynb", folder / f"{name}.html")
     return time.perf_counter() - start
 

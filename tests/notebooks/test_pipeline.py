@@ -18,6 +18,7 @@ import pytest
 from tests.notebooks.project import FIRST, FOURTH, MAKES_A_RUN, SECOND, THIRD, Project, printed
 from trustllm_repro import pipeline, settings
 from trustllm_repro.errors import ReproError, SettingsError
+from trustllm_repro.kernels import LocalKernelManager
 from trustllm_repro.pipeline import Plan, make_plan, run_plan
 from trustllm_repro.settings import check, load_profile
 from trustllm_repro.store import atomic
@@ -341,6 +342,26 @@ def project(tmp_path: Path) -> Project:
 
 def modified(folder: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kernels talk over TCP on this system")
+def test_kernels_that_start_together_have_sockets_of_their_own():
+    """Jupyter gives every kernel the first names that are free, and they are free until it binds."""
+    managers = [LocalKernelManager() for _ in range(3)]
+    found = []
+    for manager in managers:
+        manager.write_connection_file()
+        info = manager.get_connection_info()
+        assert info["transport"] == "ipc"
+        found += [f"{info['ip']}-{port}" for name, port in info.items() if name.endswith("_port")]
+    assert len(set(found)) == 15
+    assert all(Path(f).is_absolute() and len(os.fsencode(f)) < 100 for f in found)
+    folders = {Path(f).parent for f in found}
+    assert all(f.stat().st_mode & 0o077 == 0 for f in folders)
+    for manager in managers:
+        manager.cleanup_connection_file()
+        manager.cleanup_ipc_files()
+    assert not [f for f in folders if f.exists()]
 
 
 def test_notebooks_that_start_together_do_not_mix(project):
