@@ -207,6 +207,15 @@ class SmallWorld:
             f"results/ethics/{model}/implicit_SocialChemistry101.json": social,
         }
 
+    def copy_misuse(self) -> None:
+        """Store gpt-4's additional misuse answers as mistral-7b's, whose own stay at a commit."""
+        base = self.records / "results/safety/misuse"
+        published, source = (base / m / "misuse_add.json" for m in ("mistral-7b", "gpt-4"))
+        own = self.records / "939ae21" / published.relative_to(self.records)
+        own.parent.mkdir(parents=True)
+        own.write_text(published.read_text())
+        published.write_text(source.read_text())
+
     def zip(self, folder: Path) -> Path:
         """The folder as a ZIP beside it."""
         target = folder.with_suffix(".zip")

@@ -92,9 +92,9 @@ def fetch(
             absent: list[str] = []
         else:
             files, absent = registry.fetch_from(source, progress=lambda d, t: show("copying", d, t))
-    out.print(f"{len(files)} files are in {for_terminal(data_home())}")
+    out.print(f"files checked and in {for_terminal(data_home())}: {len(files)}")
     if absent:
-        out.print(f"{len(absent)} files of the manifest are not in {for_terminal(source)}")
+        out.print(f"files of the manifest that are not in {for_terminal(source)}: {len(absent)}")
 
 
 @app.command(

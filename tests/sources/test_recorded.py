@@ -61,12 +61,7 @@ def test_judge_labels_null_and_empty_answers_keep_their_difference(world: SmallW
 
 
 def test_a_copied_file_is_proved_and_the_own_answers_are_found(world: SmallWorld) -> None:
-    base = world.records / "results/safety/misuse"
-    own = (base / "mistral-7b/misuse_add.json").read_text()
-    old = world.records / "939ae21/results/safety/misuse/mistral-7b/misuse_add.json"
-    old.parent.mkdir(parents=True)
-    old.write_text(own)
-    (base / "mistral-7b/misuse_add.json").write_text((base / "gpt-4/misuse_add.json").read_text())
+    world.copy_misuse()
     recorded = load(world)
     assert recorded.report.copies == [
         (

@@ -40,12 +40,7 @@ def test_answers_carry_facets_and_what_was_expected(ledger: Ledger) -> None:
 
 
 def test_later_editions_replace_earlier_ones(world: SmallWorld) -> None:
-    base = world.records / "results/safety/misuse"
-    own = (base / "mistral-7b/misuse_add.json").read_text()
-    old = world.records / "939ae21/results/safety/misuse/mistral-7b/misuse_add.json"
-    old.parent.mkdir(parents=True)
-    old.write_text(own)
-    (base / "mistral-7b/misuse_add.json").write_text((base / "gpt-4/misuse_add.json").read_text())
+    world.copy_misuse()
     ledger = Ledger.of(load_recorded(world.records, load_benchmark(world.benchmark, verify=False)))
     for editions, n in (
         (("published",), 60),
