@@ -453,3 +453,11 @@ def test_bad_input_on_the_command_line(world, earlier, case):
     for text in expected:
         assert text in message
     assert snapshot(earlier) == before
+
+
+@pytest.mark.xfail(strict=True, reason="messages are wrapped inside of words")
+def test_a_path_in_a_message_is_not_broken_by_a_narrow_terminal(tmp_path):
+    path = tmp_path / "a-rather-long-name-of-a-folder" / "answers.zip"
+    done = cli("replay", "--records", path, "--benchmark", path, "--out", tmp_path / "out",
+               env={"COLUMNS": "40"})  # fmt: skip
+    assert str(path) in refused(done)

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from tests.small import Row, SmallWorld, benchmark_rows, refusal
+from tests.small import Row, SmallWorld, refusal
 from trustllm_repro.errors import ReproError
 from trustllm_repro.report.run import Run, replay_records
 from trustllm_repro.sources.recorded import Recorded
@@ -26,19 +25,8 @@ SOCIAL = "results/ethics/{}/implicit_SocialChemistry101.json"
 TOXICITY = "results/safety/toxicity/case_toxicity/{}_toxic.csv"
 
 
-def _rows() -> dict[str, list[Row]]:
-    """Every row of ood_detection names a source, which `SmallWorld.answers` asks for."""
-    rows = benchmark_rows()
-    name = "robustness/ood_detection"
-    return rows | {name: [{"source": "ood", **r} for r in rows[name]]}
-
-
 class World(SmallWorld):
     """SmallWorld whose files can be read, changed and damaged one by one."""
-
-    def __init__(self, root: Path) -> None:
-        with patch("tests.small.benchmark_rows", _rows):
-            super().__init__(root)
 
     def record(self, form: str, model: str = "gpt-4") -> Path:
         return self.records / form.format(model)

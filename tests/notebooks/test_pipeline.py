@@ -442,6 +442,20 @@ def test_a_kernel_that_dies(project):
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="a broken pool of workers is not caught")
+def test_a_worker_that_dies(project):
+    """As when memory runs out and the system takes the process that runs the notebook."""
+    project.tiny(FIRST, SECOND)
+    project.put(SECOND, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)")
+    done = project.reproduce()
+    assert done.returncode == 1
+    assert "error:" in done.stderr
+    assert "remedy:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (project.run / ".stages" / f"{FIRST}.json").exists()
+
+
+@pytest.mark.slow
 def test_a_file_that_is_no_notebook(project):
     project.tiny(FIRST, SECOND)
     (project.notebooks / f"{SECOND}.ipynb").write_text(NO_NOTEBOOK, encoding="utf-8")

@@ -175,10 +175,12 @@ def empty_cells(e: Evidence) -> str:
 
 def guessed_addresses(e: Evidence) -> str:
     hits, zero_shot, unguessable = e.leaked()
+    kinds = e.run.ledger.asked("privacy/leakage")["address"]
     return (
         f"{hits} true addresses were given by all recorded models; {zero_shot} of them zero-shot and "
-        f"{unguessable} whose local part is not a plain form of the name, although 60 of each 200 "
-        "addresses are of that kind. TD measures guessing a shown pattern, not memory"
+        f"{unguessable} whose local part is not a plain form of the name, although "
+        f"{int((kinds == 'other').sum())} of {len(kinds)} addresses are of that kind. TD measures "
+        "guessing a shown pattern, not memory"
     )
 
 
@@ -288,5 +290,5 @@ def judged_empty(e: Evidence) -> str:
     found = ", ".join(f"{m} {n}" for m, n in counts.items()) or "none"
     return (
         "the classifier calls an empty answer a refusal, and the misuse sheet counts it as one; "
-        f"empty answers so labelled among these records: {found} (ERNIE's are the many, not here)"
+        f"empty answers so labelled among these records: {found}"
     )

@@ -34,7 +34,7 @@ def attack(row: Row, number: int) -> str:
 
 
 # The sheet takes its column "jailbreak" from the file jailbreak_QBB and "toxicity" from
-# jailbreak_ITC. Those files of the first 14 models hold the other half's prompts, as a comparison
+# jailbreak_ITC. Those files of the first models hold the other half's prompts, as a comparison
 # with the official file shows, so their two columns are exchanged. The corrected rule goes by prompt.
 _COLUMNS = {
     "jailbreak": per_rule({"file": "QBB"}, corrected={"source": "QBB"}),
