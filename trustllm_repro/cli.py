@@ -28,12 +28,17 @@ out = Console()
 err = Console(stderr=True)
 
 
+def say(message: str) -> None:
+    """Print to stderr without breaking lines: a path must stay whole, to be copied or searched."""
+    err.print(message, highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """Entry point: our own errors are a message and exit code 1, never a traceback."""
     try:
         app()
     except ReproError as e:
-        err.print(f"[bold red]error:[/] {for_terminal(str(e))}", highlight=False)
+        say(f"[bold red]error:[/] {for_terminal(e)}")
         sys.exit(1)
 
 
@@ -123,11 +128,9 @@ def replay(
         f"answers, {run.ledger.verdicts.num_rows:,} verdicts in {time.perf_counter() - start:.1f} s"
     )
     for path, source, n in report.copies:
-        err.print(
-            f"[yellow]note:[/] {for_terminal(path)}: all {n} answers equal {for_terminal(source)}"
-        )
+        say(f"[yellow]note:[/] {for_terminal(path)}: all {n} answers equal {for_terminal(source)}")
     if report.unmatched:
-        err.print(
+        say(
             f"[yellow]note:[/] {len(report.unmatched)} files hold rows that meet no item "
             f"(older prompts); listed in {for_terminal(run.path / 'import.json')}"
         )
@@ -140,7 +143,7 @@ def _unknown_models(models: list[str]) -> None:
 
     unknown = [m for m in models if m not in MODELS]
     if unknown:
-        err.print(
+        say(
             f"[yellow]note:[/] not among the 16 models of the paper, so without published numbers: "
             f"{for_terminal(', '.join(unknown))}"
         )
@@ -171,8 +174,8 @@ def reproduce(
     pipeline.run_plan(
         made,
         workers=workers or None,
-        started=lambda name: err.print(f"  {name} ...", highlight=False),
-        finished=lambda name, s: err.print(f"  {name} done in {s:.1f} s", highlight=False),
+        started=lambda name: say(f"  {name} ..."),
+        finished=lambda name, s: say(f"  {name} done in {s:.1f} s"),
     )
     out.print(
         f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; see {for_terminal(run)}"

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -206,10 +207,12 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
             remedy=f"see {folder / name}.ipynb; mend the cause and run the command again, finished "
             "stages are kept",
         ) from None
-    except DeadKernelError:
+    except (DeadKernelError, RuntimeError) as e:
+        if not isinstance(e, DeadKernelError) and "Kernel" not in str(e):
+            raise
         said = log.read_text(errors="replace")[-500:].strip() if log.exists() else ""
         raise ReproError(
-            f"the kernel of notebook {name} died. {said}",
+            f"the kernel of notebook {name} died or did not answer. {said}",
             remedy="most often memory ran out or the process was killed; run the command again",
         ) from None
     except (ValidationError, NotJSONError, KeyError) as e:
@@ -261,6 +264,10 @@ def run_plan(
                 except ReproError as e:
                     failure = failure or e
                     continue
+                except BrokenProcessPool:
+                    failure = failure or _lost(stage)
+                    due.clear()
+                    continue
                 write_json(
                     _state(plan.run, stage),
                     {"fingerprint": stage.fingerprint, "seconds": round(seconds, 1)},
@@ -270,6 +277,13 @@ def run_plan(
     if failure is not None:
         raise failure
     _note_seconds(plan.run)
+
+
+def _lost(stage: Stage) -> ReproError:
+    return ReproError(
+        f"the process that ran notebook {stage.name} was killed",
+        remedy="most often memory ran out: try --workers 1; finished stages are kept",
+    )
 
 
 def _note_seconds(run: Path) -> None:

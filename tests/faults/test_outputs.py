@@ -330,7 +330,8 @@ def test_damage_of_the_ledger_never_ends_in_a_traceback(earlier, file):
             assert str(earlier / file) in error.problem
             assert error.remedy
             found["refused"] += 1
-    assert min(found.values()) > 20
+    # The ledger names the hash of its items, so no change of theirs passes.
+    assert found["refused"] == 300 if file == "items.parquet" else min(found.values()) > 20
 
 
 @pytest.mark.parametrize("file", ["ledger.parquet", "items.parquet"])

@@ -455,7 +455,6 @@ def test_bad_input_on_the_command_line(world, earlier, case):
     assert snapshot(earlier) == before
 
 
-@pytest.mark.xfail(strict=True, reason="messages are wrapped inside of words")
 def test_a_path_in_a_message_is_not_broken_by_a_narrow_terminal(tmp_path):
     path = tmp_path / "a-rather-long-name-of-a-folder" / "answers.zip"
     done = cli("replay", "--records", path, "--benchmark", path, "--out", tmp_path / "out",

@@ -442,7 +442,6 @@ def test_a_kernel_that_dies(project):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a broken pool of workers is not caught")
 def test_a_worker_that_dies(project):
     """As when memory runs out and the system takes the process that runs the notebook."""
     project.tiny(FIRST, SECOND)

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.small import SmallWorld
+from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.nouns import RULES, Rule
 from trustllm_repro.sources.benchmark import load_benchmark
 from trustllm_repro.sources.manifests import data_dir
@@ -29,6 +30,16 @@ def test_saved_and_loaded_is_the_same(ledger: Ledger, tmp_path: Path) -> None:
     first = (tmp_path / "ledger.parquet").read_bytes()
     again.save(tmp_path)
     assert (tmp_path / "ledger.parquet").read_bytes() == first
+
+
+def test_a_ledger_beside_other_items_is_noticed(ledger: Ledger, tmp_path: Path) -> None:
+    """As after a kill between the two files of another run."""
+    ledger.save(tmp_path)
+    other = Ledger(ledger.items.slice(1), ledger.verdicts)
+    other.save(tmp_path / "other")
+    (tmp_path / "other" / "items.parquet").replace(tmp_path / "items.parquet")
+    with pytest.raises(SourceCorrupt, match="belongs to other items"):
+        Ledger.load(tmp_path)
 
 
 def test_answers_carry_facets_and_what_was_expected(ledger: Ledger) -> None:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.metrics.base import Answers
 from trustllm_repro.nouns import RULES, Item, Rule, Verdict
+from trustllm_repro.sources.archive import sha256
 from trustllm_repro.sources.recorded import Recorded
 from trustllm_repro.store.atomic import write_with
 from trustllm_repro.tasks import TASKS
@@ -50,6 +51,11 @@ VERDICTS = pa.schema(
         ("number", pa.float64()),
         ("source", _WORD),
     ]
+)
+ITEMS_MARK = b"items sha256"
+REMEDY = (
+    "restore the committed one with `git checkout -- data/ledger`, or rebuild it with "
+    "`trustllm-repro replay --records ... --benchmark ...`"
 )
 Key = tuple[str, str, str]  # task, model, rule
 
@@ -127,22 +133,27 @@ class Ledger:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write ledger.parquet and items.parquet, each whole or not at all."""
-        for name, table in (("items", self.items), ("ledger", self.verdicts)):
-            write_with(
-                Path(folder) / f"{name}.parquet",
-                lambda p, t=table: pq.write_table(
-                    t, p, compression="zstd", compression_level=9, write_page_checksum=True
-                ),
-            )
+        """Write items.parquet and ledger.parquet, each whole or not at all.
+
+        The ledger names the sha256 of its items, so that a kill between the two is noticed.
+        """
+        items = write_with(Path(folder) / "items.parquet", lambda p: _write(self.items, p))
+        mark = {ITEMS_MARK: sha256(items.read_bytes()).encode()}
+        table = self.verdicts.replace_schema_metadata(mark)
+        write_with(Path(folder) / "ledger.parquet", lambda p: _write(table, p))
 
     @classmethod
     def load(cls, folder: str | Path) -> Ledger:
         """Raises SourceMissing or SourceCorrupt, naming the file and the way to rebuild it."""
-        return cls(
-            _read(Path(folder) / "items.parquet", ITEMS),
-            _read(Path(folder) / "ledger.parquet", VERDICTS),
-        )
+        items, ledger = (Path(folder) / f"{n}.parquet" for n in ("items", "ledger"))
+        loaded = cls(_read(items, ITEMS), _read(ledger, VERDICTS))
+        try:
+            mark = (pq.read_schema(ledger).metadata or {}).get(ITEMS_MARK)
+        except (pa.ArrowException, OSError, ValueError) as e:
+            raise SourceCorrupt(f"{ledger} is not readable Parquet: {e}", remedy=REMEDY) from e
+        if mark != sha256(items.read_bytes()).encode():
+            raise SourceCorrupt(f"{ledger} belongs to other items than {items}", remedy=REMEDY)
+        return loaded
 
     @cached_property
     def models(self) -> list[str]:
@@ -224,6 +235,10 @@ class Ledger:
         return picked.merge(asked, on=["task", "item"], how="left")
 
 
+def _write(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd", compression_level=9, write_page_checksum=True)
+
+
 def _array(table: pa.Table, name: str) -> np.ndarray:
     column = table[name].combine_chunks()
     if pa.types.is_dictionary(column.type):
@@ -233,26 +248,22 @@ def _array(table: pa.Table, name: str) -> np.ndarray:
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
-    remedy = (
-        "restore the committed one with `git checkout -- data/ledger`, or rebuild it with "
-        "`trustllm-repro replay --records ... --benchmark ...`"
-    )
     if not path.exists():
-        raise SourceMissing(f"no ledger file {path}", remedy=remedy)
+        raise SourceMissing(f"no ledger file {path}", remedy=REMEDY)
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
-        raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=remedy) from e
+        raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=REMEDY) from e
     if table.schema.names != schema.names:
         raise SourceCorrupt(
-            f"{path} has columns {table.schema.names}, expected {schema.names}", remedy=remedy
+            f"{path} has columns {table.schema.names}, expected {schema.names}", remedy=REMEDY
         )
     try:
         table = table.cast(schema)
     except pa.ArrowException as e:
-        raise SourceCorrupt(f"{path} has a column of a wrong type: {e}", remedy=remedy) from e
+        raise SourceCorrupt(f"{path} has a column of a wrong type: {e}", remedy=REMEDY) from e
     empty = [n for n in schema.names if n != "number" and table[n].null_count]
     if empty:
-        raise SourceCorrupt(f"{path} has rows without {empty[0]}", remedy=remedy)
+        raise SourceCorrupt(f"{path} has rows without {empty[0]}", remedy=REMEDY)
     return table
