@@ -259,31 +259,32 @@ def run_plan(
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 stage = running.pop(future)
-                try:
-                    seconds = future.result()
-                except ReproError as e:
-                    failure = failure or e
-                    continue
-                except BrokenProcessPool:
-                    failure = failure or _lost(stage)
-                    due.clear()
+                outcome = _outcome(future, stage)
+                if isinstance(outcome, ReproError):
+                    failure = failure or outcome
                     continue
                 write_json(
                     _state(plan.run, stage),
-                    {"fingerprint": stage.fingerprint, "seconds": round(seconds, 1)},
+                    {"fingerprint": stage.fingerprint, "seconds": round(outcome, 1)},
                 )
                 done.add(stage.name)
-                finished(stage.name, seconds)
+                finished(stage.name, outcome)
     if failure is not None:
         raise failure
     _note_seconds(plan.run)
 
 
-def _lost(stage: Stage) -> ReproError:
-    return ReproError(
-        f"the process that ran notebook {stage.name} was killed",
-        remedy="most often memory ran out: try --workers 1; finished stages are kept",
-    )
+def _outcome(future: Future[float], stage: Stage) -> float | ReproError:
+    """Seconds a stage took, or what went wrong."""
+    try:
+        return future.result()
+    except ReproError as e:
+        return e
+    except BrokenProcessPool:
+        return ReproError(
+            f"the process that ran notebook {stage.name} was killed",
+            remedy="most often memory ran out: try --workers 1; finished stages are kept",
+        )
 
 
 def _note_seconds(run: Path) -> None:
