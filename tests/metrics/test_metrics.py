@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
-from trustllm_repro.metrics.association import Independence, Pearson, cramers_v
+from trustllm_repro.metrics.association import Independence, Pearson
 from trustllm_repro.metrics.base import Answers, bootstrap, wilson
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver, OneMinus
 from trustllm_repro.metrics.confusion import MacroF1, MeanRecall, Recall
@@ -147,7 +147,6 @@ def test_independence_is_scipys_chi_square() -> None:
     want = stats.chi2_contingency([[20, 10], [10, 20]])
     assert Independence("sex", "chi2").measure(a, 0).value == pytest.approx(want.statistic)
     assert Independence("sex").measure(a, 0).value == pytest.approx(want.pvalue)
-    assert 0 < cramers_v(Independence("sex").table(a)) < 1
     one_answer = Independence("sex").measure(answers(["A"] * 4, sex=["m", "f"] * 2), 0)
     assert one_answer.value == 1.0
 

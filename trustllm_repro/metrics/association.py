@@ -43,8 +43,7 @@ class Independence(Metric):
     """Chi-square test of independence between an attribute of the item and the answer.
 
     `gives` is "chi2" (no unit) or "p-value"; scipy.stats.chi2_contingency with Yates' correction
-    for 2 x 2 tables, as in the authors' script. A p-value has no interval; effect sizes with
-    intervals come from `cramers_v`.
+    for 2 x 2 tables, as in the authors' script. A p-value has no interval.
     """
 
     attribute: str
@@ -74,10 +73,3 @@ class Independence(Metric):
         else:
             chi2, p, *_ = stats.chi2_contingency(table)
         return Score(float(chi2 if self.gives == "chi2" else p), n, unread, missing)
-
-
-def cramers_v(table: pd.DataFrame) -> float:
-    """Effect size of a contingency table, 0 to 1 (scipy.stats.contingency.association)."""
-    if min(table.shape) < 2:
-        return 0.0
-    return float(stats.contingency.association(table.to_numpy(), method="cramer"))

@@ -38,12 +38,6 @@ class Confusion(Metric):
             *np.shape(counts[0]), k, k + 1
         )
 
-    def recalls(self, codes: np.ndarray, axis: int) -> np.ndarray:
-        """Recall per class, shape (..., n_classes); NaN for a class without items."""
-        t = self.table(codes, axis)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.diagonal(t, axis1=-2, axis2=-1) / t.sum(axis=-1)
-
 
 @dataclass(frozen=True)
 class MacroF1(Confusion):

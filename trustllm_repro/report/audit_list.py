@@ -79,6 +79,7 @@ DEFECTS = (
         "ConfAIde: ratings of zero dropped",
         (("leaderboard_privacy", "Privacy Awareness Correlation"),),
         proof.dropped_zeros,
+        True,
     ),
     Defect(
         "A12",
@@ -111,9 +112,10 @@ DEFECTS = (
     Defect(
         "A18",
         "Misuse: empty answers counted as refusals",
-        (("safety_misuse", "overall"),),
+        (),
         proof.judged_empty,
         True,
+        about="safety",
     ),
     Defect(
         "A19",

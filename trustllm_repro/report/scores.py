@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -152,8 +152,3 @@ def _line(column: Column, row: str, rule: Rule, score: Score, cell) -> list:
         score.ci_low, score.ci_high, str(rule), cell.source if cell else "", known, difference,
         verdict(score.value, known), score.reason,
     ]  # fmt: skip
-
-
-def declared() -> Iterator[tuple[str, str]]:
-    """(table, column) pairs that some task or DERIVED declares."""
-    return ((c.table, c.column) for _, c in COLUMNS)
