@@ -1,0 +1,91 @@
+"""What an answering model is, whatever runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Finish(StrEnum):
+    """Why an answer ended."""
+
+    STOP = "stop"  # the model ended it
+    LENGTH = "length"  # the limit of new tokens was reached
+    NAN = "nan"  # the model gave no finite logits: there is no answer
+    FILTER = "filter"  # the endpoint's content filter cut it off
+    ERROR = "error"  # the endpoint gave no answer after all retries; asked again by the next run
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One answer to be generated. `seed` matters only at a temperature above 0."""
+
+    prompt: str
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One generated answer. `text` is None where there is none (finish "nan" or "error").
+
+    `prompt_tokens` counts what the model saw, template included; `cut_tokens` what was cut out
+    of the middle of the prompt to make it fit the context.
+    """
+
+    text: str | None
+    finish: Finish
+    prompt_tokens: int
+    new_tokens: int
+    cut_tokens: int = 0
+
+
+class LanguageModel(Protocol):
+    """A model that answers. Batches come back in any order, each as soon as it is done.
+
+    Attributes:
+        name: the model's row in the tables.
+        identity: whatever decides the answers besides the request (digests of weights and
+            tokenizer, dtype, template); it enters every key of the store.
+    """
+
+    name: str
+    identity: Mapping[str, Any]
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
+        """Yield finished answers as (index into `requests`, completion)."""
+        ...
+
+    def score_options(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, list[float]]]:
+        """Yield (index, summed log-probability in nats of each option after the prompt)."""
+        ...
+
+
+def content_key(identity: Mapping[str, Any], request: Request, sample: int = 0) -> str:
+    """Key of an answer: equal keys mean the same answer, so it is generated once.
+
+    At temperature 0 neither seed nor sample has any effect, so they stay out.
+    """
+    drawn = {"seed": request.seed, "sample": sample} if request.temperature else {}
+    facts = {
+        "model": dict(identity),
+        "prompt": request.prompt,
+        "max_new_tokens": request.max_new_tokens,
+        "temperature": request.temperature,
+        **drawn,
+    }
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def item_seed(seed: int, task: str, number: int, sample: int) -> int:
+    """Seed of one answer, independent of the order in which answers are generated (63 bits)."""
+    digest = hashlib.sha256(f"{seed}|{task}|{number}|{sample}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
