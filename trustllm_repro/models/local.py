@@ -1,0 +1,177 @@
+"""A causal language model on this machine, through transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.models.base import Completion, Finish, Request
+from trustllm_repro.models.decoding import Decoder, Job
+from trustllm_repro.models.prefixes import schedule
+from trustllm_repro.models.quiet import quiet_transformers
+from trustllm_repro.models.weights import TOKENIZER_FILES, check_folder, digest_of
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Tokens a shared beginning must save (length x prompts) to be worth a forward pass of its own.
+SHARE = 16
+LEAST_PREFIX = {"cpu": 24, "cuda": 512}
+LAYERS = {"full_attention", "sliding_attention"}
+
+
+class LocalModel:
+    """A model folder (safetensors), loaded once.
+
+    Args:
+        folder: in the layout of transformers. name: row in the tables; default: folder name.
+        dtype: float32 for reported numbers, bfloat16 where a profile says so.
+        device: "cpu", "cuda", "cuda:1" ... or "auto".
+        batch_size: most answers at a time; halved when memory runs out.
+
+    Raises:
+        SourceMissing, SourceCorrupt: see models.weights.check_folder.
+        SettingsError: unknown dtype or device.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "",
+        dtype: str = "float32",
+        device: str = "auto",
+        batch_size: int = 0,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {', '.join(DTYPES)}")
+        weights = check_folder(folder)
+        self.name = name or folder.name
+        self.device = find_device(device)
+        self.tokenizer, self.model = _load(folder, DTYPES[dtype], self.device)
+        config = self.model.config.get_text_config()
+        self.context = int(getattr(config, "max_position_embeddings", 0) or 2048)
+        self.batch_size = batch_size or (32 if self.device.type == "cpu" else 256)
+        # 768 tokens a row: a few times the usual prompt and answer; longer ones go in fewer rows.
+        self.cache_tokens = 768 * self.batch_size
+        self.ends = _ends(self.model, self.tokenizer)
+        self.pad = next(
+            (t for t in (self.tokenizer.pad_token_id, *sorted(self.ends)) if t is not None), 0
+        )
+        kinds = set(getattr(config, "layer_types", None) or {"full_attention"})
+        self.window = config.sliding_window if "sliding_attention" in kinds else None
+        self.identity: dict[str, Any] = {
+            "weights": digest_of(weights),
+            "tokenizer": digest_of(p for n in TOKENIZER_FILES if (p := folder / n).exists()),
+            "dtype": dtype,
+            "template": "chat" if self.tokenizer.chat_template else "none",
+        }
+
+    def tokens(self, prompt: str) -> tuple[int, ...]:
+        """The prompt as the model sees it: in its chat template, or as it is for a base model."""
+        if not self.tokenizer.chat_template:
+            return tuple(self.tokenizer(prompt).input_ids)
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def fit(self, tokens: tuple[int, ...], room: int) -> tuple[tuple[int, ...], int]:
+        """Prompt cut to leave `room` tokens of the context, and the number of tokens cut.
+
+        The middle goes: instructions stand at the beginning, the question at the end.
+        """
+        keep = self.context - room
+        if len(tokens) <= keep:
+            return tokens, 0
+        if keep < 2:
+            raise SettingsError(
+                f"{self.name} has a context of {self.context} tokens, too short for {room} new ones",
+                remedy="ask for fewer new tokens",
+            )
+        return tokens[: keep - keep // 2] + tokens[-(keep // 2) :], len(tokens) - keep
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
+        """See LanguageModel. When memory runs out, the batch is halved and the rest goes on."""
+        fitted = [self.fit(self.tokens(r.prompt), r.max_new_tokens) for r in requests]
+        left = set(range(len(requests)))
+        least = LEAST_PREFIX.get(self.device.type, 512)
+        planned = schedule([f[0] for f in fitted], least, SHARE)
+        while left:
+            try:
+                jobs = [_job(p, requests[p.index]) for p in planned if p.index in left]
+                for done in self._decoder().run(jobs):
+                    left -= {job.prompt.index for job, _ in done}
+                    yield [
+                        (j.prompt.index, self._completion(j, f, fitted[j.prompt.index][1]))
+                        for j, f in done
+                    ]
+            except Exception as e:
+                if not should_reduce_batch_size(e) or self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                self.cache_tokens //= 2
+                _free_memory(self.device)
+
+    def _decoder(self) -> Decoder:
+        return Decoder(
+            self.model, self.ends, self.pad, self.batch_size, self.cache_tokens, self.window
+        )
+
+    def _completion(self, job: Job, finish: Finish, cut: int) -> Completion:
+        text = None
+        if finish is not Finish.NAN:
+            text = self.tokenizer.decode(job.ids, skip_special_tokens=True)
+        return Completion(text, finish, len(job.prompt.tokens), len(job.ids), cut)
+
+
+def _job(prompt, request: Request) -> Job:
+    return Job(prompt, request.max_new_tokens, request.temperature, request.seed)
+
+
+def find_device(name: str) -> torch.device:
+    """ "auto" is the first GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as e:
+        raise SettingsError(f"unknown device {name!r}", remedy="auto, cpu or cuda") from e
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("no GPU is visible to torch", remedy="--device cpu, or auto")
+    return device
+
+
+def _load(folder: Path, dtype: torch.dtype, device: torch.device):
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **options)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, **options
+            )
+    except Exception as e:  # damaged weights, configs and tokenizers fail in many ways
+        raise SourceCorrupt(
+            f"the model in {folder} cannot be loaded: {type(e).__name__}: {e}",
+            remedy="see that the folder is whole and holds a causal language model",
+        ) from e
+    for p in model.parameters():
+        p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
+    return tokenizer, model.to(device).eval().requires_grad_(False)
+
+
+def _ends(model, tokenizer) -> frozenset[int]:
+    given = model.generation_config.eos_token_id
+    ids = given if isinstance(given, list) else [given]
+    return frozenset(t for t in (*ids, tokenizer.eos_token_id) if t is not None)
+
+
+def _free_memory(device: torch.device) -> None:
+    import gc
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

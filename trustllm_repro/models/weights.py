@@ -1,0 +1,174 @@
+"""Weights on disk: what may be loaded, how GGUF becomes safetensors, and what identifies a model.
+
+Only safetensors and GGUF are read; pickled weights and code that comes with a model are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.settings import data_home
+from trustllm_repro.store.atomic import PARTIAL, write_json
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "chat_template.jinja", "vocab.json", "merges.txt", "added_tokens.json",
+)  # fmt: skip
+CARD = "converted.json"
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """One digest of several files: of their names and contents."""
+    lines = [f"{p.name} {file_sha256(p)}" for p in sorted(paths, key=lambda p: p.name)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def check_folder(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder in the layout of transformers.
+
+    Raises:
+        SourceMissing: no folder, no config.json, no tokenizer, or no weights.
+        SourceCorrupt: only pickled weights, a broken config, or a model that needs its own code.
+    """
+    if not (folder / "config.json").is_file():
+        raise SourceMissing(
+            f"{folder} is not a model folder: it has no config.json",
+            remedy="give a folder written by save_pretrained, a .gguf file, a hub id with revision "
+            "(org/name@commit), or an endpoint (http://host:port/v1#model)",
+        )
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLED)
+        if pickled:
+            raise SourceCorrupt(
+                f"{folder} holds pickled weights only ({pickled[0]}); they are never loaded, "
+                "because unpickling runs code",
+                remedy="convert them on a machine you can risk: "
+                "model.save_pretrained(folder, safe_serialization=True)",
+            )
+        raise SourceMissing(
+            f"{folder} has no *.safetensors", remedy="give a folder with safetensors weights"
+        )
+    if not any((folder / n).exists() for n in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise SourceMissing(
+            f"{folder} has no tokenizer",
+            remedy="save it beside the weights: tokenizer.save_pretrained(folder)",
+        )
+    _refuse_remote_code(folder)
+    return weights
+
+
+def _refuse_remote_code(folder: Path) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = config["model_type"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise SourceCorrupt(
+            f"{folder / 'config.json'} is not the config of a model: {e!r}",
+            remedy="save the model again with save_pretrained",
+        ) from e
+    if kind not in CONFIG_MAPPING_NAMES:
+        code = " and asks for code of its own" if "auto_map" in config else ""
+        raise SourceCorrupt(
+            f"{folder}: the model type {kind!r} is not part of transformers{code}; "
+            "code that comes with a model is never run",
+            remedy="use a model type that transformers knows, or serve the model behind an "
+            "OpenAI-compatible endpoint and give its URL",
+        )
+
+
+def converted(gguf: Path) -> Path:
+    """Folder with the float32 safetensors and tokenizer of a GGUF file; converted once, cached.
+
+    Conversion dequantises exactly (float16 scales times small integers), takes some 15 s for
+    135 M parameters, and goes to the data folder (TRUSTLLM_DATA or the user's cache).
+
+    Raises:
+        SourceMissing, SourceCorrupt: no such file, or transformers cannot read it.
+    """
+    if not gguf.is_file():
+        raise SourceMissing(f"no GGUF file {gguf}", remedy="give the path of an existing file")
+    return converted_once(file_sha256(gguf), lambda folder: convert_gguf(gguf, folder))
+
+
+def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
+    """The cached conversion of the source with this sha256, made by `convert(folder)` if need be.
+
+    The folder appears by one rename, so a kill leaves none or a whole one; of two processes that
+    convert at once, the second finds the first one's.
+    """
+    target = data_home() / "models" / digest[:16]
+    if (target / CARD).exists():
+        _check_conversion(target)
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(
+        tempfile.mkdtemp(prefix=f".{target.name}-", suffix=PARTIAL, dir=target.parent)
+    )
+    try:
+        convert(temporary)
+        files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
+        write_json(temporary / CARD, {"source_sha256": digest, "files": files})
+        temporary.chmod(0o755)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if not (target / CARD).exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _check_conversion(folder: Path) -> None:
+    """A cached file that was cut or altered must not answer for the model."""
+    remedy = f"delete {folder} and run again; it is made anew"
+    try:
+        known = json.loads((folder / CARD).read_text())["files"]
+    except (ValueError, KeyError) as e:
+        raise SourceCorrupt(f"{folder / CARD} cannot be read", remedy=remedy) from e
+    for name, want in known.items():
+        path = folder / name
+        if not path.exists() or file_sha256(path) != want:
+            raise SourceCorrupt(f"{path} is not the file that was converted", remedy=remedy)
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write the file's weights (float32 safetensors) and tokenizer into `folder`."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from trustllm_repro.models.quiet import quiet_transformers
+
+    where = {"gguf_file": gguf.name}
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+                **where,
+            )
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except Exception as e:  # readers of GGUF fail in as many ways as there are damages
+        raise SourceCorrupt(
+            f"{gguf} cannot be converted: {type(e).__name__}: {e}",
+            remedy="see that the file is whole and of an architecture that transformers knows",
+        ) from e
