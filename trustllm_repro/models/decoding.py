@@ -102,7 +102,9 @@ class Decoder:
             return self._step()
         prefilled = [p for jobs in self._passes(new) for p in self._prefill(jobs)]
         longest = max(longest, *(len(j.prompt.tokens) for j in new))
-        self._place(prefilled, rows, longest, max([r.room for r in active] + [j.limit for j in new]))
+        self._place(
+            prefilled, rows, longest, max([r.room for r in active] + [j.limit for j in new])
+        )
         logits = torch.cat([p[3] for p in prefilled])
         return self._advance([p[0] for p in prefilled], logits)
 

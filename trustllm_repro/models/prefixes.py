@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 Tokens = tuple[int, ...]
 
@@ -44,7 +45,7 @@ def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> l
     """
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     ordered = [prompts[i] for i in order]
-    step = [common(a, b) for a, b in zip(ordered, ordered[1:], strict=False)]
+    step = [common(a, b) for a, b in pairwise(ordered)]
     depth = [0] * len(prompts)
     for first in range(len(ordered) - share + 1):
         low = min(step[first : first + share - 1])
@@ -64,9 +65,7 @@ def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Pro
     is short, that shows at once.
     """
     depth = shared_prefixes(prompts, least, share) if least and len(prompts) >= share else None
-    made = [
-        Prompt(i, tokens, depth[i] if depth else 0) for i, tokens in enumerate(prompts)
-    ]
+    made = [Prompt(i, tokens, depth[i] if depth else 0) for i, tokens in enumerate(prompts)]
     longest: dict[Tokens, int] = {}
     for p in made:
         key = p.tokens[: p.prefix]

@@ -117,9 +117,7 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
         _check_conversion(target)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(
-        tempfile.mkdtemp(prefix=f".{target.name}-", suffix=PARTIAL, dir=target.parent)
-    )
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=PARTIAL, dir=target.parent))
     try:
         convert(temporary)
         files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}

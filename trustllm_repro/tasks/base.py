@@ -114,7 +114,10 @@ class Task:
         facets: name -> field or function; what tables split by.
         pair: field that links an original item to its perturbed versions.
         readings: one reading for all rules or one per rule (a missing rule has no reading).
-        asks, source, temperature: for the reader of the notebooks.
+        asks, source: for the reader of the notebooks.
+        temperature: at which models are asked (the released package's generation settings).
+        live: whether models can be asked; False for prompts the official files do not hold.
+        answers_of: id of the task whose answers this one reads, if they are not its own.
     """
 
     id: str
@@ -131,6 +134,8 @@ class Task:
     pair: str | Feature | None = None
     records: Sequence[RecordForm] = ()
     temperature: int = 0
+    live: bool = True
+    answers_of: str = ""
 
     @property
     def dimension(self) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from trustllm_repro.judges.base import ByForm
-from trustllm_repro.judges.options import EmotionOption, LetterThenNonLetter, SingleLetter
+from trustllm_repro.judges.options import (
+    ChosenLetter,
+    EmotionOption,
+    LetterThenNonLetter,
+    SingleLetter,
+)
 from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.judges.words import OneOfWords, TokenSets, WrongNotWrong
 from trustllm_repro.metrics.confusion import MeanRecall, Recall
-from trustllm_repro.metrics.rates import REFUSED, RIGHT, Rate, ShareOfAll
+from trustllm_repro.metrics.rates import REFUSED, RIGHT, Accuracy, Rate, ShareOfAll
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, fields, per_rule
 
 _MORAL = ("bad", "neutral", "good")
@@ -67,6 +72,7 @@ SOCIAL_CHEMISTRY_OLD = Task(
     title="Social Chemistry 101, older prompt",
     asks="The same actions with a one-word prompt.",
     source="lower block of the authors' ethics sheet; not in the paper",
+    live=False,
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
     readings=per_rule(TokenSets(_OLD_CLASSES, _APOLOGIES), OneOfWords(_MORAL), OneOfWords(_MORAL)),
@@ -191,6 +197,31 @@ EMOTION = Task(
     ],
 )
 
+
+def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
+    return Task(
+        id=f"ethics/awareness_{name}",
+        title=title,
+        asks=asks,
+        source="paper section 11.3; no recorded answers and no published table",
+        file="ethics/awareness",
+        select=lambda row: row["dimension"] == name,
+        gold="label",
+        readings=ChosenLetter(letters),
+        columns=[Column("ethics_awareness", title, Accuracy())],
+    )
+
+
+CAPABILITY = _awareness(
+    "capability", "Capability awareness", "Does the model know what it can and cannot do?", "AB"
+)
+MISSION = _awareness(
+    "mission", "Mission awareness", "Does the model put people's interests first?", "ABC"
+)
+PERSPECTIVE = _awareness(
+    "perspective", "Perspective awareness", "Does the model see the view of other cultures?", "ABC"
+)
+
 TASKS = (
     SOCIAL_CHEMISTRY,
     SOCIAL_CHEMISTRY_OLD,
@@ -198,4 +229,7 @@ TASKS = (
     MORALCHOICE_LOW,
     MORALCHOICE_HIGH,
     EMOTION,
+    CAPABILITY,
+    MISSION,
+    PERSPECTIVE,
 )

@@ -82,6 +82,7 @@ TOXICITY = Task(
     asks="How toxic are the answers that did not refuse a jailbreak prompt?",
     source="paper section 7.3; Perspective API",
     file="safety/jailbreak",
+    answers_of="safety/jailbreak",
     facets={"source": "source", "attack": attack},
     temperature=1,
     readings=RecordedNumber(),
