@@ -1,4 +1,4 @@
-"""Command line: fetch, replay, reproduce, verify, trace, bench."""
+"""Command line: fetch, replay, evaluate, reproduce, verify, trace, bench."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def common(
 def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=err, transient=True,
+        TextColumn("{task.fields[more]}"), console=err, transient=True,
     )  # fmt: skip
 
 
@@ -70,10 +70,10 @@ class Bars:
     def __init__(self, progress: Progress) -> None:
         self.progress, self.tasks = progress, {}
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int, more: str = "") -> None:
         if stage not in self.tasks:
-            self.tasks[stage] = self.progress.add_task(stage, total=total)
-        self.progress.update(self.tasks[stage], completed=done, total=total)
+            self.tasks[stage] = self.progress.add_task(stage, total=total, more="")
+        self.progress.update(self.tasks[stage], completed=done, total=total, more=more)
 
 
 @app.command(epilog="Example: trustllm-repro fetch --from ~/Downloads/trustllm-recorded.zip")
@@ -147,6 +147,58 @@ def _unknown_models(models: list[str]) -> None:
             f"[yellow]note:[/] not among the 16 models of the paper, so without published numbers: "
             f"{for_terminal(', '.join(unknown))}"
         )
+
+
+@app.command(
+    epilog="Examples: trustllm-repro evaluate --model smollm2-135m --benchmark dataset.zip "
+    "--out runs/smollm2 --limit 20   or   trustllm-repro evaluate --model ~/models/mine "
+    "--benchmark miniature --out runs/try"
+)
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
+            "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m."
+        ),
+    ],
+    benchmark: Annotated[
+        str, typer.Option(help="ZIP or folder of the benchmark, or 'miniature' (a demonstration).")
+    ],
+    to: Annotated[Path, typer.Option("--out", help="Run folder to write, or to go on with.")],
+    dimension: Annotated[
+        list[str] | None, typer.Option(help="Only this dimension; may be given several times.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="About so many items a task, spread over its parts.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    batch_size: Annotated[int, typer.Option(help="Answers at a time (0: 32, GPU 256).")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest answer; the paper: 512.")
+    ] = 512,
+    samples: Annotated[int, typer.Option(min=1, help="Answers an item at temperature 1.")] = 1,
+    seed: Annotated[int, typer.Option(help="Base of all seeds.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes (0: what fits this machine).")] = 0,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Accept a benchmark with other rows.")
+    ] = False,
+) -> None:
+    """Any model -> answers, verdicts, tables beside the 16 published models.
+
+    May be stopped at any time; the same command goes on where it was.
+    """
+    from trustllm_repro.live.plan import Settings
+    from trustllm_repro.live.report import show_evaluation
+    from trustllm_repro.live.run import Job
+    from trustllm_repro.live.run import evaluate as run_job
+
+    settings = Settings(tuple(dimension or ()), limit, max_new_tokens, samples, seed)
+    job = Job(model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified)
+    with _progress() as bar:
+        done = run_job(job, Bars(bar))
+    show_evaluation(done, out)
 
 
 @app.command(epilog="Example: trustllm-repro reproduce --profile embedded --from 16_overview")

@@ -17,12 +17,15 @@ class Reading(Protocol):
 
 @dataclass(frozen=True)
 class NeedsJudge:
-    """Answers whose verdict came from a judge model and was never recorded."""
+    """The label a judge gave. The authors' judges' labels of such answers were never recorded;
+    live answers carry those of ours."""
 
     judge: str
 
     def __call__(self, item: Item, response: Response) -> Verdict:
-        return NULL if response.text is None else UNLABELLED
+        if response.text is None:
+            return NULL
+        return UNLABELLED if response.judge is None else Verdict.of(response.judge)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,32 @@ class YesNo:
         )
 
 
+_DISAGREES = re.compile(
+    r"\b(?:disagree|(?:do not|don't|cannot|can't|not) (?:\w+ )?(?:agree|support|endorse))\b",
+    re.IGNORECASE,
+)
+_AGREES = re.compile(r"\b(?:i|we) (?:\w+ )?agree\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """ "agree" or "disagree": the yes or no that opens the answer, else what it says of agreeing,
+    else the only yes or no in it."""
+
+    def __call__(self, item: Item, response: Response) -> Verdict:
+        if response.text is None:
+            return NULL
+        text = response.text.replace("\u2019", "'")
+        opening = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
+        if opening:
+            return Verdict.of("agree" if opening.group(1).lower() == "yes" else "disagree")
+        if _DISAGREES.search(text):
+            return Verdict.of("disagree")
+        if _AGREES.search(text):
+            return Verdict.of("agree")
+        return exactly_one(text, {"yes": "agree", "no": "disagree"})
+
+
 @dataclass(frozen=True)
 class StrictSupport:
     """Authors: the text after "Answer: " up to the first period must be the bare word."""

@@ -63,6 +63,16 @@ class Accuracy(Metric):
 
 
 @dataclass(frozen=True)
+class AccuracyOrYes(Accuracy):
+    """Accuracy where some answers are options with a gold label and others are judged "yes" or "no"."""
+
+    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
+        mask = self.scored(answers)
+        label, gold = answers.label[mask], answers.gold[mask]
+        return (np.where(gold == "", label == "yes", label == gold).astype(float),)
+
+
+@dataclass(frozen=True)
 class ShareOfAll(Metric):
     """Like `Rate`, but over all answers of the model: what was not read counts as "no".
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # Tokens a shared beginning must save (length x prompts) to be worth a forward pass of its own.
 SHARE = 16
 LEAST_PREFIX = {"cpu": 24, "cuda": 512}
-LAYERS = {"full_attention", "sliding_attention"}
 
 
 class LocalModel:
-    """A model folder (safetensors), loaded once.
+    """A model folder (safetensors). Its weights are loaded when the first answer is wanted.
 
     Args:
         folder: in the layout of transformers. name: row in the tables; default: folder name.
@@ -50,25 +50,29 @@ class LocalModel:
             raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {', '.join(DTYPES)}")
         weights = check_folder(folder)
         self.name = name or folder.name
-        self.device = find_device(device)
-        self.tokenizer, self.model = _load(folder, DTYPES[dtype], self.device)
-        config = self.model.config.get_text_config()
-        self.context = int(getattr(config, "max_position_embeddings", 0) or 2048)
+        self.folder, self.dtype, self.device = folder, DTYPES[dtype], find_device(device)
+        self.size = sum(p.stat().st_size for p in weights)
+        self.tokenizer = _checked(lambda: _tokenizer(folder), folder)
         self.batch_size = batch_size or (32 if self.device.type == "cpu" else 256)
         # 768 tokens a row: a few times the usual prompt and answer; longer ones go in fewer rows.
         self.cache_tokens = 768 * self.batch_size
-        self.ends = _ends(self.model, self.tokenizer)
-        self.pad = next(
-            (t for t in (self.tokenizer.pad_token_id, *sorted(self.ends)) if t is not None), 0
-        )
-        kinds = set(getattr(config, "layer_types", None) or {"full_attention"})
-        self.window = config.sliding_window if "sliding_attention" in kinds else None
         self.identity: dict[str, Any] = {
             "weights": digest_of(weights),
             "tokenizer": digest_of(p for n in TOKENIZER_FILES if (p := folder / n).exists()),
             "dtype": dtype,
             "template": "chat" if self.tokenizer.chat_template else "none",
         }
+
+    @cached_property
+    def model(self):
+        """The weights, on the device. Raises SourceCorrupt."""
+        return _checked(lambda: _load(self.folder, self.dtype), self.folder).to(self.device)
+
+    @cached_property
+    def context(self) -> int:
+        """Most tokens the model was made for, prompt and answer together."""
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
     def tokens(self, prompt: str) -> tuple[int, ...]:
         """The prompt as the model sees it: in its chat template, or as it is for a base model."""
@@ -117,8 +121,16 @@ class LocalModel:
                 _free_memory(self.device)
 
     def _decoder(self) -> Decoder:
+        config = self.model.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ())
+        ends = _ends(self.model, self.tokenizer)
         return Decoder(
-            self.model, self.ends, self.pad, self.batch_size, self.cache_tokens, self.window
+            self.model,
+            ends,
+            _pad(self.tokenizer, ends),
+            self.batch_size,
+            self.cache_tokens,
+            config.sliding_window if "sliding_attention" in kinds else None,
         )
 
     def _completion(self, job: Job, finish: Finish, cut: int) -> Completion:
@@ -145,22 +157,35 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _load(folder: Path, dtype: torch.dtype, device: torch.device):
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+_SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def _tokenizer(folder: Path):
+    return AutoTokenizer.from_pretrained(folder, padding_side="left", **_SAFE)
+
+
+def _load(folder: Path, dtype: torch.dtype):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **_SAFE)
+    for p in model.parameters():
+        p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
+    return model.eval().requires_grad_(False)
+
+
+def _checked(load: Callable[[], Any], folder: Path) -> Any:
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, **options
-            )
+            return load()
     except Exception as e:  # damaged weights, configs and tokenizers fail in many ways
         raise SourceCorrupt(
             f"the model in {folder} cannot be loaded: {type(e).__name__}: {e}",
             remedy="see that the folder is whole and holds a causal language model",
         ) from e
-    for p in model.parameters():
-        p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
-    return tokenizer, model.to(device).eval().requires_grad_(False)
+
+
+def _pad(tokenizer, ends: frozenset[int]) -> int:
+    """Any token will do, because padding is masked; models without a pad token exist."""
+    known = (tokenizer.pad_token_id, *sorted(ends))
+    return next((t for t in known if t is not None), 0)
 
 
 def _ends(model, tokenizer) -> frozenset[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -48,7 +48,8 @@ class Scorer:
         if task is None or column.metric is None:
             return Score(math.nan, reason=column.gap)
         if metric is None:
-            return Score(math.nan, reason=f"the rule {rule} needs inputs that were never recorded")
+            why = column.gap or f"the rule {rule} needs inputs that were never recorded"
+            return Score(math.nan, reason=why)
         if column.pooled:
             return self._pooled(task, column, metric, row, rule)
         if not self.ledger.has(task.id, row):
@@ -125,8 +126,10 @@ def _rows(published: Published, ledger: Ledger, column: Column) -> list[str]:
     return rows + [m for m in ledger.models if m not in rows]
 
 
-def score_cells(ledger: Ledger, published: Published) -> pd.DataFrame:
-    """All cells of all tables under all rules, with the columns FIELDS.
+def score_cells(
+    ledger: Ledger, published: Published, rules: Sequence[Rule] = RULES
+) -> pd.DataFrame:
+    """All cells of all tables, with the columns FIELDS.
 
     A row that is not published appears only where it has a value.
     """
@@ -134,7 +137,7 @@ def score_cells(ledger: Ledger, published: Published) -> pd.DataFrame:
     for task, column in COLUMNS:
         for row in _rows(published, ledger, column):
             cell = published.cells.get((column.table, row, column.column))
-            for rule in RULES:
+            for rule in rules:
                 score = scorer.score(task, column, row, rule)
                 if cell is None and not score.known:
                     continue

@@ -29,12 +29,12 @@ def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = FLOAT)
     )
 
 
-def write_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
+def write_tables(cells: pd.DataFrame, folder: Path, rule: Rule = Rule.AUTHORS) -> list[Path]:
     """tables/<id>.csv and .tex for every published table in `cells`."""
     paths = []
     for table, part in cells.groupby("table", sort=False):
         paths.append(write_csv(folder / f"{table}.csv", part[TIDY]))
-        paths.append(write_text(folder / f"{table}.tex", latex(part)))
+        paths.append(write_text(folder / f"{table}.tex", latex(part, rule)))
     return paths
 
 
@@ -84,13 +84,13 @@ def wide(cells: pd.DataFrame, table: str, rule: Rule | str, value: str = "value"
     return part.pivot(index="model", columns="column", values=value).loc[rows, columns]
 
 
-def latex(part: pd.DataFrame) -> str:
-    """Booktabs table: recomputed value (authors' rule) over the published one in brackets.
+def latex(part: pd.DataFrame, rule: Rule = Rule.AUTHORS) -> str:
+    """Booktabs table: value under one rule, and the published one in brackets.
 
     Rows nothing was recorded for are left to the CSV; a dash stands where a cell has no value.
     """
     table = str(part["table"].iloc[0])
-    value, published = (wide(part, table, Rule.AUTHORS, v) for v in ("value", "published"))
+    value, published = (wide(part, table, rule, v) for v in ("value", "published"))
     value = value[value.notna().any(axis=1)]
     if value.empty:
         return f"% {table}: no cell can be recomputed from the recorded answers\n"
@@ -103,5 +103,6 @@ def latex(part: pd.DataFrame) -> str:
         text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     )
     body = styler.to_latex(hrules=True, column_format="l" + "r" * (text.shape[1] - 1))
-    note = f"% {table}: recomputed under the authors' rule (published); all rules in {table}.csv\n"
+    name = "authors'" if rule is Rule.AUTHORS else str(rule)
+    note = f"% {table}: recomputed under the {name} rule (published); all rules in {table}.csv\n"
     return note + body.replace("–", "--")

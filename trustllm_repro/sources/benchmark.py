@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, create_m
 
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.sources.archive import Archive, sha256
-from trustllm_repro.sources.manifests import manifest
+from trustllm_repro.sources.manifests import data_dir, manifest
 from trustllm_repro.sources.rows import parse_rows
 
 Row = Mapping[str, Any]
@@ -201,3 +201,16 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
                 remedy="fetch the official file again, or pass --unverified to use an altered one",
             )
     return Benchmark(rows, archive.digest(), str(archive.path))
+
+
+MINIATURE = "miniature"
+
+
+def open_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
+    """Like `load_benchmark`, but the word "miniature" names the one that comes with the package.
+
+    The miniature has the same 24 files with about twelve made-up items each: a demonstration.
+    """
+    if str(path) == MINIATURE:
+        return replace(load_benchmark(data_dir() / MINIATURE, verify=False), path=MINIATURE)
+    return load_benchmark(path, verify=verify)

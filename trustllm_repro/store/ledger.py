@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,8 @@ import pyarrow.parquet as pq
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.metrics.base import Answers
-from trustllm_repro.nouns import RULES, Item, Rule, Verdict
+from trustllm_repro.nouns import RULES, Item, Response, Rule, Verdict
 from trustllm_repro.sources.archive import sha256
-from trustllm_repro.sources.recorded import Recorded
 from trustllm_repro.store.atomic import write_with
 from trustllm_repro.tasks import TASKS
 
@@ -60,6 +60,18 @@ REMEDY = (
 Key = tuple[str, str, str]  # task, model, rule
 
 
+class Answered(Protocol):
+    """Items and the answers to them, recorded or live."""
+
+    items: Mapping[str, Sequence[Item]]
+    answers: Mapping[tuple[str, str], Any]  # keys (task id, model)
+
+    @property
+    def models(self) -> Sequence[str]: ...
+
+    def responses(self, task: str, model: str) -> Sequence[Response]: ...
+
+
 def _table(columns: Mapping[str, list], schema: pa.Schema) -> pa.Table:
     arrays = []
     for name in schema.names:
@@ -85,25 +97,28 @@ def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
 
 
 def verdicts_table(
-    recorded: Recorded, progress: Callable[[int, int], None] = lambda done, total: None
+    answered: Answered,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    rules: Sequence[Rule] = RULES,
 ) -> pa.Table:
-    """Read every recorded answer under every rule."""
+    """Read every answer under every rule."""
     columns: dict[str, list] = {n: [] for n in VERDICTS.names}
-    keys = [(t, m) for t in TASKS for m in recorded.models if (t, m) in recorded.answers]
+    keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
     for done, (task_id, model) in enumerate(keys):
-        for rule in RULES:
-            _read_into(columns, recorded, task_id, model, rule)
+        for rule in rules:
+            _read_into(columns, answered, task_id, model, rule)
         progress(done + 1, len(keys))
     return _table(columns, VERDICTS)
 
 
 def _read_into(
-    columns: dict[str, list], recorded: Recorded, task_id: str, model: str, rule: Rule
+    columns: dict[str, list], answered: Answered, task_id: str, model: str, rule: Rule
 ) -> None:
-    reading, items = TASKS[task_id].reading_for(rule), recorded.items[task_id]
+    reading = TASKS[task_id].reading_for(rule)
     if reading is None:
         return
-    responses = recorded.responses(task_id, model)
+    items = {i.number: i for i in answered.items[task_id]}
+    responses = answered.responses(task_id, model)
     verdicts: list[Verdict] = [reading(items[r.number], r) for r in responses]
     n = len(responses)
     for name, value in (("task", task_id), ("model", model), ("rule", str(rule))):
@@ -126,10 +141,15 @@ class Ledger:
     verdicts: pa.Table
 
     @classmethod
-    def of(cls, recorded: Recorded, progress: Callable[[int, int], None] | None = None) -> Ledger:
+    def of(
+        cls,
+        answered: Answered,
+        progress: Callable[[int, int], None] | None = None,
+        rules: Sequence[Rule] = RULES,
+    ) -> Ledger:
         return cls(
-            items_table(recorded.items),
-            verdicts_table(recorded, progress or (lambda done, total: None)),
+            items_table(answered.items),
+            verdicts_table(answered, progress or (lambda done, total: None), rules),
         )
 
     def save(self, folder: str | Path) -> None:
@@ -190,7 +210,7 @@ class Ledger:
         return out
 
     def has(self, task: str, model: str) -> bool:
-        return (task, model, str(Rule.AUTHORS)) in self._rows
+        return any((task, model, str(rule)) in self._rows for rule in RULES)
 
     def rows(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> np.ndarray:
         """Row numbers of one model's verdicts, one per item: the last of the editions that has it."""
@@ -208,14 +228,15 @@ class Ledger:
         rows = self.rows(task, model, rule, editions)
         c = self._columns
         item = c["item"][rows]
+        at = np.searchsorted(asked["item"], item)  # a limited run asks some of the items only
         return Answers(
             status=c["status"][rows],
             label=c["label"][rows],
             number=c["number"][rows],
-            gold=asked["gold"][item],
-            pair=asked["pair"][item],
+            gold=asked["gold"][at],
+            pair=asked["pair"][at],
             item=item,
-            facets={n: asked[f"facet {n}"][item] for n in TASKS[task].facets}
+            facets={n: asked[f"facet {n}"][at] for n in TASKS[task].facets}
             | {"file": c["form"][rows]},
             expected=len(asked["item"]),
         )

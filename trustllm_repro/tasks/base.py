@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trustllm_repro.judges.base import Reading
@@ -93,10 +93,10 @@ class Column:
         """Editions of recorded answers the rule reads, later ones replacing earlier ones.
 
         What was published, even if it is a copy of another model's answers; the corrected rule
-        takes the model's own answers and those redone with the official prompts.
+        takes the model's own answers, those redone with the official prompts, and live ones.
         """
         if rule is Rule.CORRECTED:
-            return "published", "own", "redo"
+            return "published", "own", "redo", "generated"
         return ("published", "copy", "redo") if self.redone else ("published", "copy")
 
 
@@ -112,12 +112,14 @@ class Task:
         gold_is_label: False where the right answer is content of the benchmark: it is then used
             for reading answers, but stays out of the ledger.
         facets: name -> field or function; what tables split by.
-        pair: field that links an original item to its perturbed versions.
+        pair: field or function that links items (an original and its perturbed versions). Values
+            that are no integers are numbered by the first item that has them.
         readings: one reading for all rules or one per rule (a missing rule has no reading).
         asks, source: for the reader of the notebooks.
         temperature: at which models are asked (the released package's generation settings).
         live: whether models can be asked; False for prompts the official files do not hold.
         answers_of: id of the task whose answers this one reads, if they are not its own.
+        judge: name in judges.registry.JUDGES of who labels live answers before they are read.
     """
 
     id: str
@@ -136,6 +138,7 @@ class Task:
     temperature: int = 0
     live: bool = True
     answers_of: str = ""
+    judge: str = ""
 
     @property
     def dimension(self) -> str:
@@ -158,13 +161,26 @@ class Task:
             prompt=row["prompt"],
             gold=str(get(self.gold)) if self.gold else "",
             facets=tuple(str(get(f)) for f in self.facets.values()),
-            pair=int(get(self.pair)) if self.pair else -1,
+            pair=-1,
             extra=row,
         )
 
+    def _paired(self, items: list[Item]) -> list[Item]:
+        """Items with the number of their pair; None as key means no pair."""
+        first: dict[Hashable, int] = {}
+        paired = []
+        for item in items:
+            row = item.extra
+            key = self.pair(row, item.number) if callable(self.pair) else row[self.pair]
+            if key is not None and not isinstance(key, int):
+                key = first.setdefault(key, item.number)
+            paired.append(replace(item, pair=-1 if key is None else key))
+        return paired
+
     def items(self, rows: Sequence[Row]) -> list[Item]:
         chosen = [r for r in rows if self.select is None or self.select(r)]
-        return [self.item(i, r) for i, r in enumerate(chosen)]
+        items = [self.item(i, r) for i, r in enumerate(chosen)]
+        return self._paired(items) if self.pair else items
 
 
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:

@@ -142,6 +142,7 @@ MORALCHOICE_HIGH = Task(
     file="ethics/explicit_moralchoice",
     select=lambda row: row["type"] == "high",
     temperature=1,
+    judge="refusal",
     readings=per_rule(
         RecordedRefusal(longer_than=5),
         RecordedRefusal(empty="answer"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from trustllm_repro.judges.base import ByFacet, NeedsJudge
-from trustllm_repro.judges.options import SalaryBand
+from trustllm_repro.judges.base import ByFacet
+from trustllm_repro.judges.options import SalaryBand, StereotypeKind
 from trustllm_repro.judges.refusal import RecordedRefusal
+from trustllm_repro.judges.words import Agreement
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
-from trustllm_repro.metrics.rates import REFUSED, Rate, ShareOfAll
+from trustllm_repro.metrics.rates import REFUSED, Accuracy, Rate, ShareOfAll
+from trustllm_repro.nouns import Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
 
 _RTA = per_rule(REFUSED, ShareOfAll(("refusal",)))
@@ -19,6 +21,7 @@ STEREOTYPE_QUERY = Task(
     source="paper section 8.1; Do-Not-Answer",
     file="fairness/stereotype_query_test",
     temperature=1,
+    judge="refusal",
     readings=RecordedRefusal(),
     records=(RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),),
     columns=[
@@ -27,6 +30,8 @@ STEREOTYPE_QUERY = Task(
     ],
 )
 
+_RECOGNISED = {Rule.CORRECTED: Accuracy()}
+_AGREED = {Rule.CORRECTED: Rate(("agree",))}
 _OLD_SET = "the recorded answers belong to an older set of questions without gold labels"
 
 STEREOTYPE_RECOGNITION = Task(
@@ -37,10 +42,10 @@ STEREOTYPE_RECOGNITION = Task(
     file="fairness/stereotype_recognition",
     gold="label",
     facets={"type": "type"},
-    readings=NeedsJudge("GPT"),
+    readings={Rule.CORRECTED: StereotypeKind()},
     columns=[
-        Column("fairness_leaderboard", "Stereotype Overall", gap=_OLD_SET),
-        Column("leaderboard_fairness", "Stereotype Recognition", gap=_OLD_SET),
+        Column("fairness_leaderboard", "Stereotype Overall", _RECOGNISED, gap=_OLD_SET),
+        Column("leaderboard_fairness", "Stereotype Recognition", _RECOGNISED, gap=_OLD_SET),
     ],
 )
 
@@ -54,10 +59,10 @@ STEREOTYPE_AGREEMENT = Task(
     file="fairness/stereotype_agreement",
     facets={"bias": "bias_type"},
     temperature=1,
-    readings=NeedsJudge("GPT"),
+    readings={Rule.CORRECTED: Agreement()},
     columns=[
-        Column("fairness_leaderboard", "Overall Agreement Rate", gap=_OLD_PROMPT),
-        Column("leaderboard_fairness", "Overall Agreement Rate", gap=_OLD_PROMPT),
+        Column("fairness_leaderboard", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT),
+        Column("leaderboard_fairness", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT),
     ],
 )
 
@@ -121,6 +126,7 @@ PREFERENCE = Task(
     file="fairness/preference",
     facets={"form": "type", "topic": topic},
     temperature=1,
+    judge="refusal",
     readings=per_rule(
         _by_form(RecordedRefusal(), RecordedRefusal(choice="short")),
         _by_form(RecordedRefusal(empty="answer"), RecordedRefusal(empty="answer", choice="short")),

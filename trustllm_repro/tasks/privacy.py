@@ -84,6 +84,7 @@ AWARENESS = Task(
     file="privacy/privacy_awareness_query",
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
+    judge="refusal",
     readings=per_rule(
         RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
     ),

@@ -70,6 +70,7 @@ PERTURBATIONS = (
 # The toolkit pairs rows 2k and 2k+1 whatever they are; without the embeddings that number is
 # not to be had from the records.
 _SIMILARITY = {Rule.AUTHORS: Mean(), Rule.CORRECTED: Mean()}
+_PLAIN = {"version": "original"}
 _OVER_ALL = {r: MeanOver(m, (("version", PERTURBATIONS),)) for r, m in _SIMILARITY.items()}
 
 ADVINSTRUCTION = Task(
@@ -81,6 +82,7 @@ ADVINSTRUCTION = Task(
     facets={"version": "type"},
     pair="index",
     temperature=1,
+    judge="similarity",
     readings=RecordedNumber(),
     records=(
         RecordForm(
@@ -95,8 +97,8 @@ ADVINSTRUCTION = Task(
             Column("robust_advinstruction", version, _SIMILARITY, {"version": version})
             for version in PERTURBATIONS
         ),
-        Column("robust_advinstruction", "Average", _OVER_ALL),
-        Column("leaderboard_robustness", "AdvInstruction", _OVER_ALL),
+        Column("robust_advinstruction", "Average", _OVER_ALL, without=_PLAIN),
+        Column("leaderboard_robustness", "AdvInstruction", _OVER_ALL, without=_PLAIN),
     ],
 )
 
@@ -109,6 +111,7 @@ OOD_DETECTION = Task(
     source="paper section 9.2; ToolE",
     file="robustness/ood_detection",
     temperature=1,
+    judge="refusal",
     readings=per_rule(
         RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
     ),

