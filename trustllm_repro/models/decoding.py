@@ -7,23 +7,18 @@ depend on what else is in the batch, except where two tokens tie to the last bit
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache
 
 from trustllm_repro.models.base import Finish
+from trustllm_repro.models.prefill import Pass, Reader
 from trustllm_repro.models.prefixes import Prompt
 from trustllm_repro.models.slots import SlotCache
-
-# Keys and values of so many shared beginnings are kept; prompts come in groups, so few are needed.
-PREFIXES = 8
-# Bounds the activations of one forward pass over prompts; beyond it larger passes gain nothing.
-PREFILL_TOKENS = {"cpu": 2048, "cuda": 32768}
 
 
 @dataclass
@@ -48,29 +43,22 @@ class Decoder:
     """Runs jobs through a causal language model.
 
     Args:
-        model: in evaluation mode; must take position_ids and past_key_values.
         ends: token ids that end an answer.
         batch_size: most rows at a time. cache_tokens: most tokens the cache holds, all rows
             together; long prompts then go in smaller batches.
-        window: attention window of sliding layers, if there are any.
     """
 
     def __init__(
         self,
-        model,
+        reader: Reader,
         ends: frozenset[int],
-        pad: int,
         batch_size: int,
         cache_tokens: int,
-        window: int | None = None,
     ) -> None:
-        self.model, self.ends, self.pad = model, ends, pad
-        self.batch_size, self.cache_tokens, self.window = batch_size, cache_tokens, window
-        self.device = model.device
-        self.prefill_tokens = PREFILL_TOKENS.get(self.device.type, 8192)
+        self.reader, self.ends = reader, ends
+        self.batch_size, self.cache_tokens = batch_size, cache_tokens
         self.rows: list[Job | None] = []
         self.cache: SlotCache | None = None
-        self._prefixes: OrderedDict[tuple[int, ...], Cache] = OrderedDict()
 
     @torch.inference_mode()
     def run(self, jobs: Sequence[Job]) -> Iterator[list[Done]]:
@@ -100,79 +88,29 @@ class Decoder:
         new = [queue.popleft() for _ in range(rows - len(active))]
         if not new:  # no room beside long answers: go on until one ends
             return self._step()
-        prefilled = [p for jobs in self._passes(new) for p in self._prefill(jobs)]
+        jobs = {j.prompt.index: j for j in new}
+        room = max([r.room for r in active] + [j.limit for j in new])
         longest = max(longest, *(len(j.prompt.tokens) for j in new))
-        self._place(
-            prefilled, rows, longest, max([r.room for r in active] + [j.limit for j in new])
-        )
-        logits = torch.cat([p[3] for p in prefilled])
-        return self._advance([p[0] for p in prefilled], logits)
-
-    def _passes(self, jobs: list[Job]) -> Iterator[list[Job]]:
-        """Split new jobs into forward passes: one shared beginning each, of bounded size."""
-        for _, group in groupby(jobs, key=lambda j: j.prompt.tokens[: j.prompt.prefix]):
-            batch: list[Job] = []
-            width = 0
-            for job in group:
-                width = max(width, len(job.prompt.tokens) - job.prompt.prefix)
-                if batch and width * (len(batch) + 1) > self.prefill_tokens:
-                    yield batch
-                    batch, width = [], len(job.prompt.tokens) - job.prompt.prefix
-                batch.append(job)
-            yield batch
-
-    def _prefill(self, jobs: list[Job]) -> Iterator[tuple[Job, Cache, tuple, torch.Tensor]]:
-        """Read prompts; yields (job, cache, (its row, columns to copy), logits (1, vocabulary))."""
-        shared = jobs[0].prompt.prefix
-        width = max(len(j.prompt.tokens) for j in jobs) - shared
-        if self.window and shared and shared + width > self.window:
-            shared, width = 0, width + shared
-        past = self._prefix(jobs[0].prompt.tokens[:shared], len(jobs)) if shared else DynamicCache()
-        ids = torch.full((len(jobs), width), self.pad)
-        mask = torch.zeros((len(jobs), shared + width), dtype=torch.long)
-        mask[:, :shared] = 1
-        for r, job in enumerate(jobs):
-            tokens = job.prompt.tokens[shared:]
-            ids[r, width - len(tokens) :] = torch.tensor(tokens)
-            mask[r, shared + width - len(tokens) :] = 1
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
-        out = self._forward(ids, mask, positions, past)
-        for r, job in enumerate(jobs):
-            size = len(job.prompt.tokens) - shared
-            columns = (slice(0, shared), slice(shared + width - size, shared + width))
-            yield job, out.past_key_values, (r, columns), out.logits[r : r + 1, -1]
-
-    def _forward(self, ids, mask, positions, cache):
-        to = self.device
-        return self.model(
-            input_ids=ids.to(to), attention_mask=mask.to(to), position_ids=positions.to(to),
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-
-    def _prefix(self, tokens: tuple[int, ...], rows: int) -> Cache:
-        """Cache of a shared beginning, one view of it per row."""
-        if tokens not in self._prefixes:
-            ids = torch.tensor([tokens])
-            made = self._forward(
-                ids, torch.ones_like(ids), torch.arange(len(tokens))[None], DynamicCache()
-            )
-            self._prefixes[tokens] = made.past_key_values
-            if len(self._prefixes) > PREFIXES:
-                self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(tokens)
-        return spread(self._prefixes[tokens], rows)
+        ready: list[Job] = []
+        logits = []
+        for batch in self.reader.passes(j.prompt for j in new):
+            done = self.reader.read(batch)
+            self._resize(rows, room, longest, like=done.cache)
+            self._place(done, [jobs[p.index] for p in batch])
+            ready += [jobs[p.index] for p in batch]
+            logits.append(done.logits)
+        return self._advance(ready, torch.cat(logits))
 
     def _size(self, job: Job) -> int:
         """Columns a running job occupies: its prompt and its tokens but the last, not yet read."""
         return len(job.prompt.tokens) + len(job.ids) - 1
 
-    def _place(self, prefilled: list, rows: int, longest: int, room: int) -> None:
-        """Copy what was read into free rows; make room first."""
-        self._resize(rows, room, longest, like=prefilled[0][1])
+    def _place(self, done: Pass, jobs: Sequence[Job]) -> None:
+        """Copy what was read into free rows."""
         assert self.cache is not None
         free = [b for b, r in enumerate(self.rows) if r is None]
-        for row, (job, cache, (source, columns), _) in zip(free, prefilled, strict=False):
-            self.cache.put(row, cache, source, columns)
+        for source, (row, job) in enumerate(zip(free, jobs, strict=False)):
+            self.cache.put(row, done.cache, source, done.columns(source))
             self.rows[row] = job
 
     def _resize(self, rows: int, room: int, longest: int = 0, like: Cache | None = None) -> None:
@@ -199,9 +137,9 @@ class Decoder:
         """One token for every running job."""
         cache = self.cache
         assert cache is not None
-        last = [r.ids[-1] if r is not None else self.pad for r in self.rows]
+        last = [r.ids[-1] if r is not None else self.reader.pad for r in self.rows]
         positions = (cache.length - cache.start)[:, None]
-        out = self._forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
+        out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
         rows = [b for b, r in enumerate(self.rows) if r is not None]
         return self._advance([self.rows[b] for b in rows], out.logits[rows, -1])
 
@@ -220,18 +158,6 @@ class Decoder:
         ended = {id(job) for job, _ in done}
         self.rows = [None if id(r) in ended else r for r in self.rows]
         return done
-
-
-def spread(cache: Cache, rows: int) -> Cache:
-    """A cache of one row, seen as one of several equal rows. Nothing is copied until it grows."""
-    wide = DynamicCache()
-    for layer in cache.layers:
-        new = DynamicLayer()
-        new.lazy_initialization(layer.keys, layer.values)
-        new.keys = layer.keys.expand(rows, -1, -1, -1)
-        new.values = layer.values.expand(rows, -1, -1, -1)
-        wide.layers.append(new)
-    return wide
 
 
 def pick(logits: torch.Tensor, jobs: Sequence[Job]) -> list[int | None]:

@@ -14,9 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.base import Completion, Finish, Request
 from trustllm_repro.models.decoding import Decoder, Job
-from trustllm_repro.models.prefixes import schedule
+from trustllm_repro.models.options import score_options
+from trustllm_repro.models.prefill import Reader
+from trustllm_repro.models.prefixes import Prompt, schedule
 from trustllm_repro.models.quiet import quiet_transformers
-from trustllm_repro.models.weights import TOKENIZER_FILES, check_folder, digest_of
+from trustllm_repro.models.weights import check_folder, digest_of, tokenizer_digest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Tokens a shared beginning must save (length x prompts) to be worth a forward pass of its own.
@@ -58,7 +60,7 @@ class LocalModel:
         self.cache_tokens = 768 * self.batch_size
         self.identity: dict[str, Any] = {
             "weights": digest_of(weights),
-            "tokenizer": digest_of(p for n in TOKENIZER_FILES if (p := folder / n).exists()),
+            "tokenizer": tokenizer_digest(folder),
             "dtype": dtype,
             "template": "chat" if self.tokenizer.chat_template else "none",
         }
@@ -102,12 +104,12 @@ class LocalModel:
         """See LanguageModel. When memory runs out, the batch is halved and the rest goes on."""
         fitted = [self.fit(self.tokens(r.prompt), r.max_new_tokens) for r in requests]
         left = set(range(len(requests)))
-        least = LEAST_PREFIX.get(self.device.type, 512)
-        planned = schedule([f[0] for f in fitted], least, SHARE)
+        planned = self._schedule([f[0] for f in fitted])
         while left:
             try:
                 jobs = [_job(p, requests[p.index]) for p in planned if p.index in left]
-                for done in self._decoder().run(jobs):
+                decoder = Decoder(self.reader, self.ends, self.batch_size, self.cache_tokens)
+                for done in decoder.run(jobs):
                     left -= {job.prompt.index for job, _ in done}
                     yield [
                         (j.prompt.index, self._completion(j, f, fitted[j.prompt.index][1]))
@@ -120,18 +122,31 @@ class LocalModel:
                 self.cache_tokens //= 2
                 _free_memory(self.device)
 
-    def _decoder(self) -> Decoder:
+    @cached_property
+    def reader(self) -> Reader:
         config = self.model.config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ())
-        ends = _ends(self.model, self.tokenizer)
-        return Decoder(
-            self.model,
-            ends,
-            _pad(self.tokenizer, ends),
-            self.batch_size,
-            self.cache_tokens,
-            config.sliding_window if "sliding_attention" in kinds else None,
-        )
+        window = config.sliding_window if "sliding_attention" in kinds else None
+        return Reader(self.model, _pad(self.tokenizer, self.ends), window)
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        return _ends(self.model, self.tokenizer)
+
+    def score_options(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, list[float]]]:
+        """See LanguageModel. Options are tokenised by themselves: give " A" after plain text."""
+        coded = [
+            [tuple(self.tokenizer(o, add_special_tokens=False).input_ids) for o in some]
+            for some in options
+        ]
+        room = max((len(o) for some in coded for o in some), default=1)
+        fitted = [self.fit(self.tokens(p), room)[0] for p in prompts]
+        yield from score_options(self.reader, self._schedule(fitted), coded)
+
+    def _schedule(self, fitted: Sequence[tuple[int, ...]]) -> list[Prompt]:
+        return schedule(fitted, LEAST_PREFIX.get(self.device.type, 512), SHARE)
 
     def _completion(self, job: Job, finish: Finish, cut: int) -> Completion:
         text = None
@@ -140,7 +155,7 @@ class LocalModel:
         return Completion(text, finish, len(job.prompt.tokens), len(job.ids), cut)
 
 
-def _job(prompt, request: Request) -> Job:
+def _job(prompt: Prompt, request: Request) -> Job:
     return Job(prompt, request.max_new_tokens, request.temperature, request.seed)
 
 

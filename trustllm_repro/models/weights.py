@@ -19,9 +19,13 @@ from trustllm_repro.store.atomic import PARTIAL, write_json
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-    "chat_template.jinja", "vocab.json", "merges.txt", "added_tokens.json",
+    "tokenizer.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja",
+    "vocab.json", "merges.txt", "added_tokens.json",
 )  # fmt: skip
+# transformers writes into tokenizer_config.json how the tokenizer was loaded; that says nothing of
+# what it does, and must not make the same model look like another.
+HOW_LOADED = ("local_files_only", "name_or_path", "tokenizer_file", "special_tokens_map_file",
+              "is_local", "padding_side", "transformers_version")  # fmt: skip
 CARD = "converted.json"
 
 
@@ -34,6 +38,18 @@ def digest_of(paths: Iterable[Path]) -> str:
     """One digest of several files: of their names and contents."""
     lines = [f"{p.name} {file_sha256(p)}" for p in sorted(paths, key=lambda p: p.name)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """Digest of what decides how text becomes tokens, chat template included."""
+    files = digest_of(p for n in TOKENIZER_FILES if (p := folder / n).exists())
+    config = folder / "tokenizer_config.json"
+    try:
+        known = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+    except ValueError as e:
+        raise SourceCorrupt(f"{config} is not JSON", remedy="save the tokenizer again") from e
+    kept = {k: v for k, v in known.items() if k not in HOW_LOADED}
+    return hashlib.sha256((files + json.dumps(kept, sort_keys=True)).encode()).hexdigest()
 
 
 def check_folder(folder: Path) -> list[Path]:
@@ -120,6 +136,8 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=PARTIAL, dir=target.parent))
     try:
         convert(temporary)
+        for p in temporary.iterdir():
+            p.chmod(0o644)
         files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
         write_json(temporary / CARD, {"source_sha256": digest, "files": files})
         temporary.chmod(0o755)

@@ -1,0 +1,134 @@
+"""Reading prompts: forward passes over many prompts that may begin alike.
+
+Shared by decoding (models/decoding.py) and option scoring (models/options.py).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from trustllm_repro.models.prefixes import Prompt
+
+# Keys and values of so many shared beginnings are kept; prompts come in groups, so few are needed.
+PREFIXES = 8
+# Bounds the activations of one forward pass over prompts; beyond it larger passes gain nothing.
+PREFILL_TOKENS = {"cpu": 2048, "cuda": 32768}
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one forward pass over prompts left.
+
+    Attributes:
+        cache: keys and values, one row a prompt: the shared beginning, padding, the rest.
+        mask: (prompts, columns), 1 where a column holds a token of the prompt.
+        logits: (prompts, vocabulary), for the token after each prompt.
+    """
+
+    prompts: Sequence[Prompt]
+    cache: Cache
+    mask: torch.Tensor
+    logits: torch.Tensor
+    shared: int
+
+    def columns(self, row: int) -> tuple[slice, slice]:
+        """Where a prompt's tokens stand in the cache."""
+        width = self.mask.shape[1]
+        rest = len(self.prompts[row].tokens) - self.shared
+        return slice(0, self.shared), slice(width - rest, width)
+
+
+class Reader:
+    """Runs prompts through a causal language model.
+
+    Args:
+        model: in evaluation mode; must take position_ids and past_key_values.
+        pad: any token id; padding is masked.
+        window: attention window of sliding layers, if there are any.
+    """
+
+    def __init__(self, model: Any, pad: int, window: int | None = None) -> None:
+        self.model, self.pad, self.window = model, pad, window
+        self.device: torch.device = model.device
+        self.pass_tokens = PREFILL_TOKENS.get(self.device.type, 8192)
+        self._prefixes: OrderedDict[tuple[int, ...], Cache] = OrderedDict()
+
+    def forward(self, ids, mask, positions, cache, keep: int = 1):
+        """One call of the model; logits of the last `keep` positions (0: all)."""
+        to = self.device
+        return self.model(
+            input_ids=ids.to(to), attention_mask=mask.to(to), position_ids=positions.to(to),
+            past_key_values=cache, use_cache=True, logits_to_keep=keep,
+        )  # fmt: skip
+
+    def passes(self, prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
+        """Split prompts into forward passes: one shared beginning each, of bounded size."""
+        for _, group in groupby(prompts, key=lambda p: p.tokens[: p.prefix]):
+            batch: list[Prompt] = []
+            width = 0
+            for prompt in group:
+                rest = len(prompt.tokens) - prompt.prefix
+                if batch and max(width, rest) * (len(batch) + 1) > self.pass_tokens:
+                    yield batch
+                    batch, width = [], 0
+                batch.append(prompt)
+                width = max(width, rest)
+            yield batch
+
+    def read(self, prompts: Sequence[Prompt]) -> Pass:
+        """One forward pass over prompts with the same shared beginning."""
+        shared = prompts[0].prefix
+        width = max(len(p.tokens) for p in prompts) - shared
+        if self.window and shared + width > self.window:
+            # Padding between beginning and rest would widen distances beyond the window.
+            shared, width = 0, width + shared
+        start = prompts[0].tokens[:shared]
+        past = spread(self._prefix(start), len(prompts)) if shared else DynamicCache()
+        ids = torch.full((len(prompts), width), self.pad)
+        mask = torch.zeros((len(prompts), shared + width), dtype=torch.long)
+        mask[:, :shared] = 1
+        for row, prompt in enumerate(prompts):
+            rest = prompt.tokens[shared:]
+            ids[row, width - len(rest) :] = torch.tensor(rest)
+            mask[row, shared + width - len(rest) :] = 1
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+        out = self.forward(ids, mask, positions, past)
+        return Pass(prompts, out.past_key_values, mask, out.logits[:, -1], shared)
+
+    def _prefix(self, tokens: tuple[int, ...]) -> Cache:
+        if tokens not in self._prefixes:
+            ids = torch.tensor([tokens])
+            places = torch.arange(len(tokens))[None]
+            made = self.forward(ids, torch.ones_like(ids), places, DynamicCache())
+            self._prefixes[tokens] = made.past_key_values
+            if len(self._prefixes) > PREFIXES:
+                self._prefixes.popitem(last=False)
+        self._prefixes.move_to_end(tokens)
+        return self._prefixes[tokens]
+
+
+def spread(cache: Cache, rows: int) -> Cache:
+    """A cache of one row, seen as one of several equal rows. Nothing is copied until it grows."""
+    return _mapped(cache, lambda t: t.expand(rows, -1, -1, -1))
+
+
+def repeated(cache: Cache, times: int) -> Cache:
+    """A cache with every row `times` times in a row."""
+    return _mapped(cache, lambda t: t.repeat_interleave(times, dim=0))
+
+
+def _mapped(cache: Cache, change) -> Cache:
+    wide = DynamicCache()
+    for layer in cache.layers:
+        new = DynamicLayer()
+        new.lazy_initialization(layer.keys, layer.values)
+        new.keys, new.values = change(layer.keys), change(layer.values)
+        wide.layers.append(new)
+    return wide
