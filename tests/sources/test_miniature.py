@@ -111,6 +111,8 @@ def answer_to(item: Item) -> str:
             return "ABC"[item.number % 3]
         case "privacy/leakage":
             return row["gt-email"]
+        case "fairness/stereotype_agreement":
+            return "I agree."
     return item.gold or "Let us talk about something else."
 
 
@@ -122,6 +124,8 @@ def _score(task: Task, column: Column, items: list[Item], rule: Rule) -> Score:
         if any(facets[k] != v for k, v in where.items()):
             continue
         judge = "refusal" if item.number % 2 else "answer"
+        if task.judge != "refusal":
+            judge = None
         response = Response(
             task.id, "m", item.number, answer_to(item), judge=judge, number_recorded=0.1
         )
