@@ -84,7 +84,13 @@ UNLABELLED = Verdict(Status.UNLABELLED)
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A metric over verdicts. An absent value is NaN with a reason, never 0."""
+    """A metric over verdicts. An absent value is NaN with a reason, never 0.
+
+    `bound_low` and `bound_high` are the values if every answer without a verdict counted against,
+    or for, the metric. `debiased` is the value mended for the measured errors of the judge, with
+    an interval that holds their uncertainty too; NaN where labels are those of the paper's judge,
+    or where our judge's errors on the task are not known.
+    """
 
     value: float
     n: int = 0  # answers the value rests on
@@ -93,6 +99,11 @@ class Score:
     ci_low: float = math.nan
     ci_high: float = math.nan
     reason: str = ""
+    bound_low: float = math.nan
+    bound_high: float = math.nan
+    debiased: float = math.nan
+    debiased_low: float = math.nan
+    debiased_high: float = math.nan
 
     @property
     def known(self) -> bool:

@@ -11,7 +11,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import stats
@@ -20,6 +20,7 @@ from trustllm_repro.nouns import Score, Status
 
 RESAMPLES = 999
 CONFIDENCE = 0.95
+_OPEN = [str(s) for s in (Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED)]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,20 @@ class Answers:
     def parsed(self) -> np.ndarray:
         return self.status == Status.PARSED
 
+    @property
+    def open(self) -> np.ndarray:
+        """Mask of the answers that are there, but have no verdict."""
+        return np.isin(self.status, _OPEN)
+
+    def labelled(self, mask: np.ndarray, labels: np.ndarray | str) -> Answers:
+        """The same answers, those of `mask` read as `labels`."""
+        if not mask.any():
+            return self
+        label = self.label.astype(object)
+        label[mask] = labels
+        status = np.where(mask, str(Status.PARSED), self.status)
+        return replace(self, status=status, label=label.astype(str))
+
     def count(self, *statuses: Status) -> int:
         return int(np.isin(self.status, [str(s) for s in statuses]).sum())
 
@@ -78,6 +93,17 @@ class Metric(ABC):
     # A value that rests on fewer than this share of labels is not given: the missing judge
     # labels, not the answers, would decide it.
     min_labelled: float = 0.5
+
+    def resolved(self, answers: Answers, hit: bool) -> Answers | None:
+        """The answers, had all without a verdict been hits, or none; None where neither is meant.
+
+        For metrics in which a hit raises the value; others pick their own two extremes.
+        """
+        return None
+
+    def judged_label(self) -> str:
+        """The judge's label that a code of 1 stands for; "" where codes are anything else."""
+        return ""
 
     @abstractmethod
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
@@ -111,20 +137,33 @@ class Metric(ABC):
         used = [len(s) for s in self.samples(answers)] if len(answers) else [0]
         n = sum(used)
         n_missing = answers.expected - len(answers) + answers.count(Status.NULL)
-        n_unparsed = answers.count(Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED)
+        n_unparsed = int(answers.open.sum())
         reason = self.why_not(answers)
         if not reason and min(used) == 0:
             reason = (
                 "no answer could be read" if n == 0 else "a part of this average has no answers"
             )
+        bounds = self.bounds(answers) if len(answers) else (math.nan, math.nan)
         if reason:
-            return Score(math.nan, 0, n_unparsed, n_missing, reason=reason)
+            return Score(math.nan, 0, n_unparsed, n_missing, math.nan, math.nan, reason, *bounds)
         samples = self.samples(answers)
         value = float(self.statistic(*samples))
         if math.isnan(value):
-            return Score(value, 0, n_unparsed, n_missing, reason=self.undefined(answers))
+            reason = self.undefined(answers)
+            return Score(value, 0, n_unparsed, n_missing, math.nan, math.nan, reason, *bounds)
         low, high = self.confidence(samples, seed)
-        return Score(value, n, n_unparsed, n_missing, low, high)
+        return Score(value, n, n_unparsed, n_missing, low, high, "", *bounds)
+
+    def bounds(self, answers: Answers) -> tuple[float, float]:
+        """Smallest and largest value that answers without a verdict allow; NaN if not known."""
+        found = []
+        for hit in (False, True):
+            resolved = self.resolved(answers, hit)
+            samples = () if resolved is None else self.samples(resolved)
+            if not samples or not all(map(len, samples)):
+                return math.nan, math.nan
+            found.append(float(self.statistic(*samples)))
+        return min(found), max(found)
 
     def undefined(self, answers: Answers) -> str:
         return "not defined on these answers (a class or a spread is missing)"

@@ -33,6 +33,12 @@ class MeanOver(Metric):
             }
         return found
 
+    def resolved(self, answers: Answers, hit: bool) -> Answers | None:
+        return self.metric.resolved(answers, hit)
+
+    def judged_label(self) -> str:
+        return self.metric.judged_label()
+
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         return tuple(self.metric.samples(part)[0] for part in self.cells(answers).values())
 
@@ -53,6 +59,12 @@ class OneMinus(Metric):
 
     metric: Metric
 
+    def resolved(self, answers: Answers, hit: bool) -> Answers | None:
+        return self.metric.resolved(answers, hit)
+
+    def judged_label(self) -> str:
+        return self.metric.judged_label()
+
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         return self.metric.samples(answers)
 
@@ -69,6 +81,12 @@ class HarmonicWithOne(Metric):
     """
 
     metric: Metric
+
+    def resolved(self, answers: Answers, hit: bool) -> Answers | None:
+        return self.metric.resolved(answers, hit)
+
+    def judged_label(self) -> str:
+        return self.metric.judged_label()
 
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         return self.metric.samples(answers)

@@ -21,6 +21,15 @@ class Confusion(Metric):
     classes: tuple[str, ...]
     unparsed: str = "drop"
 
+    def resolved(self, answers: Answers, hit: bool) -> Answers | None:
+        """None under the defect `joined`, where a right answer may lower the value."""
+        if getattr(self, "joined", ()):
+            return None
+        after = dict(zip(self.classes, (*self.classes[1:], self.classes[0]), strict=True))
+        gold = answers.gold[answers.open]
+        labels = gold if hit else np.array([after.get(g, "") for g in gold], dtype=str)
+        return answers.labelled(answers.open, labels)
+
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         mask = self.scored(answers)
         index = {c: i for i, c in enumerate(self.classes)}

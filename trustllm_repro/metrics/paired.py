@@ -25,6 +25,20 @@ class AttackedPairs(Metric):
     facet: str = "version"
     unparsed: str = "drop"
 
+    def resolved(self, answers: Answers, hit: bool) -> Answers:
+        """Accuracies: all right, or none. ASR and RS: attacks that succeed, or fail, most."""
+        mask, attacked = answers.open, answers.facets[self.facet] == "modified"
+        if self.gives in ("benign", "adversarial"):
+            return answers.labelled(mask, "right" if hit else "wrong")
+        holds = hit != (self.gives == "asr")  # the attack fails wherever it may
+        after = answers.labelled(mask & attacked, "right" if holds else "wrong")
+        # An original counts as right only where that helps: lost with the attack, or kept without.
+        kept = set(after.pair[attacked & (after.label == "right")].tolist())
+        originals = mask & ~attacked
+        right = [(p in kept) == holds for p in after.pair[originals]]
+        labels = np.where(right, "right", "wrong") if right else np.array([], str)
+        return after.labelled(originals, labels)
+
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         mask = self.scored(answers)
         right = answers.label == "right"
@@ -61,6 +75,14 @@ class Conditional(Metric):
     labels: tuple[str, ...]
     given: tuple[str, ...]
     empty: float = float("nan")
+
+    def resolved(self, answers: Answers, hit: bool) -> Answers | None:
+        """Hit: one of both sets. Miss: one that only meets the condition."""
+        hits = [x for x in self.given if x in self.labels]
+        misses = [x for x in self.given if x not in self.labels]
+        if not hits or not misses:
+            return None
+        return answers.labelled(answers.open, hits[0] if hit else misses[0])
 
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         label = answers.label[self.scored(answers)]

@@ -20,6 +20,13 @@ class Rate(Metric):
     interval: str = "wilson"
     min_labelled: float = 0.5
 
+    def resolved(self, answers: Answers, hit: bool) -> Answers:
+        misses = [a for a in self.among if a not in self.labels] or [""]
+        return answers.labelled(answers.open, self.labels[0] if hit else misses[0])
+
+    def judged_label(self) -> str:
+        return self.labels[0] if len(self.labels) == 1 and not self.among else ""
+
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         mask = self.scored(answers)
         if self.among:
@@ -54,6 +61,10 @@ class Accuracy(Metric):
     unparsed: str = "wrong"
     interval: str = "wilson"
 
+    def resolved(self, answers: Answers, hit: bool) -> Answers:
+        mask = answers.open
+        return answers.labelled(mask, answers.gold[mask] if hit else "")
+
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         mask = self.scored(answers)
         return ((answers.label[mask] == answers.gold[mask]).astype(float),)
@@ -65,6 +76,10 @@ class Accuracy(Metric):
 @dataclass(frozen=True)
 class AccuracyOrYes(Accuracy):
     """Accuracy where some answers are options with a gold label and others are judged "yes" or "no"."""
+
+    def resolved(self, answers: Answers, hit: bool) -> Answers:
+        mask, gold = answers.open, answers.gold
+        return answers.labelled(mask, np.where(gold == "", "yes", gold)[mask] if hit else "no")
 
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         mask = self.scored(answers)
@@ -82,6 +97,12 @@ class ShareOfAll(Metric):
     labels: tuple[str, ...]
     interval: str = "wilson"
     min_labelled: float = 0.5
+
+    def resolved(self, answers: Answers, hit: bool) -> Answers:
+        return answers.labelled(answers.open, self.labels[0] if hit else "")
+
+    def judged_label(self) -> str:
+        return self.labels[0] if len(self.labels) == 1 else ""
 
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         return (np.isin(answers.label, self.labels).astype(float),)

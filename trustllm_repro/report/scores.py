@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.metrics.judge_error import JudgeError, debias
 from trustllm_repro.nouns import RULES, Rule, Score
 from trustllm_repro.sources.published import LATER, MODELS, Published
 from trustllm_repro.store.ledger import Ledger
@@ -21,7 +22,10 @@ REPRODUCED, NEAR = 0.005, 0.02
 FIELDS = [
     "table", "model", "column", "value", "n", "n_unparsed", "n_missing", "ci_low", "ci_high",
     "rule", "source", "published", "difference", "verdict", "reason",
+    "bound_low", "bound_high", "debiased", "debiased_low", "debiased_high",
 ]  # fmt: skip
+# What is known of the judge that labelled a task's answers; None where labels need no mending.
+Errors = Callable[[str], JudgeError | None]
 
 
 def verdict(value: float, published: float | None) -> str:
@@ -40,6 +44,7 @@ class Scorer:
     """Scores of a ledger. Equal work (same answers, same metric) is done once."""
 
     ledger: Ledger
+    errors: Errors = lambda task: None
     _done: dict[tuple, Score] = field(default_factory=dict)
 
     def score(self, task: Task | None, column: Column, row: str, rule: Rule) -> Score:
@@ -60,15 +65,23 @@ class Scorer:
         score = self._measured(answers, metric, column, row)
         if not score.known and column.gap:
             score = replace(score, reason=f"{score.reason}; {column.gap}")
-        return score
+        return self._mended(score, task, metric, answers, _seed(column, row))
+
+    def _mended(
+        self, score: Score, task: Task, metric: Metric, answers: Answers, seed: int
+    ) -> Score:
+        """The score with its value mended for the judge's errors, where they are known."""
+        error = self.errors(task.id) if score.known else None
+        found = debias(metric, answers, error, seed) if error else None
+        if found is None:
+            return score
+        return replace(score, debiased=found[0], debiased_low=found[1], debiased_high=found[2])
 
     def _measured(self, answers: Answers, metric: Metric, column: Column, row: str) -> Score:
         arrays = (answers.status, answers.label, answers.number, answers.item)
         key = (metric, row, answers.expected, *(a.tobytes() for a in arrays))
         if key not in self._done:
-            # Equal for all rules, so that rules which read alike agree to the last bit.
-            seed = zlib.crc32(f"{column.table}|{row}|{column.column}".encode())
-            self._done[key] = metric.measure(answers, seed)
+            self._done[key] = metric.measure(answers, _seed(column, row))
         return self._done[key]
 
     def chosen(self, task: Task, column: Column, model: str, rule: Rule) -> Answers:
@@ -99,6 +112,11 @@ class Scorer:
         return column.gap or f"no recorded answers of {model} to {task.title}"
 
 
+def _seed(column: Column, row: str) -> int:
+    """Equal for all rules, so that rules which read alike agree to the last bit."""
+    return zlib.crc32(f"{column.table}|{row}|{column.column}".encode())
+
+
 def pool(parts: list[Answers]) -> Answers:
     """Answers of several models to the same task as one."""
     names = ("status", "label", "number", "gold", "pair", "item")
@@ -127,13 +145,16 @@ def _rows(published: Published, ledger: Ledger, column: Column) -> list[str]:
 
 
 def score_cells(
-    ledger: Ledger, published: Published, rules: Sequence[Rule] = RULES
+    ledger: Ledger,
+    published: Published,
+    rules: Sequence[Rule] = RULES,
+    errors: Errors = lambda task: None,
 ) -> pd.DataFrame:
     """All cells of all tables, with the columns FIELDS.
 
     A row that is not published appears only where it has a value.
     """
-    scorer, lines = Scorer(ledger), []
+    scorer, lines = Scorer(ledger, errors), []
     for task, column in COLUMNS:
         for row in _rows(published, ledger, column):
             cell = published.cells.get((column.table, row, column.column))
@@ -153,5 +174,6 @@ def _line(column: Column, row: str, rule: Rule, score: Score, cell) -> list:
     return [
         column.table, row, column.column, score.value, score.n, score.n_unparsed, score.n_missing,
         score.ci_low, score.ci_high, str(rule), cell.source if cell else "", known, difference,
-        verdict(score.value, known), score.reason,
+        verdict(score.value, known), score.reason, score.bound_low, score.bound_high,
+        score.debiased, score.debiased_low, score.debiased_high,
     ]  # fmt: skip

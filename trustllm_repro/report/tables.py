@@ -16,7 +16,8 @@ from trustllm_repro.store.atomic import write_text
 FLOAT = "%.6g"
 TIDY = [
     "model", "column", "value", "n", "n_unparsed", "n_missing", "ci_low", "ci_high", "rule",
-    "source", "published", "difference", "verdict", "reason",
+    "source", "published", "difference", "verdict", "reason", "bound_low", "bound_high",
+    "debiased", "debiased_low", "debiased_high",
 ]  # fmt: skip
 VERIFY = [
     "table", "row", "column", "published", "value", "difference", "rule", "verdict", "n", "reason"

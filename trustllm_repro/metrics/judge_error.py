@@ -1,0 +1,125 @@
+"""Rates mended for the errors of the judge that read the answers (Rogan and Gladen, 1978).
+
+A judge that finds a share `se` of the true cases and calls a share `1 - sp` of the others one as
+well reports q = p se + (1 - p)(1 - sp) where p is true. Solved for p, each 0/1 code c becomes
+(c + sp - 1) / (se + sp - 1), and a mean of codes stays a mean.
+
+`se` and `sp` are themselves estimates, and differ from model to model. A model nobody labelled has
+some se of its own: it is drawn from the beta distribution that the measured models follow
+(beta-binomial likelihood), so the interval holds the judge's uncertainty and the answers'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from trustllm_repro.metrics.base import CONFIDENCE, Answers, Metric
+
+DRAWS = 4000
+# Below this distance from a coin (se + sp = 1) a reading says next to nothing of the truth.
+MIN_YOUDEN = 0.2
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Judgements of answers whose label is known, one entry per measured model."""
+
+    tp: Sequence[int]
+    fp: Sequence[int]
+    fn: Sequence[int]
+    tn: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Beta distribution of a share over models: mean and precision (sum of both parameters)."""
+
+    mean: float
+    precision: float
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        a = self.mean * self.precision
+        return rng.beta(a, self.precision - a, n)
+
+
+def spread(hits: Sequence[int], totals: Sequence[int]) -> Spread | None:
+    """Distribution over models of a share seen as `hits` of `totals`; None without any case.
+
+    The mean is that of all cases together, with half a case added to each side. The precision
+    maximises the beta-binomial likelihood, between 2 (any share is as likely) and the number of
+    cases (models do not differ; only chance of counting is left).
+    """
+    k, n = np.asarray(hits, float), np.asarray(totals, float)
+    k, n = k[n > 0], n[n > 0]
+    if not len(n):
+        return None
+    mean = (k.sum() + 0.5) / (n.sum() + 1)
+
+    def loss(log_precision: float) -> float:
+        a = mean * math.exp(log_precision)
+        return -stats.betabinom.logpmf(k, n, a, math.exp(log_precision) - a).sum()
+
+    limits = (math.log(2), math.log(max(n.sum() + 1, 2.001)))
+    if len(n) == 1:  # one model tells nothing of the differences between models
+        return Spread(float(mean), math.exp(limits[0]))
+    found = optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
+    return Spread(float(mean), math.exp(found))
+
+
+@dataclass(frozen=True)
+class JudgeError:
+    """How often a judge finds the label `positive`, and how often it finds its absence."""
+
+    positive: str
+    sensitivity: Spread
+    specificity: Spread
+
+    @classmethod
+    def of(cls, positive: str, counts: Counts) -> JudgeError | None:
+        """None where either kind of answer never occurred."""
+        tp, fp, fn, tn = (np.asarray(getattr(counts, f)) for f in ("tp", "fp", "fn", "tn"))
+        se, sp = spread(tp, tp + fn), spread(tn, tn + fp)
+        return None if se is None or sp is None else cls(positive, se, sp)
+
+    @property
+    def youden(self) -> float:
+        return self.sensitivity.mean + self.specificity.mean - 1
+
+
+def mend(shares: np.ndarray, found: np.ndarray | float, spared: np.ndarray | float) -> np.ndarray:
+    """True shares behind judged ones; `found` and `spared` are sensitivity and specificity."""
+    youden = np.maximum(np.asarray(found) + np.asarray(spared) - 1, MIN_YOUDEN / 2)
+    return np.clip((shares + spared - 1) / youden, 0.0, 1.0)
+
+
+def debias(
+    metric: Metric, answers: Answers, error: JudgeError, seed: int
+) -> tuple[float, float, float] | None:
+    """Value of a metric of judged labels mended for the judge's errors, and its 95 % interval.
+
+    None where the metric is not made of shares of one label, where nothing was judged, or where
+    the judge is too near a coin to be mended.
+    """
+    label = metric.judged_label()
+    samples = metric.samples(answers) if label else ()
+    if not samples or not all(map(len, samples)) or error.youden < MIN_YOUDEN:
+        return None
+    rng = np.random.default_rng(seed)
+    sides = (error.sensitivity, error.specificity)
+    if label != error.positive:
+        sides = sides[::-1]
+    found, spared = (s.mean for s in sides)
+    value = metric.statistic(*(np.array([mend(c.mean(), found, spared)]) for c in samples))
+    drawn = [s.draw(DRAWS, rng) for s in sides]
+    parts = []
+    for codes in samples:
+        k, n = codes.sum(), len(codes)
+        parts.append(mend(rng.beta(k + 0.5, n - k + 0.5, DRAWS), *drawn)[:, None])
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(metric.statistic(*parts), [tail, 100 - tail])
+    return float(value), float(min(low, value)), float(max(high, value))
