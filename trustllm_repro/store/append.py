@@ -40,7 +40,7 @@ class JsonLines:
                 continue
             try:
                 value = json.loads(line)
-            except ValueError:  # UnicodeDecodeError is one
+            except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
                 value = None
             if isinstance(value, dict):
                 yield value

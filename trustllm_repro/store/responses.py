@@ -62,5 +62,5 @@ def _completion(line: dict[str, Any]) -> Completion | None:
             int(line["new_tokens"]),
             int(line["cut_tokens"]),
         )
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
