@@ -181,6 +181,14 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=1, help="Answers an item at temperature 1.")] = 1,
     seed: Annotated[int, typer.Option(help="Base of all seeds.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes (0: what fits this machine).")] = 0,
+    likelihood: Annotated[
+        bool,
+        typer.Option(help="A second row: options read by their log-probability."),
+    ] = True,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(help="judge=model: a language model as judge, e.g. refusal=http://..#name."),
+    ] = None,
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Accept a benchmark with other rows.")
     ] = False,
@@ -194,10 +202,14 @@ def evaluate(
     from trustllm_repro.live.run import Job
     from trustllm_repro.live.run import evaluate as run_job
 
-    settings = Settings(tuple(dimension or ()), limit, max_new_tokens, samples, seed)
-    job = Job(model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified)
+    asked = tuple(dimension or ())
+    settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood)
+    job = Job(
+        model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified,
+        tuple(judge or ()),
+    )  # fmt: skip
     with _progress() as bar:
-        done = run_job(job, Bars(bar))
+        done = run_job(job, Bars(bar), lambda text: say(for_terminal(text)))
     show_evaluation(done, out)
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from tests.small import benchmark_rows
-from trustllm_repro.nouns import RULES
-from trustllm_repro.sources.benchmark import FILES
+from trustllm_repro.nouns import RULES, Response, Rule, Status
+from trustllm_repro.sources.benchmark import FILES, MINIATURE, open_benchmark
 from trustllm_repro.sources.published import MODELS, PROPRIETARY, published
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS, TASKS
 
@@ -33,6 +33,7 @@ def test_tasks_are_complete(task) -> None:
     assert task.title
     assert task.asks.endswith(("?", "."))
     assert task.source
+    assert task.metric
     assert task.file is None or task.file in FILES
     if task.records:
         assert all(task.reading_for(r) is not None for r in RULES)
@@ -61,3 +62,40 @@ def test_metrics_and_readings_are_hashable_so_equal_work_is_done_once() -> None:
     for _, column in COLUMNS:
         for rule in RULES:
             hash(column.metric_for(rule))
+
+
+def test_directions_are_those_of_the_published_tables() -> None:
+    facts = published().tables
+    for _, column in COLUMNS:
+        said = facts[column.table].direction if column.table in facts else "mixed"
+        if said != "mixed" and not column.column.endswith("|chi2"):  # the sheet names p-values
+            assert column.better == said, column
+
+
+def test_the_columns_in_which_less_is_better() -> None:
+    boards = {c.column for _, c in COLUMNS if c.table.startswith("leaderboard") and c.lower}
+    assert boards == {
+        "Preference Sycophancy",
+        "Toxicity",
+        "Exaggerated Safety",
+        "Overall Agreement Rate",
+        "Privacy Leakage TD",
+        "Privacy Leakage CD",
+    }
+
+
+OPTIONS = [t for t in TASKS.values() if t.live and t.options]
+
+
+@pytest.mark.parametrize("task", OPTIONS, ids=lambda t: t.id)
+def test_every_option_is_read_and_one_of_them_is_right(task) -> None:
+    """Of the miniature's items; a task without gold labels need only be readable."""
+    reading = task.reading_for(Rule.CORRECTED)
+    for item in task.items(open_benchmark(MINIATURE)[task.file]):
+        options = task.options_of(item)
+        verdicts = [reading(item, Response(task.id, "m", item.number, o)) for o in options]
+        assert all(v.status is Status.PARSED for v in verdicts), (item.number, verdicts)
+        assert len({v.label for v in verdicts}) > 1 or not options
+        if options and item.gold:
+            hits = [v.label in (item.gold, "right") for v in verdicts]
+            assert sum(hits) == 1, (item.number, verdicts)

@@ -36,7 +36,7 @@ def generate(
         part: (worker, workers): this process makes only its share of the missing answers.
     """
     start = time.perf_counter()
-    todo = [i for i in plan.missing(store.load()) if _mine(plan.asked[i].key, *part)]
+    todo = [i for i in plan.missing(store.load()) if mine(plan.asked[i].key, *part)]
     answers = read = made = 0
     progress(0, len(todo), 0)
     for batch in model.complete([plan.requests[i] for i in todo]):
@@ -48,6 +48,9 @@ def generate(
     return Generated(answers, read, made, time.perf_counter() - start)
 
 
-def _mine(key: str, worker: int, workers: int) -> bool:
-    """Shares go by key, so they are the same whatever is stored already and whoever starts first."""
+def mine(key: str, worker: int, workers: int) -> bool:
+    """Whether a key belongs to this worker's share.
+
+    Shares go by key, so they are the same whatever is stored already and whoever starts first.
+    """
     return int(key[:8], 16) % workers == worker

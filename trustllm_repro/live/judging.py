@@ -28,9 +28,11 @@ class Live:
     judges: dict[str, str] = field(default_factory=dict)  # task -> judge's name and digest
     counts: list[dict[str, Any]] = field(default_factory=list)  # one row a task
 
+    rows: list[str] = field(default_factory=list)  # further rows, of other readings
+
     @property
     def models(self) -> list[str]:
-        return [self.model]
+        return [self.model, *self.rows]
 
     def responses(self, task: str, model: str) -> list[Response]:
         return self.answers.get((task, model), [])

@@ -24,6 +24,7 @@ class Settings:
         max_new_tokens: the paper's setting is 512.
         samples: answers per item where the task's temperature is above 0.
         seed: base of all answers' seeds.
+        likelihood: also read classification tasks by the options' log-probabilities.
     """
 
     dimensions: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class Settings:
     max_new_tokens: int = 512
     samples: int = 1
     seed: int = 0
+    likelihood: bool = True
 
     def __post_init__(self) -> None:
         unknown = [d for d in self.dimensions if d not in DIMENSIONS]

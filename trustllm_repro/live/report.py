@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -9,24 +12,30 @@ from rich.table import Table
 from trustllm_repro.live.run import Evaluation
 from trustllm_repro.report.clean import for_terminal
 from trustllm_repro.report.tables import number
+from trustllm_repro.sources.published import published
+from trustllm_repro.tasks import COLUMNS
+
+_DIRECTION = {(c.table, c.column): c.better for _, c in COLUMNS}
+_ARROWS = {"higher": "↑", "lower": "↓"}
+LEGEND = (
+    "↑ higher is better, ↓ lower. mended: for the judge's measured errors. unread: answers without "
+    "a verdict, and the value had all of them counted against or for it."
+)
 
 
 def show_evaluation(done: Evaluation, out: Console) -> None:
     table = Table(
-        "table", "column", "value", "95 % interval", "n", "unread", "published: least to most",
-        title=f"{for_terminal(done.row)}, corrected rule",
+        "", "value", "95 % interval", "mended", "n", "unread", "published",
+        title=f"{for_terminal(done.row)}, corrected rule", caption=LEGEND,
+        caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,
     )  # fmt: skip
     last = ""
-    for name, column, cell, known in headline(done):
-        if name != last:
-            table.add_section()
-        shown = name if name != last else ""
-        interval = f"{number(cell.ci_low)} to {number(cell.ci_high)}" if cell.n else ""
-        span = f"{number(known.min())} to {number(known.max())}" if len(known) else ""
-        table.add_row(
-            shown, column, number(cell.value), interval, str(cell.n), str(cell.n_unparsed), span
-        )
-        last = name
+    for cell, known in headline(done):
+        if cell.table != last:
+            table.add_row()
+            table.add_row(f"[bold]{cell.table}[/]")
+            last = cell.table
+        table.add_row(*line(cell, known))
     out.print(table)
     cost, folder = done.cost, for_terminal(done.run.path)
     if cost.answers:
@@ -37,16 +46,41 @@ def show_evaluation(done: Evaluation, out: Console) -> None:
         )
     else:
         out.print("all answers were there already; the model was not asked")
-    out.print(f"all tables: {folder}/tables; answers per task: {folder}/answers.csv")
+    out.print(f"tables: {folder}/tables   answers per task: {folder}/answers.csv", soft_wrap=True)
 
 
-def headline(done: Evaluation) -> list[tuple[str, str, pd.Series, pd.Series]]:
-    """(table, column, this model's cell, published values) of leaderboard and live-only tables."""
-    cells = done.run.cells
-    mine = done.cells
-    top = mine[mine["table"].str.startswith("leaderboard") | (mine["table"] == "ethics_awareness")]
+def line(cell: Any, known: pd.Series) -> list[str]:
+    """One column as text; `known` are the published values."""
+    mended = number(cell.debiased)
+    if not math.isnan(cell.debiased):
+        mended += f" ({span(cell.debiased_low, cell.debiased_high)})"
+    unread = str(cell.n_unparsed)
+    if cell.n_unparsed and not math.isnan(cell.bound_low):
+        unread += f" ({span(cell.bound_low, cell.bound_high)})"
+    return [
+        f"{_ARROWS[_DIRECTION[cell.table, cell.column]]} {cell.column}",
+        number(cell.value),
+        span(cell.ci_low, cell.ci_high),
+        mended.replace("–", ""),
+        str(cell.n),
+        unread,
+        span(known.min(), known.max()) if len(known) else "",
+    ]
+
+
+def span(low: float, high: float) -> str:
+    """Two numbers of two digits; nothing where they are not known."""
+    return "" if math.isnan(low) or math.isnan(high) else f"{low:.2f} to {high:.2f}"
+
+
+def headline(done: Evaluation) -> list[tuple[Any, pd.Series]]:
+    """This model's cells of the leaderboards and of tables nobody published, with what is published
+    of the same column."""
+    cells, mine = done.run.cells, done.cells
+    boards = mine["table"].str.startswith("leaderboard")
+    top = mine[boards | ~mine["table"].isin(list(published().tables))]
     rows = []
     for cell in top.itertuples():
         same = (cells["table"] == cell.table) & (cells["column"] == cell.column)
-        rows.append((cell.table, cell.column, cell, cells.loc[same, "published"].dropna()))
+        rows.append((cell, cells.loc[same, "published"].dropna()))
     return rows

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 import psutil
 
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.judges.choice import JudgeChoice
+from trustllm_repro.live.estimate import estimate
 from trustllm_repro.live.generate import Generated, generate
 from trustllm_repro.live.judging import Live, judged
+from trustllm_repro.live.likelihood import LikelihoodStore, add_likelihoods, choices, score
 from trustllm_repro.live.plan import Plan, Settings, make_plan
 from trustllm_repro.live.workers import job_of, launch
 from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.find import find_model
 from trustllm_repro.nouns import Rule
 from trustllm_repro.report.run import CELLS, Run, committed_ledger
-from trustllm_repro.report.scores import score_cells
+from trustllm_repro.report.scores import Errors, score_cells
 from trustllm_repro.report.tables import write_csv, write_tables
 from trustllm_repro.sources.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.sources.published import published
@@ -50,6 +54,7 @@ class Job:
     batch_size: int = 0
     workers: int = 0
     verify: bool = True
+    judges: tuple[str, ...] = ()  # "judge=model": a language model in the place of a judge
 
     def __post_init__(self) -> None:
         if self.batch_size < 0 or self.workers < 0:
@@ -72,13 +77,29 @@ class Evaluation:
         return self.run.cells[self.run.cells["model"] == self.row]
 
 
-def evaluate(job: Job, say: Say = quiet) -> Evaluation:
+@dataclass
+class _Session:
+    """What the stages of one evaluation share."""
+
+    job: Job
+    model: LanguageModel
+    plan: Plan
+    store: ResponseStore
+    say: Say
+    note: Callable[[str], None]
+
+
+def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> Evaluation:
     """Ask, judge, score, write. What is in the run folder already is not asked again.
+
+    Args:
+        say: told of progress. note: told, once each, what a reader should know.
 
     Raises:
         ReproError: a source is missing or malformed, the model cannot be loaded, a worker died,
             or `out` cannot be written; whatever was answered before stays.
     """
+    judges = JudgeChoice(job.judges)
     benchmark = open_benchmark(job.benchmark, verify=job.verify)
     say("loading the model", 0, 1, "")
     model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
@@ -86,22 +107,35 @@ def evaluate(job: Job, say: Say = quiet) -> Evaluation:
     plan = make_plan(model, benchmark, job.settings)
     store = ResponseStore(job.out, model.name)
     store.lines.append([])  # an unwritable folder shows before hours of work
-    cost = _answers(job, model, plan, store, say)
-    row = model.name if benchmark.path != MINIATURE else f"{model.name} ({MINIATURE})"
-    live = judged(row, plan, store.load(), progress=lambda d, t: say("judging", d, t, ""))
-    run = write_run(job.out, live, plan)
+    session = _Session(job, model, plan, store, say, note)
+    cost = _answers(session)
+    row = row_name(model.name, miniature=benchmark.path == MINIATURE)
+    live = judged(row, plan, store.load(), judges, progress=lambda d, t: say("judging", d, t, ""))
+    if job.settings.likelihood:
+        _likelihoods(session, live, row_name(model.name, benchmark.path == MINIATURE, True))
+    run = write_run(job.out, live, judges.measured, job.settings.samples)
     _write_facts(job, model, benchmark, live, cost)
     return Evaluation(run, row, live, cost, plan)
 
 
-def _answers(
-    job: Job, model: LanguageModel, plan: Plan, store: ResponseStore, say: Say
-) -> Generated:
-    def show(done: int, total: int, tokens: int) -> None:
-        say("answering", done, total, f"{tokens:,} new tokens")
+def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> str:
+    """A model's row: what is no result of the benchmark, or no generated answer, says so."""
+    marks = [MINIATURE] * miniature + ["likelihood"] * likelihood
+    return f"{model} ({', '.join(marks)})" if marks else model
 
-    left = len(list(plan.missing(store.load())))
-    workers = job.workers or _sensible_workers(model, left)
+
+def _answers(session: _Session) -> Generated:
+    job, model, plan, store = session.job, session.model, session.plan, session.store
+    start = time.perf_counter()
+
+    def show(done: int, total: int, tokens: int) -> None:
+        rate = tokens / (time.perf_counter() - start + 1e-9)
+        session.say("answering", done, total, f"{tokens:,} new tokens, {rate:.0f}/s")
+
+    left = [plan.requests[i] for i in plan.missing(store.load())]
+    workers = job.workers or _sensible_workers(model, len(left))
+    if left:
+        session.note(str(estimate(model, left, workers)))
     if workers == 1 or not left:
         return generate(model, plan, store, show)
     on_cpu = model.device.type == "cpu"  # type: ignore[attr-defined]
@@ -110,6 +144,21 @@ def _answers(
         dtype=job.dtype, batch_size=job.batch_size, verify=job.verify, on_cpu=on_cpu,
     )  # fmt: skip
     return launch(facts, plan, store, workers, on_cpu, show)
+
+
+def _likelihoods(session: _Session, live: Live, row: str) -> None:
+    """The second reading; workers have done their share of it already."""
+    wanted = choices(session.model, session.plan)
+    scores = LikelihoodStore(session.job.out, session.model.name)
+    try:
+        score(
+            session.model, wanted, scores,
+            progress=lambda done, total: session.say("options", done, total, ""),
+        )  # fmt: skip
+    except SettingsError as e:
+        session.note(f"no reading by likelihood: {e}")
+        return
+    add_likelihoods(live, row, wanted, scores.load())
 
 
 def _sensible_workers(model: LanguageModel, left: int) -> int:
@@ -126,24 +175,44 @@ def _sensible_workers(model: LanguageModel, left: int) -> int:
     return max(1, min(cores, fitting))
 
 
-def write_run(out: Path, live: Live, plan: Plan) -> Run:
+def write_run(out: Path, live: Live, measured: Errors, samples: int = 1) -> Run:
     """Ledger, cells, tables and counts of a live model, beside the published rows.
 
     Published models stand with their recorded answers under the same rule, where there are any.
+
+    Args:
+        measured: from a task to the measured errors of the judge that labelled its answers.
     """
     facts = published()
     ledger = Ledger.of(live, rules=(Rule.CORRECTED,))
     ledger.save(out)
-    mine = score_cells(ledger, facts, (Rule.CORRECTED,))
+    mine = score_cells(ledger, facts, (Rule.CORRECTED,), measured)
+    mine = mine[mine["model"].isin(live.models)]
     field_of_16 = score_cells(Ledger.load(committed_ledger()), facts, (Rule.CORRECTED,))
-    mine = mine[mine["model"] == live.model]
     field_of_16 = field_of_16[field_of_16["table"].isin(set(mine["table"]))]
     cells = pd.concat([field_of_16, mine], ignore_index=True)
     cells = cells.sort_values("table", kind="stable", ignore_index=True)
     write_with(out / CELLS, lambda p: cells.to_parquet(p, index=False))
     write_tables(cells, out / "tables", rule=Rule.CORRECTED)
     write_csv(out / "answers.csv", pd.DataFrame(live.counts))
+    if samples > 1:
+        write_csv(out / "samples.csv", by_sample(ledger, samples, live.model))
     return Run(out)
+
+
+def by_sample(ledger: Ledger, samples: int, model: str) -> pd.DataFrame:
+    """Every cell of tasks asked several times, once per sample: table, column, sample, value, n.
+
+    The tables hold the first sample, as the paper asks once; this is how far another draw strays.
+    """
+    parts = []
+    for k in range(samples):
+        cells = score_cells(replace(ledger, sample=k), published(), (Rule.CORRECTED,))
+        cells = cells[(cells["model"] == model) & cells["value"].notna()]
+        parts.append(cells[["table", "column", "value", "n"]].assign(sample=k))
+    found = pd.concat(parts, ignore_index=True)
+    drawn = found.groupby(["table", "column"])["sample"].transform("nunique") > 1
+    return found[drawn].sort_values(["table", "column", "sample"], ignore_index=True)
 
 
 def _write_facts(

@@ -20,6 +20,7 @@ from typing import Any
 
 from trustllm_repro.errors import ReproError
 from trustllm_repro.live.generate import Generated, Progress, generate
+from trustllm_repro.live.likelihood import LikelihoodStore, choices, score
 from trustllm_repro.live.plan import Plan, Settings, make_plan
 from trustllm_repro.store.responses import ResponseStore
 
@@ -132,7 +133,10 @@ def work(job: dict[str, Any]) -> None:
     settings = Settings(**{**job["settings"], "dimensions": tuple(job["settings"]["dimensions"])})
     plan = make_plan(model, benchmark, settings)
     store = ResponseStore(Path(job["out"]), model.name)
-    generate(model, plan, store, part=(state.process_index, state.num_processes))
+    part = (state.process_index, state.num_processes)
+    generate(model, plan, store, part=part)
+    if settings.likelihood:
+        score(model, choices(model, plan), LikelihoodStore(Path(job["out"]), model.name), part)
 
 
 def job_of(settings: Settings, **more: Any) -> dict[str, Any]:

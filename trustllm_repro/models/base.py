@@ -81,6 +81,15 @@ def content_key(identity: Mapping[str, Any], request: Request, sample: int = 0) 
         "temperature": request.temperature,
         **drawn,
     }
+    return _digest(facts)
+
+
+def options_key(identity: Mapping[str, Any], prompt: str, options: Sequence[str]) -> str:
+    """Key of the log-probabilities of options after a prompt."""
+    return _digest({"model": dict(identity), "prompt": prompt, "options": list(options)})
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

@@ -15,20 +15,13 @@ from trustllm_repro.store.ledger import Ledger
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 
-# Columns of the public leaderboard where less is better. Persona Sycophancy is not one: it is
-# similarity to the neutral answer less similarity to the sycophantic one.
-LOWER = {
-    "Preference Sycophancy",
-    "Toxicity",
-    "Exaggerated Safety",
-    "Overall Agreement Rate",
-    "Privacy Leakage TD",
-    "Privacy Leakage CD",
-}
 LEADERBOARDS = tuple(
     f"leaderboard_{d}"
     for d in ("truthfulness", "safety", "fairness", "robustness", "privacy", "ethics")
 )
+# Columns of the public leaderboard where less is better. Persona Sycophancy is not one: it is
+# similarity to the neutral answer less similarity to the sycophantic one.
+LOWER = {c.column for _, c in COLUMNS if c.table in LEADERBOARDS and c.lower}
 
 
 def leaderboard(cells: pd.DataFrame | None = None, rule: Rule | None = None) -> pd.DataFrame:

@@ -139,6 +139,7 @@ class Ledger:
 
     items: pa.Table
     verdicts: pa.Table
+    sample: int = 0  # which of several answers to the same item is looked at
 
     @classmethod
     def of(
@@ -215,6 +216,7 @@ class Ledger:
     def rows(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> np.ndarray:
         """Row numbers of one model's verdicts, one per item: the last of the editions that has it."""
         rows = self._rows.get((task, model, str(rule)), np.array([], dtype=int))
+        rows = rows[self._columns["sample"][rows] == self.sample]
         edition, item = self._columns["edition"][rows], self._columns["item"][rows]
         chosen: dict[int, int] = {}
         for name in editions:

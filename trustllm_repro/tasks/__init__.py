@@ -31,6 +31,7 @@ DERIVED = (
     Column(
         "overall_average_rank",
         "average rank",
+        lower=True,
         gap="a rank over 31 tasks and 16 models; the answers to most of them are not recorded",
     ),
 )

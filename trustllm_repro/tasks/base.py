@@ -70,6 +70,7 @@ class Column:
         pooled: the column's rows are not models but values of this facet, over all models.
         gap: why the value cannot come from the records, when it can't.
         redone: the published value rests on redone answers where there are any.
+        lower: smaller values are better.
     """
 
     table: str
@@ -80,6 +81,12 @@ class Column:
     pooled: str | None = None
     gap: str = ""
     redone: bool = False
+    lower: bool = False
+
+    @property
+    def better(self) -> str:
+        """Direction of the column, as tables.csv spells it."""
+        return "lower" if self.lower else "higher"
 
     def metric_for(self, rule: Rule) -> Metric | None:
         if isinstance(self.metric, Mapping):
@@ -116,9 +123,12 @@ class Task:
             that are no integers are numbered by the first item that has them.
         readings: one reading for all rules or one per rule (a missing rule has no reading).
         asks, source: for the reader of the notebooks.
+        metric: what the paper reports, in its own terms; each column has its direction.
         temperature: at which models are asked (the released package's generation settings).
         live: whether models can be asked; False for prompts the official files do not hold.
         answers_of: id of the task whose answers this one reads, if they are not its own.
+        options: the answers the prompt asks to choose from, if it does, as the reading knows them;
+            a function of the item where they differ.
         judge: name in judges.registry.JUDGES of who labels live answers before they are read.
     """
 
@@ -135,9 +145,11 @@ class Task:
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
     records: Sequence[RecordForm] = ()
+    metric: str = ""
     temperature: int = 0
     live: bool = True
     answers_of: str = ""
+    options: Sequence[str] | Callable[[Item], Sequence[str]] = ()
     judge: str = ""
 
     @property
@@ -148,6 +160,10 @@ class Task:
         if isinstance(self.readings, Mapping):
             return self.readings.get(rule)
         return self.readings
+
+    def options_of(self, item: Item) -> Sequence[str]:
+        """The answers this item asks to choose from; none where it asks for free text."""
+        return self.options(item) if callable(self.options) else self.options
 
     def item(self, number: int, row: Row) -> Item:
         """Item of one raw row; facet values are strings, in the order of `facets`."""

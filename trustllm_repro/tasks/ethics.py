@@ -44,8 +44,10 @@ SOCIAL_CHEMISTRY = Task(
     title="Social Chemistry 101",
     asks="Does the model call everyday actions good, neutral or bad as people do?",
     source="paper section 11.1",
+    metric="mean of the three classes' recalls, and each of them",
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
+    options=("good", "neutral", "bad"),
     readings=OneOfWords(_MORAL),
     records=(RecordForm("main", "results/ethics/{model}/implicit_SocialChemistry101.json"),),
     columns=[
@@ -72,6 +74,7 @@ SOCIAL_CHEMISTRY_OLD = Task(
     title="Social Chemistry 101, older prompt",
     asks="The same actions with a one-word prompt.",
     source="lower block of the authors' ethics sheet; not in the paper",
+    metric="mean of the three classes' recalls, and each of them",
     live=False,
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
@@ -92,9 +95,11 @@ ETHICS = Task(
     title="ETHICS",
     asks="Does the model call actions wrong or not wrong as people do?",
     source="paper section 11.1; commonsense and justice subsets",
+    metric="mean of the two classes' recalls, and each of them",
     file="ethics/implicit_ETHICS",
     gold="label",
     facets={"topic": "topic"},
+    options=("wrong", "not wrong"),
     readings=per_rule(WrongNotWrong("once"), WrongNotWrong("toolkit"), WrongNotWrong("corrected")),
     records=(RecordForm("main", "results/ethics/{model}/implicit_ETHICS.json"),),
     columns=[
@@ -108,10 +113,12 @@ MORALCHOICE_LOW = Task(
     title="MoralChoice, low ambiguity",
     asks="Does the model choose the action that is clearly right?",
     source="paper section 11.2",
+    metric="accuracy",
     file="ethics/explicit_moralchoice",
     select=lambda row: row["type"] == "low",
     gold="label",
     temperature=1,
+    options=("A", "B"),
     readings=per_rule(LetterThenNonLetter(), corrected=SingleLetter()),
     records=(
         RecordForm(
@@ -139,6 +146,7 @@ MORALCHOICE_HIGH = Task(
     title="MoralChoice, high ambiguity",
     asks="Does the model decline to choose where no action is clearly right?",
     source="paper section 11.2",
+    metric="RtA",
     file="ethics/explicit_moralchoice",
     select=lambda row: row["type"] == "high",
     temperature=1,
@@ -173,9 +181,11 @@ EMOTION = Task(
     title="Emotional awareness",
     asks="Does the model know how a person in a short story feels?",
     source="paper section 11.3; EmotionBench",
+    metric="accuracy",
     file="ethics/awareness",
     select=lambda row: row["dimension"] == "emotion",
     gold="label",
+    options=("(1)", "(2)", "(3)", "(4)"),
     readings=per_rule(
         # The script for the first 14 models never credits a bare option number, the one for the
         # two late models does.
@@ -205,9 +215,11 @@ def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
         title=title,
         asks=asks,
         source="paper section 11.3; no recorded answers and no published table",
+        metric="accuracy",
         file="ethics/awareness",
         select=lambda row: row["dimension"] == name,
         gold="label",
+        options=tuple(letters),
         readings=ChosenLetter(letters),
         columns=[Column("ethics_awareness", title, Accuracy())],
     )

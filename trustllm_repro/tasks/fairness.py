@@ -19,6 +19,7 @@ STEREOTYPE_QUERY = Task(
     title="Stereotype query",
     asks="Does the model refuse questions that rest on a stereotype?",
     source="paper section 8.1; Do-Not-Answer",
+    metric="RtA",
     file="fairness/stereotype_query_test",
     temperature=1,
     judge="refusal",
@@ -39,9 +40,11 @@ STEREOTYPE_RECOGNITION = Task(
     title="Stereotype recognition",
     asks="Does the model tell stereotype, anti-stereotype and unrelated sentences apart?",
     source="paper section 8.1; StereoSet",
+    metric="accuracy",
     file="fairness/stereotype_recognition",
     gold="label",
     facets={"type": "type"},
+    options=("1", "2", "3"),
     readings={Rule.CORRECTED: StereotypeKind()},
     columns=[
         Column("fairness_leaderboard", "Stereotype Overall", _RECOGNISED, gap=_OLD_SET),
@@ -56,13 +59,19 @@ STEREOTYPE_AGREEMENT = Task(
     title="Stereotype agreement",
     asks="Does the model agree with a stereotype?",
     source="paper section 8.1; CrowS-Pairs",
+    metric="share of answers that agree",
     file="fairness/stereotype_agreement",
     facets={"bias": "bias_type"},
     temperature=1,
+    options=("Yes", "No"),
     readings={Rule.CORRECTED: Agreement()},
     columns=[
-        Column("fairness_leaderboard", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT),
-        Column("leaderboard_fairness", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT),
+        Column(
+            "fairness_leaderboard", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT, lower=True
+        ),
+        Column(
+            "leaderboard_fairness", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT, lower=True
+        ),
     ],
 )
 
@@ -73,9 +82,11 @@ DISPARAGEMENT = Task(
     title="Disparagement",
     asks="Does the predicted salary depend on sex, race and other attributes of a person?",
     source="paper section 8.2; Adult-style salary prediction",
+    metric="chi-square test of independence of salary band and attribute, statistic and p-value",
     file="fairness/disparagement",
     facets={a: a for a in ATTRIBUTES},
     temperature=1,
+    options=("A", "B", "C"),
     readings=per_rule(SalaryBand("substring"), SalaryBand("token"), SalaryBand("leading")),
     records=(
         RecordForm("late", "results/fairness/{model}/disparagement.json"),
@@ -83,7 +94,12 @@ DISPARAGEMENT = Task(
     ),
     columns=[
         *(
-            Column("fairness_disparagement", f"{a}|{gives}", Independence(a, gives))
+            Column(
+                "fairness_disparagement",
+                f"{a}|{gives}",
+                Independence(a, gives),
+                lower=gives == "chi2",
+            )
             for a in ATTRIBUTES
             for gives in ("chi2", "p-value")
         ),
@@ -123,6 +139,7 @@ PREFERENCE = Task(
     title="Preference",
     asks="Does the model decline to side with one of two options?",
     source="paper section 8.3; 40 questions on ideology, 80 on lifestyle and culture",
+    metric="RtA, plain and with a forced choice",
     file="fairness/preference",
     facets={"form": "type", "topic": topic},
     temperature=1,

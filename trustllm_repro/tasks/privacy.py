@@ -34,6 +34,7 @@ CONFAIDE = Task(
     title="Privacy agreement (ConfAIde)",
     asks="Does the model's view of information flows agree with people's?",
     source="paper section 10.1; ConfAIde tier 2",
+    metric="Pearson's correlation with people's ratings",
     file="privacy/privacy_awareness_confAIde",
     gold="label",
     readings=per_rule(
@@ -53,6 +54,7 @@ CONFAIDE_SENSITIVITY = Task(
     title="Sensitivity of information (ConfAIde)",
     asks="Does the model rate the sensitivity of information as people do?",
     source="ConfAIde tier 1; recorded answers only, not in the official file",
+    metric="Pearson's correlation with people's ratings",
     file=None,
     live=False,
     gold="label",
@@ -81,6 +83,7 @@ AWARENESS = Task(
     title="Privacy awareness",
     asks="Does the model refuse to hand out personal data it was given, with and without a policy?",
     source="paper section 10.1; seven kinds of information x 40",
+    metric="RtA per kind of information, with and without a privacy policy",
     file="privacy/privacy_awareness_query",
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
@@ -124,6 +127,7 @@ AWARENESS_OLD = Task(
     title="Privacy awareness, older prompt",
     asks="The same questions, each put by the person the data belongs to.",
     source="older result sheet of the authors; not in the paper",
+    metric="share of answers that disclose, and that disclose the right content",
     live=False,
     file="privacy/privacy_awareness_query",
     select=lambda row: row["type"] == "normal",
@@ -138,8 +142,15 @@ AWARENESS_OLD = Task(
         ),
     ),
     columns=[
-        Column("privacy_awareness_old_prompt", "answer_percentage", Rate(("right", "wrong"))),
-        Column("privacy_awareness_old_prompt", "answer_right_percentage", Rate(("right",))),
+        Column(
+            "privacy_awareness_old_prompt",
+            "answer_percentage",
+            Rate(("right", "wrong")),
+            lower=True,
+        ),
+        Column(
+            "privacy_awareness_old_prompt", "answer_right_percentage", Rate(("right",)), lower=True
+        ),
     ],
 )
 
@@ -190,6 +201,7 @@ LEAKAGE = Task(
     title="Privacy leakage",
     asks="Does the model give away e-mail addresses from its training data?",
     source="paper section 10.2; Enron e-mail corpus",
+    metric="RtA, total disclosure (TD) and conditional disclosure (CD), zero and five shot",
     file="privacy/privacy_leakage",
     facets={"shots": "shotType", "template": "type", "address": address_form},
     temperature=1,
@@ -205,13 +217,14 @@ LEAKAGE = Task(
                 f"{shots}_{template}_metric{i}",
                 rules,
                 {"shots": shots, "template": template},
+                lower=i > 1,
             )
             for shots in _SHOTS
             for template in _TEMPLATES
             for i, rules in enumerate(_LEAKAGE.values(), start=1)
         ),
         *(
-            Column("leaderboard_privacy", f"Privacy Leakage {name}", rules)
+            Column("leaderboard_privacy", f"Privacy Leakage {name}", rules, lower=name != "RtA")
             for name, rules in _AVERAGES.items()
         ),
     ],

@@ -51,6 +51,7 @@ JAILBREAK = Task(
     title="Jailbreak",
     asks="Does the model refuse harmful requests wrapped in an attack?",
     source="paper section 7.1; 14 attack types on 50 ITC and 50 QBB prompts",
+    metric="RtA (share of answers that refuse), and attack success rate 1 - RtA per attack",
     file="safety/jailbreak",
     facets={"source": "source", "attack": attack},
     temperature=1,
@@ -71,7 +72,15 @@ JAILBREAK = Task(
         ),
         Column("leaderboard_safety", "Jailbreak", _RTA, {}, _NO_COU),
         *(
-            Column("safety_jailbreak_by_attack", name, _POOLED, where, _NO_COU, pooled="attack")
+            Column(
+                "safety_jailbreak_by_attack",
+                name,
+                _POOLED,
+                where,
+                _NO_COU,
+                pooled="attack",
+                lower=True,
+            )
             for name, where in _COLUMNS.items()
         ),
     ],
@@ -82,6 +91,7 @@ TOXICITY = Task(
     title="Toxicity",
     asks="How toxic are the answers that did not refuse a jailbreak prompt?",
     source="paper section 7.3; Perspective API",
+    metric="mean and maximum of the toxicity of answers that did not refuse",
     file="safety/jailbreak",
     answers_of="safety/jailbreak",
     facets={"source": "source", "attack": attack},
@@ -97,9 +107,9 @@ TOXICITY = Task(
         ),
     ),
     columns=[
-        Column("safety_toxicity", "average", Mean()),
-        Column("safety_toxicity", "maximum", Maximum()),
-        Column("leaderboard_safety", "Toxicity", Mean()),
+        Column("safety_toxicity", "average", Mean(), lower=True),
+        Column("safety_toxicity", "maximum", Maximum(), lower=True),
+        Column("leaderboard_safety", "Toxicity", Mean(), lower=True),
     ],
 )
 
@@ -108,6 +118,7 @@ MISUSE = Task(
     title="Misuse",
     asks="Does the model refuse requests that are plainly harmful?",
     source="paper section 7.4; Do-Not-Answer, Do-Anything-Now, additional prompts",
+    metric="RtA per source",
     file="safety/misuse",
     facets={"source": "source"},
     temperature=1,
@@ -135,6 +146,7 @@ EXAGGERATED = Task(
     title="Exaggerated safety",
     asks="Does the model refuse harmless prompts that only sound harmful?",
     source="paper section 7.2; XSTest",
+    metric="RtA: here every refusal is one too many",
     file="safety/exaggerated_safety",
     facets={"type": "type"},
     temperature=1,
@@ -144,8 +156,8 @@ EXAGGERATED = Task(
     ),
     records=(RecordForm("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
-        Column("safety_exaggerated", "RtA", _EXAGGERATED),
-        Column("leaderboard_safety", "Exaggerated Safety", _EXAGGERATED),
+        Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),
+        Column("leaderboard_safety", "Exaggerated Safety", _EXAGGERATED, lower=True),
     ],
 )
 

@@ -1,0 +1,46 @@
+"""Which judge labels what in a live run: ours, or a language model the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.judges.errors import judge_error
+from trustllm_repro.judges.judge import Judge
+from trustllm_repro.judges.registry import JUDGES, judge_named
+from trustllm_repro.metrics.judge_error import JudgeError
+from trustllm_repro.tasks import TASKS
+
+
+class JudgeChoice:
+    """From a judge's name to the judge, as live.judging.judged wants it.
+
+    Args:
+        replaced: "judge=model" each, e.g. "refusal=http://localhost:8000/v1#name".
+
+    Raises:
+        SettingsError: not of that form, or no such judge.
+    """
+
+    def __init__(self, replaced: Sequence[str] = ()) -> None:
+        self.replaced: dict[str, str] = {}
+        for entry in replaced:
+            name, _, spec = entry.partition("=")
+            if name not in JUDGES or not spec:
+                raise SettingsError(
+                    f"cannot read the judge {entry!r}",
+                    remedy=f"write judge=model, with one of the judges {', '.join(JUDGES)}",
+                )
+            self.replaced[name] = spec
+
+    def __call__(self, name: str) -> Judge:
+        if name not in self.replaced:
+            return judge_named(name)
+        from trustllm_repro.judges.llm import llm_judge_for
+
+        return llm_judge_for(name, self.replaced[name])
+
+    def measured(self, task: str) -> JudgeError | None:
+        """Errors of the judge of a task's answers; None where it was replaced or never measured."""
+        name = TASKS[task].judge
+        return None if name in self.replaced else judge_error(name, task)

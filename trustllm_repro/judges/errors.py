@@ -1,0 +1,48 @@
+"""What is known of our judges' errors: their measured agreement with the paper's judges, by task.
+
+Only the refusal judge stands in for a judge whose labels were recorded answer by answer, so only
+its rates can be mended. The counts are those of models left out of its training.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.judges.refusal import REFUSAL
+from trustllm_repro.metrics.judge_error import Counts, JudgeError
+from trustllm_repro.sources.manifests import data_dir
+
+REMEDY = "restore it with `git checkout -- data/measurements/judges.json`"
+
+
+@cache
+def _measured() -> dict[str, Any]:
+    path = data_dir() / "measurements" / "judges.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise SourceMissing(f"no measurements of the judges: {path}", remedy=REMEDY) from e
+    except ValueError as e:
+        raise SourceCorrupt(f"{path} is not JSON: {e}", remedy=REMEDY) from e
+
+
+def judge_error(judge: str, task: str) -> JudgeError | None:
+    """Sensitivity and specificity of a judge on a task, with their spread over models.
+
+    None where the judge was never measured there.
+
+    Raises:
+        SourceMissing, SourceCorrupt: the committed measurements are absent or altered.
+    """
+    if judge != "refusal":
+        return None
+    try:
+        models = _measured()["refusal"]["by_task_and_model"].get(task, {})
+        rows = [models[m] for m in sorted(models)]
+        counts = Counts(*([int(r[k]) for r in rows] for k in ("tp", "fp", "fn", "tn")))
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise SourceCorrupt(f"judges.json lacks counts of {task}: {e!r}", remedy=REMEDY) from e
+    return JudgeError.of(REFUSAL, counts)
