@@ -1,0 +1,41 @@
+"""Tiny real models shared by the tests of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with a chat template."""
+    pytest.importorskip("transformers")
+    return tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without a chat template and without a pad token."""
+    pytest.importorskip("transformers")
+    return tiny_model(tmp_path_factory.mktemp("base"), chat=False, pad=False)
+
+
+@pytest.fixture(scope="session")
+def sliding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Gemma 3 one of whose layers sees 48 tokens only.
+
+    What its layers add is made to outweigh the token itself, which it would else repeat for ever.
+    """
+    pytest.importorskip("transformers")
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_model(tmp_path_factory.mktemp("sliding"), window=48)
+    weights = load_file(folder / "model.safetensors")
+    for name, values in weights.items():
+        if "post_" in name:
+            values.fill_(8.0)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
