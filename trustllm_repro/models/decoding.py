@@ -155,8 +155,12 @@ class Decoder:
                 job.ids.append(token)
                 if not job.room:
                     done.append((job, Finish.LENGTH))
-        ended = {id(job) for job, _ in done}
-        self.rows = [None if id(r) in ended else r for r in self.rows]
+        ended = {id(job): finish for job, finish in done}
+        for b, job in enumerate(self.rows):
+            if id(job) in ended:
+                self.rows[b] = None
+                if ended[id(job)] is Finish.NAN:
+                    self.cache.clear(b)
         return done
 
 

@@ -77,9 +77,12 @@ class LocalModel:
         return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
     def tokens(self, prompt: str) -> tuple[int, ...]:
-        """The prompt as the model sees it: in its chat template, or as it is for a base model."""
+        """The prompt as the model sees it: in its chat template, or as it is for a base model.
+
+        At least one token: an empty prompt is the end token, after which texts begin.
+        """
         if not self.tokenizer.chat_template:
-            return tuple(self.tokenizer(prompt).input_ids)
+            return tuple(self.tokenizer(prompt).input_ids) or (min(self.ends, default=0),)
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
         )
@@ -120,6 +123,8 @@ class LocalModel:
                     raise
                 self.batch_size //= 2
                 self.cache_tokens //= 2
+            if left:  # the error is gone by now, and with it the frames that held the cache
+                decoder = None
                 _free_memory(self.device)
 
     @cached_property

@@ -84,6 +84,12 @@ class SlotCache(Cache):
                 at = end
         self.start[row] = self.length - size
 
+    def clear(self, row: int) -> None:
+        """Take out what is no number: the row's next prompt masks it, but 0 x NaN is NaN."""
+        for layer in self.layers:
+            layer.keys[row].zero_()
+            layer.values[row].zero_()
+
     def rebuilt(self, keep: Sequence[int], rows: int, capacity: int, length: int) -> SlotCache:
         """New buffers with the rows `keep` first, ending at `length`. The old ones are freed.
 
