@@ -25,7 +25,8 @@ def score_options(
     another, in which all options of all prompts of the pass go together over one cache.
     """
     for batch in reader.passes(prompts):
-        done = reader.read(batch)
+        longest = max((len(o) for p in batch for o in options[p.index]), default=0)
+        done = reader.read(batch, beyond=longest)
         first = torch.log_softmax(done.logits.float(), dim=-1)
         scores = [
             [float(first[row, o[0]]) if o else 0.0 for o in options[p.index]]
@@ -50,7 +51,8 @@ def _add_rest(
     for row, some in enumerate(options):
         for k, option in enumerate(some):
             # The last token is predicted, never read.
-            ids[row * most + k, : len(option) - 1] = torch.tensor(option[:-1], dtype=torch.long)
+            read = torch.tensor(option[:-1], dtype=torch.long)
+            ids[row * most + k, : len(read)] = read
     wide = done.mask.repeat_interleave(most, dim=0)
     size = wide.sum(1, keepdim=True)
     mask = torch.cat([wide, torch.ones_like(ids)], dim=1)  # padding stands behind, so is unseen

@@ -82,11 +82,15 @@ class Reader:
                 width = max(width, rest)
             yield batch
 
-    def read(self, prompts: Sequence[Prompt]) -> Pass:
-        """One forward pass over prompts with the same shared beginning."""
+    def read(self, prompts: Sequence[Prompt], beyond: int = 0) -> Pass:
+        """One forward pass over prompts with the same shared beginning.
+
+        Args:
+            beyond: tokens that will be read after the prompts over the same cache.
+        """
         shared = prompts[0].prefix
         width = max(len(p.tokens) for p in prompts) - shared
-        if self.window and shared + width > self.window:
+        if self.window and shared + width + beyond > self.window:
             # Padding between beginning and rest would widen distances beyond the window.
             shared, width = 0, width + shared
         start = prompts[0].tokens[:shared]
