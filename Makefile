@@ -12,35 +12,36 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "  PROFILE=smoke|embedded|paper chooses the parameters of the notebooks (default: embedded)"
 
-# One stamp a set of packages; each is built once and again only when its inputs change.
+# One stamp a set of packages; each is built once and again only when its inputs change. torch is
+# pinned before the rest: the newest one brings gigabytes of CUDA packages.
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/.stamp-replay: pyproject.toml requirements.lock | .venv/bin/python
-	$(BIN)/pip install -q -c requirements.lock -e ".[replay]"
+.venv/.stamp-run: pyproject.toml requirements.lock | .venv/bin/python
+	$(BIN)/pip install -q -c requirements.lock torch==2.13.0
+	$(BIN)/pip install -q -c requirements.lock -e ".[replay,live]"
 	@touch $@
 
-.venv/.stamp-dev: .venv/.stamp-replay
-	$(BIN)/pip install -q -c requirements.lock -e ".[replay,dev]"
+.venv/.stamp-dev: .venv/.stamp-run
+	$(BIN)/pip install -q -c requirements.lock -e ".[replay,live,dev]"
 	@touch $@
 
 .venv/.stamp-all: .venv/.stamp-dev
-	$(BIN)/pip install -q -c requirements.lock torch==2.13.0
 	$(BIN)/pip install -q -c requirements.lock -e ".[replay,lab,live,dev]"
 	@touch $@
 
 setup: .venv/.stamp-all ## make .venv with every extra (torch included)
 
-reproduce: .venv/.stamp-replay ## run all notebooks, in order; results under runs/$(PROFILE)
+reproduce: .venv/.stamp-run ## run all notebooks, in order; results under runs/$(PROFILE)
 	$(BIN)/trustllm-repro reproduce --profile $(PROFILE)
 
-smoke: .venv/.stamp-replay ## the same with the quick profile
+smoke: .venv/.stamp-run ## the same with the quick profile
 	$(BIN)/trustllm-repro reproduce --profile smoke
 
-plan: .venv/.stamp-replay ## what `reproduce` would run, with an estimate
+plan: .venv/.stamp-run ## what `reproduce` would run, with an estimate
 	$(BIN)/trustllm-repro reproduce --profile $(PROFILE) --plan
 
-verify: .venv/.stamp-replay ## published against recomputed, as a table of verdicts
+verify: .venv/.stamp-run ## published against recomputed, as a table of verdicts
 	$(BIN)/trustllm-repro verify runs/$(PROFILE)
 
 test: .venv/.stamp-dev ## quick tests (a few minutes on two cores)
@@ -49,7 +50,7 @@ test: .venv/.stamp-dev ## quick tests (a few minutes on two cores)
 test-slow: .venv/.stamp-dev ## the slow group
 	$(BIN)/python -m pytest -q -m slow
 
-figures: .venv/.stamp-replay ## copy the chosen figures of the last run to figures/
+figures: .venv/.stamp-run ## copy the chosen figures of the last run to figures/
 	$(BIN)/python -m trustllm_repro.report.gallery runs/$(PROFILE)
 
 lint: .venv/.stamp-dev ## style and import order
@@ -60,16 +61,16 @@ lock: .venv/.stamp-all ## pin what is installed now in requirements.lock
 	$(BIN)/python -m trustllm_repro.lock > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
-ledger: .venv/.stamp-replay ## rebuild data/ledger: make ledger RECORDS=zip BENCHMARK=zip
+ledger: .venv/.stamp-run ## rebuild data/ledger: make ledger RECORDS=zip BENCHMARK=zip
 	@test -n "$(RECORDS)" && test -n "$(BENCHMARK)" || { echo "usage: make ledger RECORDS=<zip or folder> BENCHMARK=<zip or folder>"; exit 2; }
 	$(BIN)/trustllm-repro replay --records "$(RECORDS)" --benchmark "$(BENCHMARK)" --out runs/ledger
 	cp runs/ledger/ledger.parquet runs/ledger/items.parquet data/ledger/
 
-fetch: .venv/.stamp-replay ## download benchmark and recorded answers (needs a network)
+fetch: .venv/.stamp-run ## download benchmark and recorded answers (needs a network)
 	$(BIN)/trustllm-repro fetch
 
-lab: .venv/.stamp-replay ## open the notebooks in JupyterLab
-	$(BIN)/pip install -q -c requirements.lock -e ".[replay,lab]"
+lab: .venv/.stamp-run ## open the notebooks in JupyterLab
+	$(BIN)/pip install -q -c requirements.lock -e ".[replay,live,lab]"
 	cd notebooks && ../$(BIN)/jupyter lab
 
 paper: ## build paper/main.pdf from the last run of PROFILE (needs TeX)

@@ -26,9 +26,14 @@ from trustllm_repro.sources.manifests import data_dir, project_root
 from trustllm_repro.sources.registry import find_benchmark, find_records
 from trustllm_repro.store.atomic import write_json, write_text
 
-FIRST = "00_provenance"
-# Every other notebook reads what the first one stored. Rough seconds on two cores, for the plan.
-SECONDS = {FIRST: 12, "16_overview": 14, "17_audit": 12}
+FIRST, LIVE = "00_provenance", "05_live"
+# Every other notebook reads what the first one stored; these also show what live models answered.
+SHOWS_LIVE = {
+    "10_truthfulness", "11_safety", "12_fairness", "13_robustness", "14_privacy",
+    "15_machine_ethics", "19_my_model",
+}  # fmt: skip
+# Rough seconds on two cores, for the plan.
+SECONDS = {FIRST: 12, LIVE: 150, "16_overview": 14, "17_audit": 12}
 TYPICAL_SECONDS = 8
 
 
@@ -103,9 +108,10 @@ def make_plan(profile: str, run: Path, start_at: str = "", force: bool = False) 
     forced = force
     for name, values in chosen.items():
         parameters = check(name, {"run_dir": where, **(values or {})})
-        needs = (FIRST,) if name != FIRST and FIRST in chosen else ()
+        before_it = (FIRST, LIVE) if name in SHOWS_LIVE else (FIRST,)
+        needs = tuple(n for n in before_it if n in chosen and n != name)
         before = [s.fingerprint for s in stages if s.name in needs]
-        extra = _source_facts(parameters) if name == FIRST else []
+        extra = _source_facts(parameters) if name in (FIRST, LIVE) else []
         source = _notebook(name)
         made_of = [sha256(source), json.dumps(parameters, sort_keys=True), code, *before, *extra]
         stage = Stage(name, parameters, needs, sha256("\n".join(made_of).encode()))

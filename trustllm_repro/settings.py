@@ -35,6 +35,39 @@ class ProvenanceParameters(Parameters):
     )
 
 
+class LiveParameters(Parameters):
+    """05_live lets a model answer."""
+
+    model: str = Field("smollm2-135m", description="as for `trustllm-repro evaluate --model`")
+    benchmark: str = Field(
+        "",
+        description="ZIP or folder of the benchmark, or 'miniature'; empty: look for it, else the "
+        "miniature",
+    )
+    limit: int = Field(0, ge=0, description="about so many items a task; 0: all")
+    max_new_tokens: int = Field(128, ge=1, description="longest answer; the paper: 512")
+    dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
+    workers: int = Field(0, ge=0, description="processes; 0: what fits this machine")
+
+
+class DimensionParameters(Parameters):
+    models: list[str] = Field(
+        default_factory=list,
+        description="live models to show: folders of data/live, of <run_dir>/live, or any other; "
+        "empty: all there are",
+    )
+
+
+class CardParameters(Parameters):
+    """19_my_model: one live model in detail."""
+
+    model: str = Field(
+        "smollm2-135m",
+        description="a folder that `evaluate --out` wrote, or a name in data/live or <run_dir>/live",
+        min_length=1,
+    )
+
+
 class OverviewParameters(Parameters):
     resamples: int = Field(
         1000, ge=100, le=100_000, description="bootstrap draws for rank intervals"
@@ -43,14 +76,16 @@ class OverviewParameters(Parameters):
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
     "00_provenance": ProvenanceParameters,
-    "10_truthfulness": Parameters,
-    "11_safety": Parameters,
-    "12_fairness": Parameters,
-    "13_robustness": Parameters,
-    "14_privacy": Parameters,
-    "15_machine_ethics": Parameters,
+    "05_live": LiveParameters,
+    "10_truthfulness": DimensionParameters,
+    "11_safety": DimensionParameters,
+    "12_fairness": DimensionParameters,
+    "13_robustness": DimensionParameters,
+    "14_privacy": DimensionParameters,
+    "15_machine_ethics": DimensionParameters,
     "16_overview": OverviewParameters,
     "17_audit": Parameters,
+    "19_my_model": CardParameters,
 }
 
 

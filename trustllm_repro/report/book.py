@@ -16,7 +16,16 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from trustllm_repro.report import audit, html, overview_figures, panels
+from trustllm_repro.report import (
+    audit,
+    card,
+    html,
+    live,
+    live_html,
+    live_stage,
+    overview_figures,
+    panels,
+)
 from trustllm_repro.report.audit_list import all_changes
 from trustllm_repro.report.claims import examine_all
 from trustllm_repro.report.evidence import Evidence
@@ -83,6 +92,14 @@ class Book:
         path, text = panels.draw(name, self.run)
         return HTML(html.STYLE + html.image(path, text))
 
+    def live(self) -> HTML:
+        """Rows of the live models in this dimension's tables, beside the published range."""
+        runs = live.live_runs(self.run.path, self.parameters["models"])
+        tables = live.tables_of(self.dimension)
+        parts = [live_html.live_table(runs, self.run.cells, t) for t in tables]
+        notes = live.judge_notes(self.dimension)
+        return HTML(html.STYLE + live_html.LEGEND.render(notes=notes) + "".join(parts))
+
     def conclusions(self) -> HTML:
         """Claims of this dimension with verdicts, and the defects that touch its tables."""
         letter = _LETTERS[self.dimension]
@@ -142,6 +159,12 @@ class Book:
         part = c[(c["rule"] == "authors") & c["verdict"].isin(["near", "differs"])]
         names = ["table", "model", "column", "value", "published", "verdict", "n", "n_unparsed"]
         return HTML(html.STYLE + html.plain_table(part[names]))
+
+    # 05_live
+
+    def answer(self) -> HTML:
+        """Let a model answer the benchmark, or its miniature; says so if the model is not to be had."""
+        return HTML(live_stage.answer(self.run.path, self.parameters))
 
     # 16_overview
 
@@ -208,6 +231,38 @@ class Book:
         return HTML(
             html.STYLE + html.plain_table(audit.direction_search().head(first), wrap=("turned",))
         )
+
+    # 19_my_model
+
+    @cached_property
+    def mine(self) -> live.LiveRun:
+        return live.live_runs(self.run.path, [self.parameters["model"]])[0]
+
+    def model_facts(self) -> HTML:
+        """Which model, asked what, how."""
+        return HTML(html.STYLE + html.plain_table(card.facts(self.mine), wrap=("here",)))
+
+    def report_card(self) -> HTML:
+        """Figure: the model's place in every column of the leaderboards."""
+        path = card.draw(self.mine, self.run.figures)
+        return HTML(html.STYLE + html.image(path, "one model beside the published field"))
+
+    def standing(self) -> HTML:
+        """Where it stands highest and lowest, then all columns as a table."""
+        found = card.standing(self.mine)
+        shown = found.drop(columns=["quantile", "of"])
+        text = html.paragraph_list(card.extremes(found))
+        return HTML(html.STYLE + text + html.plain_table(shown))
+
+    def details(self) -> HTML:
+        """Every table of every dimension the model has a value in."""
+        names = [t for d in DIMENSIONS for t in live.tables_of(d)]
+        parts = [live_html.live_table([self.mine], self.run.cells, t) for t in names]
+        return HTML(html.STYLE + live_html.LEGEND.render(notes=[]) + "".join(parts))
+
+    def requests(self) -> HTML:
+        """What became of the requests, per task."""
+        return HTML(html.STYLE + html.plain_table(self.mine.counts()))
 
 
 def start(name: str, **parameters: Any) -> Book:

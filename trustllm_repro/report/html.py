@@ -28,6 +28,7 @@ STYLE = """
 .tr .fix{color:#a65300;font-size:11px}
 .tr .tag{display:inline-block;border-radius:3px;padding:0 .45em;font-size:11px;white-space:nowrap}
 .tr .reproduced,.tr .supported{background:#d7e8f5;color:#024a7a}
+.tr .high{background:#d7e8f5;color:#024a7a}.tr .low{background:#ececec;color:#444}
 .tr .near{background:#d5efe4;color:#00543b}
 .tr .differs,.tr .not-supported{background:#fbdcd0;color:#8a2c00}
 .tr .artefact{background:#fce9c2;color:#6b4400}

@@ -152,7 +152,7 @@ def score_cells(
 ) -> pd.DataFrame:
     """All cells of all tables, with the columns FIELDS.
 
-    A row that is not published appears only where it has a value.
+    A row that is not published appears only where it has a value, or bounds for one.
     """
     scorer, lines = Scorer(ledger, errors), []
     for task, column in COLUMNS:
@@ -160,7 +160,7 @@ def score_cells(
             cell = published.cells.get((column.table, row, column.column))
             for rule in rules:
                 score = scorer.score(task, column, row, rule)
-                if cell is None and not score.known:
+                if cell is None and not score.known and math.isnan(score.bound_low):
                     continue
                 lines.append(_line(column, row, rule, score, cell))
     frame = pd.DataFrame(lines, columns=FIELDS)

@@ -1,0 +1,159 @@
+"""From a model folder to tables: one command, repeated, with samples, and on the miniature."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("psutil")
+
+from rich.console import Console
+
+from tests.tiny import tiny_model
+from trustllm_repro.errors import OutputError, SettingsError, SourceMissing
+from trustllm_repro.live.estimate import Estimate, duration, estimate
+from trustllm_repro.live.plan import Settings
+from trustllm_repro.live.report import show_evaluation
+from trustllm_repro.live.run import Evaluation, Job, evaluate, row_name
+from trustllm_repro.models.find import find_model
+from trustllm_repro.nouns import Rule
+from trustllm_repro.report.run import Run
+from trustllm_repro.sources.published import LATER, MODELS
+
+SETTINGS = Settings(dimensions=("ethics", "safety"), max_new_tokens=6, samples=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def job(folder: Path, out: Path, **more) -> Job:
+    return Job(str(folder), "miniature", out, **{"settings": SETTINGS, "workers": 1, **more})
+
+
+@pytest.fixture(scope="module")
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path, notes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return evaluate(job(folder, tmp_path_factory.mktemp("runs") / "one"), note=notes.append)
+
+
+def test_all_answers_are_there_and_a_second_run_makes_none(done: Evaluation, folder: Path) -> None:
+    before = {p.name: p.read_bytes() for p in done.run.tables.iterdir()}
+    again = evaluate(job(folder, done.run.path), note=lambda text: None)
+    assert done.cost.answers == len({a.key for a in done.plan.asked})
+    assert again.cost.answers == 0
+    assert {p.name: p.read_bytes() for p in again.run.tables.iterdir()} == before
+
+
+def test_rows_of_the_miniature_say_so(done: Evaluation) -> None:
+    assert done.row == "tiny (miniature)"
+    rows = set(done.run.cells["model"]) - {*MODELS, *LATER}
+    assert rows == {"tiny (miniature)", "tiny (miniature, likelihood)"}
+    assert row_name("x", likelihood=True) == "x (likelihood)"
+
+
+def test_published_models_stand_beside_it_under_the_same_rule(done: Evaluation) -> None:
+    cells = Run(done.run.path).cells
+    assert set(cells["rule"]) == {str(Rule.CORRECTED)}
+    assert set(MODELS) <= set(cells["model"])
+    table = pd.read_csv(done.run.tables / "safety_misuse.csv")
+    assert {"gpt-4", "tiny (miniature)"} <= set(table["model"])
+
+
+def test_judged_rates_are_mended_and_unread_answers_have_bounds(done: Evaluation) -> None:
+    cells = done.cells.set_index(["table", "column"])
+    refusals = cells.loc[("leaderboard_safety", "Misuse")]
+    assert 0 <= refusals["debiased_low"] <= refusals["debiased"] <= refusals["debiased_high"] <= 1
+    choice = cells.loc[("ethics_moralchoice_low", "Acc")]
+    assert choice["bound_low"] <= choice["value"] <= choice["bound_high"]
+    assert pd.isna(choice["debiased"])
+
+
+def test_samples_are_compared_where_answers_are_drawn(done: Evaluation) -> None:
+    frame = pd.read_csv(done.run.path / "samples.csv")
+    assert set(frame["sample"]) == {0, 1}
+    assert "safety_misuse" in set(frame["table"])
+    assert "ethics_ETHICS" not in set(frame["table"])  # asked at temperature 0
+    first = frame[(frame["table"] == "safety_misuse") & (frame["sample"] == 0)]
+    mine = done.cells.set_index(["table", "column"])["value"]
+    for line in first.itertuples():
+        assert line.value == pytest.approx(mine[line.table, line.column], abs=1e-5)
+
+
+def test_the_ledger_and_the_tables_hold_no_text(done: Evaluation) -> None:
+    texts = [
+        json.loads(line)["text"]
+        for line in (done.run.path / "responses" / "tiny.jsonl").read_text().splitlines()
+    ]
+    long = [t for t in texts if t and len(t) > 4]
+    assert long
+    for path in [*done.run.tables.iterdir(), done.run.path / "answers.csv"]:
+        content = path.read_text(encoding="utf-8")
+        assert not [t for t in long if t in content]
+
+
+def test_provenance_names_weights_judges_and_settings(done: Evaluation) -> None:
+    facts = json.loads((done.run.path / "provenance.json").read_text())
+    assert facts["model"]["weights"]
+    assert facts["judges"]["safety/misuse"].startswith("refusal (")
+    assert facts["settings"]["settings"]["max_new_tokens"] == 6
+    assert facts["settings"]["out"] == done.run.path.name  # no path of this machine
+
+
+def test_work_and_time_are_told_before_the_start(notes: list[str], done: Evaluation) -> None:
+    assert notes
+    assert "answers to make" in notes[0]
+    assert str(Estimate(10, 1000, 500, None)).endswith("to write")
+    assert [duration(s) for s in (5, 600, 9000)] == ["5 s", "10 min", "2.5 h"]
+
+
+def test_the_estimate_counts_tokens(folder: Path, done: Evaluation) -> None:
+    model = find_model(str(folder))
+    found = estimate(model, done.plan.requests, workers=1)
+    assert found.answers == len(done.plan.requests)
+    assert found.new_tokens == 6 * found.answers
+    true = sum(len(model.tokens(r.prompt)) for r in done.plan.requests)
+    assert found.prompt_tokens == pytest.approx(true, rel=0.2)
+    assert found.seconds > 0
+
+
+def test_the_terminal_table_fits_and_shows_every_leaderboard(done: Evaluation) -> None:
+    console = Console(record=True, width=100)
+    with console.capture() as said:
+        show_evaluation(done, console)
+    lines = said.get().splitlines()
+    assert max(map(len, lines[:-1])) <= 100
+    assert any("Misuse" in line for line in lines)
+    assert any("Capability awareness" in line for line in lines)
+
+
+@pytest.mark.parametrize("entry", ["refusal", "nobody=x", "=x", "refusal="])
+def test_an_unknown_judge_is_refused_before_anything_is_asked(
+    folder: Path, tmp_path: Path, entry: str
+) -> None:
+    with pytest.raises(SettingsError, match="judge"):
+        evaluate(job(folder, tmp_path / "out", judges=(entry,)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_model_or_benchmark_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceMissing):
+        evaluate(Job(str(tmp_path / "none"), "miniature", tmp_path / "out"))
+    with pytest.raises(SourceMissing):
+        evaluate(Job(str(folder), str(tmp_path / "none.zip"), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unwritable_folder_shows_at_once(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError):
+        evaluate(job(folder, tmp_path / "out"))
