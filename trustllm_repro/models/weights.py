@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.errors import OutputError, SourceCorrupt, SourceMissing
 from trustllm_repro.settings import data_home
 from trustllm_repro.store.atomic import PARTIAL, write_json
 
@@ -46,9 +46,10 @@ def tokenizer_digest(folder: Path) -> str:
     config = folder / "tokenizer_config.json"
     try:
         known = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
-    except ValueError as e:
-        raise SourceCorrupt(f"{config} is not JSON", remedy="save the tokenizer again") from e
-    kept = {k: v for k, v in known.items() if k not in HOW_LOADED}
+        kept = {k: v for k, v in known.items() if k not in HOW_LOADED}
+    except (ValueError, AttributeError) as e:
+        remedy = "save the tokenizer again"
+        raise SourceCorrupt(f"{config} is not an object in JSON", remedy=remedy) from e
     return hashlib.sha256((files + json.dumps(kept, sort_keys=True)).encode()).hexdigest()
 
 
@@ -93,12 +94,13 @@ def _refuse_remote_code(folder: Path) -> None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = config["model_type"]
+        known = kind in CONFIG_MAPPING_NAMES
     except (ValueError, KeyError, TypeError) as e:
         raise SourceCorrupt(
             f"{folder / 'config.json'} is not the config of a model: {e!r}",
             remedy="save the model again with save_pretrained",
         ) from e
-    if kind not in CONFIG_MAPPING_NAMES:
+    if not known:
         code = " and asks for code of its own" if "auto_map" in config else ""
         raise SourceCorrupt(
             f"{folder}: the model type {kind!r} is not part of transformers{code}; "
@@ -116,6 +118,7 @@ def converted(gguf: Path) -> Path:
 
     Raises:
         SourceMissing, SourceCorrupt: no such file, or transformers cannot read it.
+        OutputError: the data folder cannot be written.
     """
     if not gguf.is_file():
         raise SourceMissing(f"no GGUF file {gguf}", remedy="give the path of an existing file")
@@ -129,11 +132,10 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
     convert at once, the second finds the first one's.
     """
     target = data_home() / "models" / digest[:16]
-    if (target / CARD).exists():
+    if target.exists():
         _check_conversion(target)
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=PARTIAL, dir=target.parent))
+    temporary = _beside(target)
     try:
         convert(temporary)
         for p in temporary.iterdir():
@@ -151,14 +153,27 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
     return target
 
 
+def _beside(target: Path) -> Path:
+    """A new folder on the same file system, named as unfinished."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{target.name}-"
+        return Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=target.parent))
+    except OSError as e:
+        raise OutputError(
+            f"cannot write below {target.parent}: {e.strerror or e}",
+            remedy="let the environment variable TRUSTLLM_DATA name a folder that can be written",
+        ) from e
+
+
 def _check_conversion(folder: Path) -> None:
     """A cached file that was cut or altered must not answer for the model."""
     remedy = f"delete {folder} and run again; it is made anew"
     try:
-        known = json.loads((folder / CARD).read_text())["files"]
-    except (ValueError, KeyError) as e:
+        known = json.loads((folder / CARD).read_text())["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise SourceCorrupt(f"{folder / CARD} cannot be read", remedy=remedy) from e
-    for name, want in known.items():
+    for name, want in known:
         path = folder / name
         if not path.exists() or file_sha256(path) != want:
             raise SourceCorrupt(f"{path} is not the file that was converted", remedy=remedy)
