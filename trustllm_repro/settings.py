@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.sources.manifests import project_root
@@ -51,11 +51,18 @@ class LiveParameters(Parameters):
 
 
 class DimensionParameters(Parameters):
-    models: list[str] = Field(
-        default_factory=list,
+    models: list = Field(
+        [],
         description="live models to show: folders of data/live, of <run_dir>/live, or any other; "
         "empty: all there are",
     )
+
+    @field_validator("models")
+    @classmethod
+    def _names(cls, value: list) -> list[str]:
+        if not all(isinstance(name, str) and name for name in value):
+            raise ValueError("names of models expected")
+        return value
 
 
 class CardParameters(Parameters):

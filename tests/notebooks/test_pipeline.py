@@ -19,7 +19,7 @@ from tests.notebooks.project import FIRST, FOURTH, MAKES_A_RUN, SECOND, THIRD, P
 from trustllm_repro import pipeline, settings
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.kernels import LocalKernelManager
-from trustllm_repro.pipeline import Plan, make_plan, run_plan
+from trustllm_repro.pipeline import LIVE, Plan, make_plan, run_plan
 from trustllm_repro.settings import check, load_profile
 from trustllm_repro.store import atomic
 
@@ -191,7 +191,16 @@ def test_parameters_reach_the_notebook_with_a_relative_folder(desk, monkeypatch)
     assert desk.parameters[FIRST] == {
         "run_dir": where, "records": "", "benchmark": "", "source": "ledger",
     }  # fmt: skip
-    assert desk.parameters[SECOND] == {"run_dir": where}
+    assert desk.parameters[SECOND] == {"run_dir": where, "models": []}
+
+
+def test_dimension_notebooks_wait_for_the_model_that_answers(desk):
+    for name in (LIVE, "17_audit"):
+        desk.project.put(name)
+    desk.project.profile({FIRST: {}, LIVE: {}, SECOND: {}, "17_audit": {}})
+    plan = pipeline.make_plan("tiny", desk.run)
+    needs = {s.name: s.needs for s in plan.stages}
+    assert needs == {FIRST: (), LIVE: (FIRST,), SECOND: (FIRST, LIVE), "17_audit": (FIRST,)}
 
 
 def test_a_changed_notebook_is_run_again_alone(desk):

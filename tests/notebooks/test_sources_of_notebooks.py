@@ -46,7 +46,7 @@ def parameters(path: Path) -> dict[str, Any]:
 
 
 def test_there_are_notebooks_and_profiles():
-    assert len(PATHS) == len(NOTEBOOKS) == 9
+    assert {p.stem for p in PATHS} == set(NOTEBOOKS)
     assert {"embedded", "paper", "smoke"} <= set(PROFILES)
 
 
