@@ -44,6 +44,9 @@ def test_passes_hold_every_prompt_once_and_no_more_than_they_may(prompts, most):
     class Anything:
         device = torch.device("cpu")
 
+        def get_output_embeddings(self):
+            return None
+
     reader = Reader(Anything(), pad=0)
     reader.pass_tokens = most
     planned = schedule(prompts, least=2, share=2)
@@ -105,3 +108,15 @@ def test_the_kept_beginning_is_not_changed_by_its_use(model):
     assert torch.equal(first.logits, again.logits)
     for before, layer in zip(kept, model.reader._prefixes[start].layers, strict=True):
         assert torch.equal(before, layer.keys)
+
+
+def test_the_output_layer_gets_the_last_positions_in_one_piece(model):
+    """Else torch copies that layer's weights for every row."""
+    seen, reader = [], model.reader
+    model.model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, given: seen.append((given[0].shape[:2], given[0].is_contiguous()))
+    )
+    reader.read([Prompt(i, t) for i, t in enumerate(begun(5))])
+    Reader(model.model, pad=0)  # a second reader of the same model adds nothing
+    assert len(model.model.get_output_embeddings()._forward_pre_hooks) == 2
+    assert seen == [((5, 1), True)]

@@ -90,9 +90,38 @@ def test_rows_survive_steps_and_moves(prompts, data):
             kept = kept[: data.draw(st.integers(1, len(kept)))]
             rows = [rows[k] for k in kept]
             length = max(map(len, rows)) + data.draw(st.integers(0, 3))
-            cache = cache.rebuilt(kept, len(rows), length + 20, length)
+            cache.rebuild(kept, len(rows), length + 20, length)
         else:
             row = data.draw(st.integers(0, len(rows) - 1))
             rows[row] = data.draw(st.lists(st.just(55.0), min_size=1, max_size=cache.length))
             cache.put(row, filled([rows[row]]), 0, (slice(0, len(rows[row])),))
         assert [held(cache, b) for b in range(len(rows))] == rows
+
+
+def places(cache: SlotCache) -> list[int]:
+    return [t.data_ptr() for layer in cache.layers for t in (layer.keys, layer.values)]
+
+
+def test_buffers_are_used_again_within_the_reserve():
+    cache = SlotCache(filled([[0.0]]), rows=2, capacity=6, length=4, reserve=60)
+    cache.put(1, filled([[1.0, 2.0, 3.0]]), 0, (slice(0, 3),))
+    before = places(cache)
+    for rows, capacity in ((6, 10), (1, 60), (2, 4)):
+        cache.rebuild([1 if cache.rows == 2 else 0], rows, capacity, 4)
+        assert held(cache, 0) == [1, 2, 3]
+        assert places(cache) == before
+        assert cache.layers[0].keys.shape == (rows, HEADS, capacity, SIZE)
+    cache.rebuild([0], 7, 10, 4)  # more than was foreseen
+    assert held(cache, 0) == [1, 2, 3]
+    assert places(cache) != before
+
+
+def test_a_new_shape_holds_nothing_old():
+    cache = SlotCache(filled([[0.0]]), rows=2, capacity=6, length=6)
+    cache.put(0, filled([[float("nan")] * 6]), 0, (slice(0, 6),))
+    cache.put(1, filled([[5.0]]), 0, (slice(0, 1),))
+    cache.rebuild([1], 3, 4, 2)
+    assert held(cache, 0) == [5]
+    for layer in cache.layers:
+        assert torch.isfinite(layer.keys).all()
+        assert int((layer.keys != 0).sum()) == HEADS * SIZE

@@ -59,12 +59,15 @@ class Decoder:
         self.batch_size, self.cache_tokens = batch_size, cache_tokens
         self.rows: list[Job | None] = []
         self.cache: SlotCache | None = None
+        self.reserve = 0
 
     @torch.inference_mode()
     def run(self, jobs: Sequence[Job]) -> Iterator[list[Done]]:
         """Yield finished jobs, in the order they end."""
         queue = deque(jobs)
         self.rows, self.cache = [], None
+        most = max((len(j.prompt.tokens) + j.limit for j in jobs), default=0)
+        self.reserve = min(self.cache_tokens, min(self.batch_size, len(jobs)) * most)
         while queue or any(self.rows):
             busy = sum(r is not None for r in self.rows)
             if queue and len(self.rows) - busy >= len(self.rows) // 8:
@@ -99,6 +102,7 @@ class Decoder:
             self._place(done, [jobs[p.index] for p in batch])
             ready += [jobs[p.index] for p in batch]
             logits.append(done.logits)
+            del done  # its cache goes before the next pass makes another
         return self._advance(ready, torch.cat(logits))
 
     def _size(self, job: Job) -> int:
@@ -121,14 +125,14 @@ class Decoder:
         room = max([room] + [r.room for r in active])
         if self.cache is None:
             assert like is not None
-            self.cache = SlotCache(like, rows, longest + room, longest)
+            self.cache = SlotCache(like, rows, longest + room, longest, self.reserve)
         elif (
             rows != len(self.rows)
             or self.cache.length < longest
             or self.cache.length > 1.25 * longest + 32
             or self.cache.length + room > self.cache.capacity
         ):
-            self.cache = self.cache.rebuilt(keep, rows, longest + room, longest)
+            self.cache.rebuild(keep, rows, longest + room, longest)
         else:
             return
         self.rows = [*active, *[None] * (rows - len(active))]

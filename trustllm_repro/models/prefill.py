@@ -57,6 +57,7 @@ class Reader:
     def __init__(self, model: Any, pad: int, window: int | None = None) -> None:
         self.model, self.pad, self.window = model, pad, window
         self.device: torch.device = model.device
+        _contiguous_head(model)
         self.pass_tokens = PREFILL_TOKENS.get(self.device.type, 8192)
         self._prefixes: OrderedDict[tuple[int, ...], Cache] = OrderedDict()
 
@@ -116,6 +117,18 @@ class Reader:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(tokens)
         return self._prefixes[tokens]
+
+
+def _contiguous_head(model: Any) -> None:
+    """Let the last positions' hidden states reach the output layer in one piece.
+
+    Cut out of a wider tensor, they make torch copy the weights of the output layer once a row:
+    55 MB each for 135 M parameters in bfloat16.
+    """
+    head = model.get_output_embeddings()
+    if head is not None and not getattr(head, "_takes_one_piece", False):
+        head.register_forward_pre_hook(lambda _, given: tuple(g.contiguous() for g in given))
+        head._takes_one_piece = True
 
 
 def spread(cache: Cache, rows: int) -> Cache:

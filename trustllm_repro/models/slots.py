@@ -1,26 +1,32 @@
 """A key-value cache whose rows are slots: a finished answer's row is taken by the next prompt.
 
 All rows share one right end, `length`; row b holds its tokens in [start[b], length). A new prompt
-is written right-aligned, so it starts wherever its length says. Buffers are allocated rarely and
-written in place, where the usual cache copies itself at every step.
+is written right-aligned, so it starts wherever its length says. Buffers are written in place, where
+the usual cache copies itself at every step, and are only allocated anew when they must grow.
 
 Shapes: keys and values (rows, heads, capacity, head size) per layer; start (rows,).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+BUFFERS = ("keys", "values")
+
 
 class SlotLayer(DynamicLayer):
     """One layer's buffers. `is_sliding` stays False: attention windows are applied by the mask."""
 
-    def __init__(self) -> None:
+    def __init__(self, like: DynamicLayer, reserve: int) -> None:
         super().__init__()
-        self.length = 0
+        self.length, self.reserve = 0, reserve
+        _, self.heads, _, self.size = like.keys.shape
+        self.dtype, self.device, self.is_initialized = like.keys.dtype, like.keys.device, True
+        self._store: dict[str, torch.Tensor] = {}
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
@@ -38,28 +44,45 @@ class SlotLayer(DynamicLayer):
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
 
-    def take(self, like: Cache, i: int, rows: int, capacity: int) -> None:
-        """Allocate buffers in the form of layer `i` of another cache.
+    def shape(self, name: str, rows: int, capacity: int) -> torch.Tensor:
+        """Give "keys" or "values" a new shape, all zeros; allocate only what is not there yet.
 
-        Zeros, not empty: a NaN would poison a weighted sum even where its weight is masked.
+        Zeros, because a NaN would poison a weighted sum even where its weight is masked.
         """
-        other = like.layers[i].keys
-        shape = (rows, other.shape[1], capacity, other.shape[3])
-        self.keys, self.values = (
-            torch.zeros(shape, dtype=other.dtype, device=other.device) for _ in range(2)
-        )
-        self.dtype, self.device, self.is_initialized = other.dtype, other.device, True
+        shape = (rows, self.heads, capacity, self.size)
+        cells = math.prod(shape)
+        if name not in self._store or self._store[name].numel() < cells:
+            setattr(self, name, None)
+            self._store.pop(name, None)  # gone before the larger one comes
+            most = max(cells, self.reserve * self.heads * self.size)
+            self._store[name] = torch.empty(most, dtype=self.dtype, device=self.device)
+        buffer = self._store[name][:cells].view(shape).zero_()
+        setattr(self, name, buffer)
+        return buffer
 
 
 class SlotCache(Cache):
-    """The slots of all layers."""
+    """The slots of all layers.
 
-    def __init__(self, like: Cache, rows: int, capacity: int, length: int) -> None:
-        super().__init__(layers=[SlotLayer() for _ in like.layers])
+    Args:
+        like: a cache of the same model. rows, capacity: the shape at first. length: the right end.
+        reserve: tokens, rows times capacity, that may be needed later. A buffer that grows leaves
+            a hole that the next one does not fit into; memory not yet written to costs nothing.
+    """
+
+    def __init__(
+        self, like: Cache, rows: int, capacity: int, length: int, reserve: int = 0
+    ) -> None:
+        super().__init__(layers=[SlotLayer(layer, reserve) for layer in like.layers])
+        for layer in self.layers:
+            for name in BUFFERS:
+                layer.shape(name, rows, capacity)
+        self._count(rows, capacity, length)
+
+    def _count(self, rows: int, capacity: int, length: int) -> None:
+        """Empty rows, all of which end at `length`."""
         self.rows, self.capacity, self.length = rows, capacity, length
-        for i, layer in enumerate(self.layers):
-            layer.take(like, i, rows, capacity)
-        device = self.layers[0].keys.device
+        device = self.layers[0].device
         self.start = torch.full((rows,), length, dtype=torch.long, device=device)
         self._columns = torch.arange(capacity, device=device)
 
@@ -87,26 +110,25 @@ class SlotCache(Cache):
     def clear(self, row: int) -> None:
         """Take out what is no number: the row's next prompt masks it, but 0 x NaN is NaN."""
         for layer in self.layers:
-            layer.keys[row].zero_()
-            layer.values[row].zero_()
+            for name in BUFFERS:
+                getattr(layer, name)[row].zero_()
 
-    def rebuilt(self, keep: Sequence[int], rows: int, capacity: int, length: int) -> SlotCache:
-        """New buffers with the rows `keep` first, ending at `length`. The old ones are freed.
+    def rebuild(self, keep: Sequence[int], rows: int, capacity: int, length: int) -> None:
+        """Another shape, in which the rows `keep` come first and end at `length`.
 
-        `length` must leave room for the longest kept row.
+        `length` must leave room for the longest kept row. Buffers are used again, so besides them
+        only one layer's keys are there a second time.
         """
-        new = SlotCache(self, rows, capacity, length)
         kept = torch.tensor(list(keep), dtype=torch.long, device=self.start.device)
-        if len(kept):
-            first = int(self.start[kept].min())
-            size = self.length - first
-            for old, layer in zip(self.layers, new.layers, strict=True):
-                for name in ("keys", "values"):
-                    part = getattr(old, name)[kept, :, first : self.length]
-                    getattr(layer, name)[: len(kept), :, length - size : length] = part
-                    setattr(old, name, None)
-            new.start[: len(kept)] = self.start[kept] + length - self.length
-        return new
+        start, end = self.start[kept], self.length
+        first = int(start.min()) if len(kept) else end
+        for layer in self.layers:
+            for name in BUFFERS:
+                part = getattr(layer, name)[kept, :, first:end]
+                buffer = layer.shape(name, rows, capacity)
+                buffer[: len(kept), :, length - (end - first) : length] = part
+        self._count(rows, capacity, length)
+        self.start[: len(kept)] = start + length - end
 
     def mask(self) -> torch.Tensor:
         """Which columns each row may see at the next step, the new one included."""
