@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# One thread a process, set before torch is loaded: tests run side by side, and OpenMP threads that
+# wait for a busy core make everything many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from tests.small import SmallWorld
 from trustllm_repro.sources.benchmark import Benchmark, load_benchmark
 from trustllm_repro.sources.recorded import Recorded, load_recorded
