@@ -48,6 +48,14 @@ def test_scores_are_those_of_plain_forward_passes(request, which, pass_tokens):
         assert scores == pytest.approx(want, abs=1e-4), (prompts[i], options[i])
 
 
+def test_options_in_many_small_passes(tiny, monkeypatch):
+    prompts, options = questions(20)
+    want = dict(LocalModel(tiny).score_options(prompts, options))
+    monkeypatch.setattr("trustllm_repro.models.options.POSITIONS", {"cpu": 1})
+    found = dict(LocalModel(tiny).score_options(prompts, options))
+    assert all(found[i] == pytest.approx(want[i], abs=1e-4) for i in want)
+
+
 def test_windows_narrower_than_beginning_padding_and_option(sliding):
     """Padding between the shared beginning and the rest must not push anything out of sight."""
     model = LocalModel(sliding)

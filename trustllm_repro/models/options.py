@@ -9,6 +9,9 @@ import torch
 from trustllm_repro.models.prefill import Pass, Reader, repeated
 from trustllm_repro.models.prefixes import Prompt, Tokens
 
+# Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
+# in SmolLM2 200 KB, and beginnings are repeated for every option.
+POSITIONS = {"cpu": 256, "cuda": 8192}
 Scores = tuple[int, list[float]]  # index of the prompt, nats per option
 
 
@@ -33,6 +36,7 @@ def score_options(
             for row, p in enumerate(batch)
         ]
         _add_rest(reader, done, [options[p.index] for p in batch], scores)
+        del done  # its cache goes before the next pass makes another
         yield from ((p.index, s) for p, s in zip(batch, scores, strict=True))
 
 
@@ -47,19 +51,40 @@ def _add_rest(
     if longest < 2:
         return
     most = max(len(some) for some in options)
+    rows = max(1, POSITIONS.get(reader.device.type, 256) // (most * (longest - 1)))
+    for first in range(0, len(options), rows):
+        part = slice(first, first + rows)
+        _add_some(reader, done, part, options[part], scores[part])
+
+
+def _add_some(
+    reader: Reader,
+    done: Pass,
+    part: slice,
+    options: Sequence[Sequence[Tokens]],
+    scores: list[list[float]],
+) -> None:
+    """The same for some rows of a pass, in one forward pass of their own."""
+    most = max(len(some) for some in options)
+    longest = max((len(o) for some in options for o in some), default=0)
+    if longest < 2:
+        return
     ids = torch.full((len(options) * most, longest - 1), reader.pad)
+    after = torch.zeros_like(ids)
     for row, some in enumerate(options):
         for k, option in enumerate(some):
             # The last token is predicted, never read.
-            read = torch.tensor(option[:-1], dtype=torch.long)
-            ids[row * most + k, : len(read)] = read
-    wide = done.mask.repeat_interleave(most, dim=0)
+            tokens = torch.tensor(option, dtype=torch.long)
+            at = row * most + k
+            ids[at, : len(option[1:])], after[at, : len(option[1:])] = tokens[:-1], tokens[1:]
+    wide = done.mask[part].repeat_interleave(most, dim=0)
     size = wide.sum(1, keepdim=True)
     mask = torch.cat([wide, torch.ones_like(ids)], dim=1)  # padding stands behind, so is unseen
     positions = size + torch.arange(longest - 1)[None]
-    out = reader.forward(ids, mask, positions, repeated(done.cache, most), keep=0)
-    after = torch.log_softmax(out.logits.float(), dim=-1)
+    cache = repeated(done.cache, most, part)
+    logits = reader.forward(ids, mask, positions, cache, keep=0).logits
+    chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
+    nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
     for row, some in enumerate(options):
         for k, option in enumerate(some):
-            at = after[row * most + k]
-            scores[row][k] += sum(float(at[i, t]) for i, t in enumerate(option[1:]))
+            scores[row][k] += sum(nats[row * most + k][: len(option[1:])])

@@ -136,9 +136,34 @@ def spread(cache: Cache, rows: int) -> Cache:
     return _mapped(cache, lambda t: t.expand(rows, -1, -1, -1))
 
 
-def repeated(cache: Cache, times: int) -> Cache:
-    """A cache with every row `times` times in a row."""
-    return _mapped(cache, lambda t: t.repeat_interleave(times, dim=0))
+class LentLayer(DynamicLayer):
+    """One layer of another cache for one forward pass: rows repeated, new columns not kept.
+
+    So no more than one layer is ever there `times` times.
+    """
+
+    def __init__(self, lent: DynamicLayer, times: int, rows: slice) -> None:
+        super().__init__()
+        self.lazy_initialization(lent.keys, lent.values)
+        self.keys, self.values, self.times = lent.keys[rows], lent.values[rows], times
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is lent and the new columns, side by side."""
+        return self._wide(self.keys, key_states), self._wide(self.values, value_states)
+
+    def _wide(self, lent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        rows, heads, length, size = lent.shape
+        again = lent[:, None].expand(rows, self.times, heads, length, size)
+        return torch.cat([again, new.unflatten(0, (rows, self.times))], dim=3).flatten(0, 1)
+
+
+def repeated(cache: Cache, times: int, rows: slice = slice(None)) -> Cache:
+    """Some rows of a cache, each `times` times in a row, for one forward pass."""
+    wide = DynamicCache()
+    wide.layers = [LentLayer(layer, times, rows) for layer in cache.layers]
+    return wide
 
 
 def _mapped(cache: Cache, change) -> Cache:
