@@ -133,10 +133,11 @@ def _answers(session: _Session) -> Generated:
         session.say("answering", done, total, f"{tokens:,} new tokens, {rate:.0f}/s")
 
     left = [plan.requests[i] for i in plan.missing(store.load())]
-    workers = job.workers or _sensible_workers(model, len(left))
+    unscored = _unscored(session) if job.settings.likelihood else 0
+    workers = job.workers or _sensible_workers(model, len(left) + unscored)
     if left:
         session.note(str(estimate(model, left, workers)))
-    if workers == 1 or not left:
+    if workers == 1 or (not left and not unscored):
         return generate(model, plan, store, show)
     on_cpu = model.device.type == "cpu"  # type: ignore[attr-defined]
     facts = job_of(
@@ -144,6 +145,12 @@ def _answers(session: _Session) -> Generated:
         dtype=job.dtype, batch_size=job.batch_size, verify=job.verify, on_cpu=on_cpu,
     )  # fmt: skip
     return launch(facts, plan, store, workers, on_cpu, show)
+
+
+def _unscored(session: _Session) -> int:
+    """Questions with options that have no log-probabilities yet."""
+    have = LikelihoodStore(session.job.out, session.model.name).load()
+    return len({c.key for c in choices(session.model, session.plan)} - have.keys())
 
 
 def _likelihoods(session: _Session, live: Live, row: str) -> None:
@@ -218,7 +225,10 @@ def by_sample(ledger: Ledger, samples: int, model: str) -> pd.DataFrame:
 def _write_facts(
     job: Job, model: LanguageModel, benchmark: Benchmark, live: Live, cost: Generated
 ) -> None:
-    settings = asdict(job) | {"out": job.out.name, "benchmark": Path(job.benchmark).name}
+    # Names only: paths of this machine are nobody's business.
+    settings = asdict(job) | {
+        "out": job.out.name, "benchmark": Path(job.benchmark).name, "model": model.name,
+    }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest}, settings)
     facts["dtype"] = job.dtype
     facts["model"] = {"name": model.name, **model.identity}

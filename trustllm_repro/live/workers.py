@@ -63,13 +63,15 @@ def launch(
             log.seek(0)
             said = log.read()
     progress(*tail.look(todo))
+    # Workers score options after their answers; that is no part of what generation cost.
+    seconds = max(0.0, tail.last - start)
     if process.returncode:
         raise ReproError(
             f"a worker stopped with exit code {process.returncode}: {said.strip()[-600:]}",
             remedy="run the same command again; finished answers are kept (--workers 1 if memory "
             "was short)",
         )
-    return Generated(tail.answers, tail.read_tokens, tail.tokens, time.perf_counter() - start)
+    return Generated(tail.answers, tail.read_tokens, tail.tokens, seconds)
 
 
 def _command(job: Path, workers: int, on_cpu: bool) -> Sequence[str]:
@@ -94,6 +96,7 @@ class _Tail:
         self.path, self.wanted = path, wanted
         self.at = path.stat().st_size if path.exists() else 0
         self.answers = self.tokens = self.read_tokens = 0
+        self.last = 0.0  # when the last answer was seen
 
     def look(self, total: int) -> tuple[int, int, int]:
         if self.path.exists():
@@ -110,6 +113,7 @@ class _Tail:
         try:
             row = json.loads(line)
             if row["key"] in self.wanted:
+                self.last = time.perf_counter()
                 self.answers += 1
                 self.tokens += row["new_tokens"]
                 self.read_tokens += row["prompt_tokens"]
