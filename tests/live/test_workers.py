@@ -12,6 +12,7 @@ pytest.importorskip("accelerate")
 
 from tests.tiny import tiny_model
 from trustllm_repro.errors import ReproError
+from trustllm_repro.live import workers
 from trustllm_repro.live.generate import generate
 from trustllm_repro.live.plan import Settings, make_plan
 from trustllm_repro.live.workers import _Tail, job_of, launch, work
@@ -61,15 +62,33 @@ def test_a_job_survives_json_and_is_done_by_a_worker(folder, asked, alone, tmp_p
 
 
 @pytest.mark.slow
-def test_two_workers_make_the_rows_of_one(folder, asked, alone, tmp_path):
+def test_two_workers_make_the_rows_of_one(folder, asked, alone, tmp_path, monkeypatch):
+    started, start = [], workers._start
+    monkeypatch.setattr(workers, "_start", lambda *a: started.append(start(*a)) or started[-1])
     store, seen = ResponseStore(tmp_path / "two", "m"), []
     store.lines.append([])
     cost = launch(facts(folder, tmp_path / "two"), asked, store, 2, True, lambda *f: seen.append(f))
     assert rows(store) == rows(alone)
+    assert len(started) == 2
     made = store.load()
     assert cost.answers == len(made) == seen[-1][0] == seen[-1][1]
     assert cost.new_tokens == sum(c.new_tokens for c in made.values()) == seen[-1][2]
     assert cost.prompt_tokens == sum(c.prompt_tokens for c in made.values())
+
+
+def test_every_worker_on_a_cpu_gets_a_share_of_its_own(tmp_path):
+    """accelerate starts one CPU process whatever number it is given."""
+    commands = workers._commands(tmp_path / "job.json", 3, on_cpu=True)
+    assert [c[-2:] for c in commands] == [["0", "3"], ["1", "3"], ["2", "3"]]
+    assert len(workers._commands(tmp_path / "job.json", 3, on_cpu=False)) == 1
+
+
+def test_shares_of_workers_are_disjoint_and_whole(folder, asked, alone, tmp_path):
+    for k in range(2):
+        work(facts(folder, tmp_path / str(k)), (k, 2))
+    parts = [rows(ResponseStore(tmp_path / str(k), "m")) for k in range(2)]
+    assert all(parts)
+    assert sorted(parts[0] + parts[1]) == rows(alone)
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """Several processes, one run folder: every worker makes its share of the answers.
 
-`accelerate launch` starts them: one per GPU, several machines, or several one-thread CPU processes
-(which beat one process with as many threads). They need not talk to each other, since shares go by
-key (live.generate) and the store takes several writers.
+`accelerate launch` starts them: one per GPU, on several machines too, or one-thread CPU processes
+(which beat one process with as many threads; accelerate starts only one of those at a time, so it
+is called once for each). They need not talk to each other, since shares go by key (live.generate)
+and the store takes several writers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,43 +47,53 @@ def launch(
     """
     start = time.perf_counter()
     todo = len(list(plan.missing(store.load())))
-    wanted = {a.key for a in plan.asked}
-    tail = _Tail(store.lines.path, wanted)
-    with tempfile.TemporaryDirectory() as folder:
+    tail = _Tail(store.lines.path, {a.key for a in plan.asked})
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
-        log = open(Path(folder) / "log", "w+", encoding="utf-8")  # noqa: SIM115
-        with (
-            log,
-            subprocess.Popen(
-                _command(path, workers, on_cpu), stdout=log, stderr=log, env=_environment(on_cpu)
-            ) as process,
-        ):
-            while process.poll() is None:
-                progress(*tail.look(todo))
-                time.sleep(POLL_SECONDS)
-            log.seek(0)
-            said = log.read()
-    progress(*tail.look(todo))
+        started = [
+            _start(stack, command, Path(folder) / f"log{k}", on_cpu)
+            for k, command in enumerate(_commands(path, workers, on_cpu))
+        ]
+        while any(process.poll() is None for process, _ in started):
+            progress(*tail.look(todo))
+            time.sleep(POLL_SECONDS)
+        progress(*tail.look(todo))
+        for process, log in started:
+            if process.returncode:
+                raise ReproError(
+                    f"a worker stopped with exit code {process.returncode}: "
+                    f"{log.read_text(errors='replace').strip()[-600:]}",
+                    remedy="run the same command again; finished answers are kept (--workers 1 if "
+                    "memory was short)",
+                )
     # Workers score options after their answers; that is no part of what generation cost.
-    seconds = max(0.0, tail.last - start)
-    if process.returncode:
-        raise ReproError(
-            f"a worker stopped with exit code {process.returncode}: {said.strip()[-600:]}",
-            remedy="run the same command again; finished answers are kept (--workers 1 if memory "
-            "was short)",
-        )
-    return Generated(tail.answers, tail.read_tokens, tail.tokens, seconds)
+    return Generated(tail.answers, tail.read_tokens, tail.tokens, max(0.0, tail.last - start))
 
 
-def _command(job: Path, workers: int, on_cpu: bool) -> Sequence[str]:
-    device = ["--cpu", "--num_cpu_threads_per_process", "1"] if on_cpu else ["--multi_gpu"]
-    return [
-        sys.executable, "-m", "accelerate.commands.launch", *device,
-        "--num_processes", str(workers), "--num_machines", "1", "--mixed_precision", "no",
-        "--dynamo_backend", "no", "--main_process_port", "0",
-        "-m", "trustllm_repro.live.workers", str(job),
+def _start(
+    stack: ExitStack, command: Sequence[str], log: Path, on_cpu: bool
+) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a process that ends with this one, whatever happens here."""
+    file = stack.enter_context(open(log, "wb"))  # noqa: SIM115
+    process = stack.enter_context(
+        subprocess.Popen(command, stdout=file, stderr=file, env=_environment(on_cpu))
+    )
+    stack.callback(process.terminate)
+    return process, log
+
+
+def _commands(job: Path, workers: int, on_cpu: bool) -> list[list[str]]:
+    launcher = [
+        sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1",
+        "--mixed_precision", "no", "--dynamo_backend", "no",
     ]  # fmt: skip
+    work = ["-m", "trustllm_repro.live.workers", str(job)]
+    if not on_cpu:
+        port = ["--main_process_port", "0"]
+        return [[*launcher, "--multi_gpu", "--num_processes", str(workers), *port, *work]]
+    cpu = ["--cpu", "--num_processes", "1", "--num_cpu_threads_per_process", "1"]
+    return [[*launcher, *cpu, *work, str(k), str(workers)] for k in range(workers)]
 
 
 def _environment(on_cpu: bool) -> dict[str, str]:
@@ -121,8 +133,12 @@ class _Tail:
             return  # a torn line; the store counts it
 
 
-def work(job: dict[str, Any]) -> None:
-    """One worker's share. Also what `accelerate launch -m trustllm_repro.live.workers` runs."""
+def work(job: dict[str, Any], part: tuple[int, int] | None = None) -> None:
+    """One worker's share. Also what `accelerate launch -m trustllm_repro.live.workers` runs.
+
+    Args:
+        part: (worker, workers); as accelerate numbers the processes if not given.
+    """
     from accelerate import PartialState
 
     from trustllm_repro.models.find import find_model
@@ -137,7 +153,7 @@ def work(job: dict[str, Any]) -> None:
     settings = Settings(**{**job["settings"], "dimensions": tuple(job["settings"]["dimensions"])})
     plan = make_plan(model, benchmark, settings)
     store = ResponseStore(Path(job["out"]), model.name)
-    part = (state.process_index, state.num_processes)
+    part = part or (state.process_index, state.num_processes)
     generate(model, plan, store, part=part)
     if settings.likelihood:
         score(model, choices(model, plan), LikelihoodStore(Path(job["out"]), model.name), part)
@@ -149,4 +165,5 @@ def job_of(settings: Settings, **more: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    work(json.loads(Path(sys.argv[1]).read_text()))
+    share = (int(sys.argv[2]), int(sys.argv[3])) if len(sys.argv) > 3 else None
+    work(json.loads(Path(sys.argv[1]).read_text()), share)
