@@ -1,0 +1,151 @@
+"""A real HTTP server that runs a real (tiny) model behind the OpenAI interface, with faults to order.
+
+Faults are given as a list: the n-th call to a completion meets the n-th fault, None being none.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from trustllm_repro.models.base import Finish, Request
+from trustllm_repro.models.local import LocalModel
+
+_REASON = {Finish.STOP: "stop", Finish.LENGTH: "length"}
+
+
+@dataclass
+class Desk:
+    """What the server's threads share."""
+
+    model: LocalModel
+    faults: list[str | None] = field(default_factory=list)
+    key: str = ""
+    names: Sequence[str] = ("tiny",)
+    slow: float = 1.0
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fault(self, body: dict[str, Any]) -> str | None:
+        with self.lock:
+            self.calls.append(body)
+            return self.faults.pop(0) if self.faults else None
+
+    def answer(self, prompt: str, body: dict[str, Any]) -> tuple[str, str, int, int]:
+        request = Request(
+            prompt, body["max_tokens"], float(body.get("temperature", 0)), body.get("seed", 0)
+        )
+        with self.lock:
+            ((_, done),) = next(iter(self.model.complete([request])))
+        return done.text or "", _REASON[done.finish], done.prompt_tokens, done.new_tokens
+
+    def echo(self, text: str) -> dict[str, Any]:
+        """Tokens of a text with their log-probabilities, by a plain forward pass."""
+        import torch
+
+        tokens = self.model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids = torch.tensor([tokens.input_ids])
+        with self.lock, torch.inference_mode():
+            after = torch.log_softmax(self.model.model(ids).logits[0].float(), dim=-1)
+        nats = [float(after[k, t]) for k, t in enumerate(tokens.input_ids[1:])]
+        return {
+            "text_offset": [start for start, _ in tokens.offset_mapping],
+            "token_logprobs": [None, *nats],
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    desk: Desk
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        if self.path == "/v1/models":
+            return self._send({"data": [{"id": n} for n in self.desk.names]})
+        return self._send({"error": "unknown"}, 404)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.desk.key and self.headers.get("Authorization") != f"Bearer {self.desk.key}":
+            return self._send({"error": "key"}, 401)
+        fault = self.desk.fault(body)
+        if fault and not self._faulty(fault):
+            return None
+        if self.path == "/v1/chat/completions":
+            text, why, read, made = self.desk.answer(body["messages"][0]["content"], body)
+            choice = {"message": {"content": text}, "finish_reason": why}
+        elif self.path == "/v1/completions" and body.get("echo"):
+            return self._send({"choices": [{"logprobs": self.desk.echo(body["prompt"])}]})
+        elif self.path == "/v1/completions":
+            text, why, read, made = self.desk.answer(body["prompt"], body)
+            choice = {"text": text, "finish_reason": why}
+        else:
+            return self._send({"error": "unknown"}, 404)
+        usage = {"prompt_tokens": read, "completion_tokens": made}
+        return self._send({"choices": [choice], "usage": usage})
+
+    def _faulty(self, fault: str) -> bool:
+        """Do what the fault says; True if a proper answer is still to follow."""
+        if fault == "slow":
+            time.sleep(self.desk.slow)
+            return True
+        if fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+        elif fault == "garbage":
+            self._raw(b"<html>busy</html>")
+        elif fault == "truncated":
+            self._raw(b'{"choices": [{"mess')
+        elif fault == "no choices":
+            self._send({"choices": []})
+        elif fault == "number":
+            self._send({"choices": [{"message": {"content": 7}}]})
+        elif fault == "null":
+            self._send({"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})
+        elif fault == "filter":
+            choice = {"message": {"content": ""}, "finish_reason": "content_filter"}
+            self._send({"choices": [choice]})
+        elif fault.startswith("429"):
+            self._send({"error": "busy"}, 429, {"Retry-After": fault.partition(" ")[2] or "0"})
+        else:
+            self._send({"error": fault}, int(fault))
+        return False
+
+    def _send(self, data: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self._raw(json.dumps(data).encode(), status, headers)
+
+    def _raw(self, data: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        try:
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except OSError:
+            pass  # the client gave up waiting
+
+
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[tuple[str, Desk]]:
+    """Address (up to /v1) and desk of a running server."""
+    desk = Desk(LocalModel(folder), **settings)
+    handler = type("Bound", (Handler,), {"desk": desk})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", desk
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,181 @@
+"""A model behind HTTP: the same answers as here, and no fault of the server costs or doubles a row."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("requests")
+
+from tests.models.server import serving
+from trustllm_repro.errors import SettingsError, SourceMissing
+from trustllm_repro.live.generate import generate
+from trustllm_repro.live.plan import Settings, make_plan
+from trustllm_repro.models.base import Finish, Request
+from trustllm_repro.models.endpoint import Endpoint
+from trustllm_repro.models.find import find_model
+from trustllm_repro.models.http import Caller
+from trustllm_repro.models.local import LocalModel
+from trustllm_repro.sources.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.store.responses import ResponseStore
+
+PROMPTS = [f"Question {i}: " + "why? " * i for i in range(6)]
+REQUESTS = [Request(p, 6) for p in PROMPTS]
+
+
+def endpoint(address: str, **more) -> Endpoint:
+    parallel = more.pop("parallel", 4)
+    chat = more.pop("chat", True)
+    caller = Caller(address, **{"timeout": 20.0, "attempts": 4, "wait": 0.01, **more})
+    return Endpoint(caller, "tiny", chat=chat, parallel=parallel)
+
+
+def answers(model, requests=REQUESTS) -> dict[int, object]:
+    found: dict[int, object] = {}
+    for some in model.complete(requests):
+        for index, done in some:
+            assert index not in found
+            found[index] = done
+    return found
+
+
+def test_greedy_answers_are_those_of_the_same_model_here(tiny: Path) -> None:
+    with serving(tiny) as (address, _):
+        assert answers(endpoint(address)) == answers(LocalModel(tiny))
+
+
+def test_plain_completions_read_the_prompt_as_it_is(base: Path) -> None:
+    with serving(base) as (address, desk):
+        assert answers(endpoint(address, chat=False)) == answers(LocalModel(base))
+        assert all(call["prompt"] in PROMPTS for call in desk.calls)
+
+
+def test_drawn_answers_follow_the_seed(tiny: Path) -> None:
+    requests = [Request(PROMPTS[1], 6, 1.0, seed) for seed in (3, 3, 4)]
+    with serving(tiny) as (address, _):
+        found = answers(endpoint(address), requests)
+    assert found[0] == found[1] != found[2]
+
+
+PASSING = ["429", "429 0.02", "500", "503", "garbage", "truncated", "no choices", "number", "drop"]
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_faults_that_pass_cost_a_try_and_no_row(tiny: Path, fault: str) -> None:
+    with serving(tiny, faults=[None, fault, fault, None]) as (address, desk):
+        found = answers(endpoint(address, parallel=1))
+        assert found == answers(LocalModel(tiny))
+        assert len(desk.calls) == len(REQUESTS) + 2
+
+
+def test_a_slow_server_is_asked_again(tiny: Path) -> None:
+    with serving(tiny, faults=["slow"], slow=1.5) as (address, desk):
+        found = answers(endpoint(address, parallel=1, timeout=0.7))
+        assert found == answers(LocalModel(tiny))
+        assert len(desk.calls) == len(REQUESTS) + 1
+
+
+def test_retry_after_is_kept_to_but_not_for_ever(tiny: Path) -> None:
+    with serving(tiny, faults=["429 0.3", "429 3600"]) as (address, _):
+        start = time.perf_counter()
+        answers(endpoint(address, parallel=1, longest=0.4), REQUESTS[:1])
+        assert 0.3 + 0.4 <= time.perf_counter() - start < 60
+
+
+def test_a_prompt_that_fails_for_good_is_an_error_row_and_the_rest_goes_on(tiny: Path) -> None:
+    with serving(tiny, faults=[None, "400", None]) as (address, _):
+        found = answers(endpoint(address, parallel=1))
+    local = answers(LocalModel(tiny))
+    assert found[1].finish is Finish.ERROR
+    assert found[1].text is None
+    assert {i: c for i, c in found.items() if i != 1} == {i: c for i, c in local.items() if i != 1}
+
+
+@pytest.mark.parametrize(("fault", "finish"), [("null", Finish.STOP), ("filter", Finish.FILTER)])
+def test_an_answer_without_content_is_an_empty_one(tiny: Path, fault: str, finish: Finish) -> None:
+    with serving(tiny, faults=[fault]) as (address, _):
+        (done,) = answers(endpoint(address), REQUESTS[:1]).values()
+    assert (done.text, done.finish) == ("", finish)
+
+
+def test_a_refused_key_stops_the_run_and_is_not_shown(tiny: Path, monkeypatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("TRUSTLLM_API_KEY", "not-the-right-one")
+    with serving(tiny, key="right") as (address, desk):
+        with pytest.raises(SettingsError, match="OPENAI_API_KEY") as caught:
+            answers(Endpoint.of(address))
+        assert desk.calls == []
+    assert "not-the-right-one" not in str(caught.value)
+
+
+def test_the_right_key_is_sent_and_kept_out_of_the_identity(tiny: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TRUSTLLM_API_KEY", "right")
+    with serving(tiny, key="right") as (address, _):
+        model = Endpoint.of(f"{address}#tiny")
+        assert len(answers(model)) == len(REQUESTS)
+        assert "right" not in str(model.identity)
+
+
+def test_nobody_there_is_said_after_a_few_prompts() -> None:
+    model = endpoint("http://127.0.0.1:9/v1", attempts=1, parallel=2)
+    with pytest.raises(SourceMissing, match="no answer"):
+        answers(model, [Request(str(i), 4) for i in range(500)])
+
+
+def test_a_wrong_path_is_said_after_a_few_prompts(tiny: Path) -> None:
+    with serving(tiny) as (address, _), pytest.raises(SourceMissing, match="404"):
+        answers(endpoint(address.replace("/v1", "/v9")))
+
+
+def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> None:
+    settings = Settings(dimensions=("privacy",), limit=2, max_new_tokens=4)
+    store = ResponseStore(tmp_path, "tiny")
+    with serving(tiny, faults=[None, "400", None, "500", "500", "500", "500"]) as (address, desk):
+        model = endpoint(address, parallel=1)
+        plan = make_plan(model, open_benchmark(MINIATURE), settings)
+        first = generate(model, plan, store)
+        assert first.answers == len(plan.asked)
+        assert len(store.load()) == len(plan.asked) - 2
+        desk.calls.clear()
+        assert generate(model, plan, store).answers == 2
+        assert len(desk.calls) == 2
+        assert generate(model, plan, store).answers == 0
+    assert set(store.load()) == {a.key for a in plan.asked}
+
+
+def test_option_scores_are_those_of_the_same_model_here(base: Path) -> None:
+    options = [[" yes", " no"], [" A", " B", " CD"]]
+    local = dict(LocalModel(base).score_options(PROMPTS[:2], options))
+    with serving(base) as (address, _):
+        found = dict(endpoint(address, chat=False).score_options(PROMPTS[:2], options))
+    for i in local:
+        assert found[i] == pytest.approx(local[i], abs=1e-4)
+
+
+def test_servers_without_log_probabilities_are_named(tiny: Path) -> None:
+    with serving(tiny, faults=["400"]) as (address, _):
+        with pytest.raises(SettingsError, match="no log-probabilities"):
+            next(endpoint(address).score_options(["p"], [["a"]]))
+        with pytest.raises(SettingsError, match="log-probabilities"):
+            next(endpoint(address, chat=False).score_options(["p"], [["a"]]))
+
+
+def test_the_only_model_is_found_and_several_are_listed(tiny: Path) -> None:
+    with serving(tiny) as (address, desk):
+        assert find_model(address).name == "tiny"
+        assert find_model(f"{address}?api=completions#org/x:7b").name == "org-x-7b"
+        desk.names = ("one", "two")
+        with pytest.raises(SettingsError, match="one, two"):
+            find_model(address)
+
+
+@pytest.mark.parametrize(
+    "spec", ["http://user:pass@127.0.0.1:1/v1#m", "http://127.0.0.1:1/v1?api=soap#m"]
+)
+def test_odd_addresses_are_refused(spec: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        find_model(spec)
+    assert "pass@" not in str(caught.value)

@@ -1,0 +1,117 @@
+"""One HTTP call to a model server, with retries that really retry.
+
+Functions here raise on every failure; tenacity repeats those that may pass. Nothing catches an
+error inside a retried function, as the released toolkit does, which turns failures into answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from trustllm_repro.errors import ReproError, SettingsError
+
+PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that a later try may mend
+_DENIED = {401: "refused the key", 403: "forbids the call"}
+
+
+class CallFailed(ReproError):
+    """One call gave no answer; the next prompt may fare better."""
+
+
+class Passing(CallFailed):
+    """A failure that another try may mend; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, problem: str, wait: float | None = None) -> None:
+        super().__init__(problem)
+        self.wait = wait
+
+
+@dataclass
+class Caller:
+    """Posts JSON to a server.
+
+    Attributes:
+        base: address up to and with /v1.
+        key: sent as a bearer token, never shown.
+        timeout: seconds to wait for an answer.
+        attempts: tries per call.
+        wait, longest: first and longest pause between tries, seconds; it doubles each time. What
+            the server asks for in Retry-After is kept to, up to `longest`.
+    """
+
+    base: str
+    key: str = ""
+    timeout: float = 300.0
+    attempts: int = 6
+    wait: float = 1.0
+    longest: float = 60.0
+
+    def post(self, path: str, body: dict[str, Any], read: Callable[[Any], Any]) -> Any:
+        """`read` of the answer's JSON; an answer it cannot read (KeyError ...) is tried again.
+
+        Raises:
+            SettingsError: the key is refused. CallFailed: no usable answer after all tries.
+        """
+        return self._retrying(lambda: self._once("POST", path, body, read))
+
+    def get(self, path: str, read: Callable[[Any], Any]) -> Any:
+        return self._retrying(lambda: self._once("GET", path, None, read))
+
+    def _retrying(self, call: Callable[[], Any]) -> Any:
+        retrying = Retrying(
+            stop=stop_after_attempt(self.attempts),
+            retry=retry_if_exception_type(Passing),
+            wait=self._pause,
+            reraise=True,
+        )
+        return retrying(call)
+
+    def _pause(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = getattr(error, "wait", None)
+        pause = asked if asked is not None else self.wait * 2 ** (state.attempt_number - 1)
+        return min(pause, self.longest)
+
+    def _once(
+        self, method: str, path: str, body: dict[str, Any] | None, read: Callable[[Any], Any]
+    ) -> Any:
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        address = f"{self.base}/{path}"
+        try:
+            reply = requests.request(  # no session: they are not safe among threads
+                method, address, json=body, headers=headers, timeout=self.timeout
+            )
+        except requests.ConnectionError as e:
+            raise Passing(f"{address} does not answer: {type(e).__name__}") from None
+        except requests.RequestException as e:  # timeouts, broken bodies, endless redirects
+            raise Passing(f"{address}: {type(e).__name__}") from None
+        self._check(reply, address)
+        try:
+            return read(reply.json())
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+            raise Passing(f"{address} sent an answer of another form: {type(e).__name__}") from None
+
+    @staticmethod
+    def _check(reply: requests.Response, address: str) -> None:
+        status = reply.status_code
+        if status in _DENIED:
+            raise SettingsError(
+                f"{address} {_DENIED[status]} (status {status})",
+                remedy="set OPENAI_API_KEY (or TRUSTLLM_API_KEY) to a key that may use this model",
+            )
+        if status in PASSING:
+            raise Passing(f"{address}: status {status}", _seconds(reply.headers.get("Retry-After")))
+        if status != 200:
+            raise CallFailed(f"{address}: status {status}")
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return max(0.0, float(header)) if header else None
+    except ValueError:  # a date; then our own pause is as good
+        return None
