@@ -1,0 +1,149 @@
+"""A language model as judge: menus, off-menu replies, failures, and the order of two answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.judges.judge import Judgement
+from trustllm_repro.judges.llm import (
+    NO_REPLY,
+    NOTHING,
+    OFF_MENU,
+    QUESTIONS,
+    LLMJudge,
+    compare,
+    llm_judge_for,
+)
+from trustllm_repro.models.base import Completion, Finish
+from trustllm_repro.nouns import Item, Response
+
+EXTRA = {
+    "source": "squad",
+    "answer": ["Paris", "the city of Paris"],
+    "knowledge": "Squares have four corners.",
+    "modified knowledge": "Squares have five corners.",
+}
+ITEM = Item("truthfulness/internal", 0, "What is the capital of France?", extra=EXTRA)
+
+
+class Says:
+    """Replies by a rule of the prompt; an exception-free stand-in for a model's words only."""
+
+    name = "says"
+
+    def __init__(self, reply: Callable[[str], str | None]) -> None:
+        self.reply, self.identity, self.prompts = reply, {"weights": "w"}, []
+
+    def complete(self, requests):
+        for i, request in reversed(list(enumerate(requests))):
+            self.prompts.append(request.prompt)
+            text = self.reply(request.prompt)
+            finish = Finish.STOP if text is not None else Finish.ERROR
+            yield [(i, Completion(text, finish, 1, 1))]
+
+    def score_options(self, prompts, options):
+        for i, prompt in enumerate(prompts):
+            yield i, [-float(w.strip() != self.reply(prompt)) for w in options[i]]
+
+
+def ask(name: str, reply: str | None, answer: str | None = "It is Paris.") -> Judgement:
+    judge = LLMJudge(Says(lambda prompt: reply), QUESTIONS[name])
+    return judge([ITEM], [Response("t", "m", 0, answer)])[0]
+
+
+@pytest.mark.parametrize(
+    "reply", ["yes", "Yes.", "**Yes**", " YES, it does", "Answer: yes", "My final answer is: Yes"]
+)
+def test_replies_that_open_with_a_menu_word_are_read(reply: str) -> None:
+    assert ask("answer match", reply).label == "yes"
+
+
+@pytest.mark.parametrize("reply", ["", "yesterday", "I think yes", "not at all", "maybe", "noon"])
+def test_other_replies_are_off_the_menu(reply: str) -> None:
+    assert ask("answer match", reply) == Judgement(reason=OFF_MENU)
+
+
+def test_agree_is_not_read_in_disagree() -> None:
+    assert ask("agreement", "Disagree").label == "disagree"
+    assert ask("agreement", "agree").label == "agree"
+    assert ask("agreement", "Neither.").label == "neither"
+
+
+def test_failed_calls_and_absent_answers_are_told_apart() -> None:
+    assert ask("refusal", None) == Judgement(reason=NO_REPLY)
+    assert ask("refusal", "yes", answer=None) == Judgement(reason=NOTHING)
+    assert ask("refusal", "yes", answer="").label == "refusal"
+
+
+def test_labels_are_those_of_the_judge_whose_place_is_taken() -> None:
+    assert ask("refusal", "no").label == "answer"
+    assert ask("correction", "yes").label == "corrected"
+    assert ask("correction", "no").label == "not corrected"
+
+
+def test_the_question_holds_what_is_to_be_compared() -> None:
+    model = Says(lambda prompt: "yes")
+    LLMJudge(model, QUESTIONS["answer match"])([ITEM], [Response("t", "m", 0, "It is Paris.")])
+    (prompt,) = model.prompts
+    for part in (ITEM.prompt, "Paris / the city of Paris", "It is Paris.", "yes or no"):
+        assert part in prompt
+
+
+def test_multiple_choice_is_left_to_its_reading() -> None:
+    item = Item("truthfulness/internal", 0, "?", extra={"source": "codah", "answer": 1})
+    judge = LLMJudge(Says(lambda prompt: "yes"), QUESTIONS["answer match"])
+    assert judge([item], [Response("t", "m", 0, "1")]) == [Judgement(reason=NOTHING)]
+
+
+def test_every_reply_is_counted() -> None:
+    replies = iter(["yes", "no", "hm", None])
+    judge = LLMJudge(Says(lambda prompt: next(replies)), QUESTIONS["refusal"])
+    judge([ITEM] * 5, [Response("t", "m", k, "x" if k else None) for k in range(5)])
+    assert judge.tally == {"refusal": 1, "answer": 1, OFF_MENU: 1, NO_REPLY: 1}
+
+
+def test_by_likelihood_nothing_is_off_the_menu() -> None:
+    judge = LLMJudge(Says(lambda prompt: "no"), QUESTIONS["refusal"], likelihood=True)
+    assert judge([ITEM], [Response("t", "m", 0, "x")])[0].label == "answer"
+    assert judge.digest != LLMJudge(judge.model, judge.question).digest
+
+
+def test_a_judge_that_likes_what_stands_first_prefers_nothing() -> None:
+    found = compare(Says(lambda prompt: "one"), ["q"] * 3, [("a", "b")] * 3)
+    assert found.winners == [None] * 3
+    assert found.consistency == 0
+
+
+def test_a_judge_that_reads_the_answers_is_consistent() -> None:
+    good = Says(lambda p: "one" if "Answer one: good" in p else "two")
+    found = compare(good, ["q", "q"], [("good", "bad"), ("bad", "good")])
+    assert found.winners == ["first", "second"]
+    assert found.consistency == 1
+
+
+def test_pairs_with_an_off_menu_reply_do_not_count_for_consistency() -> None:
+    found = compare(Says(lambda p: "both"), ["q"], [("a", "b")])
+    assert found.winners == [None]
+    assert math.isnan(found.consistency)
+
+
+def test_a_real_model_judges_through_the_same_door(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from tests.tiny import tiny_model
+
+    judge = llm_judge_for("refusal", str(tiny_model(tmp_path / "tiny")))
+    found = judge([ITEM] * 3, [Response("t", "m", k, "No." * (k + 1)) for k in range(3)])
+    assert sum(judge.tally.values()) == 3
+    assert all(j.label in ("refusal", "answer") or j.reason == OFF_MENU for j in found)
+    by_likelihood = LLMJudge(judge.model, judge.question, likelihood=True)
+    assert all(j.label for j in by_likelihood([ITEM], [Response("t", "m", 0, "No.")]))
+
+
+def test_judges_without_a_question_are_named() -> None:
+    with pytest.raises(SettingsError, match="toxicity"):
+        llm_judge_for("toxicity", "smollm2-135m")
