@@ -80,3 +80,12 @@ def test_what_is_nothing_is_named_with_the_known_forms(spec):
 def test_a_gguf_file_that_is_not_there():
     with pytest.raises(SourceMissing, match=r"nowhere\.gguf"):
         find_model("/tmp/nowhere.gguf")
+
+
+def test_an_endpoint():
+    """Nothing is asked of it yet; tests/models/test_endpoint.py asks."""
+    from trustllm_repro.models.endpoint import Endpoint
+
+    model = find_model("http://127.0.0.1:9/v1#some-model")
+    assert isinstance(model, Endpoint)
+    assert "some-model" in model.name

@@ -19,7 +19,7 @@ from trustllm_repro.models.prefixes import Prompt
 # Keys and values of so many shared beginnings are kept; prompts come in groups, so few are needed.
 PREFIXES = 8
 # Bounds the activations of one forward pass over prompts; beyond it larger passes gain nothing.
-PREFILL_TOKENS = {"cpu": 2048, "cuda": 32768}
+PREFILL_TOKENS = {"cpu": 1024, "cuda": 32768}
 
 
 @dataclass(frozen=True)

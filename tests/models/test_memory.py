@@ -1,0 +1,66 @@
+"""Memory of generation, measured in a process of its own: a small room beside weights and cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from trustllm_repro.models.wheels import SHIPPED, shipped_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOM = 300  # MB besides the weights and the cache of one batch
+# Base is taken after imports and loading; prompts are of mixed length, a few of them long.
+MEASURE = """
+import json, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from trustllm_repro.models.base import Request
+from trustllm_repro.models.decoding import Decoder
+from trustllm_repro.models.local import LocalModel
+
+def kb(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith(name))
+
+most, step = 0, Decoder._step
+def seen(self):
+    global most
+    layers = self.cache.layers
+    most = max(most, sum(t.numel() * t.element_size() for x in layers for t in (x.keys, x.values)))
+    return step(self)
+Decoder._step = seen
+
+model = LocalModel(Path(sys.argv[1]), dtype=sys.argv[2], device="cpu", batch_size=32)
+model.reader
+words = "The old mill by the river turns slowly while two children look for flat stones. "
+sizes = [70, 55, 30] + [2 + i % 12 for i in range(45)]
+asked = [Request(f"{i}. " + words * n + "What comes next?", 8 + i % 9) for i, n in enumerate(sizes)]
+base = kb("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
+answers = sum(map(len, model.complete(asked)))
+print(json.dumps({"answers": answers, "over": (kb("VmHWM") - base) / 1024, "cache": most / 2**20}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_peak_is_weights_cache_and_little_more(real_data, dtype):
+    folder = real_data(lambda: shipped_folder(SHIPPED["smollm2-135m"]))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(folder), dtype], cwd=ROOT, text=True, check=True,
+        capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["answers"] == 48
+    assert found["cache"] > 100  # MB: batches were as wide as they may be
+    assert found["over"] < found["cache"] + ROOM, found
