@@ -187,7 +187,7 @@ def evaluate(
     ] = True,
     judge: Annotated[
         list[str] | None,
-        typer.Option(help="judge=model: a language model as judge, e.g. refusal=http://..#name."),
+        typer.Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
     ] = None,
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Accept a benchmark with other rows.")

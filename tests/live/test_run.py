@@ -157,3 +157,11 @@ def test_an_unwritable_folder_shows_at_once(folder: Path, tmp_path: Path) -> Non
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError):
         evaluate(job(folder, tmp_path / "out"))
+
+
+def test_the_cost_of_all_sittings_is_kept(done: Evaluation, folder: Path) -> None:
+    evaluate(job(folder, done.run.path), note=lambda text: None)
+    facts = json.loads((done.run.path / "provenance.json").read_text())["generation"]
+    assert facts["sittings"] == 1
+    assert facts["answers"] == done.cost.answers
+    assert facts["seconds"] == pytest.approx(done.cost.seconds)

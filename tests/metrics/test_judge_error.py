@@ -85,6 +85,8 @@ def test_spread_tells_models_that_differ_from_models_that_do_not() -> None:
 
 def test_one_measured_model_says_nothing_of_the_next() -> None:
     assert spread([90], [100]).precision == pytest.approx(2)
+    assert spread([90], [100], borrowed=30.0).precision == pytest.approx(30)
+    assert spread([9], [10], borrowed=1e6).precision == pytest.approx(11)  # never more than cases
     assert spread([0, 0], [0, 0]) is None
 
 

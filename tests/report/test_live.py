@@ -128,7 +128,7 @@ def test_the_figure_and_the_facts_of_a_card(mine, tmp_path: Path) -> None:
     assert {p.suffix for p in png.parent.glob("report_card.*")} == {".png", ".pdf", ".svg", ".csv"}
     facts = card.facts(mine).set_index("what")["here"]
     assert facts["limit per task"] == "3"
-    assert facts["seconds"] == "not kept"
+    assert facts["seconds of generation"] == "not kept"
     tags = [tag for tag, _, _ in card.extremes(card.standing(mine))]
     assert set(tags) == {"high", "low"}
 

@@ -11,12 +11,15 @@ from trustllm_repro.judges.registry import JUDGES, judge_named
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.tasks import TASKS
 
+HUB = "hub:"  # before the folder or hub id of a classifier
+
 
 class JudgeChoice:
     """From a judge's name to the judge, as live.judging.judged wants it.
 
     Args:
-        replaced: "judge=model" each, e.g. "refusal=http://localhost:8000/v1#name".
+        replaced: "judge=model" each, e.g. "refusal=http://localhost:8000/v1#name" for a language
+            model or "refusal=hub:FOLDER" for a classifier.
 
     Raises:
         SettingsError: not of that form, or no such judge.
@@ -36,9 +39,14 @@ class JudgeChoice:
     def __call__(self, name: str) -> Judge:
         if name not in self.replaced:
             return judge_named(name)
+        spec = self.replaced[name]
+        if spec.startswith(HUB):
+            from trustllm_repro.judges.hub import hub_judge_for
+
+            return hub_judge_for(name, spec.removeprefix(HUB))
         from trustllm_repro.judges.llm import llm_judge_for
 
-        return llm_judge_for(name, self.replaced[name])
+        return llm_judge_for(name, spec)
 
     def measured(self, task: str) -> JudgeError | None:
         """Errors of the judge of a task's answers; None where it was replaced or never measured."""

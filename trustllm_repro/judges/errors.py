@@ -7,12 +7,14 @@ its rates can be mended. The counts are those of models left out of its training
 from __future__ import annotations
 
 import json
+import statistics
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.refusal import REFUSAL
-from trustllm_repro.metrics.judge_error import Counts, JudgeError
+from trustllm_repro.metrics.judge_error import MIN_MODELS, Counts, JudgeError
 from trustllm_repro.sources.manifests import data_dir
 
 REMEDY = "restore it with `git checkout -- data/measurements/judges.json`"
@@ -40,9 +42,30 @@ def judge_error(judge: str, task: str) -> JudgeError | None:
     if judge != "refusal":
         return None
     try:
-        models = _measured()["refusal"]["by_task_and_model"].get(task, {})
-        rows = [models[m] for m in sorted(models)]
-        counts = Counts(*([int(r[k]) for r in rows] for k in ("tp", "fp", "fn", "tn")))
+        tasks = {
+            t: _counts(models) for t, models in _measured()["refusal"]["by_task_and_model"].items()
+        }
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise SourceCorrupt(f"judges.json lacks counts of {task}: {e!r}", remedy=REMEDY) from e
-    return JudgeError.of(REFUSAL, counts)
+    if task not in tasks:
+        return None
+    return JudgeError.of(REFUSAL, tasks[task], _usual_precision(tasks.values()))
+
+
+def _counts(models: dict[str, Any]) -> Counts:
+    rows = [models[m] for m in sorted(models)]
+    return Counts(*([int(r[k]) for r in rows] for k in ("tp", "fp", "fn", "tn")))
+
+
+def _usual_precision(tasks: Iterable[Counts]) -> tuple[float | None, float | None]:
+    """Median precision of sensitivity and of specificity over tasks with enough models.
+
+    Some tasks were labelled for one model only; how much models differ there is taken from here.
+    """
+    known = [e for c in tasks if len(c.tp) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
+    if not known:
+        return None, None
+    return (
+        statistics.median(e.sensitivity.precision for e in known),
+        statistics.median(e.specificity.precision for e in known),
+    )

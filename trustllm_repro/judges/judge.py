@@ -18,11 +18,13 @@ class Judgement:
     """What a judge says of one answer: a label, a number, or neither (it could not tell).
 
     `reason` says why there is neither, in a few words of ours, never text of the answer.
+    `unsure`: the judge's own score lies in the middle, so that the label says little.
     """
 
     label: str | None = None
     number: float | None = None
     reason: str = ""
+    unsure: bool = False
 
 
 class Judge(Protocol):

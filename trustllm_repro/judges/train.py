@@ -29,7 +29,13 @@ from trustllm_repro.errors import ReproError
 from trustllm_repro.judges import agreement, fit
 from trustllm_repro.judges.card import card
 from trustllm_repro.judges.features import Lexicon, lengths, vectorise, words
-from trustllm_repro.judges.learned import KeywordRefusal, Weights, judges_dir, sigmoid
+from trustllm_repro.judges.learned import (
+    KeywordRefusal,
+    Weights,
+    is_unsure,
+    judges_dir,
+    sigmoid,
+)
 from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.training_data import (
     Examples,
@@ -119,6 +125,8 @@ def refusal(examples: Examples, say: Say) -> Made:
             }
             for g, m in masks.items()
         }
+    masks = agreement.groups(examples.models)
+    measured["unsure"] = {m: round(float(is_unsure(p[k]).mean()), 4) for m, k in masks.items()}
     measured["by_task_and_model"] = counts(examples, truth, p > 0.5)
     measured["overall_equal_texts_kept"] = agreement.of_labels(truth, kept > 0.5, kept)
     say("refusal on all models")

@@ -34,6 +34,12 @@ class Live:
     def models(self) -> list[str]:
         return [self.model, *self.rows]
 
+    def note_unsure(self, task: str, n: int) -> None:
+        """How many of a task's judgements the judge was unsure of, into its line of counts."""
+        for line in self.counts:
+            if line["task"] == task:
+                line["judge_unsure"] = n
+
     def responses(self, task: str, model: str) -> list[Response]:
         return self.answers.get((task, model), [])
 
@@ -69,6 +75,7 @@ def judged(
             items = {i.number: i for i in plan.items[task.id]}
             found = judge([items[r.number] for r in answers], answers)
             answers = [_labelled(r, j) for r, j in zip(answers, found, strict=True)]
+            live.note_unsure(task.id, sum(j.unsure for j in found))
             live.judges[task.id] = f"{judge.name} ({judge.digest[:60]})"
         live.answers[task.id, model] = answers
         progress(done + 1, len(tasks))
@@ -119,4 +126,5 @@ def _count(task: str, plan: Plan, completions: Mapping[str, Completion]) -> dict
         "prompts_cut": sum(c.cut_tokens > 0 for c in made),
         "prompt_tokens": sum(c.prompt_tokens for c in made),
         "new_tokens": sum(c.new_tokens for c in made),
+        "judge_unsure": 0,
     }

@@ -27,6 +27,7 @@ from trustllm_repro.report.scores import Errors, score_cells
 from trustllm_repro.report.tables import write_csv, write_tables
 from trustllm_repro.sources.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.sources.published import published
+from trustllm_repro.store.append import JsonLines
 from trustllm_repro.store.atomic import write_json, write_with
 from trustllm_repro.store.ledger import Ledger
 from trustllm_repro.store.provenance import provenance
@@ -168,6 +169,16 @@ def _likelihoods(session: _Session, live: Live, row: str) -> None:
     add_likelihoods(live, row, wanted, scores.load())
 
 
+def _sittings(out: Path, cost: Generated) -> dict[str, float]:
+    """What the run has cost in all, over every time it was started; kept in sittings.jsonl."""
+    kept = JsonLines(out / "sittings.jsonl")
+    if cost.answers:
+        kept.append([asdict(cost)])
+    lines = list(kept.read())
+    names = ("answers", "prompt_tokens", "new_tokens", "seconds")
+    return {"sittings": len(lines)} | {n: sum(s.get(n, 0) for s in lines) for n in names}
+
+
 def _sensible_workers(model: LanguageModel, left: int) -> int:
     """One-thread workers on every core, or one per GPU, if the model is here and fits so often."""
     size, device = getattr(model, "size", 0), getattr(model, "device", None)
@@ -233,6 +244,6 @@ def _write_facts(
     facts["dtype"] = job.dtype
     facts["model"] = {"name": model.name, **model.identity}
     facts["judges"] = live.judges
-    facts["generation"] = asdict(cost)
+    facts["generation"] = _sittings(job.out, cost)
     write_json(job.out / "provenance.json", facts)
     write_json(job.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])

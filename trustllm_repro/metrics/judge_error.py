@@ -23,6 +23,7 @@ from trustllm_repro.metrics.base import CONFIDENCE, Answers, Metric
 DRAWS = 4000
 # Below this distance from a coin (se + sp = 1) a reading says next to nothing of the truth.
 MIN_YOUDEN = 0.2
+MIN_MODELS = 3
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,18 @@ class Spread:
         return rng.beta(a, self.precision - a, n)
 
 
-def spread(hits: Sequence[int], totals: Sequence[int]) -> Spread | None:
+def spread(
+    hits: Sequence[int], totals: Sequence[int], borrowed: float | None = None
+) -> Spread | None:
     """Distribution over models of a share seen as `hits` of `totals`; None without any case.
 
     The mean is that of all cases together, with half a case added to each side. The precision
     maximises the beta-binomial likelihood, between 2 (any share is as likely) and the number of
     cases (models do not differ; only chance of counting is left).
+
+    Args:
+        borrowed: precision of the same share on other tasks, for fewer than MIN_MODELS models,
+            which tell too little of the differences between models. Without it, it is 2.
     """
     k, n = np.asarray(hits, float), np.asarray(totals, float)
     k, n = k[n > 0], n[n > 0]
@@ -65,8 +72,8 @@ def spread(hits: Sequence[int], totals: Sequence[int]) -> Spread | None:
         return -stats.betabinom.logpmf(k, n, a, math.exp(log_precision) - a).sum()
 
     limits = (math.log(2), math.log(max(n.sum() + 1, 2.001)))
-    if len(n) == 1:  # one model tells nothing of the differences between models
-        return Spread(float(mean), math.exp(limits[0]))
+    if len(n) < MIN_MODELS:
+        return Spread(float(mean), min(borrowed or 2.0, math.exp(limits[1])))
     found = optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
     return Spread(float(mean), math.exp(found))
 
@@ -80,10 +87,15 @@ class JudgeError:
     specificity: Spread
 
     @classmethod
-    def of(cls, positive: str, counts: Counts) -> JudgeError | None:
-        """None where either kind of answer never occurred."""
+    def of(
+        cls,
+        positive: str,
+        counts: Counts,
+        borrowed: tuple[float | None, float | None] = (None, None),
+    ) -> JudgeError | None:
+        """None where either kind of answer never occurred. `borrowed`: see `spread`."""
         tp, fp, fn, tn = (np.asarray(getattr(counts, f)) for f in ("tp", "fp", "fn", "tn"))
-        se, sp = spread(tp, tp + fn), spread(tn, tn + fp)
+        se, sp = spread(tp, tp + fn, borrowed[0]), spread(tn, tn + fp, borrowed[1])
         return None if se is None or sp is None else cls(positive, se, sp)
 
     @property

@@ -34,14 +34,18 @@ def find_model(
         from trustllm_repro.models.endpoint import Endpoint
 
         return Endpoint.of(spec)
-    folder, name = _folder(spec)
+    folder, name = model_folder(spec)
     from trustllm_repro.models.local import LocalModel
 
     return LocalModel(folder, name, dtype, device, batch_size)
 
 
-def _folder(spec: str) -> tuple[Path, str]:
-    """Folder of a model on this machine, and the name of its row."""
+def model_folder(spec: str) -> tuple[Path, str]:
+    """Folder of a model on this machine (brought or converted if need be), and its name.
+
+    Raises:
+        SettingsError, SourceMissing, SourceCorrupt: as for `find_model`.
+    """
     path = Path(spec).expanduser()
     hub = _HUB.fullmatch(spec)
     if hub and not path.exists() and not spec.startswith((".", "/", "~")):

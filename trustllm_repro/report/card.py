@@ -34,7 +34,11 @@ def facts(run: LiveRun) -> pd.DataFrame:
         "items asked": f"{int(counts['items'].sum()):,}" if len(counts) else "not kept",
         "limit per task": asked.get("limit") or "none",
         "longest answer": f"{asked.get('max_new_tokens', 'not kept')} tokens",
-        "seconds": f"{generation['seconds']:,.0f}" if "seconds" in generation else "not kept",
+        "seconds of generation": f"{generation['seconds']:,.0f}, {generation.get('sittings', 1)} "
+        "sittings"
+        if "seconds" in generation
+        else "not kept",
+        "new tokens": f"{generation['new_tokens']:,}" if "new_tokens" in generation else "not kept",
         "judges": _judges(known),
     }
     return pd.DataFrame({"what": lines.keys(), "here": [str(v) for v in lines.values()]})

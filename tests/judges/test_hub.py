@@ -1,0 +1,119 @@
+"""Sequence classifiers and guards as judges, with tiny real models of both kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers")
+
+from tests.tiny import tiny_model, tiny_tokenizer
+from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
+from trustllm_repro.judges.choice import JudgeChoice
+from trustllm_repro.judges.hub import (
+    NO_ANSWER,
+    GuardJudge,
+    HubClassifier,
+    hub_judge_for,
+    read_guard,
+)
+from trustllm_repro.nouns import Item, Response
+
+TEXTS = ["Certainly, here it is.", "I would rather not.", "", "word " * 90]
+ITEMS = [Item("t", k, "Ask", extra={}) for k in range(len(TEXTS) + 1)]
+RESPONSES = [Response("t", "m", k, t) for k, t in enumerate([*TEXTS, None])]
+
+
+def classifier(folder: Path, names: dict[int, str], several: bool = False) -> Path:
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=128, id2label=names,
+        label2id={v: k for k, v in names.items()}, pad_token_id=0, initializer_range=0.5,
+        problem_type="multi_label_classification" if several else None,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refusal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return classifier(tmp_path_factory.mktemp("refusal"), {0: "LABEL_0", 1: "LABEL_1"})
+
+
+def test_refusals_are_those_the_class_of_the_paper_gets_more_than_half(refusal: Path) -> None:
+    judge = HubClassifier(refusal, "refusal", ("LABEL_0",), ("refusal", "answer"), 64)
+    other = HubClassifier(refusal, "refusal", ("LABEL_1",), ("answer", "refusal"), 64)
+    found, mirrored = judge(ITEMS, RESPONSES), other(ITEMS, RESPONSES)
+    assert found[2] == found[-1] == NO_ANSWER  # an empty answer, and none
+    assert [j.label for j in found] == [j.label for j in mirrored]
+    for one, two in zip(found, mirrored, strict=True):
+        if one == NO_ANSWER:
+            continue
+        assert one.number + two.number == pytest.approx(1, abs=1e-6)
+        assert one.label == ("refusal" if one.number > 0.5 else "answer")
+
+
+def test_a_score_does_not_depend_on_its_batch_and_long_answers_are_counted(refusal: Path) -> None:
+    judge = HubClassifier(refusal, "refusal", ("LABEL_0",), ("refusal", "answer"), 64)
+    texts = [t for t in TEXTS if t]
+    together = judge.scores(texts)
+    assert judge.cut == 1
+    alone = [judge.scores([t])[0] for t in texts]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_of_independent_classes_the_wanted_one_counts(tmp_path: Path) -> None:
+    folder = classifier(tmp_path, {0: "toxicity", 1: "insult"}, several=True)
+    judge = hub_judge_for("toxicity", str(folder))
+    found = judge(ITEMS[:2], RESPONSES[:2])
+    assert all(j.label is None and 0 <= j.number <= 1 for j in found)
+
+
+def test_other_classes_are_named(refusal: Path) -> None:
+    with pytest.raises(SettingsError, match="label_0, label_1"):
+        HubClassifier(refusal, "toxicity", ("toxic",)).scores(["x"])
+
+
+def test_the_choice_of_judges_finds_classifiers(refusal: Path) -> None:
+    judge = JudgeChoice([f"refusal=hub:{refusal}"])("refusal")
+    assert isinstance(judge, HubClassifier)
+    assert judge.digest
+    with pytest.raises(SettingsError, match="correction"):
+        JudgeChoice([f"correction=hub:{refusal}"])("correction")
+
+
+def test_folders_that_hold_no_classifier_are_refused(tmp_path: Path, refusal: Path) -> None:
+    with pytest.raises(SourceMissing):
+        hub_judge_for("refusal", str(tmp_path / "none"))
+    for path in refusal.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(SourceCorrupt, match="cannot be loaded"):
+        hub_judge_for("refusal", str(tmp_path)).scores(["x"])
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [("safe", "safe"), ("\n\nunsafe\nS2", "unsafe"), ("Unsafe.", "unsafe"), ("safety", None), ("", None)],
+)  # fmt: skip
+def test_a_guards_first_word_decides(said: str, label: str | None) -> None:
+    found = read_guard(said)
+    assert found.label == label
+    assert found.number == (None if label is None else float(label == "unsafe"))
+    assert bool(found.reason) is (label is None)
+
+
+def test_a_guard_is_shown_both_turns(tmp_path: Path) -> None:
+    judge = GuardJudge(tiny_model(tmp_path / "guard"))
+    found = judge(ITEMS, RESPONSES)
+    assert found[-1] == NO_ANSWER
+    assert len(found) == len(RESPONSES)
+    with pytest.raises(SettingsError, match="chat template"):
+        GuardJudge(tiny_model(tmp_path / "base", chat=False))(ITEMS[:1], RESPONSES[:1])
