@@ -57,8 +57,12 @@ APPENDED = ("responses/m.jsonl", "likelihoods/m.jsonl")
 
 
 def tables(out: Path) -> dict[str, bytes]:
-    """All files of a run; appended ones with their lines in order of content."""
+    """All files of a run; appended ones with their lines in order of content.
+
+    sittings.jsonl tells the seconds of every sitting, so it differs as provenance.json does.
+    """
     files = facts(finished(out))
+    files.pop("sittings.jsonl", None)
     for name in APPENDED:
         if name in files:
             files[name] = b"\n".join(sorted(files[name].splitlines()))
