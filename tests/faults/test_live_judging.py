@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,17 +21,17 @@ from tests.faults.nursery import Nursery
 from tests.faults.world import facts, finished, leftovers
 from tests.tiny import tiny_model
 from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.store.append import JsonLines
 
 JUDGED = {"dimensions": ["ethics", "safety"], "max_new_tokens": 6, "limit": 6}
 
 
 @dataclass(frozen=True)
 class Calm:
-    """An unbroken evaluation: its folder, seconds it took, and seconds once all is answered."""
+    """An unbroken evaluation: its folder, and the seconds it took."""
 
     out: Path
-    whole: float
-    rest: float
+    seconds: float
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,9 @@ def calm(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Calm:
         if not (data_dir() / "judges" / f"{name}.safetensors").exists():
             pytest.skip(f"the weights of the {name} judge are not there")
     out = tmp_path_factory.mktemp("calm") / "run"
-    times = [time.monotonic()]
-    for _ in range(2):
-        nursery.run("evaluate", out, **JUDGED)
-        times.append(time.monotonic())
-    return Calm(out, times[1] - times[0], times[2] - times[1])
+    start = time.monotonic()
+    nursery.run("evaluate", out, **JUDGED)
+    return Calm(out, time.monotonic() - start)
 
 
 APPENDED = ("responses/m.jsonl", "likelihoods/m.jsonl")
@@ -65,23 +64,33 @@ def tables(out: Path) -> dict[str, bytes]:
     files.pop("sittings.jsonl", None)
     for name in APPENDED:
         if name in files:
-            files[name] = b"\n".join(sorted(files[name].splitlines()))
+            files[name] = "\n".join(sorted(lines(out / name))).encode()
     return files
 
 
+def lines(path: Path) -> list[str]:
+    """Whole lines; a kill may tear the last one, which then stands apart."""
+    return [json.dumps(r, sort_keys=True) for r in JsonLines(path).read()]
+
+
 def check_evaluation(nursery: Nursery, out: Path, calm: Calm, times: int, seed: int) -> None:
-    """The second half of the kills hits a run whose answers are all there: judging and writing."""
+    """The second half of the kills hits a run whose answers are all there: judging and writing.
+
+    Those answers are the calm run's, so the first half is looked at before they come.
+    """
     rng, early = random.Random(seed), 0
     for kill in range(times):
         if kill == times // 2:
-            nursery.run("evaluate", out, **JUDGED)
+            for name in APPENDED:
+                assert set(lines(out / name)) <= set(lines(calm.out / name))
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(calm.out / name, out / name)
         child = nursery.start("evaluate", out, **JUDGED)
-        time.sleep(rng.uniform(0.05, 0.95) * (calm.whole if kill < times // 2 else calm.rest))
+        time.sleep(rng.uniform(0.05, 0.8) * calm.seconds)
         early += nursery.kill(child)
         for name in APPENDED:
-            if (out / name).exists():
-                keys = [json.loads(x)["key"] for x in (out / name).read_bytes().splitlines()]
-                assert len(keys) == len(set(keys))
+            keys = [json.loads(x)["key"] for x in lines(out / name)]
+            assert len(keys) == len(set(keys))
     assert early >= times // 3  # the rest came too late
     nursery.run("evaluate", out, **JUDGED)
     found, want = tables(out), tables(calm.out)
