@@ -79,7 +79,7 @@ def test_what_is_nothing_is_named_with_the_known_forms(spec):
 
 def test_a_gguf_file_that_is_not_there():
     with pytest.raises(SourceMissing, match=r"nowhere\.gguf"):
-        find_model("/tmp/nowhere.gguf")
+        find_model("./nowhere.gguf")
 
 
 def test_an_endpoint():
