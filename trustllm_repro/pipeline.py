@@ -30,7 +30,7 @@ FIRST, LIVE = "00_provenance", "05_live"
 # Every other notebook reads what the first one stored; these also show what live models answered.
 SHOWS_LIVE = {
     "10_truthfulness", "11_safety", "12_fairness", "13_robustness", "14_privacy",
-    "15_machine_ethics", "19_my_model",
+    "15_machine_ethics", "18_judges", "19_my_model",
 }  # fmt: skip
 # Rough seconds on two cores, for the plan.
 SECONDS = {FIRST: 12, LIVE: 150, "16_overview": 14, "17_audit": 12}

@@ -51,6 +51,8 @@ class LiveParameters(Parameters):
 
 
 class DimensionParameters(Parameters):
+    """Notebooks that show live models."""
+
     models: list = Field(
         [],
         description="live models to show: folders of data/live, of <run_dir>/live, or any other; "
@@ -92,6 +94,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "15_machine_ethics": DimensionParameters,
     "16_overview": OverviewParameters,
     "17_audit": Parameters,
+    "18_judges": DimensionParameters,
     "19_my_model": CardParameters,
 }
 

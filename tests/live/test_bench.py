@@ -64,7 +64,8 @@ def test_shares_are_disjoint_and_whole(folder: Path, job: dict) -> None:
 
 def test_every_contender_of_the_table_exists() -> None:
     table = bench.contenders(("bfloat16", "float32"), cores=2)
-    assert {c.function for c in table} == set(CONTENDERS)
+    optional = {"lm_eval_generate", "lm_eval_options"}
+    assert set(CONTENDERS) - optional <= {c.function for c in table} <= set(CONTENDERS)
     assert len({c.name for c in table}) == len(table)
     ours = [c for c in table if c.function == bench.OURS]
     assert {(c.processes, c.threads) for c in ours} == {(2, 1)}

@@ -6,6 +6,7 @@ of one machine in one state. Wall time of a contender is that of its slowest pro
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import statistics
@@ -99,11 +100,16 @@ def contenders(dtypes: Sequence[str], cores: int) -> list[Contender]:
             Contender(f"plain batched generate, {dtype}", "batched", dtype),
         ]
     first = dtypes[0]
-    return [
-        *found,
+    found += [
         Contender(f"options, this package, {first}", OUR_OPTIONS, first, cores, 1),
         Contender(f"options, one forward each, {first}", "one_forward_per_option", first),
     ]
+    if importlib.util.find_spec("lm_eval"):
+        found += [
+            Contender(f"lm-eval, {first}", "lm_eval_generate", first),
+            Contender(f"options, lm-eval, {first}", "lm_eval_options", first),
+        ]
+    return found
 
 
 def prompts_of(benchmark: Benchmark, per_task: int) -> tuple[list[str], list[list[str]]]:
@@ -245,8 +251,14 @@ def _ratios(rounds: dict[str, list[Round]], dtypes: Sequence[str]) -> dict[str, 
     pairs["options, one forward each"] = (
         f"options, one forward each, {first}", f"options, this package, {first}",
     )  # fmt: skip
+    pairs[f"lm-eval, {first}"] = (f"lm-eval, {first}", f"this package, {first}")
+    pairs["options, lm-eval"] = (
+        f"options, lm-eval, {first}", f"options, this package, {first}",
+    )  # fmt: skip
     found = {}
     for name, (other, ours) in pairs.items():
+        if other not in rounds:
+            continue
         ratios = [a.seconds / b.seconds for a, b in zip(rounds[other], rounds[ours], strict=True)]
         theirs, mine = rounds[other][0].outcome, rounds[ours][0].outcome
         found[name] = {

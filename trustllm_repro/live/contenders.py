@@ -7,6 +7,7 @@ model, says so, and then does the whole job once for every line it is sent.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -93,9 +94,67 @@ def options_of_this_package(model: LocalModel, job: dict[str, Any]) -> Outcome:
     return {mine[at][0]: nats for at, nats in scored}
 
 
+def lm_eval_generate(model: LocalModel, job: dict[str, Any]) -> Outcome:
+    """EleutherAI's lm-evaluation-harness: batches sorted by length, padded (where installed)."""
+    settings = {"until": [], "max_gen_toks": job["max_new_tokens"], "do_sample": False}
+    mine = _mine(job)
+    asked = [_instance("generate_until", (_templated(model, p), settings), i) for i, p in mine]
+    made = _lm_eval(model, job).generate_until(asked, disable_tqdm=True)
+    count = model.tokenizer
+    return {
+        i: [text, len(count(text, add_special_tokens=False).input_ids)]
+        for (i, _), text in zip(mine, made, strict=True)
+    }
+
+
+def lm_eval_options(model: LocalModel, job: dict[str, Any]) -> Outcome:
+    """The harness again: prompt and option together, batches sorted by length."""
+    asked, where = [], []
+    for i, prompt in _mine(job):
+        for option in job["options"][i]:
+            arguments = (_templated(model, prompt), option)
+            asked.append(_instance("loglikelihood", arguments, len(asked)))
+            where.append(i)
+    found: Outcome = {}
+    scored = _lm_eval(model, job).loglikelihood(asked, disable_tqdm=True)
+    for i, (nats, _) in zip(where, scored, strict=True):
+        found.setdefault(i, []).append(nats)
+    return found
+
+
+def _templated(model: LocalModel, prompt: str) -> str:
+    if not model.tokenizer.chat_template:
+        return prompt
+    turns = [{"role": "user", "content": prompt}]
+    return model.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def _instance(kind: str, arguments: tuple[Any, ...], i: int) -> Any:
+    from lm_eval.api.instance import Instance
+
+    return Instance(request_type=kind, doc={}, arguments=arguments, idx=i)
+
+
+def _lm_eval(model: LocalModel, job: dict[str, Any]) -> Any:
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(
+        pretrained=model.model, tokenizer=model.tokenizer, backend="causal",
+        batch_size=job["batch_size"], max_length=model.context,
+    )  # fmt: skip
+
+
 CONTENDERS: dict[str, Callable[[LocalModel, dict[str, Any]], Outcome]] = {
     f.__name__: f
-    for f in (one_at_a_time, batched, this_package, one_forward_per_option, options_of_this_package)
+    for f in (
+        one_at_a_time,
+        batched,
+        this_package,
+        one_forward_per_option,
+        options_of_this_package,
+        lm_eval_generate,
+        lm_eval_options,
+    )
 }
 
 
@@ -126,18 +185,21 @@ def forget_peak() -> None:
 def main(path: str) -> None:
     """Load, say so, then one job per line of stdin, its outcome as one line of stdout."""
     job = json.loads(Path(path).read_text())
+    said = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not get among the answers
     torch.set_num_threads(job["threads"])
     before = resident()
     model = LocalModel(Path(job["model"]), dtype=job["dtype"], batch_size=job["batch_size"])
     _ = model.model, model.reader
     work = CONTENDERS[job["contender"]]
-    print(json.dumps({"before": before, "loaded": resident()}), flush=True)
+    print(json.dumps({"before": before, "loaded": resident()}), file=said, flush=True)
     for _ in sys.stdin:
         forget_peak()
         start = time.perf_counter()
         outcome = work(model, job)
         seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "peak": peak(), "outcome": outcome}), flush=True)
+        facts = {"seconds": seconds, "peak": peak(), "outcome": outcome}
+        print(json.dumps(facts), file=said, flush=True)
 
 
 if __name__ == "__main__":

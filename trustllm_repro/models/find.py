@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
 FORMS = (
     "a folder with safetensors, a .gguf file, a hub id with its revision (org/name@commit), an "
-    f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(SHIPPED)})"
+    f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(SHIPPED)}); "
+    "vllm: before any but an endpoint lets vLLM run it"
 )
 
 
@@ -34,6 +35,10 @@ def find_model(
         from trustllm_repro.models.endpoint import Endpoint
 
         return Endpoint.of(spec)
+    if spec.startswith("vllm:"):
+        from trustllm_repro.models.vllm import VllmModel
+
+        return VllmModel(*model_folder(spec.removeprefix("vllm:")), dtype=dtype)
     folder, name = model_folder(spec)
     from trustllm_repro.models.local import LocalModel
 
@@ -47,7 +52,7 @@ def model_folder(spec: str) -> tuple[Path, str]:
         SettingsError, SourceMissing, SourceCorrupt: as for `find_model`.
     """
     path = Path(spec).expanduser()
-    hub = _HUB.fullmatch(spec)
+    hub = _HUB.fullmatch(spec) if path.suffix != ".gguf" else None
     if hub and not path.exists() and not spec.startswith((".", "/", "~")):
         return _from_hub(hub["repo"], hub["revision"]), hub["repo"].split("/")[1]
     offline_unless_asked()

@@ -20,6 +20,7 @@ from trustllm_repro.report import (
     audit,
     card,
     html,
+    judges,
     live,
     live_html,
     live_stage,
@@ -231,6 +232,30 @@ class Book:
         return HTML(
             html.STYLE + html.plain_table(audit.direction_search().head(first), wrap=("turned",))
         )
+
+    # 18_judges
+
+    def judge(self, *kinds: str) -> HTML:
+        """Tables of the judges' measurements by name; see report.judges."""
+        parts = []
+        for kind in kinds:
+            table = getattr(judges, f"{kind}_table", None)
+            frame = table() if table else judges.refusal_table(kind)
+            parts.append(html.plain_table(frame))
+        return HTML(html.STYLE + "".join(parts))
+
+    def judge_figure(self) -> HTML:
+        path = judges.draw(self.run.figures)
+        return HTML(html.STYLE + html.image(path, "agreement of the refusal judge, by group"))
+
+    def mended(self) -> HTML:
+        """Raw and mended rates of the live models."""
+        parts = []
+        for run in live.live_runs(self.run.path, self.parameters["models"]):
+            frame = judges.mended_table(run)
+            if len(frame) and not run.is_demonstration:
+                parts.append(html.note(run.rows[0]) + html.plain_table(frame))
+        return HTML(html.STYLE + "".join(parts))
 
     # 19_my_model
 

@@ -165,6 +165,13 @@ def _text(value: object, digits: int) -> str:
     return str(value)
 
 
+def note(text: str) -> str:
+    """A line of small print, such as the name of the table that follows."""
+    return _ENV.from_string('<div class="tr"><p class="note">{{ text }}</p></div>').render(
+        text=text
+    )
+
+
 def image(path: Path, text: str) -> str:
     """A PNG as an inline picture with alternative text; the page needs no other file."""
     png = path.read_bytes()

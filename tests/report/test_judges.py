@@ -1,0 +1,88 @@
+"""18_judges: tables and figure come from the stored measurements, and say what they should."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.report.test_live import write_live
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.report import judges
+from trustllm_repro.report.live import LiveRun
+from trustllm_repro.tasks import TASKS
+
+
+@pytest.mark.parametrize(
+    "by", ["overall", "by_model", "by_task", "by_kind_of_answer", "by_recorded_score"]
+)
+def test_every_group_has_its_figures(by: str) -> None:
+    frame = judges.refusal_table(by)
+    assert len(frame) == len(judges.measured()["refusal"][by])
+    assert frame["accuracy"].between(0, 1).all()
+    assert frame["n"].gt(0).all()
+
+
+def test_counts_of_a_task_add_up_and_give_its_figures() -> None:
+    frame = judges.refusal_table("by_task")
+    assert (frame[["tp", "fp", "fn", "tn"]].sum(axis=1) == frame["n"]).all()
+    sensitivity = frame["tp"] / (frame["tp"] + frame["fn"])
+    assert frame["sensitivity"].tolist() == pytest.approx(sensitivity.tolist(), abs=1e-3)
+
+
+def test_counts_by_model_add_up_to_those_of_the_task() -> None:
+    """These mend the rates; they must be the ones shown."""
+    found = judges.measured()["refusal"]
+    for task, models in found["by_task_and_model"].items():
+        for name in ("tp", "fp", "fn", "tn"):
+            total = sum(one[name] for one in models.values())
+            assert total == found["by_task"][task]["judge"][name]
+
+
+def test_the_judge_beats_the_keyword_list_on_every_model_left_out() -> None:
+    frame = judges.refusal_table("by_model")
+    assert (frame["kappa"] > frame["kappa, keywords"]).all()
+
+
+def test_human_labels_toxicity_and_rates() -> None:
+    assert set(judges.human_table()["by"]) == {"judge", "keywords"}
+    assert judges.toxicity_table()["this judge"].notna().all()
+    rates = judges.rates_table()
+    assert rates["models"].ge(3).all()
+    assert rates["mean_distance"].between(0, 1).all()
+
+
+def test_errors_are_those_of_live_tasks_the_refusal_judge_labels() -> None:
+    frame = judges.error_table()
+    labelled = {t.title for t in TASKS.values() if t.live and t.judge == "refusal"}
+    assert set(frame["task"]) == labelled
+    assert frame.filter(like="spread").gt(0).all().all()
+
+
+def test_raw_and_mended_rates_of_a_live_model(tmp_path: Path) -> None:
+    run = LiveRun(write_live(tmp_path / "mine"))
+    frame = judges.mended_table(run).set_index("column")
+    line = frame.loc["Misuse"]
+    assert line["mended low"] <= line["mended"] <= line["mended high"]
+    assert math.isnan(line["unsure"])  # this run kept no counts
+    (run.path / "answers.csv").write_text("task,answers,judge_unsure\nsafety/misuse,12,3\n")
+    assert (
+        judges.mended_table(LiveRun(run.path)).set_index("column").loc["Misuse", "unsure"] == 0.25
+    )
+
+
+def test_the_figure_is_drawn_from_the_same_numbers(tmp_path: Path) -> None:
+    png = judges.draw(tmp_path)
+    assert png.exists()
+    assert "kappa" in (tmp_path / "judges.csv").read_text().splitlines()[0]
+
+
+def test_absent_and_altered_measurements_are_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(judges, "data_dir", lambda: tmp_path)
+    with pytest.raises(SourceMissing, match=r"other\.json"):
+        judges.measured("other")
+    (tmp_path / "measurements").mkdir()
+    (tmp_path / "measurements" / "other.json").write_text("{")
+    with pytest.raises(SourceCorrupt, match=r"other\.json"):
+        judges.measured("other")

@@ -1,0 +1,108 @@
+"""Judges without recorded labels, held against the published rates of the same answers.
+
+The paper had GPT models judge correctness, correction and sycophancy, and an embedding service
+compare answers; none of those labels was recorded, only the rates per model that came of them. So
+our judges read the recorded answers, and the rates are compared over the models:
+
+    python -m trustllm_repro.judges.rates --records ZIP --benchmark ZIP
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from trustllm_repro.errors import ReproError
+from trustllm_repro.judges.registry import judge_named
+from trustllm_repro.nouns import Item, Response, Rule
+from trustllm_repro.report.scores import score_cells
+from trustllm_repro.sources.benchmark import load_benchmark
+from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.sources.published import published
+from trustllm_repro.sources.recorded import Recorded, load_recorded
+from trustllm_repro.store.atomic import write_json
+from trustllm_repro.store.ledger import Ledger
+from trustllm_repro.tasks import TASKS
+
+JUDGED = [t for t in TASKS.values() if t.judge not in ("", "refusal", "toxicity")]
+
+
+@dataclass
+class Rejudged:
+    """Recorded answers with the labels of our judges (store.ledger.Answered)."""
+
+    items: dict[str, Sequence[Item]]
+    models: Sequence[str]
+    answers: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
+
+    def responses(self, task: str, model: str) -> Sequence[Response]:
+        return self.answers.get((task, model), [])
+
+
+def rejudge(recorded: Recorded) -> Rejudged:
+    """Label the recorded answers of all tasks whose judge's labels were never recorded."""
+    found = Rejudged({t.id: recorded.items[t.id] for t in JUDGED}, recorded.models)
+    for task in JUDGED:
+        judge = judge_named(task.judge)
+        items = {i.number: i for i in found.items[task.id]}
+        for model in recorded.models:
+            said = list(recorded.responses(task.id, model))
+            labels = judge([items[r.number] for r in said], said)
+            found.answers[task.id, model] = [
+                replace(r, judge=j.label, number_recorded=j.number)
+                for r, j in zip(said, labels, strict=True)
+            ]
+    return found
+
+
+def compare(rejudged: Rejudged) -> dict[str, Any]:
+    """Per published column: both rates of every model, rank correlation and mean distance."""
+    cells = score_cells(
+        Ledger.of(rejudged, rules=(Rule.CORRECTED,)), published(), (Rule.CORRECTED,)
+    )
+    wanted = {(c.table, c.column) for t in JUDGED for c in t.columns}
+    found: dict[str, Any] = {}
+    for (table, column), part in cells.groupby(["table", "column"], sort=False):
+        both = part[part["value"].notna() & part["published"].notna()]
+        if (table, column) not in wanted or len(both) < 3:
+            continue
+        rho = stats.spearmanr(both["value"], both["published"])[0]
+        found[f"{table}/{column}"] = {
+            "models": len(both),
+            "spearman": None if math.isnan(rho) else round(float(rho), 3),
+            "mean_distance": round(float((both["value"] - both["published"]).abs().mean()), 3),
+            "bias": round(float((both["value"] - both["published"]).mean()), 3),
+            "rates": {
+                line.model: [round(line.value, 4), round(line.published, 4)]
+                for line in both.itertuples()
+            },
+        }
+    return found
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=Path, required=True)
+    parser.add_argument("--benchmark", type=Path, required=True)
+    parser.add_argument(
+        "--out", type=Path, default=data_dir() / "measurements" / "judge_rates.json"
+    )
+    given = parser.parse_args(words)
+    try:
+        recorded = load_recorded(given.records, load_benchmark(given.benchmark))
+        write_json(given.out, compare(rejudge(recorded)))
+    except ReproError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
