@@ -46,7 +46,7 @@ class VllmModel:
 
     @cached_property
     def _context(self) -> int:
-        return int(self._engine.model_config.max_model_len)
+        return int(self._engine.llm_engine.model_config.max_model_len)
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
         self._local.__dict__["context"] = self._context  # the engine knows it, no weights needed
@@ -91,7 +91,9 @@ def _imported() -> Any:
     try:
         import vllm
     except ImportError as e:
-        raise SettingsError("vLLM is not installed", remedy=INSTALL) from e
+        absent = isinstance(e, ModuleNotFoundError) and e.name == "vllm"
+        problem = "vLLM is not installed" if absent else f"vLLM cannot be imported: {e}"
+        raise SettingsError(problem, remedy=INSTALL) from e
     return vllm
 
 
