@@ -260,10 +260,12 @@ def test_a_data_folder_that_cannot_be_written_is_named(home):
 # GGUF
 
 
-def test_a_gguf_file_gives_the_answers_of_the_model_it_was_made_of(home, tiny, tmp_path):
+def test_a_gguf_file_gives_the_answers_of_the_model_it_was_made_of(home, tiny, tmp_path, capfd):
     pytest.importorskip("gguf")
     path = write_gguf(tiny, tmp_path / "tiny.gguf")
+    capfd.readouterr()
     folder = converted(path)
+    assert capfd.readouterr() == ("", "")  # neither bars nor advice
     assert [p.name for p in check_folder(folder)] == ["model.safetensors"]
     model = LocalModel(folder)
     assert model.identity["template"] == "chat"

@@ -22,6 +22,19 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+@contextmanager
+def quiet_gguf() -> Iterator[None]:
+    """The reader of GGUF files draws its bar without asking transformers' settings."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    bar = reader.tqdm
+    reader.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        reader.tqdm = bar
+
+
 def offline_unless_asked() -> None:
     """Never reach for the hub by accident: only an explicit hub id goes there."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -20,8 +20,9 @@ from trustllm_repro.store.atomic import PARTIAL, write_json
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja",
-    "vocab.json", "merges.txt", "added_tokens.json",
+    "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
 )  # fmt: skip
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")  # one is needed
 # transformers writes into tokenizer_config.json how the tokenizer was loaded; that says nothing of
 # what it does, and must not make the same model look like another.
 HOW_LOADED = ("local_files_only", "name_or_path", "tokenizer_file", "special_tokens_map_file",
@@ -79,7 +80,7 @@ def check_folder(folder: Path) -> list[Path]:
         raise SourceMissing(
             f"{folder} has no *.safetensors", remedy="give a folder with safetensors weights"
         )
-    if not any((folder / n).exists() for n in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if not any((folder / n).exists() for n in VOCABULARIES):
         raise SourceMissing(
             f"{folder} has no tokenizer",
             remedy="save it beside the weights: tokenizer.save_pretrained(folder)",
@@ -184,11 +185,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from trustllm_repro.models.quiet import quiet_transformers
+    from trustllm_repro.models.quiet import quiet_gguf, quiet_transformers
 
     where = {"gguf_file": gguf.name}
     try:
-        with quiet_transformers():
+        with quiet_transformers(), quiet_gguf():
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,
