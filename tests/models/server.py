@@ -30,6 +30,8 @@ class Desk:
     key: str = ""
     names: Sequence[str] = ("tiny",)
     slow: float = 1.0
+    chat: bool = True  # whether there are chat completions
+    adds: int = 0  # tokens made after an echo though none is asked for
     calls: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -56,8 +58,8 @@ class Desk:
             after = torch.log_softmax(self.model.model(ids).logits[0].float(), dim=-1)
         nats = [float(after[k, t]) for k, t in enumerate(tokens.input_ids[1:])]
         return {
-            "text_offset": [start for start, _ in tokens.offset_mapping],
-            "token_logprobs": [None, *nats],
+            "text_offset": [s for s, _ in tokens.offset_mapping] + [len(text)] * self.adds,
+            "token_logprobs": [None, *nats] + [-1.0] * self.adds,
         }
 
 
@@ -76,6 +78,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.desk.key and self.headers.get("Authorization") != f"Bearer {self.desk.key}":
             return self._send({"error": "key"}, 401)
+        if "chat" in self.path and not self.desk.chat:
+            return self._send({"error": {"message": "no chat here"}}, 404)
         fault = self.desk.fault(body)
         if fault and not self._faulty(fault):
             return None

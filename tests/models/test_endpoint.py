@@ -15,7 +15,7 @@ from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.live.generate import generate
 from trustllm_repro.live.plan import Settings, make_plan
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.endpoint import Endpoint
+from trustllm_repro.models.endpoint import TIRED, Endpoint
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.http import Caller
 from trustllm_repro.models.local import LocalModel
@@ -119,6 +119,15 @@ def test_the_right_key_is_sent_and_kept_out_of_the_identity(tiny: Path, monkeypa
         assert "right" not in str(model.identity)
 
 
+def test_no_key_is_taken_from_a_netrc(tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password right\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with serving(tiny, key="right") as (address, _):
+        assert len(answers(endpoint(address, key="right"))) == len(REQUESTS)
+        with pytest.raises(SettingsError, match="OPENAI_API_KEY"):
+            answers(endpoint(address))
+
+
 def test_nobody_there_is_said_after_a_few_prompts() -> None:
     model = endpoint("http://127.0.0.1:9/v1", attempts=1, parallel=2)
     with pytest.raises(SourceMissing, match="no answer"):
@@ -128,6 +137,58 @@ def test_nobody_there_is_said_after_a_few_prompts() -> None:
 def test_a_wrong_path_is_said_after_a_few_prompts(tiny: Path) -> None:
     with serving(tiny) as (address, _), pytest.raises(SourceMissing, match="404"):
         answers(endpoint(address.replace("/v1", "/v9")))
+
+
+def test_a_server_without_chat_is_asked_for_plain_completions(base: Path) -> None:
+    with serving(base, chat=False) as (address, _):
+        model = Endpoint.of(f"{address}#tiny")
+        assert model.identity["template"] == "none"
+        assert answers(model) == answers(LocalModel(base))
+
+
+def test_chat_is_found_with_one_call_and_taken_on_trust_when_named(tiny: Path) -> None:
+    with serving(tiny) as (address, desk):
+        assert Endpoint.of(f"{address}#tiny").identity["template"] == "chat"
+        assert len(desk.calls) == 1
+        assert Endpoint.of(f"{address}?api=chat#tiny").identity["template"] == "chat"
+        assert Endpoint.of(f"{address}?api=completions#tiny").identity["template"] == "none"
+        assert len(desk.calls) == 1
+
+
+def test_a_server_without_any_completions_is_named_before_the_run(tiny: Path) -> None:
+    neither = pytest.raises(SettingsError, match=r"neither chat.*404.*plain.*404.*no chat here")
+    with serving(tiny, chat=False, faults=["404"]) as (address, _), neither:
+        Endpoint.of(f"{address}#tiny")
+
+
+def test_a_server_that_is_down_costs_nothing_while_nothing_is_asked() -> None:
+    model = Endpoint.of("http://127.0.0.1:9/v1#tiny")
+    assert model.identity["template"] == "chat"
+    assert list(model.complete([])) == []
+
+
+def test_prompts_that_are_refused_for_good_never_stop_the_others(tiny: Path) -> None:
+    requests = [Request(str(i), 1) for i in range(TIRED + 10)]
+    with serving(tiny, faults=["400"] * (TIRED + 9)) as (address, _):
+        found = answers(endpoint(address, parallel=1), requests)
+    assert [c.finish is Finish.ERROR for c in found.values()] == [True] * (TIRED + 9) + [False]
+
+
+def test_a_server_that_breaks_down_on_the_way_stops_the_run(tiny: Path) -> None:
+    requests = [Request(str(i), 1) for i in range(3 * TIRED)]
+    with serving(tiny, faults=[None, *["500"] * 3 * TIRED]) as (address, desk):
+        with pytest.raises(SourceMissing, match="status 500"):
+            answers(endpoint(address, parallel=1, attempts=1), requests)
+        assert len(desk.calls) == 1 + TIRED
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "many", "1.5"])
+def test_the_number_of_calls_in_flight_comes_from_the_environment(monkeypatch, said: str) -> None:
+    monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", "3")
+    assert Endpoint(Caller("http://127.0.0.1:9/v1"), "m").parallel == 3
+    monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", said)
+    with pytest.raises(SettingsError, match="TRUSTLLM_ENDPOINT_PARALLEL"):
+        Endpoint(Caller("http://127.0.0.1:9/v1"), "m")
 
 
 def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> None:
@@ -153,6 +214,20 @@ def test_option_scores_are_those_of_the_same_model_here(base: Path) -> None:
         found = dict(endpoint(address, chat=False).score_options(PROMPTS[:2], options))
     for i in local:
         assert found[i] == pytest.approx(local[i], abs=1e-4)
+
+
+def test_a_token_made_after_the_option_does_not_count(base: Path) -> None:
+    with serving(base) as (address, desk):
+        model = endpoint(address, chat=False)
+        plain = dict(model.score_options(PROMPTS[:1], [[" yes", " no"]]))
+        desk.adds = 1
+        assert dict(model.score_options(PROMPTS[:1], [[" yes", " no"]])) == plain
+
+
+def test_one_prompt_that_cannot_be_scored_is_left_for_the_next_run(base: Path) -> None:
+    with serving(base, faults=[None, None, "400"]) as (address, _):
+        model = endpoint(address, chat=False, parallel=1)
+        assert set(dict(model.score_options(PROMPTS[:3], [["a", "b"]] * 3))) == {0, 2}
 
 
 def test_servers_without_log_probabilities_are_named(tiny: Path) -> None:

@@ -9,17 +9,21 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import Completion, Finish, Request
-from trustllm_repro.models.http import Caller, CallFailed
+from trustllm_repro.models.http import Caller, CallFailed, Passing, Unreachable
 
 PARALLEL = 8  # calls in flight
-GIVE_UP = 8  # failed prompts before any is answered
+GIVE_UP = 8  # prompts that reached nobody before any was answered
+TIRED = 64  # prompts in a row that failed after all tries, whatever was answered before
 _KEYS = ("TRUSTLLM_API_KEY", "OPENAI_API_KEY")
+_HELLO: dict[str, Any] = {"max_tokens": 1, "temperature": 0}
+_TURN = [{"role": "user", "content": "Hello"}]
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
 
 
@@ -31,23 +35,28 @@ class Endpoint:
         caller: how the server is called.
         model: its name there.
         chat: chat completions; else plain ones, the prompt as it is.
-        parallel: calls in flight.
+        parallel: calls in flight (8, or what TRUSTLLM_ENDPOINT_PARALLEL says).
+
+    Raises:
+        SettingsError: TRUSTLLM_ENDPOINT_PARALLEL is no number from 1 on.
     """
 
-    def __init__(
-        self, caller: Caller, model: str, chat: bool = True, parallel: int = PARALLEL
-    ) -> None:
-        self.caller, self.model, self.chat, self.parallel = caller, model, chat, parallel
+    def __init__(self, caller: Caller, model: str, chat: bool = True, parallel: int = 0) -> None:
+        self.caller, self.model, self.chat = caller, model, chat
+        self.parallel = parallel or _parallel()
         self.name = re.sub(r"[^\w.@+-]+", "-", model)
 
     @classmethod
     def of(cls, spec: str) -> Endpoint:
-        """From http://host:port/v1#model; `?api=completions` asks for plain completions.
+        """From http://host:port/v1#model.
 
-        Without a name after #, the server must offer exactly one model.
+        Without a name after #, the server must offer exactly one model. Chat completions are used,
+        or plain ones where the server has no chat; one short call finds out. `?api=chat` or
+        `?api=completions` before the # says it without a call.
 
         Raises:
-            SettingsError: a key in the address, several models, or the key is refused.
+            SettingsError: a key in the address, several models, the key is refused, or the server
+                takes no completions for the model.
             SourceMissing: nobody answers there.
         """
         parts = urlsplit(spec)
@@ -57,7 +66,8 @@ class Endpoint:
                 remedy=f"pass the key through the environment variable {_KEYS[1]}",
             )
         query = dict(p.partition("=")[::2] for p in parts.query.split("&") if p)
-        if set(query) - {"api"} or query.get("api", "chat") not in ("chat", "completions"):
+        api = query.get("api", "")
+        if set(query) - {"api"} or api not in ("", "chat", "completions"):
             raise SettingsError(
                 f"unknown part of the endpoint's address: ?{parts.query}",
                 remedy="?api=chat or ?api=completions",
@@ -66,7 +76,7 @@ class Endpoint:
         key = next((os.environ[k] for k in _KEYS if os.environ.get(k)), "")
         caller = Caller(base, key)
         model = parts.fragment or _only_model(caller)
-        return cls(caller, model, chat=query.get("api", "chat") == "chat")
+        return cls(caller, model, chat=api == "chat" if api else _has_chat(caller, model))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -81,23 +91,32 @@ class Endpoint:
         """See LanguageModel. Each answer comes as soon as it is there.
 
         Raises:
-            SourceMissing: none of the first prompts was answered.
+            SourceMissing: the first prompts, or many in a row later on, reached nobody.
             SettingsError: the key is refused.
         """
-        answered, lost = False, 0
+        answered, row = False, 0
         for index, result in self._spread(len(requests), lambda i: self._ask(requests[i])):
             if isinstance(result, Completion):
-                answered = True
+                answered, row = True, 0
                 yield [(index, result)]
                 continue
-            lost += 1
-            if not answered and lost >= min(GIVE_UP, len(requests)):
+            if isinstance(result, Passing) or result.status == 404:
+                row += 1  # any other refusal is about that prompt, too long for instance
+            if self._hopeless(result, answered, row, len(requests)):
                 raise SourceMissing(
                     f"no answer from {self.caller.base}; the last call: {result.problem}",
                     remedy="see that the server runs, and that address and model are right; then "
-                    "run the same command again",
+                    "run the same command again, it goes on where it was",
                 )
             yield [(index, _FAILED)]
+
+    @staticmethod
+    def _hopeless(failure: CallFailed, answered: bool, row: int, asked: int) -> bool:
+        """Whether to stop instead of trying thousands of prompts in vain."""
+        if row >= TIRED:
+            return True
+        nobody = isinstance(failure, Unreachable) or failure.status == 404
+        return nobody and not answered and row >= min(GIVE_UP, asked)
 
     def _spread(self, n: int, call: Any) -> Iterator[tuple[int, Any]]:
         """(index, result or CallFailed), `parallel` calls at a time, in the order they end."""
@@ -134,6 +153,8 @@ class Endpoint:
     ) -> Iterator[tuple[int, list[float]]]:
         """See LanguageModel. Needs plain completions that echo the prompt with log-probabilities.
 
+        A prompt that fails is left out (the next run asks it again) once another has been scored.
+
         Raises:
             SettingsError: the server, or the chat form, does not offer that.
         """
@@ -146,20 +167,25 @@ class Endpoint:
         def one(i: int) -> list[float]:
             return [self._nats(prompts[i], o) for o in options[i]]
 
+        offered = False
         for index, result in self._spread(len(prompts), one):
-            if isinstance(result, CallFailed):
+            if not isinstance(result, CallFailed):
+                offered = True
+                yield index, result
+            elif not offered:
                 raise SettingsError(
                     f"{self.caller.base} gives no log-probabilities of a given text: {result}",
                     remedy="--no-likelihood leaves this reading out",
                 )
-            yield index, result
 
     def _nats(self, prompt: str, option: str) -> float:
         body = {
             "model": self.model, "prompt": prompt + option, "max_tokens": 0, "temperature": 0,
             "echo": True, "logprobs": 1,
         }  # fmt: skip
-        return self.caller.post("completions", body, lambda d: _after(d, len(prompt)))
+        return self.caller.post(
+            "completions", body, lambda d: _between(d, len(prompt), len(prompt + option))
+        )
 
 
 _FAILED = Completion(None, Finish.ERROR, 0, 0)
@@ -189,6 +215,47 @@ def _only_model(caller: Caller) -> str:
     return names[0]
 
 
+def _has_chat(caller: Caller, model: str) -> bool:
+    """Whether the server has chat completions for the model.
+
+    A server that is down is taken to have them: what is stored already needs no server, and the
+    first prompts that are not stored will say that it is down.
+
+    Raises:
+        SettingsError: neither chat nor plain completions, or the key is refused.
+    """
+    once = replace(caller, attempts=1)
+    try:
+        once.post("chat/completions", _HELLO | {"model": model, "messages": _TURN}, _read_chat)
+        return True
+    except Passing:
+        return True
+    except CallFailed as e:
+        chat = e
+    try:
+        once.post("completions", _HELLO | {"model": model, "prompt": "Hello"}, _read_plain)
+        return False
+    except Passing:
+        return True
+    except CallFailed as e:
+        raise SettingsError(
+            f"{caller.base} takes neither chat (status {chat.status}) nor plain completions "
+            f"(status {e.status}) for the model {model!r}"
+            + (f": {chat.said}" if chat.said else ""),
+            remedy="see that the address ends as the server wants it (often /v1) and that the "
+            "model's name after the # is right",
+        ) from None
+
+
+def _parallel() -> int:
+    said = os.environ.get("TRUSTLLM_ENDPOINT_PARALLEL", "")
+    if said and not (said.isdecimal() and int(said)):
+        raise SettingsError(
+            f"TRUSTLLM_ENDPOINT_PARALLEL is {said!r}", remedy="a number of calls in flight, from 1"
+        )
+    return int(said or PARALLEL)
+
+
 def _read_chat(data: Any) -> Completion:
     choice = data["choices"][0]
     return _completion(choice["message"]["content"], choice, data)
@@ -209,11 +276,14 @@ def _completion(text: Any, choice: Any, data: Any) -> Completion:
     return Completion(text or "", finish, read, made)
 
 
-def _after(data: Any, start: int) -> float:
-    """Summed log-probability of the tokens that begin at or after character `start`."""
+def _between(data: Any, start: int, end: int) -> float:
+    """Summed log-probability of the tokens that begin at characters `start` to `end` (excluded).
+
+    Servers that make a token though none is asked for put it after `end`.
+    """
     given = data["choices"][0]["logprobs"]
     pairs = zip(given["text_offset"], given["token_logprobs"], strict=True)
-    found = [nats for offset, nats in pairs if offset >= start and nats is not None]
+    found = [nats for offset, nats in pairs if start <= offset < end and nats is not None]
     if not found:
         raise ValueError("no tokens of the option")
     return float(sum(found))

@@ -6,6 +6,7 @@ error inside a retried function, as the released toolkit does, which turns failu
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,19 +17,31 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from trustllm_repro.errors import ReproError, SettingsError
 
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that a later try may mend
+CONNECT = 10.0  # seconds to wait for a connection; an answer may take far longer
 _DENIED = {401: "refused the key", 403: "forbids the call"}
 
 
 class CallFailed(ReproError):
-    """One call gave no answer; the next prompt may fare better."""
+    """One call gave no answer; the next prompt may fare better.
+
+    `status` is 0 without a reply; `said` is what the server said of it, which may quote the prompt.
+    """
+
+    def __init__(self, problem: str, status: int = 0, said: str = "") -> None:
+        super().__init__(problem)
+        self.status, self.said = status, said
 
 
 class Passing(CallFailed):
     """A failure that another try may mend; `wait` is what the server asked for, in seconds."""
 
-    def __init__(self, problem: str, wait: float | None = None) -> None:
-        super().__init__(problem)
+    def __init__(self, problem: str, status: int = 0, wait: float | None = None) -> None:
+        super().__init__(problem, status)
         self.wait = wait
+
+
+class Unreachable(Passing):
+    """Nobody took the call."""
 
 
 @dataclass
@@ -40,8 +53,9 @@ class Caller:
         key: sent as a bearer token, never shown.
         timeout: seconds to wait for an answer.
         attempts: tries per call.
-        wait, longest: first and longest pause between tries, seconds; it doubles each time. What
-            the server asks for in Retry-After is kept to, up to `longest`.
+        wait, longest: first and longest pause between tries, seconds; it doubles each time, give or
+            take a third, so that calls that failed together do not come back together. What the
+            server asks for in Retry-After is kept to, up to `longest`.
     """
 
     base: str
@@ -74,20 +88,22 @@ class Caller:
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = getattr(error, "wait", None)
-        pause = asked if asked is not None else self.wait * 2 ** (state.attempt_number - 1)
-        return min(pause, self.longest)
+        if asked is not None:
+            return min(asked, self.longest)
+        doubled = self.wait * 2 ** (state.attempt_number - 1)
+        return min(doubled * random.uniform(2 / 3, 4 / 3), self.longest)
 
     def _once(
         self, method: str, path: str, body: dict[str, Any] | None, read: Callable[[Any], Any]
     ) -> Any:
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         address = f"{self.base}/{path}"
         try:
             reply = requests.request(  # no session: they are not safe among threads
-                method, address, json=body, headers=headers, timeout=self.timeout
-            )
+                method, address, json=body, auth=self._sign,
+                timeout=(min(CONNECT, self.timeout), self.timeout),
+            )  # fmt: skip
         except requests.ConnectionError as e:
-            raise Passing(f"{address} does not answer: {type(e).__name__}") from None
+            raise Unreachable(f"{address} does not answer: {type(e).__name__}") from None
         except requests.RequestException as e:  # timeouts, broken bodies, endless redirects
             raise Passing(f"{address}: {type(e).__name__}") from None
         self._check(reply, address)
@@ -95,6 +111,12 @@ class Caller:
             return read(reply.json())
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
             raise Passing(f"{address} sent an answer of another form: {type(e).__name__}") from None
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Our key or none: without a signer of ours, requests would take one from ~/.netrc."""
+        if self.key:
+            request.headers["Authorization"] = f"Bearer {self.key}"
+        return request
 
     @staticmethod
     def _check(reply: requests.Response, address: str) -> None:
@@ -105,9 +127,19 @@ class Caller:
                 remedy="set OPENAI_API_KEY (or TRUSTLLM_API_KEY) to a key that may use this model",
             )
         if status in PASSING:
-            raise Passing(f"{address}: status {status}", _seconds(reply.headers.get("Retry-After")))
+            wait = _seconds(reply.headers.get("Retry-After"))
+            raise Passing(f"{address}: status {status}", status, wait)
         if status != 200:
-            raise CallFailed(f"{address}: status {status}")
+            raise CallFailed(f"{address}: status {status}", status, _said(reply))
+
+
+def _said(reply: requests.Response) -> str:
+    """The message of an error in OpenAI's form, on one line, 200 characters at most."""
+    try:
+        error = reply.json()["error"]
+        return " ".join(str(error["message"]).split())[:200]
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _seconds(header: str | None) -> float | None:
