@@ -121,6 +121,7 @@ class Endpoint:
     def _spread(self, n: int, call: Any) -> Iterator[tuple[int, Any]]:
         """(index, result or CallFailed), `parallel` calls at a time, in the order they end."""
         todo = iter(range(n))
+        self.caller.leaving.clear()
         with ThreadPoolExecutor(self.parallel) as pool:
             running: dict[Future[Any], int] = {}
             try:
@@ -134,6 +135,7 @@ class Endpoint:
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         yield running.pop(future), future.result()
             finally:
+                self.caller.leaving.set()  # after an error nobody waits for the calls in flight
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, request: Request) -> Completion:

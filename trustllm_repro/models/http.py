@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import requests
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from trustllm_repro.errors import ReproError, SettingsError
 
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that a later try may mend
+STRANGERS = 3  # tries to reach a server that never took a call
 CONNECT = 10.0  # seconds to wait for a connection; an answer may take far longer
 _DENIED = {401: "refused the key", 403: "forbids the call"}
 
@@ -56,6 +58,7 @@ class Caller:
         wait, longest: first and longest pause between tries, seconds; it doubles each time, give or
             take a third, so that calls that failed together do not come back together. What the
             server asks for in Retry-After is kept to, up to `longest`.
+        leaving: set to end pauses and further tries, because nobody waits for the answers.
     """
 
     base: str
@@ -64,6 +67,8 @@ class Caller:
     attempts: int = 6
     wait: float = 1.0
     longest: float = 60.0
+    leaving: Event = field(default_factory=Event, init=False)
+    _reached: bool = field(default=False, init=False)
 
     def post(self, path: str, body: dict[str, Any], read: Callable[[Any], Any]) -> Any:
         """`read` of the answer's JSON; an answer it cannot read (KeyError ...) is tried again.
@@ -78,12 +83,19 @@ class Caller:
 
     def _retrying(self, call: Callable[[], Any]) -> Any:
         retrying = Retrying(
-            stop=stop_after_attempt(self.attempts),
+            stop=self._enough,
             retry=retry_if_exception_type(Passing),
             wait=self._pause,
+            sleep=self.leaving.wait,
             reraise=True,
         )
         return retrying(call)
+
+    def _enough(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        stranger = isinstance(error, Unreachable) and not self._reached
+        tries = min(STRANGERS, self.attempts) if stranger else self.attempts
+        return self.leaving.is_set() or state.attempt_number >= tries
 
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -106,6 +118,7 @@ class Caller:
             raise Unreachable(f"{address} does not answer: {type(e).__name__}") from None
         except requests.RequestException as e:  # timeouts, broken bodies, endless redirects
             raise Passing(f"{address}: {type(e).__name__}") from None
+        self._reached = True
         self._check(reply, address)
         try:
             return read(reply.json())
