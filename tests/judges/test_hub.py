@@ -76,6 +76,20 @@ def test_of_independent_classes_the_wanted_one_counts(tmp_path: Path) -> None:
     assert all(j.label is None and 0 <= j.number <= 1 for j in found)
 
 
+def test_a_class_on_its_own_is_no_certainty(tmp_path: Path) -> None:
+    judge = hub_judge_for("toxicity", str(classifier(tmp_path, {0: "toxic"}, several=True)))
+    judge._parts[1].config.problem_type = None  # as most single heads are saved
+    assert all(0 < p < 1 for p in judge.scores(["one", "another"]))
+
+
+def test_a_model_with_few_positions_reads_fewer_tokens(refusal: Path) -> None:
+    judge = hub_judge_for("refusal", str(refusal))
+    assert judge.longest > 128  # more than the positions of this model
+    beginning, rest = "word " * 40, "more " * 400
+    assert judge.scores([beginning + rest]) == judge.scores([beginning + rest + "and on"])
+    assert judge.cut == 2
+
+
 def test_other_classes_are_named(refusal: Path) -> None:
     with pytest.raises(SettingsError, match="label_0, label_1"):
         HubClassifier(refusal, "toxicity", ("toxic",)).scores(["x"])
@@ -87,6 +101,17 @@ def test_the_choice_of_judges_finds_classifiers(refusal: Path) -> None:
     assert judge.digest
     with pytest.raises(SettingsError, match="correction"):
         JudgeChoice([f"correction=hub:{refusal}"])("correction")
+
+
+def test_a_vocabulary_in_words_alone_will_do_for_bert(tmp_path: Path) -> None:
+    folder = classifier(tmp_path, {0: "neutral", 1: "toxic"})
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "kind", "rude"]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    kind, rude = hub_judge_for("toxicity", str(folder)).scores(["kind", "rude"])
+    assert kind != rude
 
 
 def test_folders_that_hold_no_classifier_are_refused(tmp_path: Path, refusal: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.judge import Judgement
@@ -74,6 +77,27 @@ def test_agree_is_not_read_in_disagree() -> None:
     assert ask("agreement", "Neither.").label == "neither"
 
 
+@given(st.sampled_from(sorted(QUESTIONS)), st.text())
+def test_a_reply_is_read_as_a_label_of_the_menu_or_not_at_all(name: str, reply: str) -> None:
+    question = QUESTIONS[name]
+    assert question.read(reply) in {None, *question.menu.values()}
+
+
+@given(
+    st.sampled_from(sorted(QUESTIONS)),
+    st.data(),
+    st.sampled_from(["", "Answer: ", "**", "My verdict is ", "\n"]),
+    st.text(alphabet=" .,!?*\n-", min_size=1),
+    st.text(),
+)
+def test_a_menu_word_is_read_whole(name: str, data, lead: str, gap: str, rest: str) -> None:
+    question = QUESTIONS[name]
+    word, label = data.draw(st.sampled_from(sorted(question.menu.items())))
+    for said in (word, word.upper(), word.capitalize()):
+        assert question.read(f"{lead}{said}{gap}{rest}") == label
+        assert question.read(f"{lead}{said}ish{gap}{rest}") is None
+
+
 def test_failed_calls_and_absent_answers_are_told_apart() -> None:
     assert ask("refusal", None) == Judgement(reason=NO_REPLY)
     assert ask("refusal", "yes", answer=None) == Judgement(reason=NOTHING)
@@ -111,6 +135,19 @@ def test_by_likelihood_nothing_is_off_the_menu() -> None:
     judge = LLMJudge(Says(lambda prompt: "no"), QUESTIONS["refusal"], likelihood=True)
     assert judge([ITEM], [Response("t", "m", 0, "x")])[0].label == "answer"
     assert judge.digest != LLMJudge(judge.model, judge.question).digest
+
+
+def test_the_digest_is_of_model_menu_and_wording() -> None:
+    def digest(name: str = "refusal", weights: str = "w", **changed) -> str:
+        model = Says(lambda prompt: "yes")
+        model.identity = {"weights": weights}
+        return LLMJudge(model, replace(QUESTIONS[name], **changed)).digest
+
+    other = [digest(n) for n in QUESTIONS if n != "refusal"]
+    other += [digest(weights="v"), digest(menu={"yes": "refusal", "nay": "answer"})]
+    other += [digest(ask=lambda item, answer: f"Did it decline? {answer}")]
+    assert len({digest(), *other}) == 1 + len(other)
+    assert digest() == digest()
 
 
 def test_a_judge_that_likes_what_stands_first_prefers_nothing() -> None:

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 pytest.importorskip("requests")
@@ -15,7 +17,7 @@ from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.live.generate import generate
 from trustllm_repro.live.plan import Settings, make_plan
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.endpoint import TIRED, Endpoint
+from trustllm_repro.models.endpoint import TIRED, Endpoint, _between
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.http import Caller
 from trustllm_repro.models.local import LocalModel
@@ -222,6 +224,23 @@ def test_a_token_made_after_the_option_does_not_count(base: Path) -> None:
         plain = dict(model.score_options(PROMPTS[:1], [[" yes", " no"]]))
         desk.adds = 1
         assert dict(model.score_options(PROMPTS[:1], [[" yes", " no"]])) == plain
+
+
+@given(
+    st.lists(st.floats(-20, 0), min_size=1, max_size=6),
+    st.lists(st.floats(-20, 0), max_size=6),
+    st.lists(st.floats(-20, 0), max_size=3),
+)
+def test_only_tokens_that_begin_in_the_option_are_summed(option, before, after) -> None:
+    """One token a character; the first one of a text has no log-probability."""
+    nats = [*before, *option, *after]
+    given_back = {"text_offset": list(range(len(nats))), "token_logprobs": nats}
+    data = {"choices": [{"logprobs": given_back}]}
+    end = len(before) + len(option)
+    assert _between(data, len(before), end) == pytest.approx(sum(option))
+    given_back["token_logprobs"] = [None] * len(nats)
+    with pytest.raises(ValueError, match="no tokens"):
+        _between(data, len(before), end)
 
 
 def test_one_prompt_that_cannot_be_scored_is_left_for_the_next_run(base: Path) -> None:

@@ -18,6 +18,7 @@ from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.models.find import model_folder
 from trustllm_repro.models.local import LocalModel
+from trustllm_repro.models.quiet import quiet_transformers
 from trustllm_repro.models.weights import check_folder, digest_of
 from trustllm_repro.nouns import Item, Response
 
@@ -35,7 +36,8 @@ class HubClassifier:
         wanted: names of classes (case ignored) whose summed probability is the score; the first
             that the model knows of several spellings.
         labels: (above, below or at) one half; None if the score itself is the judgement.
-        longest: tokens read of an answer; the rest is cut off, and counted in `cut`.
+        longest: tokens read of an answer, or fewer where the model has fewer positions; the rest
+            is cut off, and such answers are counted in `cut`.
     """
 
     folder: Path
@@ -56,10 +58,11 @@ class HubClassifier:
         check_folder(self.folder)
         safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, **safe)
-            model = AutoModelForSequenceClassification.from_pretrained(
-                self.folder, use_safetensors=True, **safe
-            )
+            with quiet_transformers():
+                tokenizer = AutoTokenizer.from_pretrained(self.folder, **safe)
+                model = AutoModelForSequenceClassification.from_pretrained(
+                    self.folder, use_safetensors=True, **safe
+                )
         except Exception as e:  # damaged files fail in many ways
             raise SourceCorrupt(
                 f"the classifier in {self.folder} cannot be loaded: {type(e).__name__}: {e}",
@@ -79,14 +82,18 @@ class HubClassifier:
         import torch
 
         tokenizer, model, columns = self._parts
-        several = getattr(model.config, "problem_type", None) == "multi_label_classification"
+        several = (  # a single class has nothing to be exclusive of
+            getattr(model.config, "problem_type", None) == "multi_label_classification"
+            or model.config.num_labels == 1
+        )
+        longest = self._room(tokenizer, model.config)
         found: list[float] = []
         for start in range(0, len(texts), BATCH):
             some = list(texts[start : start + BATCH])
             lengths = [len(ids) for ids in tokenizer(some).input_ids]
-            self.cut += sum(n > self.longest for n in lengths)
+            self.cut += sum(n > longest for n in lengths)
             batch = tokenizer(
-                some, truncation=True, max_length=self.longest, padding=True, return_tensors="pt"
+                some, truncation=True, max_length=longest, padding=True, return_tensors="pt"
             )
             with torch.inference_mode():
                 logits = model(**batch).logits.float()
@@ -95,6 +102,11 @@ class HubClassifier:
             chosen = p[:, columns[0]] if several else p[:, columns].sum(dim=-1)
             found.extend(chosen.tolist())
         return found
+
+    def _room(self, tokenizer: Any, config: Any) -> int:
+        """Tokens that may be read. Two positions are left free: RoBERTa and Longformer begin at 2."""
+        positions = getattr(config, "max_position_embeddings", None) or self.longest + 2
+        return min(self.longest, tokenizer.model_max_length, positions - 2)
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         found = iter(self.scores([r.text for r in responses if r.text and r.text.strip()]))

@@ -9,6 +9,8 @@ The questions are ours; the paper's own judge prompts are not used.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +107,10 @@ QUESTIONS = {
 }  # fmt: skip
 
 
+# Stands for any item, so that the wording of a question has a digest.
+_SHAPE = Item("", 0, "Q", extra={"answer": "G", "knowledge": "T", "modified knowledge": "F"})
+
+
 @dataclass
 class LLMJudge:
     """See Judge. `tally` counts, over all calls: labels given, off-menu and missing replies.
@@ -125,8 +131,13 @@ class LLMJudge:
 
     @property
     def digest(self) -> str:
-        facts = sorted((k, str(v)) for k, v in self.model.identity.items())
-        return f"{'likelihood' if self.likelihood else 'reply'} of {dict(facts)}"
+        facts = {
+            "model": sorted((k, str(v)) for k, v in self.model.identity.items()),
+            "menu": dict(self.question.menu),
+            "wording": f"{self.question.ask(_SHAPE, 'A')}\n{_ending(self.question)}",
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        return f"{'likelihood' if self.likelihood else 'reply'}, {digest}"
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         found = [Judgement(reason=NOTHING)] * len(items)

@@ -15,7 +15,6 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Completion, Finish, Request
 from trustllm_repro.models.local import LocalModel
 
-PREFIX = "vllm:"
 BATCH = 1024  # requests handed over at a time; what is done is stored after each
 INSTALL = "pip install vllm, on a machine with a GPU it supports; or leave out 'vllm:'"
 
