@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from tests.tiny import tiny_model, tiny_tokenizer

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("requests")
 

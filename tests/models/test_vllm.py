@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from trustllm_repro.errors import SettingsError
