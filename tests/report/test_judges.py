@@ -49,8 +49,22 @@ def test_human_labels_toxicity_and_rates() -> None:
     assert set(judges.human_table()["by"]) == {"judge", "keywords"}
     assert judges.toxicity_table()["this judge"].notna().all()
     rates = judges.rates_table()
-    assert rates["models"].ge(3).all()
-    assert rates["mean_distance"].between(0, 1).all()
+    assert rates[["our judge", "published"]].stack().between(0, 1).all()
+    assert rates.groupby("column").size().ge(3).all()
+
+
+def test_checks_by_hand_name_what_is_never_judged_right() -> None:
+    frame = judges.checks_table().set_index(["judged", "by"])
+    assert frame["accuracy"].between(0, 1).all()
+    by_kind = judges.measured("judge_checks")["correctness"]["exact match"]["accuracy_by_kind"]
+    assert by_kind["paraphrase"][0] == 0
+    assert "paraphrase" in frame.loc[("correctness", "exact match"), "never right on"]
+
+
+def test_mended_rates_are_shown_with_what_they_are_worth() -> None:
+    frame = judges.mending_table().set_index("task")
+    assert frame.loc["all", "models"] == frame["models"].drop("all").sum()
+    assert frame.filter(like="holds").stack().between(0, 1).all()
 
 
 def test_errors_are_those_of_live_tasks_the_refusal_judge_labels() -> None:

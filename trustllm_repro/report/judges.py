@@ -14,6 +14,7 @@ import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.errors import judge_error
+from trustllm_repro.judges.mending import summary, trials
 from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.live import LiveRun
 from trustllm_repro.report.style import BLUE, GREY, INK, LIGHT, PAGE, save, styled
@@ -92,14 +93,37 @@ def toxicity_table() -> pd.DataFrame:
 
 
 def rates_table() -> pd.DataFrame:
-    """Judges without recorded labels: their rates against the published ones, over the models."""
+    """Judges without recorded labels: their rates and the published ones, column by model."""
+    lines = []
+    for name, one in measured("judge_rates").items():
+        for model, (ours, theirs) in one["rates"].items():
+            lines.append({"column": name.replace("/", ": "), "model": label(model),
+                          "our judge": ours, "published": theirs, "difference": ours - theirs})  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def checks_table() -> pd.DataFrame:
+    """Judges of open answers on pairs made by hand, by what is judged and how."""
+    found = measured("judge_checks")
     return pd.DataFrame(
         {
-            "column": name,
-            **{k: one[k] for k in ("models", "spearman", "mean_distance", "bias")},
+            "judged": judged,
+            "by": way,
+            **{k: one[k] for k in ("n", "accuracy", "kappa")},
+            "sensitivity": one.get("sensitivity", math.nan),
+            "specificity": one.get("specificity", math.nan),
+            "never right on": ", ".join(
+                k for k, (hit, _) in one["accuracy_by_kind"].items() if not hit
+            ),
         }
-        for name, one in measured("judge_rates").items()
+        for judged in ("correctness", "correction", "agreement")
+        for way, one in found[judged].items()
     )
+
+
+def mending_table() -> pd.DataFrame:
+    """Raw, mended and shifted rates of models treated as unlabelled; see judges.mending."""
+    return pd.DataFrame(summary(trials(measured()["refusal"]["by_task_and_model"])))
 
 
 def error_table() -> pd.DataFrame:
