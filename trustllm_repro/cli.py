@@ -187,8 +187,13 @@ def evaluate(
     ] = True,
     judge: Annotated[
         list[str] | None,
-        typer.Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
+        typer.Option(
+            help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
+        ),
     ] = None,
+    part: Annotated[
+        str, typer.Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")
+    ] = "1/1",
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Accept a benchmark with other rows.")
     ] = False,
@@ -197,7 +202,7 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.live.plan import Settings
+    from trustllm_repro.live.plan import Settings, parse_part
     from trustllm_repro.live.report import show_evaluation
     from trustllm_repro.live.run import Job
     from trustllm_repro.live.run import evaluate as run_job
@@ -206,7 +211,7 @@ def evaluate(
     settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood)
     job = Job(
         model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified,
-        tuple(judge or ()),
+        tuple(judge or ()), parse_part(part),
     )  # fmt: skip
     with _progress() as bar:
         done = run_job(job, Bars(bar), lambda text: say(for_terminal(text)))

@@ -55,9 +55,14 @@ class Job:
     batch_size: int = 0
     workers: int = 0
     verify: bool = True
-    judges: tuple[str, ...] = ()  # "judge=model": a language model in the place of a judge
+    judges: tuple[str, ...] = ()  # "judge=model": another judge in the place of ours
+    part: tuple[int, int] = (0, 1)  # this machine's number, and how many share the run folder
 
     def __post_init__(self) -> None:
+        if not 0 <= self.part[0] < self.part[1]:
+            raise SettingsError(
+                "the part of the work must be one of its parts", remedy="--part 1/2"
+            )
         if self.batch_size < 0 or self.workers < 0:
             raise SettingsError("batch size and workers cannot be negative")
 
@@ -126,7 +131,8 @@ def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> s
 
 
 def _answers(session: _Session) -> Generated:
-    job, model, plan, store = session.job, session.model, session.plan, session.store
+    job, model, store = session.job, session.model, session.store
+    plan = session.plan.share(job.part)
     start = time.perf_counter()
 
     def show(done: int, total: int, tokens: int) -> None:
@@ -144,6 +150,7 @@ def _answers(session: _Session) -> Generated:
     facts = job_of(
         job.settings, model=job.model, benchmark=str(job.benchmark), out=str(job.out),
         dtype=job.dtype, batch_size=job.batch_size, verify=job.verify, on_cpu=on_cpu,
+        part=job.part,
     )  # fmt: skip
     return launch(facts, plan, store, workers, on_cpu, show)
 

@@ -151,7 +151,7 @@ def work(job: dict[str, Any], part: tuple[int, int] | None = None) -> None:
     )
     benchmark = open_benchmark(job["benchmark"], verify=job["verify"])
     settings = Settings(**{**job["settings"], "dimensions": tuple(job["settings"]["dimensions"])})
-    plan = make_plan(model, benchmark, settings)
+    plan = make_plan(model, benchmark, settings).share(tuple(job.get("part", (0, 1))))
     store = ResponseStore(Path(job["out"]), model.name)
     part = part or (state.process_index, state.num_processes)
     generate(model, plan, store, part=part)
