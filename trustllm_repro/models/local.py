@@ -12,8 +12,10 @@ from accelerate.utils.memory import should_reduce_batch_size
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.models.attention import use_cpu_attention
 from trustllm_repro.models.base import Completion, Finish, Request
 from trustllm_repro.models.decoding import Decoder, Job
+from trustllm_repro.models.linear import pack_linears
 from trustllm_repro.models.options import score_options
 from trustllm_repro.models.prefill import Reader
 from trustllm_repro.models.prefixes import Prompt, schedule
@@ -34,6 +36,7 @@ class LocalModel:
         dtype: float32 for reported numbers, bfloat16 where a profile says so.
         device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out.
+        stock: keep torch's own kernels on the CPU; for comparisons, and where gradients are wanted.
 
     Raises:
         SourceMissing, SourceCorrupt: see models.weights.check_folder.
@@ -47,12 +50,14 @@ class LocalModel:
         dtype: str = "float32",
         device: str = "auto",
         batch_size: int = 0,
+        stock: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {', '.join(DTYPES)}")
         weights = check_folder(folder)
         self.name = name or folder.name
         self.folder, self.dtype, self.device = folder, DTYPES[dtype], find_device(device)
+        self.stock = stock
         self.size = sum(p.stat().st_size for p in weights)
         self.tokenizer = _checked(lambda: _tokenizer(folder), folder)
         self.batch_size = batch_size or (32 if self.device.type == "cpu" else 256)
@@ -68,7 +73,11 @@ class LocalModel:
     @cached_property
     def model(self):
         """The weights, on the device. Raises SourceCorrupt."""
-        return _checked(lambda: _load(self.folder, self.dtype), self.folder).to(self.device)
+        model = _checked(lambda: _load(self.folder, self.dtype), self.folder).to(self.device)
+        if not self.stock:
+            use_cpu_attention(model)
+            pack_linears(model)
+        return model
 
     @cached_property
     def context(self) -> int:
