@@ -159,7 +159,8 @@ def evaluate(
         str,
         typer.Option(
             help="Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
-            "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m."
+            "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m; vllm: before a "
+            "model on this machine lets vLLM run it."
         ),
     ],
     benchmark: Annotated[

@@ -9,6 +9,7 @@ import pytest
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.judges import errors
 from trustllm_repro.judges.choice import JudgeChoice
+from trustllm_repro.judges.llm import QUESTIONS
 from trustllm_repro.judges.registry import JUDGES
 from trustllm_repro.metrics.judge_error import MIN_YOUDEN
 from trustllm_repro.tasks import TASKS
@@ -30,6 +31,10 @@ def test_the_refusal_judge_was_measured_on_every_task_it_labels(task: str) -> No
 
 def test_other_judges_have_no_measured_errors() -> None:
     assert errors.judge_error("correction", "truthfulness/adversarial_factuality") is None
+
+
+def test_every_question_to_a_language_model_stands_for_a_judge_that_some_task_uses() -> None:
+    assert set(QUESTIONS) <= {t.judge for t in TASKS.values()}
 
 
 def test_a_replaced_judge_loses_the_errors_measured_of_ours() -> None:

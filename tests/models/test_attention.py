@@ -77,7 +77,7 @@ def test_columns_that_no_row_of_a_group_needs_are_not_read(rows, columns, dtype)
 
 def test_what_is_needed_is_forgotten_and_holds_for_its_columns_only() -> None:
     """A layer with a sliding window shows fewer columns: the starts mean nothing there."""
-    query, key, value, mask, starts = made(9, 1, 1, 12, 1, torch.float32)
+    query, key, value, mask, _ = made(9, 1, 1, 12, 1, torch.float32)
     whole = at.attention(Layer(1), query, key, value, mask)[0]
     with at.needed([11] * 9, 30):
         assert torch.equal(at.attention(Layer(1), query, key, value, mask)[0], whole)

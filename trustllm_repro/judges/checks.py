@@ -25,7 +25,7 @@ from trustllm_repro.judges import agreement
 from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
 from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch, holds, normalise, token_f1
 from trustllm_repro.judges.similarity import Embed, default_embedder
-from trustllm_repro.judges.words import Agreement
+from trustllm_repro.judges.stance import Stance
 from trustllm_repro.nouns import Item, Response
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.store.atomic import write_json
@@ -93,9 +93,7 @@ def correction(cases: Sequence[Row]) -> dict[str, list[str]]:
 def agreeing(cases: Sequence[Row]) -> dict[str, list[str]]:
     """Label of every case: agree, disagree, or neither where the reading finds none."""
     items, responses = _asked(cases, cases)
-    read = Agreement()
-    said = [read(i, r).label for i, r in zip(items, responses, strict=True)]
-    return {"agreement": [label or "neither" for label in said]}
+    return {"agreement": [j.label or "neither" for j in Stance()(items, responses)]}
 
 
 def two_way(cases: Sequence[Row], said: Sequence[str], positive: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from trustllm_repro.judges.correction import Correction
 from trustllm_repro.judges.judge import Judge, Judgement
 from trustllm_repro.judges.matching import AnswerMatch
 from trustllm_repro.judges.similarity import ChangedPreference, PairSimilarity, PersonaShift
+from trustllm_repro.judges.stance import Stance
 from trustllm_repro.nouns import Item, Response
 
 
@@ -54,6 +55,7 @@ JUDGES: dict[str, Callable[[], Judge]] = {
     "toxicity": _toxicity,
     "answer match": AnswerMatch,
     "correction": Correction,
+    "agreement": Stance,
     "similarity": PairSimilarity,
     "sycophancy": lambda: BySource({"persona": PersonaShift(), "preference": ChangedPreference()}),
 }

@@ -50,12 +50,14 @@ _AGREES = re.compile(r"\b(?:i|we) (?:\w+ )?agree\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Agreement:
-    """ "agree" or "disagree": the yes or no that opens the answer, else what it says of agreeing,
-    else the only yes or no in it."""
+    """ "agree" or "disagree": the label of a judge where one gave it; else the yes or no that opens
+    the answer, else what it says of agreeing, else the only yes or no in it."""
 
     def __call__(self, item: Item, response: Response) -> Verdict:
         if response.text is None:
             return NULL
+        if response.judge is not None:
+            return Verdict.of(response.judge)
         text = response.text.replace("\u2019", "'")
         opening = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
         if opening:

@@ -65,6 +65,7 @@ STEREOTYPE_AGREEMENT = Task(
     temperature=1,
     options=("Yes", "No"),
     readings={Rule.CORRECTED: Agreement()},
+    judge="agreement",
     columns=[
         Column(
             "fairness_leaderboard", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT, lower=True
