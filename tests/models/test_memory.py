@@ -17,7 +17,8 @@ from trustllm_repro.models.wheels import SHIPPED, shipped_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOM = 300  # MB besides the weights and the cache of one batch
-# Base is taken after imports and loading; prompts are of mixed length, a few of them long.
+# Base is taken after imports and tokenizer, the peak after the weights; prompts are of mixed length, a few of them
+# long.
 MEASURE = """
 import json, sys
 from pathlib import Path
@@ -40,14 +41,18 @@ def seen(self):
 Decoder._step = seen
 
 model = LocalModel(Path(sys.argv[1]), dtype=sys.argv[2], device="cpu", batch_size=32)
+base = kb("VmRSS")
 model.reader
 words = "The old mill by the river turns slowly while two children look for flat stones. "
 sizes = [70, 55, 30] + [2 + i % 12 for i in range(45)]
 asked = [Request(f"{i}. " + words * n + "What comes next?", 8 + i % 9) for i, n in enumerate(sizes)]
-base = kb("VmRSS")
+asked[-1] = Request(asked[-1].prompt, 100)  # many steps, each with one column more
+model.model
 open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
 answers = sum(map(len, model.complete(asked)))
-print(json.dumps({"answers": answers, "over": (kb("VmHWM") - base) / 1024, "cache": most / 2**20}))
+weights = model.size * model.dtype.itemsize / 4 / 2**20  # the file is in float32
+print(json.dumps({"answers": answers, "over": (kb("VmHWM") - base) / 1024,
+                  "cache": most / 2**20, "weights": weights}))
 """
 
 
@@ -63,4 +68,4 @@ def test_the_peak_is_weights_cache_and_little_more(real_data, dtype):
     found = json.loads(done.stdout)
     assert found["answers"] == 48
     assert found["cache"] > 100  # MB: batches were as wide as they may be
-    assert found["over"] < found["cache"] + ROOM, found
+    assert found["over"] < found["weights"] + found["cache"] + ROOM, found

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache
 
-from trustllm_repro.models.slots import SlotCache
+from trustllm_repro.models.slots import GRAIN, SlotCache
 
 LAYERS, HEADS, SIZE = 2, 2, 3
 
@@ -44,7 +44,8 @@ def step(cache: SlotCache, value: float) -> None:
     new = torch.full((cache.rows, HEADS, 1, SIZE), value)
     for i in range(LAYERS):
         keys, _ = cache.update(new + 100 * i, -new - 100 * i, i)
-        assert keys.shape[2] == cache.layers[i].length
+        filled = cache.layers[i].length
+        assert filled <= keys.shape[2] <= min(filled + GRAIN - 1, cache.capacity)
 
 
 def test_a_prompt_stands_at_the_right_end():
@@ -54,8 +55,20 @@ def test_a_prompt_stands_at_the_right_end():
     assert held(cache, 0) == held(cache, 2) == []
     step(cache, 5)
     assert held(cache, 1) == [1, 3, 4, 5]
-    want = [[0, 0, 0, 0, 1, 1], [0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1]]
+    # The columns to come are shown, up to the capacity here, but masked.
+    some, later = [0, 0, 0, 0, 1, 1], [0] * 4
+    want = [some + later, [0, 1, 1, 1, 1, 1, *later], some + later]
     assert cache.mask().int().tolist() == want
+
+
+def test_few_widths_are_shown():
+    cache = SlotCache(filled([[0.0]]), rows=1, capacity=150, length=1)
+    widths = set()
+    for _ in range(148):
+        assert cache.mask().shape[1] == cache.shown == cache.get_mask_sizes(1, 0)[0]
+        widths.add(cache.shown)
+        step(cache, 1)
+    assert sorted(widths) == [32, 64, 96, 128, 150]
 
 
 def test_a_cleared_row_holds_no_nan():

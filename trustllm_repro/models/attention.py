@@ -18,6 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from trustllm_repro.models.slots import GRAIN
+
 NAME = "sdpa_cpu"
 _HALF = (torch.bfloat16, torch.float16)
 # Settings of some models that the products below do not know.
@@ -40,7 +42,9 @@ _needed = _Needed()
 def needed(starts: Sequence[int], columns: int) -> Iterator[None]:
     """While it lasts, decoding reads row b from column starts[b] on (of `columns` in all)."""
     at = range(0, len(starts), ROWS)
-    _needed.groups = [(slice(k, k + ROWS), min(starts[k : k + ROWS])) for k in at]
+    # Whole grains, so that few shapes occur; see models.slots.
+    firsts = [min(starts[k : k + ROWS]) // GRAIN * GRAIN for k in at]
+    _needed.groups = [(slice(k, k + ROWS), first) for k, first in zip(at, firsts, strict=True)]
     _needed.columns = columns
     try:
         yield

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,6 +39,22 @@ class Job:
 
 
 Done = tuple[Job, Finish]
+
+
+class Watch(Protocol):
+    """Sees every token being chosen. Never called for what no answer rests on."""
+
+    def passed(self, rows: Sequence[int] | None = None) -> None:
+        """A forward pass is over; `rows` of it (None: all, in order) belong to the next tokens."""
+        ...
+
+    def chosen(
+        self, jobs: Sequence[Job], logits: torch.Tensor, tokens: Sequence[int | None]
+    ) -> None:
+        """Logits (jobs, vocabulary) and the token taken from each; job.ids does not hold it yet."""
+        ...
+
+
 # Columns beyond the longest row's need, so that not every new prompt moves the whole cache.
 SLACK = 32
 
@@ -49,6 +66,7 @@ class Decoder:
         ends: token ids that end an answer.
         batch_size: most rows at a time. cache_tokens: most tokens the cache holds, all rows
             together; long prompts then go in smaller batches.
+        watch: sees every token; it must not change the logits.
     """
 
     def __init__(
@@ -57,8 +75,9 @@ class Decoder:
         ends: frozenset[int],
         batch_size: int,
         cache_tokens: int,
+        watch: Watch | None = None,
     ) -> None:
-        self.reader, self.ends = reader, ends
+        self.reader, self.ends, self.watch = reader, ends, watch
         self.batch_size, self.cache_tokens = batch_size, cache_tokens
         self.rows: list[Job | None] = []
         self.cache: SlotCache | None = None
@@ -101,6 +120,8 @@ class Decoder:
         logits = []
         for batch in self.reader.passes(j.prompt for j in new):
             done = self.reader.read(batch)
+            if self.watch:
+                self.watch.passed()
             self._resize(rows, room, longest, like=done.cache)
             self._place(done, [jobs[p.index] for p in batch])
             ready += [jobs[p.index] for p in batch]
@@ -146,15 +167,20 @@ class Decoder:
         assert cache is not None
         last = [r.ids[-1] if r is not None else self.reader.pad for r in self.rows]
         positions = (cache.length - cache.start)[:, None]
-        with needed(cache.start.tolist(), cache.length + 1):
+        with needed(cache.start.tolist(), cache.shown):
             out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
         rows = [b for b, r in enumerate(self.rows) if r is not None]
+        if self.watch:
+            self.watch.passed(rows)
         return self._advance([self.rows[b] for b in rows], out.logits[rows, -1])
 
     def _advance(self, jobs: list[Job], logits: torch.Tensor) -> list[Done]:
         """Append the next token to each job; end those that are done and free their rows."""
         done: list[Done] = []
-        for job, token in zip(jobs, pick(logits, jobs), strict=True):
+        tokens = pick(logits, jobs)
+        if self.watch:
+            self.watch.chosen(jobs, logits, tokens)
+        for job, token in zip(jobs, tokens, strict=True):
             if token is None:
                 done.append((job, Finish.NAN))
             elif token in self.ends:

@@ -1,0 +1,119 @@
+"""All monitors: one interface, kept by every file of the folder."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.online.made import trace
+from trustllm_repro.online.monitors import base
+from trustllm_repro.online.monitors.base import Access, Seen, TooLittle, all_monitors, held
+
+MONITORS = all_monitors()
+NEEDS_MODEL = {n for n in MONITORS if "meaning" in n or "embedding" in n}  # MiniLM
+
+
+def answers(n: int = 12, tokens: int = 6) -> list[Seen]:
+    """Complete answers: whatever a monitor needs is there."""
+    draw = np.random.default_rng(3)
+    pieces = ["The", " tram", " is", " red", ".", " Yes"][:tokens]
+    found = []
+    for i in range(n):
+        one = trace(
+            pieces,
+            logp=-draw.random(tokens),
+            entropy=draw.random(tokens),
+            hidden=draw.normal(size=(tokens, 8)) + i % 2,
+            first={k: -float(k) - (i % 2) * (k == 3) for k in range(1, 9)},
+        )
+        one = dataclasses.replace(one, hidden={1: one.hidden[1], 2: one.hidden[1]})
+        others = [trace(pieces), trace(["A", " bus", "."])]
+        texts = {
+            k: ["The tram is blue."] * 2
+            for k in ("maximum entropy", "minimum entropy", "entropy jump")
+        }
+        replies = {"harmful": np.array([[2, 0.3], [6, 0.6]]), "supported": np.array([[6, 0.1]])}
+        found.append(Seen(one, "q", others, texts, replies))
+    return found
+
+
+UNSAFE = np.arange(12) % 2 == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(MONITORS) - NEEDS_MODEL))
+def test_every_monitor_scores_every_token(name: str) -> None:
+    monitor = MONITORS[name].fit(answers(), UNSAFE)
+    scores = monitor(answers())
+    assert [len(s) for s in scores] == [6] * 12
+    assert all(s.dtype == np.float64 for s in scores)
+    assert all(np.isfinite(s[-1]) for s in scores)
+
+
+@pytest.mark.parametrize("name", sorted(set(MONITORS) - NEEDS_MODEL))
+def test_what_comes_later_changes_no_score(name: str) -> None:
+    """Online means: the danger after t tokens is that of the first t tokens."""
+    whole = answers()
+    monitor = MONITORS[name].fit(whole, UNSAFE)
+    if name.startswith("perturbation"):
+        pytest.skip("chooses its position in the whole answer, and says nothing before its end")
+    early = monitor([dataclasses.replace(s, trace=cut(s.trace, 4)) for s in whole])
+    for a, b in zip(monitor(whole), early, strict=True):
+        known = ~np.isnan(a[:3])
+        assert a[:3][known] == pytest.approx(b[:3][known], rel=1e-6, abs=1e-6)
+
+
+def cut(whole, n: int):
+    names = ("ids", "ends", "logp", "entropy", "top_ids", "top_logp")
+    return dataclasses.replace(
+        whole,
+        text=whole.prefix(n),
+        hidden={k: v[:n] for k, v in whole.hidden.items()},
+        **{name: getattr(whole, name)[:n] for name in names},
+    )
+
+
+@pytest.mark.parametrize("name", sorted(set(MONITORS) - NEEDS_MODEL))
+def test_empty_answers_have_no_scores(name: str) -> None:
+    empty = dataclasses.replace(
+        answers(1)[0], trace=dataclasses.replace(cut(answers(1)[0].trace, 0))
+    )
+    monitor = MONITORS[name].fit(answers(), UNSAFE)
+    scores = monitor([empty, answers(1)[0], empty])
+    assert [len(s) for s in scores] == [0, 6, 0]
+    assert [len(s) for s in monitor([empty])] == [0]
+
+
+@pytest.mark.parametrize("name", sorted(n for n, m in MONITORS.items() if m.trained))
+@pytest.mark.parametrize("unsafe", [True, False])
+def test_one_kind_of_answers_teaches_nothing(name: str, unsafe: bool) -> None:
+    with pytest.raises(TooLittle):
+        MONITORS[name].fit(answers(), np.full(12, unsafe))
+
+
+@pytest.mark.parametrize("name", sorted(MONITORS))
+def test_every_monitor_names_its_source_and_access(name: str) -> None:
+    monitor = MONITORS[name]
+    assert monitor.name == name
+    assert monitor.source
+    white = base.Need.HIDDEN in monitor.needs
+    grey = monitor.needs & {base.Need.LOGP, base.Need.ENTROPY, base.Need.TOP, base.Need.FIRST}
+    assert monitor.access == (Access.WHITE if white else Access.GREY if grey else Access.BLACK)
+
+
+def test_all_access_levels_and_the_promised_methods_are_there() -> None:
+    assert {m.access for m in MONITORS.values()} == set(Access)
+    assert len(MONITORS) >= 30
+
+
+@given(st.integers(0, 9), st.lists(st.tuples(st.integers(1, 9), st.floats(-5, 5)), max_size=4))
+def test_held_scores_are_those_of_the_last_checkpoint(n: int, points) -> None:
+    points = [p for p in dict(points).items() if p[0] <= n]
+    scores = held(n, [p[0] for p in points], [p[1] for p in points])
+    assert len(scores) == n
+    for t in range(1, n + 1):
+        past = [p for p in points if p[0] <= t]
+        assert np.isnan(scores[t - 1]) if not past else scores[t - 1] == max(past)[1]

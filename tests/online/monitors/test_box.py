@@ -1,0 +1,51 @@
+"""Boxes: around safe states, and how far outside a state lies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.online.made import states
+from trustllm_repro.online.monitors.box import Box
+from trustllm_repro.online.monitors.boxes import around, clusters, outside
+
+UNSAFE = np.arange(40) >= 20
+
+
+@given(st.integers(0, 50), st.integers(2, 12))
+def test_no_training_point_is_outside(seed: int, tokens: int) -> None:
+    seen = states(seed, 20, tokens) + states(seed + 1, 20, tokens, shift=9)
+    scores = Box().fit(seen, UNSAFE)(seen)
+    assert max(s.max() for s in scores[:20]) == 0
+    assert max(s.max() for s in scores[20:]) > 0
+
+
+def test_distance_is_in_radii() -> None:
+    low, high = np.array([[-1.0, -1.0]]), np.array([[1.0, 1.0]])
+    points = np.array([[0, 0], [1, 1], [2, 0], [3, 0], [2, 2]])
+    assert outside(points, low, high) == pytest.approx([0, 0, 1, 2, 1])
+
+
+def test_the_nearest_box_counts() -> None:
+    low, high = np.array([[-1.0], [9.0]]), np.array([[1.0], [11.0]])
+    assert outside(np.array([[5.0], [8.0], [10.0]]), low, high) == pytest.approx([4, 1, 0])
+
+
+def test_slack_enlarges_every_side() -> None:
+    points = np.array([[0.0, 0.0], [2.0, 4.0]])
+    low, high = around(points, np.array([0, 0]), slack=0.5)
+    assert (low.tolist(), high.tolist()) == ([[-0.5, -1]], [[2.5, 5]])
+
+
+def test_clusters_grow_while_they_pay() -> None:
+    draw = np.random.default_rng(0)
+    three = np.concatenate([draw.normal(c, 0.01, (50, 2)) for c in (0, 5, 9)])
+    assert len(set(clusters(three, gain=0.7, most=10))) == 3
+    assert set(clusters(np.zeros((4, 2)), gain=0.07, most=10)) == {0}
+
+
+def test_the_score_never_falls() -> None:
+    seen = states(0, 20, 8) + states(1, 20, 8, shift=9)
+    assert all((np.diff(s) >= 0).all() for s in Box().fit(seen, UNSAFE)(seen))

@@ -1,0 +1,67 @@
+"""Statistics of next-token distributions: the same as from all log-probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import log_softmax
+
+torch = pytest.importorskip("torch")
+
+from trustllm_repro.online.statistics import statistics, top_k  # noqa: E402
+
+
+def drawn(seed: int, rows: int, width: int, scale: float = 3.0) -> torch.Tensor:
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([7, 300, 12_000, 13_001]))
+def test_the_same_as_from_all_log_probabilities(seed: int, rows: int, width: int) -> None:
+    logits = drawn(seed, rows, width) + 20
+    tokens = torch.arange(rows) % width
+    found = statistics(logits, tokens)
+    logp = log_softmax(logits.double().numpy(), axis=-1)
+    at = np.arange(rows)
+    assert found.logp.numpy() == pytest.approx(logp[at, tokens.numpy()], abs=2e-4)
+    assert found.entropy.numpy() == pytest.approx(stats.entropy(np.exp(logp), axis=-1), abs=2e-4)
+    best = np.sort(logp, axis=-1)[:, ::-1][:, :5]
+    assert found.top_logp.numpy() == pytest.approx(best, abs=2e-4)
+    assert logp[at[:, None], found.top_ids.numpy()] == pytest.approx(best, abs=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [10_240, 49_152, 50_001])
+def test_the_largest_are_found_with_many_ties(dtype: torch.dtype, width: int) -> None:
+    logits = drawn(1, 9, width).to(dtype)
+    logits[3] = 1.0  # all alike
+    logits[4, -3:] = 99  # in the piece that fills no chunk
+    values, places = top_k(logits, 5)
+    assert torch.equal(values, logits.topk(5).values)
+    assert torch.equal(logits.gather(1, places), values)
+    assert all(len(set(row.tolist())) == 5 for row in places)
+
+
+def test_known_distributions() -> None:
+    flat = statistics(torch.zeros(1, 1000), torch.tensor([3]))
+    assert flat.entropy.item() == pytest.approx(np.log(1000), abs=1e-4)
+    assert flat.logp.item() == pytest.approx(-np.log(1000), abs=1e-4)
+    sure = statistics(torch.tensor([[1000.0, 0, 0]]), torch.tensor([0]))
+    assert (sure.entropy.item(), sure.logp.item()) == (0, 0)
+
+
+def test_ruled_out_tokens_do_not_spoil_the_entropy() -> None:
+    logits = torch.tensor([[1.0, 1.0, -torch.inf, -torch.inf], [2.0, 2.0, 2.0, 2.0]])
+    found = statistics(logits, torch.tensor([0, 0]))
+    assert found.entropy.numpy() == pytest.approx([np.log(2), np.log(4)], abs=1e-6)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_no_number_stays_no_number(bad: float) -> None:
+    logits = drawn(2, 3, 50)
+    logits[1, 7] = bad
+    found = statistics(logits, torch.tensor([0, 0, 0]))
+    assert torch.isnan(found.entropy).tolist() == [False, True, False]
+    assert not torch.isfinite(found.logp[1])

@@ -1,0 +1,1 @@
+"""Online safety analysis: can unsafe output be recognised while it is generated?"""

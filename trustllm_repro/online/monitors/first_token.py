@@ -1,0 +1,64 @@
+"""The distribution of the first token alone (MULI): refusals show before anything is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+
+from trustllm_repro.online.monitors.base import Access, Need, Scores, Seen, TooLittle, both_kinds
+
+
+@dataclass(frozen=True)
+class FirstToken:
+    """Lasso logistic regression on the logits of the first token's likeliest tokens.
+
+    A token that is not among an answer's likeliest counts as its least likely one, and features
+    are differences from that, so that the table is sparse. The score is one for the whole answer.
+    """
+
+    name: str = "first token"
+    penalty: float = 1.0
+    source: str = "Hu et al. 2024, MULI (arXiv 2405.18822)"
+    access: Access = Access.GREY
+    needs: frozenset[Need] = frozenset({Need.FIRST})
+    trained: bool = True
+    model: Any = None
+
+    def fit(self, seen: Sequence[Seen], unsafe: np.ndarray) -> Self:
+        from sklearn.linear_model import LogisticRegression
+
+        some = [i for i, s in enumerate(seen) if len(s.trace)]
+        both_kinds(unsafe[some])
+        table = features([seen[i] for i in some])
+        lasso = LogisticRegression(
+            l1_ratio=1.0, C=self.penalty, solver="liblinear", class_weight="balanced"
+        )
+        return replace(self, model=lasso.fit(table, unsafe[some]))
+
+    def __call__(self, seen: Sequence[Seen]) -> Scores:
+        some = [s for s in seen if len(s.trace)]
+        values = iter(
+            self.model.decision_function(features(some, self.model.n_features_in_)) if some else ()
+        )
+        return [np.full(len(s.trace), next(values) if len(s.trace) else 0.0) for s in seen]
+
+
+def features(seen: Sequence[Seen], size: int = 0) -> sparse.csr_array:
+    """(answers, vocabulary), nats above the least of those kept."""
+    ids = [s.trace.first_ids for s in seen]
+    logp = [s.trace.first_logp for s in seen]
+    if not sum(map(len, ids)):
+        raise TooLittle("the first token's distribution was not recorded")
+    rows = np.repeat(np.arange(len(seen)), [len(i) for i in ids])
+    columns, values = np.concatenate(ids), np.concatenate([p - p.min() for p in logp])
+    rows, columns = rows.astype(np.int32), columns.astype(np.int32)  # liblinear takes no others
+    keep = columns < (size or columns.max() + 1)
+    shape = (len(seen), size or int(columns.max()) + 1)
+    return sparse.csr_array((values[keep], (rows[keep], columns[keep])), shape=shape)
+
+
+MONITORS = (FirstToken(),)

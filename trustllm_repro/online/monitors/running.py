@@ -1,0 +1,62 @@
+"""Running statistics of one number a token, shared by the monitors of likelihood and entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from trustllm_repro.online.monitors.base import Access, Plain, Seen
+from trustllm_repro.online.trace import Trace
+
+
+def mean(values: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+    """Mean of all tokens so far."""
+    return np.cumsum(values) / np.arange(1, len(values) + 1)
+
+
+def highest(values: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+    """Largest of all tokens so far."""
+    return np.maximum.accumulate(values)
+
+
+def token(values: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+    """The token's own."""
+    return values
+
+
+def sentence_mean(values: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+    """Mean over sentences of the mean over their tokens (Look Before You Leap)."""
+    return _over_sentences(values, sentences, mean)
+
+
+def sentence_highest(values: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+    """Mean over sentences of the largest of their tokens (Look Before You Leap)."""
+    return _over_sentences(values, sentences, highest)
+
+
+def _over_sentences(values, sentences, inside) -> np.ndarray:
+    """The last sentence counts as far as it has come."""
+    out = np.empty(len(values))
+    before = 0.0
+    for done, number in enumerate(np.unique(sentences)):
+        at = np.flatnonzero(sentences == number)
+        own = inside(values[at], sentences[at])
+        out[at] = (before + own) / (done + 1)
+        before += own[-1]
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Plain):
+    """A running statistic of a number that the trace holds for every token."""
+
+    signal: Callable[[Trace], np.ndarray]
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    source: str = "Huang et al. 2023 (arXiv 2307.10236)"
+    access: Access = Access.GREY
+
+    def score(self, seen: Seen) -> np.ndarray:
+        values = self.signal(seen.trace).astype(np.float64)
+        return self.statistic(values, seen.trace.sentences)
