@@ -17,8 +17,8 @@ from trustllm_repro.models.wheels import SHIPPED, shipped_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOM = 300  # MB besides the weights and the cache of one batch
-# Base is taken after imports and tokenizer, the peak after the weights; prompts are of mixed length, a few of them
-# long.
+# Base is taken after imports and tokenizer, the peak after the weights; prompts are of mixed length,
+# a few of them long.
 MEASURE = """
 import json, sys
 from pathlib import Path

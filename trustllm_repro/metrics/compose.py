@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.metrics.base import Answers, Metric, wilson
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,30 @@ class MeanOver(Metric):
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.mean([self.metric.statistic(s, axis=axis) for s in samples], axis=0)
 
+    def confidence(self, samples: tuple[np.ndarray, ...], seed: int) -> tuple[float, float]:
+        """Of shares: from their Wilson intervals; a bootstrap makes a point of 0 hits in 20."""
+        if self.metric.interval != "wilson":
+            return super().confidence(samples, seed)
+        return mover([wilson(int(s.sum()), len(s)) for s in samples], [s.mean() for s in samples])
+
     def why_not(self, answers: Answers) -> str:
         for name, part in self.cells(answers).items():
             reason = self.metric.why_not(part)
             if reason:
                 return f"part {name!r} of the average: {reason}"
         return ""
+
+
+def mover(
+    intervals: Sequence[tuple[float, float]], shares: Sequence[float]
+) -> tuple[float, float]:
+    """Interval of the mean of independent shares, from theirs (Zou and Donner 2008, MOVER).
+
+    The distances from the shares to their limits are added in quadrature, each side by itself.
+    """
+    limits, at, n = np.array(intervals), np.array(shares), len(shares)
+    below, above = (np.sqrt((((limits[:, k] - at) / n) ** 2).sum()) for k in (0, 1))
+    return float(at.mean() - below), float(at.mean() + above)
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,10 @@ class OneMinus(Metric):
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         return 1 - self.metric.statistic(*samples, axis=axis)
+
+    def confidence(self, samples: tuple[np.ndarray, ...], seed: int) -> tuple[float, float]:
+        low, high = self.metric.confidence(samples, seed)
+        return 1 - high, 1 - low
 
 
 @dataclass(frozen=True)
