@@ -175,6 +175,14 @@ def test_conditional_share_without_a_base_is_not_zero() -> None:
     ).value == pytest.approx(1 / 2)
 
 
+def test_a_conditional_share_has_the_interval_of_its_base() -> None:
+    found = Conditional(("true",), ("true", "other")).measure(answers(["other"] * 9 + ["none"]), 0)
+    assert (found.ci_low, found.ci_high) == wilson(0, 9)
+    outside = Conditional(("true", "unseen"), ("true", "other"))
+    found = outside.measure(answers(["other", "true", "unseen"] * 5), 0)
+    assert found.ci_low < found.value == 1 < found.ci_high  # more hits than a share can have
+
+
 def test_composites() -> None:
     a = answers(["refusal", "answer", "answer", "answer"], part=["x", "x", "y", "y"])
     assert MeanOver(REFUSED, (("part", ("x", "y")),)).measure(a, 0).value == 0.25

@@ -25,10 +25,15 @@ def test_every_group_has_its_figures(by: str) -> None:
 
 
 def test_counts_of_a_task_add_up_and_give_its_figures() -> None:
-    frame = judges.refusal_table("by_task")
-    assert (frame[["tp", "fp", "fn", "tn"]].sum(axis=1) == frame["n"]).all()
-    sensitivity = frame["tp"] / (frame["tp"] + frame["fn"])
-    assert frame["sensitivity"].tolist() == pytest.approx(sensitivity.tolist(), abs=1e-3)
+    frame = judges.refusal_table("by_task").set_index("task")
+    counts = judges.measured()["refusal"]["by_task"]
+    assert set(frame.index) == set(counts)
+    for task, line in frame.iterrows():
+        said = counts[task]["judge"]
+        assert sum(said[k] for k in ("tp", "fp", "fn", "tn")) == line["n"]
+        assert said["tp"] / (said["tp"] + said["fn"]) == pytest.approx(
+            line["sensitivity"], abs=1e-3
+        )
 
 
 def test_counts_by_model_add_up_to_those_of_the_task() -> None:

@@ -60,9 +60,7 @@ class MeanOver(Metric):
         return ""
 
 
-def mover(
-    intervals: Sequence[tuple[float, float]], shares: Sequence[float]
-) -> tuple[float, float]:
+def mover(intervals: Sequence[tuple[float, float]], shares: Sequence[float]) -> tuple[float, float]:
     """Interval of the mean of independent shares, from theirs (Zou and Donner 2008, MOVER).
 
     The distances from the shares to their limits are added in quadrature, each side by itself.

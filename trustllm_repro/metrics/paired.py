@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.metrics.base import Answers, Metric, wilson
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,13 @@ class Conditional(Metric):
         hits = np.sum((codes == 1) | (codes == 3), axis=axis).astype(float)
         base = np.sum(codes >= 2, axis=axis)
         return np.divide(hits, base, out=np.full(np.shape(hits), self.empty), where=base > 0)
+
+    def confidence(self, samples: tuple[np.ndarray, ...], seed: int) -> tuple[float, float]:
+        """Wilson's among those that meet the condition, unless a hit lies outside of them."""
+        codes = samples[0]
+        if (codes == 1).any() or not (codes >= 2).any():
+            return super().confidence(samples, seed)
+        return wilson(int((codes == 3).sum()), int((codes >= 2).sum()))
 
     def undefined(self, answers: Answers) -> str:
         return "no answer meets the condition, so there is no share to give"

@@ -22,7 +22,7 @@ STYLE = """
 .tr table{border-collapse:collapse;border:0;margin:0}
 .tr th,.tr td{padding:.28em .7em;border:0;border-bottom:1px solid #e4e4e4;text-align:left!important;
  vertical-align:top;white-space:nowrap;background:#fff!important}
-.tr thead th{border-bottom:2px solid #555;font-weight:600;white-space:normal;min-width:5.2em}
+.tr thead th{border-bottom:2px solid #555;font-weight:600;white-space:normal;min-width:3.6em}
 .tr td.w{white-space:normal;min-width:17em}.tr td.v{font-variant-numeric:tabular-nums}
 .tr .ci{color:#777;font-size:11px}.tr .pub{color:#555;font-size:11px}
 .tr .fix{color:#a65300;font-size:11px}

@@ -53,8 +53,6 @@ def refusal_table(by: str) -> pd.DataFrame:
     for group, both in found[by].items():
         judge = both["judge"]
         line = {_HEADS.get(by, "group"): label(group), **{k: judge.get(k) for k in FIGURES}}
-        if by == "by_task":
-            line |= {k: judge[k] for k in ("tp", "fp", "fn", "tn")}
         if by == "by_model":
             line["unsure"] = found.get("unsure", {}).get(group, math.nan)
         lines.append(line | {"kappa, keywords": both["keywords"]["kappa"]})
