@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from trustllm_repro import __version__
+from trustllm_repro import cli_options as options
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.report.clean import for_terminal
 
@@ -155,49 +156,22 @@ def _unknown_models(models: list[str]) -> None:
     "--benchmark miniature --out runs/try"
 )
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
-            "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m; vllm: before a "
-            "model on this machine lets vLLM run it."
-        ),
-    ],
-    benchmark: Annotated[
-        str, typer.Option(help="ZIP or folder of the benchmark, or 'miniature' (a demonstration).")
-    ],
-    to: Annotated[Path, typer.Option("--out", help="Run folder to write, or to go on with.")],
-    dimension: Annotated[
-        list[str] | None, typer.Option(help="Only this dimension; may be given several times.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="About so many items a task, spread over its parts.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    batch_size: Annotated[int, typer.Option(help="Answers at a time (0: 32, GPU 256).")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Longest answer; the paper: 512.")
-    ] = 512,
-    samples: Annotated[int, typer.Option(min=1, help="Answers an item at temperature 1.")] = 1,
-    seed: Annotated[int, typer.Option(help="Base of all seeds.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes (0: what fits this machine).")] = 0,
-    likelihood: Annotated[
-        bool,
-        typer.Option(help="A second row: options read by their log-probability."),
-    ] = True,
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
-        ),
-    ] = None,
-    part: Annotated[
-        str, typer.Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")
-    ] = "1/1",
-    unverified: Annotated[
-        bool, typer.Option("--unverified", help="Accept a benchmark with other rows.")
-    ] = False,
+    model: options.Model,
+    benchmark: options.BenchmarkOrMiniature,
+    to: options.RunFolder,
+    dimension: options.Dimensions = None,
+    limit: options.Limit = None,
+    dtype: options.Dtype = "float32",
+    batch_size: options.BatchSize = 0,
+    device: options.Device = "auto",
+    max_new_tokens: options.MaxNewTokens = 512,
+    samples: options.Samples = 1,
+    seed: options.Seed = 0,
+    workers: options.Workers = 0,
+    likelihood: options.Likelihood = True,
+    judge: options.Judges = None,
+    part: options.Part = "1/1",
+    unverified: options.Unverified = False,
 ) -> None:
     """Any model -> answers, verdicts, tables beside the 16 published models.
 

@@ -16,6 +16,7 @@ from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.nouns import Item, Response
 
 Embed = Callable[[Sequence[str]], np.ndarray]  # texts -> unit vectors (texts, dimensions)
+LEAST_COSINE = 0.7  # from here on two short texts are taken to say the same
 _NOTHING = Judgement(reason="no answer to compare")
 
 

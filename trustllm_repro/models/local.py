@@ -120,14 +120,21 @@ class LocalModel:
             yield [(job.prompt.index, self.completion(job, f, cut)) for job, f, cut in ended]
 
     def decode(
-        self, requests: Sequence[Request], watch: Watch | None = None
+        self,
+        requests: Sequence[Request],
+        watch: Watch | None = None,
+        begun: Sequence[tuple[int, ...]] = (),
     ) -> Iterator[list[tuple[Job, Finish, int]]]:
         """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
 
         Args:
             watch: sees every token. Jobs that were running when memory ran out begin again.
+            begun: tokens each answer begins with, if they are given; `max_new_tokens` come after.
         """
-        fitted = [self.fit(self.tokens(r.prompt), r.max_new_tokens) for r in requests]
+        whole = [self.tokens(r.prompt) for r in requests]
+        if begun:
+            whole = [(*w, *b) for w, b in zip(whole, begun, strict=True)]
+        fitted = [self.fit(w, r.max_new_tokens) for w, r in zip(whole, requests, strict=True)]
         left = set(range(len(requests)))
         planned = self._schedule([f[0] for f in fitted])
         while left:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -92,7 +93,7 @@ class Monitor(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plain:
+class Plain(ABC):
     """A monitor that learns nothing and scores every answer by itself, with `score`."""
 
     name: str
@@ -104,9 +105,9 @@ class Plain:
     def fit(self, seen: Sequence[Seen], unsafe: np.ndarray) -> Self:
         return self
 
+    @abstractmethod
     def score(self, seen: Seen) -> np.ndarray:
         """Danger after each token, (n,)."""
-        raise NotImplementedError
 
     def __call__(self, seen: Sequence[Seen]) -> Scores:
         return [self.score(s) for s in seen]

@@ -22,7 +22,7 @@ def by_words(texts: Sequence[str]) -> np.ndarray:
     d = np.zeros((len(words), len(words)))
     for i, a in enumerate(words):
         for j in range(i):
-            d[i, j] = d[j, i] = 1 - (token_f1(a, words[j]) if a or words[j] else 1.0)
+            d[i, j] = d[j, i] = 1 - token_f1(a, words[j])
     return d
 
 

@@ -40,6 +40,9 @@ class Guard(Plain):
     at: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
     source: str = "data/judges/README.md"
 
+    def score(self, seen: Seen) -> np.ndarray:
+        return self([seen])[0]
+
     def __call__(self, seen: Sequence[Seen]) -> Scores:
         at = [checkpoints(len(s.trace), self.at) for s in seen]
         texts = [s.trace.prefix(c) for s, some in zip(seen, at, strict=True) for c in some]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -13,7 +14,7 @@ from trustllm_repro.online.monitors.base import Access, Need, Scores, Seen, TooL
 
 
 @dataclass(frozen=True)
-class StateMonitor:
+class StateMonitor(ABC):
     """A score of each token's state, and a running statistic of it.
 
     Attributes:
@@ -30,13 +31,13 @@ class StateMonitor:
     trained: bool = True
     model: Any = None
 
+    @abstractmethod
     def learn(self, seen: Sequence[Seen], unsafe: np.ndarray, layer: int) -> Any:
         """The fitted model. Raises TooLittle."""
-        raise NotImplementedError
 
+    @abstractmethod
     def danger(self, states: np.ndarray) -> np.ndarray:
         """(tokens, size) float32 -> (tokens,)."""
-        raise NotImplementedError
 
     def fit(self, seen: Sequence[Seen], unsafe: np.ndarray) -> Self:
         return replace(self, model=self.learn(seen, unsafe, layer_of(seen, self.layer)))

