@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -70,6 +71,14 @@ class LocalModel:
             "dtype": dtype,
             "template": "chat" if self.tokenizer.chat_template else "none",
         }
+
+    def plain(self) -> LocalModel:
+        """The same weights without the chat template: the model goes on with the prompt's text."""
+        other = copy.copy(self)
+        other.__dict__.update(model=self.model, tokenizer=copy.deepcopy(self.tokenizer))
+        other.tokenizer.chat_template = None
+        other.identity = {**self.identity, "template": "none"}
+        return other
 
     @cached_property
     def model(self):

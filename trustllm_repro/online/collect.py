@@ -58,6 +58,10 @@ class Collector:
         Raises:
             SourceCorrupt: a damaged file of the folder. OutputError: it cannot be written.
         """
+        if task.continues:
+            return replace(self, model=self.model.plain()).collect(
+                replace(task, continues=False), cases, needs
+            )
         traces = self._answers(task, cases)
         seen = [Seen(t, c.prompt) for t, c in zip(traces, cases, strict=True)]
         if needs & {Need.SAMPLES, Need.REPLIES}:

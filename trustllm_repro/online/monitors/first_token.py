@@ -35,7 +35,7 @@ class FirstToken:
         both_kinds(unsafe[some])
         table = features([seen[i] for i in some])
         lasso = LogisticRegression(
-            l1_ratio=1.0, C=self.penalty, solver="liblinear", class_weight="balanced"
+            l1_ratio=1.0, C=self.penalty, solver="liblinear", class_weight="balanced", max_iter=1000
         )
         return replace(self, model=lasso.fit(table, unsafe[some]))
 

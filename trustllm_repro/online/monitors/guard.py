@@ -31,12 +31,10 @@ def compliance(texts: Sequence[str]) -> np.ndarray:
 class Guard(Plain):
     """A classifier on every beginning that ends at a checkpoint.
 
-    Attributes:
-        judge: the judge it is; where that one gives the labels, it is no monitor.
+    Where the same classifier gives the labels (online.labels), it is no monitor.
     """
 
     classifier: Classifier
-    judge: str
     at: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
     source: str = "data/judges/README.md"
 
@@ -51,6 +49,6 @@ class Guard(Plain):
 
 
 MONITORS = (
-    Guard(name="guard: toxicity", classifier=toxicity, judge="toxicity"),
-    Guard(name="guard: compliance", classifier=compliance, judge="refusal"),
+    Guard(name="guard: toxicity", classifier=toxicity),
+    Guard(name="guard: compliance", classifier=compliance),
 )
