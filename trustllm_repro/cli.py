@@ -1,4 +1,4 @@
-"""Command line: fetch, replay, evaluate, reproduce, verify, trace, bench."""
+"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, bench."""
 
 from __future__ import annotations
 
@@ -191,6 +191,35 @@ def evaluate(
     with _progress() as bar:
         done = run_job(job, Bars(bar), lambda text: say(for_terminal(text)))
     show_evaluation(done, out)
+
+
+@app.command(
+    epilog="Examples: trustllm-repro monitor --model smollm2-135m --out runs/online --limit 200   "
+    "or   trustllm-repro monitor --model ~/models/mine --out runs/online --task harm --quick"
+)
+def monitor(
+    model: options.Model,
+    to: options.RunFolder,
+    task: options.Tasks = None,
+    limit: options.CaseLimit = 0,
+    dtype: options.Dtype = "float32",
+    batch_size: options.BatchSize = 0,
+    device: options.Device = "auto",
+    quick: options.Quick = False,
+) -> None:
+    """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
+
+    May be stopped at any time; the same command goes on where it was. No text is printed.
+    """
+    from trustllm_repro.online.report import show
+    from trustllm_repro.online.run import Job
+    from trustllm_repro.online.run import monitor as run_job
+
+    job = Job(model, to, tuple(task or ()), limit, dtype, device, batch_size, not quick)
+    with _progress() as bar:
+        bars = Bars(bar)
+        done = run_job(job, lambda w, d, n: bars(w, d, n, ""), lambda text: say(for_terminal(text)))
+    show(done, out)
 
 
 @app.command(epilog="Example: trustllm-repro reproduce --profile embedded --from 16_overview")

@@ -43,3 +43,9 @@ Judges = Annotated[
 ]
 Part = Annotated[str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")]
 Unverified = Annotated[bool, Option("--unverified", help="Accept a benchmark with other rows.")]
+Tasks = Annotated[
+    list[str] | None,
+    Option("--task", help="Only this online task; may be given several times."),
+]
+CaseLimit = Annotated[int, Option(min=0, help="About so many cases a task; 0: all.")]
+Quick = Annotated[bool, Option("--quick", help="Without monitors that need further generation.")]

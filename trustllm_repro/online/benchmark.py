@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from trustllm_repro.nouns import Score
 from trustllm_repro.online.monitors.base import Monitor, Scores, Seen, TooLittle
@@ -16,6 +17,9 @@ from trustllm_repro.online.scores import NAN, Alarms, auprc, auroc
 from trustllm_repro.online.splits import Split, split
 
 SEEDS = (0, 1, 2, 3, 4)
+# Digits of a danger that count. Its last bits depend on how many threads summed it, and two answers
+# that tie but for them would change places from run to run.
+DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,17 @@ def attempt(monitor: Monitor, answered: Answered, seed: int) -> Tried:
     parts = split(answered.groups, seed)
     chosen = [[answered.seen[i] for i in at] for at in (parts.train, parts.calibration, parts.test)]
     try:
-        fitted = (
-            monitor.fit(chosen[0], answered.unsafe[parts.train]) if monitor.trained else monitor
-        )
-        calibration = fitted(chosen[1])
-        start = time.perf_counter()
-        test = fitted(chosen[2])
-        seconds = time.perf_counter() - start
+        with threadpool_limits(1):  # small sums: a second thread costs more than it gains
+            trained = monitor.trained
+            fitted = monitor.fit(chosen[0], answered.unsafe[parts.train]) if trained else monitor
+            calibration = fitted(chosen[1])
+            start = time.perf_counter()
+            test = fitted(chosen[2])
+            seconds = time.perf_counter() - start
     except TooLittle as e:
         return Tried(monitor.name, seed, parts, reason=str(e))
     tokens = sum(len(s.trace) for s in chosen[2])
+    calibration, test = ([np.round(s, DIGITS) for s in some] for some in (calibration, test))
     return Tried(monitor.name, seed, parts, calibration, test, "", seconds / max(tokens, 1))
 
 

@@ -111,7 +111,7 @@ class Collector:
                 yield [(i, trace) for i, _, trace in batch]
 
         store = TraceStore(self.folder / task.id / "samples")
-        found = self._traced(store, keys, new, "samples")
+        found = self._traced(store, keys, new, f"{task.id}: samples")
         return [found[i * n : (i + 1) * n] for i in range(len(cases))]
 
     def _traced(self, store, keys, new, what) -> list[Trace]:
@@ -148,7 +148,7 @@ class Collector:
             lines.append({"kind": kind, "key": k, "value": v} for k, v in rows)
             known |= dict(rows)
             done += len(at)
-            self.say(kind, done, len(seen))
+            self.say(f"{task.id}: {kind}", done, len(seen))
         return [known[s.trace.key] for s in seen]
 
     def _branches(self, seen: Sequence[Seen], task: OnlineTask) -> list[Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trustllm_repro.online.benchmark import Tried
+from trustllm_repro.online.benchmark import DIGITS, Tried
 from trustllm_repro.online.monitors.base import Scores, TooLittle, both_kinds
 from trustllm_repro.online.operate import peak
 from trustllm_repro.online.scores import auroc
@@ -140,6 +140,7 @@ def combine(name: str, rule: Rule, members: Sequence[Tried], unsafe: np.ndarray)
     except TooLittle as e:
         return replace(first, monitor=name, calibration=[], test=[], reason=str(e))
     parts = replace(first.split, calibration=at[left])
+    made = [[np.round(s, DIGITS) for s in scores] for scores in made]
     return Tried(name, first.seed, parts, *made, "", cost)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +77,12 @@ def cut(whole, n: int):
     )
 
 
+@pytest.mark.parametrize("name", sorted(n for n, m in MONITORS.items() if m.trained))
+def test_what_is_fitted_twice_says_the_same(name: str) -> None:
+    one, two = (np.array(MONITORS[name].fit(answers(), UNSAFE)(answers())) for _ in range(2))
+    assert one == pytest.approx(two, rel=1e-9)
+
+
 @pytest.mark.parametrize("name", sorted(set(MONITORS) - NEEDS_MODEL))
 def test_empty_answers_have_no_scores(name: str) -> None:
     empty = dataclasses.replace(
@@ -102,6 +109,16 @@ def test_every_monitor_names_its_source_and_access(name: str) -> None:
     white = base.Need.HIDDEN in monitor.needs
     grey = monitor.needs & {base.Need.LOGP, base.Need.ENTROPY, base.Need.TOP, base.Need.FIRST}
     assert monitor.access == (Access.WHITE if white else Access.GREY if grey else Access.BLACK)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(base.__file__).parent.glob("*.py")), ids=lambda p: p.stem
+)
+def test_a_monitor_is_one_short_file_and_has_a_test(path: Path) -> None:
+    text = path.read_text()
+    if "\nMONITORS = " in text or "\nMONITORS: " in text:
+        assert len(text.splitlines()) <= 60
+        assert Path(__file__).with_name(f"test_{path.stem}.py").exists()
 
 
 def test_all_access_levels_and_the_promised_methods_are_there() -> None:

@@ -35,16 +35,17 @@ class FirstToken:
         both_kinds(unsafe[some])
         table = features([seen[i] for i in some])
         lasso = LogisticRegression(
-            l1_ratio=1.0, C=self.penalty, solver="liblinear", class_weight="balanced", max_iter=1000
-        )
+            l1_ratio=1.0, C=self.penalty, solver="liblinear", class_weight="balanced",
+            max_iter=1000, random_state=0,
+        )  # fmt: skip
         return replace(self, model=lasso.fit(table, unsafe[some]))
 
     def __call__(self, seen: Sequence[Seen]) -> Scores:
-        some = [s for s in seen if len(s.trace)]
-        values = iter(
-            self.model.decision_function(features(some, self.model.n_features_in_)) if some else ()
-        )
-        return [np.full(len(s.trace), next(values) if len(s.trace) else 0.0) for s in seen]
+        danger = np.zeros(len(seen))
+        if some := [i for i, s in enumerate(seen) if len(s.trace)]:
+            table = features([seen[i] for i in some], self.model.n_features_in_)
+            danger[some] = self.model.decision_function(table)
+        return [np.full(len(s.trace), d) for s, d in zip(seen, danger, strict=True)]
 
 
 def features(seen: Sequence[Seen], size: int = 0) -> sparse.csr_array:
@@ -56,8 +57,8 @@ def features(seen: Sequence[Seen], size: int = 0) -> sparse.csr_array:
     rows = np.repeat(np.arange(len(seen)), [len(i) for i in ids])
     columns, values = np.concatenate(ids), np.concatenate([p - p.min() for p in logp])
     rows, columns = rows.astype(np.int32), columns.astype(np.int32)  # liblinear takes no others
-    keep = columns < (size or columns.max() + 1)
     shape = (len(seen), size or int(columns.max()) + 1)
+    keep = columns < shape[1]
     return sparse.csr_array((values[keep], (rows[keep], columns[keep])), shape=shape)
 
 
