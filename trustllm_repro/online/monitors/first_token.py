@@ -14,10 +14,9 @@ from trustllm_repro.online.monitors.base import Access, Need, Scores, Seen, TooL
 
 @dataclass(frozen=True)
 class FirstToken:
-    """Lasso logistic regression on the logits of the first token's likeliest tokens.
+    """Lasso logistic regression on the first token's distribution; one score for the whole answer.
 
-    A token that is not among an answer's likeliest counts as its least likely one, and features
-    are differences from that, so that the table is sparse. The score is one for the whole answer.
+    A token that is not among an answer's likeliest counts as the least likely of those.
     """
 
     name: str = "first token"
@@ -34,10 +33,8 @@ class FirstToken:
         some = [i for i, s in enumerate(seen) if len(s.trace)]
         both_kinds(unsafe[some])
         table = features([seen[i] for i in some])
-        lasso = LogisticRegression(
-            l1_ratio=1.0, C=self.penalty, solver="liblinear", class_weight="balanced",
-            max_iter=1000, random_state=0,
-        )  # fmt: skip
+        fixed = {"class_weight": "balanced", "max_iter": 1000, "random_state": 0}
+        lasso = LogisticRegression(l1_ratio=1.0, C=self.penalty, solver="liblinear", **fixed)
         return replace(self, model=lasso.fit(table, unsafe[some]))
 
     def __call__(self, seen: Sequence[Seen]) -> Scores:
@@ -50,8 +47,7 @@ class FirstToken:
 
 def features(seen: Sequence[Seen], size: int = 0) -> sparse.csr_array:
     """(answers, vocabulary), nats above the least of those kept."""
-    ids = [s.trace.first_ids for s in seen]
-    logp = [s.trace.first_logp for s in seen]
+    ids, logp = [s.trace.first_ids for s in seen], [s.trace.first_logp for s in seen]
     if not sum(map(len, ids)):
         raise TooLittle("the first token's distribution was not recorded")
     rows = np.repeat(np.arange(len(seen)), [len(i) for i in ids])
