@@ -50,12 +50,13 @@ def features(seen: Sequence[Seen], size: int = 0) -> sparse.csr_array:
     ids, logp = [s.trace.first_ids for s in seen], [s.trace.first_logp for s in seen]
     if not sum(map(len, ids)):
         raise TooLittle("the first token's distribution was not recorded")
-    rows = np.repeat(np.arange(len(seen)), [len(i) for i in ids])
+    rows = np.repeat(
+        np.arange(len(seen), dtype=np.int32), [len(i) for i in ids]
+    )  # as liblinear needs
     columns, values = np.concatenate(ids), np.concatenate([p - p.min() for p in logp])
-    rows, columns = rows.astype(np.int32), columns.astype(np.int32)  # liblinear takes no others
     shape = (len(seen), size or int(columns.max()) + 1)
-    keep = columns < shape[1]
-    return sparse.csr_array((values[keep], (rows[keep], columns[keep])), shape=shape)
+    at = columns < shape[1]
+    return sparse.csr_array((values[at], (rows[at], columns[at])), shape=shape)
 
 
 MONITORS = (FirstToken(),)
