@@ -32,10 +32,9 @@ class FirstToken:
 
         some = [i for i, s in enumerate(seen) if len(s.trace)]
         both_kinds(unsafe[some])
-        table = features([seen[i] for i in some])
         fixed = {"class_weight": "balanced", "max_iter": 1000, "random_state": 0}
         lasso = LogisticRegression(l1_ratio=1.0, C=self.penalty, solver="liblinear", **fixed)
-        return replace(self, model=lasso.fit(table, unsafe[some]))
+        return replace(self, model=lasso.fit(features([seen[i] for i in some]), unsafe[some]))
 
     def __call__(self, seen: Sequence[Seen]) -> Scores:
         danger = np.zeros(len(seen))
@@ -48,11 +47,10 @@ class FirstToken:
 def features(seen: Sequence[Seen], size: int = 0) -> sparse.csr_array:
     """(answers, vocabulary), nats above the least of those kept."""
     ids, logp = [s.trace.first_ids for s in seen], [s.trace.first_logp for s in seen]
-    if not sum(map(len, ids)):
+    if not any(map(len, ids)):
         raise TooLittle("the first token's distribution was not recorded")
-    rows = np.repeat(
-        np.arange(len(seen), dtype=np.int32), [len(i) for i in ids]
-    )  # as liblinear needs
+    # 32 bits, as liblinear takes no others.
+    rows = np.repeat(np.arange(len(seen), dtype=np.int32), [len(i) for i in ids])
     columns, values = np.concatenate(ids), np.concatenate([p - p.min() for p in logp])
     shape = (len(seen), size or int(columns.max()) + 1)
     at = columns < shape[1]
