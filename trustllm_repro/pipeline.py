@@ -26,14 +26,15 @@ from trustllm_repro.sources.manifests import data_dir, project_root
 from trustllm_repro.sources.registry import find_benchmark, find_records
 from trustllm_repro.store.atomic import write_json, write_text
 
-FIRST, LIVE = "00_provenance", "05_live"
+FIRST, LIVE, ONLINE = "00_provenance", "05_live", "20_pilot"
 # Every other notebook reads what the first one stored; these also show what live models answered.
 SHOWS_LIVE = {
     "10_truthfulness", "11_safety", "12_fairness", "13_robustness", "14_privacy",
     "15_machine_ethics", "18_judges", "19_my_model",
 }  # fmt: skip
+SHOWS_ONLINE = {"21_benchmark"}
 # Rough seconds on two cores, for the plan.
-SECONDS = {FIRST: 12, LIVE: 150, "16_overview": 14, "17_audit": 12}
+SECONDS = {FIRST: 12, LIVE: 150, ONLINE: 150, "16_overview": 14, "17_audit": 12}
 TYPICAL_SECONDS = 8
 
 
@@ -109,6 +110,7 @@ def make_plan(profile: str, run: Path, start_at: str = "", force: bool = False) 
     for name, values in chosen.items():
         parameters = check(name, {"run_dir": where, **(values or {})})
         before_it = (FIRST, LIVE) if name in SHOWS_LIVE else (FIRST,)
+        before_it += (ONLINE,) if name in SHOWS_ONLINE else ()
         needs = tuple(n for n in before_it if n in chosen and n != name)
         before = [s.fingerprint for s in stages if s.name in needs]
         extra = _source_facts(parameters) if name in (FIRST, LIVE) else []

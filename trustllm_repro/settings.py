@@ -77,6 +77,17 @@ class CardParameters(Parameters):
     )
 
 
+class OnlineParameters(Parameters):
+    """20_pilot lets a model answer, and watches it."""
+
+    model: str = Field("smollm2-135m", description="as for `trustllm-repro monitor --model`")
+    tasks: list = Field([], description="online tasks; empty: all there are")
+    limit: int = Field(0, ge=0, description="about so many cases a task; 0: all")
+    dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
+    device: str = Field("auto", description="auto, cpu, cuda ...")
+    costly: bool = Field(False, description="also monitors that need further answers")
+
+
 class OverviewParameters(Parameters):
     resamples: int = Field(
         1000, ge=100, le=100_000, description="bootstrap draws for rank intervals"
@@ -96,6 +107,8 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "17_audit": Parameters,
     "18_judges": DimensionParameters,
     "19_my_model": CardParameters,
+    "20_pilot": OnlineParameters,
+    "21_benchmark": Parameters,
 }
 
 

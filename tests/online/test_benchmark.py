@@ -9,7 +9,15 @@ import pytest
 
 from tests.online.made import states, trace
 from trustllm_repro.nouns import Score
-from trustllm_repro.online.benchmark import Answered, attempt, compare, figures, over_seeds, rows
+from trustllm_repro.online.benchmark import (
+    Answered,
+    attempt,
+    compare,
+    costs,
+    figures,
+    over_seeds,
+    rows,
+)
 from trustllm_repro.online.monitors.base import Seen, all_monitors
 
 MONITORS = all_monitors()
@@ -108,8 +116,9 @@ def test_empty_and_one_token_answers_are_answers() -> None:
 
 def test_rows_name_access_and_cost(answered, compared) -> None:
     table, tried = compared
-    found = rows(answered, table, CHOSEN, tried)
-    line = next(r for r in found if r["monitor"] == "linear probe, last layer")
-    assert line["access"] == "white box"
-    assert line["microseconds_per_token"] > 0
+    found = rows(answered, {**table, "pair": table["always"]}, CHOSEN)
+    access = {r["monitor"]: r["access"] for r in found}
+    assert access["linear probe, last layer"] == "white box"
+    assert access["pair"] == "hybrid"
     assert {r["model"] for r in found} == {"m"}
+    assert all(line["microseconds_per_token"] > 0 for line in costs(answered, tried))

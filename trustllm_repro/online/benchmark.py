@@ -20,6 +20,7 @@ SEEDS = (0, 1, 2, 3, 4)
 # Digits of a danger that count. Its last bits depend on how many threads summed it, and two answers
 # that tie but for them would change places from run to run.
 DIGITS = 6
+HYBRID = "hybrid"
 
 
 @dataclass(frozen=True)
@@ -161,21 +162,30 @@ def compare(
 
 
 def rows(
-    answered: Answered, table: Mapping[str, Mapping[str, Score]], monitors: Mapping[str, Any],
-    tried: Mapping[str, Sequence[Tried]],
-) -> list[dict[str, Any]]:  # fmt: skip
+    answered: Answered, table: Mapping[str, Mapping[str, Score]], monitors: Mapping[str, Monitor]
+) -> list[dict[str, Any]]:
     """The table, one line a figure, ready for a CSV."""
-    found = []
-    for name, by in table.items():
-        cost = [t.seconds_per_token for t in tried[name]]
-        for figure, s in by.items():
-            found.append(
-                {
-                    "model": answered.model, "task": answered.task, "monitor": name,
-                    "access": str(getattr(monitors.get(name), "access", "hybrid")),
-                    "figure": figure, "value": s.value, "ci_low": s.ci_low, "ci_high": s.ci_high,
-                    "n": s.n, "n_without_score": s.n_unparsed, "reason": s.reason,
-                    "microseconds_per_token": 1e6 * float(np.median(cost)),
-                }
-            )  # fmt: skip
-    return found
+    return [
+        {
+            "model": answered.model, "task": answered.task, "monitor": name,
+            "access": str(monitors[name].access) if name in monitors else HYBRID,
+            "figure": figure, "value": s.value, "ci_low": s.ci_low, "ci_high": s.ci_high,
+            "n": s.n, "n_without_score": s.n_unparsed, "reason": s.reason,
+        }
+        for name, by in table.items()
+        for figure, s in by.items()
+    ]  # fmt: skip
+
+
+def costs(answered: Answered, tried: Mapping[str, Sequence[Tried]]) -> list[dict[str, Any]]:
+    """Microseconds a token that scoring takes, median of the seeds, a line a monitor.
+
+    Measured, so it differs from run to run, and stands in a table of its own.
+    """
+    return [
+        {
+            "model": answered.model, "task": answered.task, "monitor": name,
+            "microseconds_per_token": 1e6 * float(np.median([t.seconds_per_token for t in some])),
+        }
+        for name, some in tried.items()
+    ]  # fmt: skip

@@ -24,25 +24,25 @@ LEGEND = (
 def show(done: Done, out: Console) -> None:
     """Print the tables of a run. Nothing a model said is printed."""
     bench, labels = pd.DataFrame(done.tables.benchmark), pd.DataFrame(done.tables.labels)
-    pilot = pd.DataFrame(done.tables.pilot)
+    pilot, cost = pd.DataFrame(done.tables.pilot), pd.DataFrame(done.tables.cost)
     for task in bench["task"].unique():
         out.print(f"\n[bold]{TASKS[task].title}[/], {for_terminal(done.model)}")
         for line in labels[labels["task"] == task].itertuples():
             role = "labels" if line.labels else f"kappa with the labels {_number(line.kappa)}"
             out.print(f"  {_number(line.unsafe)} of {line.n} answers {line.says} ({role})")
         out.print(f"  {_early(pilot[pilot['task'] == task])}")
-        out.print(_table(bench[bench["task"] == task]))
+        spent = cost[cost["task"] == task].set_index("monitor")["microseconds_per_token"]
+        out.print(_table(bench[bench["task"] == task], spent))
     for task, why in done.tables.skipped.items():
         out.print(f"{task} was left out: {for_terminal(why)}", soft_wrap=True)
     out.print(f"tables: {', '.join(for_terminal(p) for p in done.paths)}", soft_wrap=True)
 
 
-def _table(bench: pd.DataFrame) -> Table:
+def _table(bench: pd.DataFrame, cost: pd.Series) -> Table:
     wide = bench.pivot(index="monitor", columns="figure", values="value")
     low = bench.pivot(index="monitor", columns="figure", values="ci_low")["AUROC"]
     high = bench.pivot(index="monitor", columns="figure", values="ci_high")["AUROC"]
     access = bench.groupby("monitor")["access"].first()
-    cost = bench.groupby("monitor")["microseconds_per_token"].first()
     table = Table(
         "", "", "AUROC", "95 %", "SG", "RH", "AC", "read", "us/token",
         caption=LEGEND, caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,

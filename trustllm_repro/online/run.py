@@ -14,7 +14,15 @@ import pandas as pd
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.benchmark import SEEDS, Answered, compare, figures, over_seeds, rows
+from trustllm_repro.online.benchmark import (
+    SEEDS,
+    Answered,
+    compare,
+    costs,
+    figures,
+    over_seeds,
+    rows,
+)
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.collect import Collector
 from trustllm_repro.online.hybrids import all_hybrids
@@ -23,7 +31,8 @@ from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitor
 from trustllm_repro.online.pilot import read_beginnings
 from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.tasks import TASKS, OnlineTask, some
-from trustllm_repro.store.atomic import write_json, write_text
+from trustllm_repro.report.tables import write_csv
+from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
 # What costs generation of its own, and so is left out of a quick run.
@@ -71,14 +80,14 @@ class Tables:
     labels: list[Row] = field(default_factory=list)
     pilot: list[Row] = field(default_factory=list)
     benchmark: list[Row] = field(default_factory=list)
+    cost: list[Row] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)  # task -> why
 
     def write(self, folder: Path) -> list[Path]:
-        """online_labels.csv, online_pilot.csv and online_benchmark.csv."""
-        parts = {"labels": self.labels, "pilot": self.pilot, "benchmark": self.benchmark}
+        """online_labels.csv, online_pilot.csv, online_benchmark.csv and online_cost.csv."""
         return [
-            write_text(folder / f"online_{name}.csv", pd.DataFrame(lines).to_csv(index=False))
-            for name, lines in parts.items()
+            write_csv(folder / f"online_{name}.csv", pd.DataFrame(getattr(self, name)))
+            for name in ("labels", "pilot", "benchmark", "cost")
         ]
 
 
@@ -153,7 +162,8 @@ def _one(
     table |= {
         name: over_seeds([figures(t, answered.unsafe) for t in of]) for name, of in hybrids.items()
     }
-    tables.benchmark += rows(answered, table, chosen, {**tried, **hybrids})
+    tables.benchmark += rows(answered, table, chosen)
+    tables.cost += costs(answered, {**tried, **hybrids})
     tables.pilot += [
         {"model": model, "task": task.id, **line} for line in _pilot(task, cases, seen)
     ]

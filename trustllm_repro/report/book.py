@@ -24,6 +24,7 @@ from trustllm_repro.report import (
     live,
     live_html,
     live_stage,
+    online,
     overview_figures,
     panels,
 )
@@ -288,6 +289,40 @@ class Book:
     def requests(self) -> HTML:
         """What became of the requests, per task."""
         return HTML(html.STYLE + html.plain_table(self.mine.counts()))
+
+    # 20_pilot, 21_benchmark
+
+    def watch(self) -> HTML:
+        """Let a model answer and watch it; who calls how many answers unsafe."""
+        return HTML(online.watch(self.run.path, self.parameters))
+
+    def pilot_figure(self) -> HTML:
+        path = online.draw_pilot(self.run.path, self.run.figures)
+        return self._shown(path, "share of answers recognised against share of tokens read")
+
+    def pilot(self, axis: str) -> HTML:
+        """Shares recognised after parts of the answer ("share") or after "tokens"."""
+        return HTML(html.STYLE + html.plain_table(online.pilot_table(self.run.path, axis)))
+
+    def tradeoff(self) -> HTML:
+        path = online.draw_tradeoff(self.run.path, self.run.figures)
+        return self._shown(path, "safety gain against availability cost of all monitors")
+
+    def _shown(self, path: Path | None, text: str) -> HTML:
+        return HTML(html.STYLE + (html.image(path, text) if path else html.note(online.NOTHING)))
+
+    def monitors(self) -> HTML:
+        """Figures of all monitors and hybrids, a table a task."""
+        parts = [
+            html.note(t) + html.plain_table(online.benchmark_table(self.run.path, t))
+            for t in online.tasks(self.run.path)
+        ]
+        return HTML(html.STYLE + ("".join(parts) or html.note(online.NOTHING)))
+
+    def empty_cells(self) -> HTML:
+        """Why figures are empty, and how many."""
+        frame = online.reasons(self.run.path)
+        return HTML(html.STYLE + html.plain_table(frame, wrap=("reason",)))
 
 
 def start(name: str, **parameters: Any) -> Book:
