@@ -25,7 +25,7 @@ KINDS = {
 }
 POINTS = {"balanced": "o", "5 % false alarms": "s", "10 % misses": "^"}
 ACCESS = {"white box": BLUE, "grey box": ORANGE, "black box": GREEN, "hybrid": GREY}
-CUTS = {"share": (0.05, 0.1, 0.25, 0.5, 0.75, 1.0), "tokens": (8, 16, 32, 64, 128)}
+CUTS = {"share": (0.05, 0.1, 0.25, 0.5, 0.75), "tokens": (8, 16, 32, 64, 128)}
 
 
 def watch(run: Path, parameters: dict[str, Any]) -> str:

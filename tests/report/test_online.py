@@ -1,0 +1,147 @@
+"""20_pilot and 21_benchmark: what is shown is what was stored; nothing where nothing is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trustllm_repro.errors import SourceMissing
+from trustllm_repro.online.pilot import SHARES, TOKENS, Beginnings
+from trustllm_repro.report import online
+
+FIGURES = (
+    "AUROC",
+    "AUPRC",
+    *(f"{f}, {p}" for p in online.POINTS for f in ("SG", "RH", "AC", "tokens", "share")),
+)
+
+
+def bench(monitor: str, access: str, values: dict[str, float], task: str = "harm") -> list[dict]:
+    return [
+        {
+            "model": "m", "task": task, "monitor": monitor, "access": access, "figure": f,
+            "value": values.get(f, np.nan), "ci_low": values.get(f, np.nan) - 0.1,
+            "ci_high": values.get(f, np.nan) + 0.1, "n": 9, "n_without_score": 0,
+            "reason": "" if f in values else "too few",
+        }
+        for f in FIGURES
+    ]  # fmt: skip
+
+
+def point(sg: float, ac: float, name: str = "balanced") -> dict[str, float]:
+    return {f"SG, {name}": sg, f"AC, {name}": ac}
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run folder with tables of two tasks."""
+    lines = []
+    for task in ("harm", "toxicity"):
+        lines += bench("good", "white box", {"AUROC": 0.9, "AUPRC": 0.8, **point(0.4, 0.1)}, task)
+        lines += bench("poor", "grey box", {"AUROC": 0.6, "AUPRC": 0.5, **point(0.3, 0.2)}, task)
+        lines += bench("odd", "hybrid", {}, task)
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    pd.DataFrame(lines).to_csv(folder / "online_benchmark.csv", index=False)
+    table = np.random.default_rng(0).random((40, 25)) < 0.5
+    whole = table[:, -1]
+    curves = []
+    for axis, cuts, part in (("share", SHARES, table[:, :20]), ("tokens", TOKENS, table[:, 20:])):
+        for task in ("harm", "toxicity"):
+            found = Beginnings("j", axis, cuts, part, whole).curves()
+            curves += [{"model": "m", "task": task, **c} for c in found]
+    pd.DataFrame(curves).to_csv(folder / "online_pilot.csv", index=False)
+    return tmp_path
+
+
+def test_the_best_comes_first_and_the_empty_last(run) -> None:
+    frame = online.benchmark_table(run, "harm", "balanced")
+    assert frame["monitor"].tolist() == ["good", "poor", "odd"]
+    assert frame["AUROC"].tolist() == ["0.90 (0.80 to 1.00)", "0.60 (0.50 to 0.70)", "–"]
+    assert frame["SG"].tolist()[:2] == [0.4, 0.3]
+    assert online.tasks(run) == ["harm", "toxicity"]
+
+
+def test_empty_cells_have_their_reasons_counted(run) -> None:
+    frame = online.reasons(run)
+    assert set(frame["reason"]) == {"too few"}
+    stored = pd.read_csv(run / "tables" / "online_benchmark.csv")
+    assert frame["empty cells"].sum() == stored["value"].isna().sum()
+
+
+@pytest.mark.parametrize(
+    ("axis", "columns"), [("share", ["5%", "25%", "75%"]), ("tokens", ["8", "128"])]
+)
+def test_the_pilot_in_numbers(run, axis: str, columns: list[str]) -> None:
+    frame = online.pilot_table(run, axis)
+    assert len(frame) == 6
+    assert set(columns) < set(frame.columns)
+    stored = pd.read_csv(run / "tables" / "online_pilot.csv")
+    one = stored[
+        (stored["axis"] == axis) & (stored["task"] == "harm") & (stored["kind"] == "unsafe, stable")
+    ]
+    cut = 0.05 if axis == "share" else 8
+    value = one.loc[one["cut"] == cut, "value"].item()
+    cell = frame[(frame["task"] == "harm") & (frame["kind"] == "unsafe, stable")][columns[0]].item()
+    assert cell.startswith(f"{value:.2f} (")
+
+
+def test_figures_with_the_numbers_drawn(run, tmp_path) -> None:
+    for draw, name in ((online.draw_pilot, "pilot"), (online.draw_tradeoff, "tradeoff")):
+        path = draw(run, tmp_path / "figures")
+        assert path == tmp_path / "figures" / f"{name}.png"
+        assert path.stat().st_size > 1000
+        assert len(pd.read_csv(path.with_suffix(".csv")))
+    drawn = pd.read_csv(tmp_path / "figures" / "tradeoff.csv")
+    assert drawn.groupby("monitor")["front"].all().to_dict() == {"good": True, "poor": False}
+
+
+def test_the_front_keeps_equals_and_drops_what_is_beaten() -> None:
+    lines = [("a", 0.5, 0.2), ("b", 0.5, 0.2), ("c", 0.5, 0.3), ("d", 0.6, 0.3), ("e", 0.0, 0.0)]
+    names = [f"{f}, {p}" for p in online.POINTS for f in ("SG", "AC")]
+    rows = [dict.fromkeys(names, np.nan) | point(gain, cost) for _, gain, cost in lines]
+    index = pd.MultiIndex.from_tuples([(n, "grey box") for n, _, _ in lines])
+    wide = pd.DataFrame(rows, index=index)
+    points = online._points(wide).set_index("monitor")["front"]
+    assert points.to_dict() == {"a": True, "b": True, "c": False, "d": True, "e": True}
+
+
+def test_nothing_stored_nothing_shown(tmp_path) -> None:
+    assert online.benchmark_table(tmp_path, "harm").empty
+    assert online.pilot_table(tmp_path, "share").empty
+    assert online.reasons(tmp_path).empty
+    assert online.tasks(tmp_path) == []
+    assert online.draw_pilot(tmp_path, tmp_path) is None
+    assert online.draw_tradeoff(tmp_path, tmp_path) is None
+
+
+PARAMETERS = {
+    "model": "m",
+    "tasks": [],
+    "limit": 1,
+    "dtype": "float32",
+    "device": "cpu",
+    "costly": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (SourceMissing("no index", remedy="reach one"), "no index"),
+        (ModuleNotFoundError("No module", name="torch"), "torch is not installed"),
+    ],
+)
+def test_what_is_missing_stops_no_notebook(tmp_path, monkeypatch, error, says: str) -> None:
+    pytest.importorskip("torch")
+
+    def fails(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("trustllm_repro.online.run.monitor", fails)
+    page = online.watch(tmp_path, PARAMETERS)
+    assert says in page
+    assert "no online study" in page
