@@ -171,7 +171,7 @@ class LocalModel:
 
     @cached_property
     def ends(self) -> frozenset[int]:
-        return _ends(self.model, self.tokenizer)
+        return ends_of(self.model, self.tokenizer)
 
     def score_options(
         self, prompts: Sequence[str], options: Sequence[Sequence[str]]
@@ -243,7 +243,8 @@ def _pad(tokenizer, ends: frozenset[int]) -> int:
     return next((t for t in known if t is not None), 0)
 
 
-def _ends(model, tokenizer) -> frozenset[int]:
+def ends_of(model, tokenizer) -> frozenset[int]:
+    """Token ids that end an answer."""
     given = model.generation_config.eos_token_id
     ids = given if isinstance(given, list) else [given]
     return frozenset(t for t in (*ids, tokenizer.eos_token_id) if t is not None)

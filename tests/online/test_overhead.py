@@ -1,0 +1,48 @@
+"""The measurement of what watching costs: it measures what it says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+from trustllm_repro.models.local import LocalModel
+from trustllm_repro.online import overhead
+from trustllm_repro.online.monitors.base import Need
+
+
+def test_only_monitors_of_one_pass_are_timed() -> None:
+    found = overhead.single_pass()
+    assert {"average entropy", "first token", "box abstraction", "SAPLMA"} <= set(found)
+    assert not any(
+        m.needs & {Need.SAMPLES, Need.BRANCHES, Need.REPLIES, Need.TEXT} for m in found.values()
+    )
+    assert not {"always", "never"} & set(found)
+
+
+def test_prompts_differ_and_are_of_mixed_length() -> None:
+    some = overhead.prompts(40)
+    assert len(set(some)) == 40
+    assert max(map(len, some)) > 3 * min(map(len, some))
+
+
+def test_figures_of_every_batch_size(tiny, tmp_path) -> None:
+    out = tmp_path / "o.json"
+    assert overhead.main(["--model", str(tiny), "--dtype", "float32", "--device", "cpu",
+                          "--repeats", "2", "--out", str(out)]) == 0  # fmt: skip
+    found = json.loads(out.read_text())
+    assert list(found["batch_size"]) == ["1", "32", "8"]
+    for one in found["batch_size"].values():
+        assert one["plain_seconds"] > 0
+        assert one["new_tokens"] > 0
+        assert one["scoring_percent"]["median"] > 0
+        for figure in ("recording_percent", "together_percent"):
+            assert one[figure]["min"] <= one[figure]["median"] <= one[figure]["max"]
+    assert overhead.main(["--model", str(tmp_path / "none"), "--out", str(out)]) == 1
+
+
+def test_watched_answers_are_the_plain_ones(tiny) -> None:
+    model = LocalModel(tiny, device="cpu")
+    assert set(overhead.measure(model, tokens=4, repeats=1)) == {"1", "8", "32"}

@@ -1,0 +1,134 @@
+"""Stop generation when a monitor alarms, for users of transformers' `generate`.
+
+    from trustllm_repro.online.stop import MonitorStop
+
+    stop = MonitorStop(model, tokenizer, monitor, threshold, layers=(15, 30))
+    with stop.watching():
+        model.generate(**inputs, stopping_criteria=StoppingCriteriaList([stop]))
+    stop.alarms  # tokens read in each row when it was stopped; 0: not stopped
+
+`monitor` is any fitted single-pass monitor or guard, `threshold` comes from online.operate, which
+says what risk it keeps on which calibration answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import StoppingCriteria
+
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.models.local import ends_of
+from trustllm_repro.online.monitors.base import Monitor, Need, Seen
+from trustllm_repro.online.recorder import Hooks, to_half
+from trustllm_repro.online.statistics import likeliest, statistics
+from trustllm_repro.online.trace import Trace
+
+# What is not there while an answer is being generated for the first time.
+_LATER = frozenset({Need.SAMPLES, Need.BRANCHES, Need.REPLIES})
+
+
+class MonitorStop(StoppingCriteria):
+    """Ends a row as soon as the danger after its last token reaches the threshold.
+
+    Args:
+        layers: those the monitor was fitted to, in the same order of recording.
+        prompts: what the rows were asked, for monitors that read the prompt.
+
+    Raises:
+        SettingsError: a monitor that needs more than one pass, or a layer that does not exist.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, monitor: Monitor, threshold: float,
+        layers: Sequence[int] = (), prompts: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        if later := monitor.needs & _LATER:
+            raise SettingsError(
+                f"the monitor {monitor.name!r} needs {', '.join(sorted(later))}",
+                remedy="take one that a single pass feeds, or a guard",
+            )
+        self.model, self.tokenizer = model, tokenizer
+        self.monitor, self.threshold, self.prompts = monitor, threshold, prompts
+        self.hooks, self.ends = Hooks(model, layers), ends_of(model, tokenizer)
+        self.logits: torch.Tensor | None = None
+        self.rows: list[_Row] = []
+
+    @property
+    def alarms(self) -> list[int]:
+        """Tokens of each row when it was stopped; 0 for one that was not."""
+        return [row.alarm for row in self.rows]
+
+    @contextmanager
+    def watching(self) -> Iterator[MonitorStop]:
+        """Listen to the model; forgets what was seen before."""
+
+        def hear(module, args, output):
+            self.logits = output[:, -1]
+
+        self.rows = []
+        handle = self.model.get_output_embeddings().register_forward_hook(hear)
+        try:
+            with self.hooks():
+                yield self
+        finally:
+            handle.remove()
+            self.logits = None
+
+    def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs) -> torch.BoolTensor:
+        if self.logits is None:
+            raise SettingsError(
+                "the stopping criterion hears nothing",
+                remedy="generate inside `with x.watching():`",
+            )
+        if not self.rows:
+            self.rows = [_Row() for _ in range(len(input_ids))]
+        tokens = input_ids[:, -1]
+        known = statistics(self.logits, tokens)
+        states = {n: to_half(s[:, -1]).cpu().numpy() for n, s in self.hooks.out.items()}
+        pieces = self.tokenizer.batch_decode(tokens[:, None], skip_special_tokens=True)
+        for b, row in enumerate(self.rows):
+            row.ended = row.ended or int(tokens[b]) in self.ends  # from then on there is padding
+            if not (row.alarm or row.ended):
+                row.add(b, tokens, known, states, pieces[b], self.logits)
+                prompt = self.prompts[b] if self.prompts else ""
+                danger = self.monitor([Seen(row.trace(), prompt)])[0][-1]
+                row.alarm = len(row.ids) if danger >= self.threshold else 0
+        return torch.tensor([row.alarm > 0 for row in self.rows], device=input_ids.device)
+
+
+class _Row:
+    """One answer so far; the same numbers as online.recorder keeps."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.pieces: list[str] = []
+        self.numbers: dict[str, list[np.ndarray]] = {}
+        self.states: dict[int, list[np.ndarray]] = {}
+        self.first: tuple[np.ndarray, np.ndarray] | None = None
+        self.alarm, self.ended = 0, False
+
+    def add(self, b: int, tokens, known, states, piece: str, logits) -> None:
+        if self.first is None:
+            ids, logp = likeliest(logits[b : b + 1])
+            self.first = ids[0].cpu().numpy().astype(np.int32), logp[0].cpu().numpy()
+        self.ids.append(int(tokens[b]))
+        self.pieces.append(piece)
+        for name in ("logp", "entropy", "top_ids", "top_logp"):
+            self.numbers.setdefault(name, []).append(getattr(known, name)[b].cpu().numpy())
+        for layer, found in states.items():
+            self.states.setdefault(layer, []).append(found[b])
+
+    def trace(self) -> Trace:
+        assert self.first is not None
+        return Trace(
+            "", np.array(self.ids, np.int32), "".join(self.pieces),
+            np.cumsum([len(p) for p in self.pieces], dtype=np.int32),
+            first_ids=self.first[0], first_logp=self.first[1],
+            hidden={n: np.stack(s) for n, s in self.states.items()},
+            **{name: np.stack(values) for name, values in self.numbers.items()},
+        )  # fmt: skip
