@@ -69,7 +69,7 @@ def _batch(
     model: LocalModel, size: int, layers: Sequence[int], monitors: Mapping[str, Monitor],
     tokens: int, repeats: int,
 ) -> dict[str, Any]:  # fmt: skip
-    requests = [Request(p, tokens) for p in prompts(max(size, 4))]
+    requests = [Request(p, tokens) for p in prompts(max(2 * size, 8))]
     model.batch_size = size
     plain, watched, scoring = [], [], []
     for turn in range(repeats + 1):

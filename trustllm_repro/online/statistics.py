@@ -8,6 +8,7 @@ import torch
 
 TOP = 5  # as many as endpoints usually give
 FIRST = 256  # kept of the first token, once an answer
+ROWS = 8
 _CHUNK = 256
 
 
@@ -23,7 +24,9 @@ class Statistics:
 
 
 def statistics(logits: torch.Tensor, tokens: torch.Tensor, k: int = TOP) -> Statistics:
-    """Statistics of the distributions `tokens` were taken from.
+    """Statistics of the distributions `tokens` were taken from, some rows at a time on a CPU.
+
+    Tables of all rows would be new memory at every step, which takes longer than the sums.
 
     Args:
         logits: (rows, vocabulary), any float type. tokens: (rows,) of token ids.
@@ -31,6 +34,12 @@ def statistics(logits: torch.Tensor, tokens: torch.Tensor, k: int = TOP) -> Stat
     With x the logits, p their softmax and Z its divisor: log p(t) = x(t) - log Z, entropy
     = log Z - sum p x, and log Z = max x - log max p. So one softmax and one product serve all.
     """
+    rows = ROWS if logits.device.type == "cpu" else max(len(logits), 1)
+    parts = [_some(x, t, k) for x, t in zip(logits.split(rows), tokens.split(rows), strict=True)]
+    return Statistics(*(torch.cat(of) for of in zip(*parts, strict=True)))
+
+
+def _some(logits: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[torch.Tensor, ...]:
     top, top_ids = top_k(logits, min(k, logits.shape[1]))
     x = logits.float()
     best = top[:, :1].float()
@@ -42,12 +51,8 @@ def statistics(logits: torch.Tensor, tokens: torch.Tensor, k: int = TOP) -> Stat
     if odd.any():  # 0 x -inf: tokens the model rules out
         mean[odd] = torch.linalg.vecdot(shares[odd], x[odd].clamp(min=-1e30)) - best[odd, 0]
     entropy = (log_z - best)[:, 0] - mean
-    return Statistics(
-        (x.gather(1, tokens[:, None]) - log_z)[:, 0],
-        entropy.clamp_(min=0.0),
-        top_ids,
-        top.float() - log_z,
-    )
+    logp = (x.gather(1, tokens[:, None]) - log_z)[:, 0]
+    return logp, entropy.clamp_(min=0.0), top_ids, top.float() - log_z
 
 
 def likeliest(logits: torch.Tensor, k: int = FIRST) -> tuple[torch.Tensor, torch.Tensor]:

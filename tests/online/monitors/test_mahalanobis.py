@@ -22,6 +22,16 @@ def test_distances_are_in_units_of_the_spread() -> None:
     assert monitor(wide)[0][0] == pytest.approx(2, rel=0.1)
 
 
+def test_distances_are_scikit_learns() -> None:
+    from sklearn.covariance import LedoitWolf
+
+    seen = states(0, 40, 6)
+    monitor = Mahalanobis(tokens=0).fit([*seen, *states(1, 1, 6)], np.arange(41) == 40)
+    rows = np.concatenate([s.trace.hidden[1] for s in seen]).astype(np.float32)
+    wanted = np.sqrt(LedoitWolf().fit(rows).mahalanobis(rows))
+    assert monitor.danger(rows) == pytest.approx(wanted, rel=1e-4)
+
+
 def test_unsafe_answers_are_not_learned_from() -> None:
     safe, unsafe = states(0, 20, 4), states(1, 20, 4, shift=50)
     labels = np.arange(40) >= 20

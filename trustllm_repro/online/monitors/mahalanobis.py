@@ -24,10 +24,14 @@ class Mahalanobis(StateMonitor):
         from sklearn.covariance import LedoitWolf
 
         both_kinds(unsafe, least=1)
-        return LedoitWolf().fit(safe_table(seen, unsafe, layer, self.tokens))
+        found = LedoitWolf().fit(safe_table(seen, unsafe, layer, self.tokens))
+        # With the inverse covariance as L L', the distance is the length of (state - mean) L.
+        factor = np.linalg.cholesky(found.precision_)
+        return found.location_.astype(np.float32), factor.astype(np.float32)
 
     def danger(self, states: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(self.model.mahalanobis(states), 0))
+        mean, factor = self.model
+        return np.linalg.norm((states - mean) @ factor, axis=1)
 
 
 MONITORS = (Mahalanobis(),)
