@@ -64,7 +64,7 @@ def pilot_table(run: Path, axis: str) -> pd.DataFrame:
         at=[f"{c:.0%}" if axis == "share" else f"{c:.0f}" for c in part["cut"]],
     )
     order = list(dict.fromkeys(shown["at"]))
-    wide = shown.pivot(index=["task", "judge", "kind", "n"], columns="at", values="text")[order]
+    wide = shown.pivot(index=["task", "kind", "n"], columns="at", values="text")[order]
     return wide.reset_index().rename_axis(columns=None)
 
 
