@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.errors import ReproError, SchemaError, SourceMissing
+from trustllm_repro.errors import SchemaError, SourceMissing, exit_code
 from trustllm_repro.judges import agreement
 from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
 from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch, holds, normalise, token_f1
@@ -156,12 +156,9 @@ def main(words: list[str] | None = None) -> int:
         "--out", type=Path, default=data_dir() / "measurements" / "judge_checks.json"
     )
     given = parser.parse_args(words)
-    try:
-        write_json(given.out, measure(default_embedder() if given.minilm else None))
-    except ReproError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(
+        lambda: write_json(given.out, measure(default_embedder() if given.minilm else None))
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 from scipy import stats
 
-from trustllm_repro.errors import ReproError
+from trustllm_repro.errors import exit_code
 from trustllm_repro.judges.registry import judge_named
 from trustllm_repro.nouns import Item, Response, Rule
 from trustllm_repro.report.scores import score_cells
@@ -95,13 +95,12 @@ def main(words: list[str] | None = None) -> int:
         "--out", type=Path, default=data_dir() / "measurements" / "judge_rates.json"
     )
     given = parser.parse_args(words)
-    try:
+
+    def work() -> None:
         recorded = load_recorded(given.records, load_benchmark(given.benchmark))
         write_json(given.out, compare(rejudge(recorded)))
-    except ReproError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse, stats
 
-from trustllm_repro.errors import ReproError
+from trustllm_repro.errors import exit_code
 from trustllm_repro.judges import agreement, fit
 from trustllm_repro.judges.card import card
 from trustllm_repro.judges.features import Lexicon, lengths, vectorise, words
@@ -246,12 +246,7 @@ def main(words_given: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=judges_dir())
     parser.add_argument("--measurements", type=Path, default=data_dir() / "measurements")
     given = parser.parse_args(words_given)
-    try:
-        train(given, lambda line: print(line, file=sys.stderr, flush=True))
-    except ReproError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: train(given, lambda t: print(t, file=sys.stderr, flush=True)))
 
 
 def train(given: argparse.Namespace, say: Say) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.errors import ReproError
+from trustllm_repro.errors import exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
@@ -108,23 +108,22 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=data_dir() / "measurements" / "overhead.json")
     given = parser.parse_args(words)
-    try:
-        model = find_model(given.model, dtype=given.dtype, device=given.device)
-        assert isinstance(model, LocalModel)
-        found = measure(model, repeats=given.repeats)
-        machine = provenance({}, {})
-        facts = {
-            "what": "all single-pass monitors over plain generation, percent of its wall time",
-            "monitors": sorted(single_pass()),
-            "batch_size": found,
-            "settings": {"model": given.model, "dtype": given.dtype, "repeats": given.repeats},
-            "machine": {k: machine[k] for k in ("cpu", "threads", "os", "python", "git")},
-        }
-        write_json(given.out, facts)
-    except ReproError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _write(given))
+
+
+def _write(given: argparse.Namespace) -> None:
+    model = find_model(given.model, dtype=given.dtype, device=given.device)
+    assert isinstance(model, LocalModel)
+    found = measure(model, repeats=given.repeats)
+    machine = provenance({}, {})
+    facts = {
+        "what": "all single-pass monitors over plain generation, percent of its wall time",
+        "monitors": sorted(single_pass()),
+        "batch_size": found,
+        "settings": {"model": given.model, "dtype": given.dtype, "repeats": given.repeats},
+        "machine": {k: machine[k] for k in ("cpu", "threads", "os", "python", "git")},
+    }
+    write_json(given.out, facts)
 
 
 if __name__ == "__main__":
