@@ -153,6 +153,12 @@ def test_senseless_jobs_are_refused(tmp_path, more) -> None:
         Job("m", tmp_path, **more)
 
 
+def test_a_model_whose_states_cannot_be_seen_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(run, "find_model", lambda spec, **more: object())
+    with pytest.raises(SettingsError, match="no hidden states"):
+        run.watchable("http://localhost:1/v1#m", "float32", "cpu")
+
+
 def test_the_command_prints_tables_and_no_text(tiny, tmp_path, made) -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     report.show(made[0], console)

@@ -22,10 +22,10 @@ import numpy as np
 
 from trustllm_repro.errors import exit_code
 from trustllm_repro.models.base import Request
-from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitors
 from trustllm_repro.online.recorder import blocks_of
+from trustllm_repro.online.run import watchable
 from trustllm_repro.online.traces import generated
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.store.atomic import write_json
@@ -112,8 +112,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _write(given: argparse.Namespace) -> None:
-    model = find_model(given.model, dtype=given.dtype, device=given.device)
-    assert isinstance(model, LocalModel)
+    model = watchable(given.model, given.dtype, given.device)
     found = measure(model, repeats=given.repeats)
     machine = provenance({}, {})
     facts = {

@@ -110,11 +110,7 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
         SettingsError: a model whose hidden states cannot be seen. SourceMissing: no task's data
             can be had, or the model. SourceCorrupt, OutputError: files of the run.
     """
-    model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
-    if not isinstance(model, LocalModel):
-        raise SettingsError(
-            f"{job.model} shows no hidden states", remedy="give a model that runs on this machine"
-        )
+    model = watchable(job.model, job.dtype, job.device, job.batch_size)
     depth = len(blocks_of(model.model))
     collector = Collector(model, job.out / "online" / model.name, (depth // 2, depth), say=say)
     tables, seconds = Tables(), {}
@@ -140,6 +136,20 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
         job.out / "online" / model.name / "provenance.json", provenance({}, settings) | facts
     )
     return Done(model.name, tables, seconds, paths)
+
+
+def watchable(spec: str, dtype: str, device: str, batch_size: int = 0) -> LocalModel:
+    """The model a user names, if its hidden states can be seen.
+
+    Raises:
+        SettingsError: an endpoint, or a model another program runs. Others as find_model.
+    """
+    model = find_model(spec, dtype=dtype, device=device, batch_size=batch_size)
+    if not isinstance(model, LocalModel):
+        raise SettingsError(
+            f"{spec} shows no hidden states", remedy="give a model that runs on this machine"
+        )
+    return model
 
 
 def _one(
