@@ -12,7 +12,6 @@ from trustllm_repro.nouns import Score
 from trustllm_repro.online.benchmark import (
     Answered,
     attempt,
-    compare,
     costs,
     figures,
     over_seeds,
@@ -24,6 +23,15 @@ MONITORS = all_monitors()
 CHOSEN = {
     n: MONITORS[n] for n in ("always", "never", "linear probe, last layer", "average entropy")
 }
+
+
+def compare(answered: Answered, monitors, seeds=(0,)):
+    """Figures by monitor, and what they rest on."""
+    tried = {n: [attempt(m, answered, s) for s in seeds] for n, m in monitors.items()}
+    table = {
+        n: over_seeds([figures(t, answered.unsafe) for t in some]) for n, some in tried.items()
+    }
+    return table, tried
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +123,10 @@ def test_empty_and_one_token_answers_are_answers() -> None:
 
 
 def test_rows_name_access_and_cost(answered, compared) -> None:
-    table, tried = compared
-    found = rows(answered, {**table, "pair": table["always"]}, CHOSEN)
+    _, tried = compared
+    found = rows({**tried, "pair": tried["always"]}, answered, CHOSEN)
     access = {r["monitor"]: r["access"] for r in found}
     assert access["linear probe, last layer"] == "white box"
     assert access["pair"] == "hybrid"
-    assert {r["model"] for r in found} == {"m"}
-    assert all(line["microseconds_per_token"] > 0 for line in costs(answered, tried))
+    assert len(found) == 5 * len({r["figure"] for r in found})
+    assert all(line["microseconds_per_token"] > 0 for line in costs(tried))

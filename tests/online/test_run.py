@@ -21,7 +21,8 @@ from trustllm_repro.online import labels, report, run
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.labels import OutputJudge
 from trustllm_repro.online.monitors.base import Need, all_monitors
-from trustllm_repro.online.run import Job, label, monitor, monitors_for
+from trustllm_repro.online.run import Job, monitor
+from trustllm_repro.online.study import label, monitors_for
 from trustllm_repro.online.tasks import TASKS, OnlineTask
 
 WORDS = ("tram", "bus", "boat", "kite", "mill", "hill")
@@ -82,7 +83,7 @@ def test_tables_hold_every_monitor_and_figure(made) -> None:
     assert {"hybrid", "white box", "grey box", "black box"} == set(bench["access"])
     empty = bench[bench["value"].isna()]
     assert empty["reason"].notna().all()
-    assert len(bench) == len(done.tables.benchmark)
+    assert len(bench) == len(done.tables.rows["benchmark"])
 
 
 def test_labels_are_counted_and_compared(made) -> None:
@@ -117,7 +118,7 @@ def test_the_second_run_asks_nothing_and_says_the_same(made, tiny, monkeypatch) 
     monkeypatch.setattr("trustllm_repro.online.collect.given", None)
     again = monitor(Job(str(tiny), out, device="cpu", costly=False), note=lambda text: None)
     assert (out / "tables" / "online_pilot.csv").read_bytes() == before
-    one, two = (pd.DataFrame(d.tables.benchmark) for d in (done, again))
+    one, two = (d.tables.frame("benchmark") for d in (done, again))
     pd.testing.assert_frame_equal(one, two)
 
 
@@ -125,7 +126,7 @@ def test_one_kind_of_answers_is_no_crash(tiny, tmp_path, monkeypatch) -> None:
     safe = [replace(c, unsafe=False) for c in given(20)]
     monkeypatch.setitem(TOYS, "toy", replace(TOY, cases=lambda: safe))
     done = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", costly=False))
-    areas = [r for r in done.tables.benchmark if r["figure"] == "AUROC"]
+    areas = [r for r in done.tables.rows["benchmark"] if r["figure"] == "AUROC"]
     assert all(math.isnan(r["value"]) and r["reason"] for r in areas)
 
 

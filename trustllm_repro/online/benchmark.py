@@ -149,43 +149,30 @@ def over_seeds(found: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
     return means
 
 
-def compare(
-    answered: Answered, monitors: Mapping[str, Monitor], seeds: Sequence[int] = SEEDS
-) -> tuple[dict[str, dict[str, Score]], dict[str, list[Tried]]]:
-    """All monitors on one task: figures by monitor, and what they rest on."""
-    tried = {name: [attempt(m, answered, s) for s in seeds] for name, m in monitors.items()}
-    table = {
-        name: over_seeds([figures(t, answered.unsafe) for t in some])
-        for name, some in tried.items()
-    }
-    return table, tried
-
-
 def rows(
-    answered: Answered, table: Mapping[str, Mapping[str, Score]], monitors: Mapping[str, Monitor]
+    tried: Mapping[str, Sequence[Tried]], answered: Answered, monitors: Mapping[str, Monitor]
 ) -> list[dict[str, Any]]:
-    """The table, one line a figure, ready for a CSV."""
+    """Figures of monitors and hybrids over the seeds, one line a figure."""
     return [
         {
-            "model": answered.model, "task": answered.task, "monitor": name,
-            "access": str(monitors[name].access) if name in monitors else HYBRID,
+            "monitor": name, "access": str(monitors[name].access) if name in monitors else HYBRID,
             "figure": figure, "value": s.value, "ci_low": s.ci_low, "ci_high": s.ci_high,
             "n": s.n, "n_without_score": s.n_unparsed, "reason": s.reason,
         }
-        for name, by in table.items()
-        for figure, s in by.items()
+        for name, some in tried.items()
+        for figure, s in over_seeds([figures(t, answered.unsafe) for t in some]).items()
     ]  # fmt: skip
 
 
-def costs(answered: Answered, tried: Mapping[str, Sequence[Tried]]) -> list[dict[str, Any]]:
+def costs(tried: Mapping[str, Sequence[Tried]]) -> list[dict[str, Any]]:
     """Microseconds a token that scoring takes, median of the seeds, a line a monitor.
 
     Measured, so it differs from run to run, and stands in a table of its own.
     """
     return [
         {
-            "model": answered.model, "task": answered.task, "monitor": name,
+            "monitor": name,
             "microseconds_per_token": 1e6 * float(np.median([t.seconds_per_token for t in some])),
         }
         for name, some in tried.items()
-    ]  # fmt: skip
+    ]

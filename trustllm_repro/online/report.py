@@ -23,8 +23,7 @@ LEGEND = (
 
 def show(done: Done, out: Console) -> None:
     """Print the tables of a run. Nothing a model said is printed."""
-    bench, labels = pd.DataFrame(done.tables.benchmark), pd.DataFrame(done.tables.labels)
-    pilot, cost = pd.DataFrame(done.tables.pilot), pd.DataFrame(done.tables.cost)
+    bench, labels, pilot, cost = map(done.tables.frame, ("benchmark", "labels", "pilot", "cost"))
     for task in bench["task"].unique():
         out.print(f"\n[bold]{TASKS[task].title}[/], {for_terminal(done.model)}")
         for line in labels[labels["task"] == task].itertuples():

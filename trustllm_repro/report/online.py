@@ -42,7 +42,7 @@ def watch(run: Path, parameters: dict[str, Any]) -> str:
     except ModuleNotFoundError as e:
         text = f"the package {e.name} is not installed; remedy: {INSTALL}"
         return html.STYLE + html.paragraph_list([("not recorded", "no online study", text)])
-    labels = pd.DataFrame(done.tables.labels).drop(columns=["model", "says"])
+    labels = done.tables.frame("labels").drop(columns=["model", "says"])
     left_out = [("not recorded", f"{t} is left out", w) for t, w in done.tables.skipped.items()]
     return html.STYLE + html.plain_table(labels) + html.paragraph_list(left_out)
 

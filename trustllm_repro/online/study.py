@@ -1,0 +1,109 @@
+"""One model on one task: its answers labelled, all monitors and hybrids tried on them.
+
+Every table of the online study is made of this (online/tables.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trustllm_repro.online.benchmark import SEEDS, Answered, Tried, attempt
+from trustllm_repro.online.cases import Case
+from trustllm_repro.online.hybrids import all_hybrids
+from trustllm_repro.online.labels import JUDGES, agreement
+from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitors
+from trustllm_repro.online.pilot import read_beginnings
+from trustllm_repro.online.tasks import OnlineTask
+
+# What costs generation of its own, and so is left out of a quick run.
+COSTLY = frozenset({Need.SAMPLES, Need.BRANCHES, Need.REPLIES})
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is known of one model on one task.
+
+    Attributes:
+        cases, seen: all of them, also those without a label.
+        labels: lines of the table of judges; see `label`.
+        answered: the answers with a label.
+        tried, hybrids: by name, a Tried for each seed.
+    """
+
+    task: OnlineTask
+    cases: Sequence[Case]
+    seen: Sequence[Seen]
+    labels: Sequence[Row]
+    answered: Answered
+    monitors: Mapping[str, Monitor]
+    tried: Mapping[str, Sequence[Tried]]
+    hybrids: Mapping[str, Sequence[Tried]]
+
+    @property
+    def everyone(self) -> dict[str, Sequence[Tried]]:
+        """Monitors and hybrids."""
+        return {**self.tried, **self.hybrids}
+
+
+def study(
+    model: str, task: OnlineTask, cases: Sequence[Case], seen: Sequence[Seen],
+    monitors: Mapping[str, Monitor], seeds: Sequence[int] = SEEDS,
+) -> Study:  # fmt: skip
+    """Label the answers, try the monitors and put them together."""
+    danger, lines = label(task, cases, seen)
+    kept = np.flatnonzero(~np.isnan(danger))
+    answered = Answered(
+        model, task.id, [seen[i] for i in kept],
+        JUDGES[task.labelled_by].unsafe(danger[kept]), [cases[i].group for i in kept],
+    )  # fmt: skip
+    tried = {name: [attempt(m, answered, s) for s in seeds] for name, m in monitors.items()}
+    hybrids = all_hybrids(tried, answered.unsafe)
+    return Study(task, cases, seen, lines, answered, monitors, tried, hybrids)
+
+
+def monitors_for(task: OnlineTask, costly: bool = True) -> dict[str, Monitor]:
+    """All but the one that is the judge of the task's labels, and the costly ones if so asked."""
+    judge = JUDGES[task.labelled_by].is_monitor
+    return {
+        name: m
+        for name, m in all_monitors().items()
+        if name != judge and (costly or not m.needs & COSTLY)
+    }
+
+
+def label(
+    task: OnlineTask, cases: Sequence[Case], seen: Sequence[Seen]
+) -> tuple[np.ndarray, list[Row]]:
+    """Danger of every answer by the task's judge, and a line a judge: how often, and agreement."""
+    texts = [s.trace.text for s in seen]
+    danger = {name: JUDGES[name].danger(cases, texts) for name in task.judges}
+    first = danger[task.labelled_by]
+    lines = []
+    for name, found in danger.items():
+        both = ~(np.isnan(first) | np.isnan(found))
+        unsafe = JUDGES[name].unsafe(found[both])
+        agree = agreement(JUDGES[task.labelled_by].unsafe(first[both]), unsafe)
+        lines.append(
+            {
+                "judge": name, "says": JUDGES[name].says, "n": int(both.sum()),
+                "without_label": int((~both).sum()), "unsafe": float(unsafe.mean()) if len(unsafe) else None,
+                "labels": name == task.labelled_by, "agreement": agree["agreement"],
+                "kappa": agree["kappa"],
+                "empty_answers": sum(not t.strip() for t in texts),
+                "tokens": sum(len(s.trace) for s in seen),
+            }
+        )  # fmt: skip
+    return first, lines
+
+
+def pilot(of: Study) -> list[Row]:
+    """Lines of the pilot study; answers without a token have no beginning and are left out."""
+    some_tokens = [i for i, s in enumerate(of.seen) if len(s.trace)]
+    traces = [of.seen[i].trace for i in some_tokens]
+    read = read_beginnings(JUDGES[of.task.prefixes_by], [of.cases[i] for i in some_tokens], traces)
+    return [line for beginnings in read for line in beginnings.curves()]
