@@ -13,6 +13,9 @@ import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.online import benchmark
+from trustllm_repro.online.matched import hybrids
+from trustllm_repro.online.pairs import pairs
+from trustllm_repro.online.stopping import stopping
 from trustllm_repro.online.study import Row, Study, pilot
 from trustllm_repro.report.tables import write_csv
 
@@ -23,6 +26,9 @@ TABLES: dict[str, Callable[[Study], list[Row]]] = {
     "pilot": pilot,
     "benchmark": lambda study: benchmark.rows(study.everyone, study.answered, study.monitors),
     "cost": lambda study: benchmark.costs(study.everyone),
+    "pairs": pairs,
+    "hybrids": hybrids,
+    "stopping": stopping,
 }
 
 
