@@ -12,7 +12,6 @@ from trustllm_repro.nouns import Score
 from trustllm_repro.online.benchmark import (
     Answered,
     attempt,
-    costs,
     figures,
     over_seeds,
     rows,
@@ -122,11 +121,10 @@ def test_empty_and_one_token_answers_are_answers() -> None:
     assert sum(s.value for s in alarms) == pytest.approx(0.25, abs=0.1)
 
 
-def test_rows_name_access_and_cost(answered, compared) -> None:
+def test_rows_name_access(answered, compared) -> None:
     _, tried = compared
     found = rows({**tried, "pair": tried["always"]}, answered, CHOSEN)
     access = {r["monitor"]: r["access"] for r in found}
     assert access["linear probe, last layer"] == "white box"
     assert access["pair"] == "hybrid"
     assert len(found) == 5 * len({r["figure"] for r in found})
-    assert all(line["microseconds_per_token"] > 0 for line in costs(tried))

@@ -162,17 +162,3 @@ def rows(
         for name, some in tried.items()
         for figure, s in over_seeds([figures(t, answered.unsafe) for t in some]).items()
     ]  # fmt: skip
-
-
-def costs(tried: Mapping[str, Sequence[Tried]]) -> list[dict[str, Any]]:
-    """Microseconds a token that scoring takes, median of the seeds, a line a monitor.
-
-    Measured, so it differs from run to run, and stands in a table of its own.
-    """
-    return [
-        {
-            "monitor": name,
-            "microseconds_per_token": 1e6 * float(np.median([t.seconds_per_token for t in some])),
-        }
-        for name, some in tried.items()
-    ]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.online import benchmark
+from trustllm_repro.online.costs import costs
 from trustllm_repro.online.matched import hybrids
 from trustllm_repro.online.pairs import pairs
 from trustllm_repro.online.stopping import stopping
@@ -25,7 +26,7 @@ TABLES: dict[str, Callable[[Study], list[Row]]] = {
     "labels": lambda study: list(study.labels),
     "pilot": pilot,
     "benchmark": lambda study: benchmark.rows(study.everyone, study.answered, study.monitors),
-    "cost": lambda study: benchmark.costs(study.everyone),
+    "cost": costs,
     "pairs": pairs,
     "hybrids": hybrids,
     "stopping": stopping,

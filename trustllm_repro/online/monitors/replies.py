@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustllm_repro.online.monitors.base import Need, Plain, Seen, held
+from trustllm_repro.online.monitors.selfcheck_embedding import sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,12 @@ class Replies(Plain):
     def score(self, seen: Seen) -> np.ndarray:
         known = seen.replies.get(self.question, np.zeros((0, 2)))
         return held(len(seen.trace), known[:, 0].astype(int).tolist(), known[:, 1].tolist())
+
+    def asked(self, seen: Seen) -> int:
+        """How often the model was asked, further answers included."""
+        if self.question == "supported":  # each sentence against each further answer
+            return len(seen.samples) * (1 + len(sentences(seen.trace.text)))
+        return len(seen.replies.get(self.question, ()))
 
 
 MONITORS = (
