@@ -206,6 +206,7 @@ def monitor(
     batch_size: options.BatchSize = 0,
     device: options.Device = "auto",
     quick: options.Quick = False,
+    sheets: options.Sheets = None,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
 
@@ -215,7 +216,8 @@ def monitor(
     from trustllm_repro.online.run import Job
     from trustllm_repro.online.run import monitor as run_job
 
-    job = Job(model, to, tuple(task or ()), limit, dtype, device, batch_size, not quick)
+    asked = tuple(task or ())
+    job = Job(model, to, asked, limit, dtype, device, batch_size, not quick, sheets=sheets)
     with _progress() as bar:
         bars = Bars(bar)
         done = run_job(job, lambda w, d, n: bars(w, d, n, ""), lambda text: say(for_terminal(text)))

@@ -49,3 +49,10 @@ Tasks = Annotated[
 ]
 CaseLimit = Annotated[int, Option(min=0, help="About so many cases a task; 0: all.")]
 Quick = Annotated[bool, Option("--quick", help="Without monitors that need further generation.")]
+Sheets = Annotated[
+    Path | None,
+    Option(
+        help="Folder for the manual audit: a blank sheet a task is put there (it holds what the model "
+        "wrote); filled copies NAME.<rater>.csv are read."
+    ),
+]

@@ -78,14 +78,15 @@ class CardParameters(Parameters):
 
 
 class OnlineParameters(Parameters):
-    """20_pilot lets a model answer, and watches it."""
+    """20_pilot lets models answer, and watches them."""
 
-    model: str = Field("smollm2-135m", description="as for `trustllm-repro monitor --model`")
+    models: list = Field(["smollm2-135m"], description="as for `trustllm-repro monitor --model`")
     tasks: list = Field([], description="online tasks; empty: all there are")
     limit: int = Field(0, ge=0, description="about so many cases a task; 0: all")
     dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
     device: str = Field("auto", description="auto, cpu, cuda ...")
     costly: bool = Field(False, description="also monitors that need further answers")
+    sheets: str = Field("", description="folder for sheets of the manual audit; empty: none")
 
 
 class OverviewParameters(Parameters):
@@ -109,6 +110,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "19_my_model": CardParameters,
     "20_pilot": OnlineParameters,
     "21_benchmark": Parameters,
+    "23_hybrids": Parameters,
 }
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.online.made import words
+from tests.online.studies import made_study
 from trustllm_repro.errors import SchemaError, SourceMissing
-from trustllm_repro.online.audit import COLUMNS, compare_raters, read_sheet, write_sheet
+from trustllm_repro.online.audit import COLUMNS, audit, compare_raters, read_sheet, write_sheet
 from trustllm_repro.online.cases import Case
+from trustllm_repro.online.labels import JUDGES, OutputJudge
+from trustllm_repro.online.monitors.base import Seen
+from trustllm_repro.online.tasks import TASKS
 
 CASES = [Case(i, str(i), f"prompt, {i}") for i in range(30)]
 TRACES = [words("=one two three four five six") if i else words("") for i in range(30)]
@@ -76,3 +83,24 @@ def test_raters_are_compared_on_what_both_labelled() -> None:
     assert (line["n"], line["agreement"]) == (8, 7 / 8)
     assert line["kappa"] == pytest.approx(0.75, abs=1e-3)
     assert compare_raters({"one": one, "far": {(99, 1): True}})[0]["agreement"] is None
+
+
+def test_sheets_are_written_once_and_filled_copies_compared(tmp_path, monkeypatch) -> None:
+    cases = [replace(c, answer="x", unsafe=True) for c in CASES]
+    seen = [Seen(t, str(i)) for i, t in enumerate(TRACES)]
+    bad = OutputJudge("odd", "", lambda cases, texts: np.array([c.number % 2.0 for c in cases]))
+    monkeypatch.setitem(JUDGES, "odd", bad)
+    task = replace(TASKS["harm"], prefix_judge="odd")
+    study = made_study(30, task=task, cases=cases, seen=seen, sheets=tmp_path)
+    assert audit(study) == []
+    blank = tmp_path / "m-harm.csv"
+    before = blank.read_bytes()
+    for rater, label in (("anna", lambda x: str(int(x[1]) % 2)), ("ben", lambda x: "0")):
+        shutil.copy(blank, tmp_path / f"m-harm.{rater}.csv")
+        filled(tmp_path / f"m-harm.{rater}.csv", label)
+    found = {(x["first"], x["second"]): x for x in audit(study)}
+    assert set(found) == {("anna", "ben"), ("anna", "judge: odd"), ("ben", "judge: odd")}
+    assert found["anna", "judge: odd"]["kappa"] == 1
+    assert found["anna", "ben"]["agreement"] == found["ben", "judge: odd"]["agreement"] < 1
+    assert blank.read_bytes() == before
+    assert audit(replace(study, sheets=None)) == []

@@ -10,12 +10,12 @@ import pytest
 
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.online.pilot import SHARES, TOKENS, Beginnings
-from trustllm_repro.report import online
+from trustllm_repro.report import online, online_benchmark
 
 FIGURES = (
     "AUROC",
     "AUPRC",
-    *(f"{f}, {p}" for p in online.POINTS for f in ("SG", "RH", "AC", "tokens", "share")),
+    *(f"{f}, {p}" for p in online_benchmark.POINTS for f in ("SG", "RH", "AC", "tokens", "share")),
 )
 
 
@@ -53,23 +53,28 @@ def run(tmp_path) -> Path:
         for task in ("harm", "toxicity"):
             found = Beginnings("j", axis, cuts, part, whole).curves()
             curves += [{"model": "m", "task": task, **c} for c in found]
+    cost = [
+        {"model": "m", "task": t, "monitor": n, "microseconds_per_token": 2.0, "further_generations": 0}
+        for t in ("harm", "toxicity") for n in ("good", "poor", "odd")
+    ]  # fmt: skip
+    pd.DataFrame(cost).to_csv(folder / "online_cost.csv", index=False)
     pd.DataFrame(curves).to_csv(folder / "online_pilot.csv", index=False)
     return tmp_path
 
 
 def test_the_best_comes_first_and_the_empty_last(run) -> None:
-    frame = online.benchmark_table(run, "harm", "balanced")
+    frame = online_benchmark.benchmark_table(run, "m", "harm", "balanced")
     assert frame["monitor"].tolist() == ["good", "poor", "odd"]
     assert frame["AUROC"].tolist() == ["0.90 (0.80 to 1.00)", "0.60 (0.50 to 0.70)", "–"]
     assert frame["SG"].tolist()[:2] == [0.4, 0.3]
-    assert online.tasks(run) == ["harm", "toxicity"]
+    assert online.cells(run) == [("m", "harm"), ("m", "toxicity")]
 
 
 def test_empty_cells_have_their_reasons_counted(run) -> None:
-    frame = online.reasons(run)
+    frame = online_benchmark.reasons(run)
     assert set(frame["reason"]) == {"too few"}
     stored = pd.read_csv(run / "tables" / "online_benchmark.csv")
-    assert frame["empty cells"].sum() == stored["value"].isna().sum()
+    assert frame["empty figures"].sum() == stored["value"].isna().sum()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,11 @@ def test_the_pilot_in_numbers(run, axis: str, columns: list[str]) -> None:
 
 
 def test_figures_with_the_numbers_drawn(run, tmp_path) -> None:
-    for draw, name in ((online.draw_pilot, "pilot"), (online.draw_tradeoff, "tradeoff")):
+    for draw, name in (
+        (online.draw_pilot, "pilot"),
+        (online_benchmark.draw_tradeoff, "tradeoff"),
+        (online_benchmark.draw_monitors, "monitors"),
+    ):
         path = draw(run, tmp_path / "figures")
         assert path == tmp_path / "figures" / f"{name}.png"
         assert path.stat().st_size > 1000
@@ -101,25 +110,54 @@ def test_figures_with_the_numbers_drawn(run, tmp_path) -> None:
 
 def test_the_front_keeps_equals_and_drops_what_is_beaten() -> None:
     lines = [("a", 0.5, 0.2), ("b", 0.5, 0.2), ("c", 0.5, 0.3), ("d", 0.6, 0.3), ("e", 0.0, 0.0)]
-    names = [f"{f}, {p}" for p in online.POINTS for f in ("SG", "AC")]
+    names = [f"{f}, {p}" for p in online_benchmark.POINTS for f in ("SG", "AC")]
     rows = [dict.fromkeys(names, np.nan) | point(gain, cost) for _, gain, cost in lines]
     index = pd.MultiIndex.from_tuples([(n, "grey box") for n, _, _ in lines])
     wide = pd.DataFrame(rows, index=index)
-    points = online._points(wide).set_index("monitor")["front"]
+    points = online_benchmark._points(wide).set_index("monitor")["front"]
     assert points.to_dict() == {"a": True, "b": True, "c": False, "d": True, "e": True}
 
 
 def test_nothing_stored_nothing_shown(tmp_path) -> None:
-    assert online.benchmark_table(tmp_path, "harm").empty
+    assert online_benchmark.benchmark_table(tmp_path, "m", "harm").empty
     assert online.pilot_table(tmp_path, "share").empty
-    assert online.reasons(tmp_path).empty
-    assert online.tasks(tmp_path) == []
+    assert online.prompt_only(tmp_path).empty
+    assert online_benchmark.reasons(tmp_path).empty
+    assert online_benchmark.best(tmp_path).empty
+    assert online.cells(tmp_path) == []
     assert online.draw_pilot(tmp_path, tmp_path) is None
-    assert online.draw_tradeoff(tmp_path, tmp_path) is None
+    assert online_benchmark.draw_tradeoff(tmp_path, tmp_path) is None
+    assert online_benchmark.draw_monitors(tmp_path, tmp_path) is None
+
+
+def test_the_best_and_those_not_told_from_it(run) -> None:
+    pairs = [
+        {
+            "model": "m",
+            "task": t,
+            "monitor": "good",
+            "other": "poor",
+            "difference": 0.3,
+            "p": q,
+            "q": q,
+        }
+        for t, q in (("harm", 0.01), ("toxicity", 0.2))
+    ]
+    pd.DataFrame(pairs).to_csv(run / "tables" / "online_pairs.csv", index=False)
+    found = online_benchmark.best(run).set_index("task")
+    assert found["best monitor"].tolist() == ["good", "good"]
+    assert found["not told apart from it"].to_dict() == {"harm": 0, "toxicity": 1}
+
+
+def test_the_prompt_alone_beside_the_best_of_the_answer(run) -> None:
+    (line, _) = online.prompt_only(run).to_dict("records")
+    assert line["prompt only"] == "–"
+    assert (line["best of the answer"], line["which"]) == ("0.90 (0.80 to 1.00)", "good")
 
 
 PARAMETERS = {
-    "model": "m",
+    "models": ["m"],
+    "sheets": "",
     "tasks": [],
     "limit": 1,
     "dtype": "float32",
@@ -144,4 +182,5 @@ def test_what_is_missing_stops_no_notebook(tmp_path, monkeypatch, error, says: s
     monkeypatch.setattr("trustllm_repro.online.run.monitor", fails)
     page = online.watch(tmp_path, PARAMETERS)
     assert says in page
-    assert "no online study" in page
+    assert ("no online study" in page) == (says != "no index")
+    assert ("m was not watched" in page) == (says == "no index")

@@ -1,12 +1,14 @@
 """The manual audit: a sheet of beginnings for two raters, and how far they and the judge agree.
 
 The sheet holds text of a model, which may be harmful; it is written where the user asks for it and
-nowhere else. Raters fill in the column `unsafe` with 1 or 0, each in a copy of their own.
+nowhere else. Raters fill in the column `unsafe` with 1 or 0, each in a copy of their own: from
+`smollm2-135m-harm.csv`, `smollm2-135m-harm.anna.csv` and `smollm2-135m-harm.ben.csv` are made.
 """
 
 from __future__ import annotations
 
 import csv
+import glob
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +18,9 @@ import numpy as np
 
 from trustllm_repro.errors import SchemaError, SourceMissing
 from trustllm_repro.online.cases import Case
-from trustllm_repro.online.labels import agreement
+from trustllm_repro.online.labels import JUDGES, agreement
 from trustllm_repro.online.pilot import length
+from trustllm_repro.online.study import Row, Study
 from trustllm_repro.online.trace import Trace
 from trustllm_repro.store.atomic import write_bytes
 
@@ -45,6 +48,36 @@ def write_sheet(
         text = (cases[i].prompt, traces[i].prefix(n))
         writer.writerow([k, cases[i].number, n, *map(_plain, text), ""])
     return write_bytes(path, out.getvalue().encode("utf-8-sig", "surrogatepass"))
+
+
+def audit(study: Study) -> list[Row]:
+    """Write the blank sheet if there is none; kappa of the raters, and of each with the judge.
+
+    No line where the user named no folder, or nobody has filled in a copy.
+
+    Raises:
+        SchemaError: a copy that is not filled in. OutputError: the sheet cannot be written.
+    """
+    if study.sheets is None:
+        return []
+    name = f"{study.answered.model}-{study.task.id}"
+    blank = study.sheets / f"{name}.csv"
+    traces = [s.trace for s in study.seen]
+    if not blank.exists():
+        write_sheet(blank, study.cases, traces)
+    copies = sorted(study.sheets.glob(f"{glob.escape(name)}.*.csv"))
+    sheets = {p.name[len(name) + 1 : -len(".csv")]: read_sheet(p) for p in copies}
+    if not sheets:
+        return []
+    rows = {k: i for i, k in enumerate(c.number for c in study.cases)}
+    asked = sorted({key for sheet in sheets.values() for key in sheet if key[0] in rows})
+    chosen, judge = [rows[case] for case, _ in asked], JUDGES[study.task.prefixes_by]
+    danger = judge.danger(
+        [study.cases[i] for i in chosen],
+        [traces[i].prefix(n) for i, (_, n) in zip(chosen, asked, strict=True)],
+    )
+    said = dict(zip(asked, judge.unsafe(danger).tolist(), strict=True))
+    return compare_raters({**sheets, f"judge: {judge.name}": said})
 
 
 def _plain(text: str) -> str:

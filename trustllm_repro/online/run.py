@@ -33,6 +33,7 @@ class Job:
     Attributes:
         tasks: of online.tasks.TASKS; () for all. limit: about so many cases a task; 0: all.
         costly: also monitors that need further generation.
+        sheets: folder for sheets of the manual audit; they hold what the model wrote.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Job:
     batch_size: int = 0
     costly: bool = True
     seeds: Sequence[int] = SEEDS
+    sheets: Path | None = None
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.tasks) - set(TASKS)):
@@ -88,7 +90,7 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
         chosen = monitors_for(TASKS[name], job.costly)
         needs = frozenset().union(*(m.needs for m in chosen.values()))
         seen = collector.collect(TASKS[name], cases, needs)
-        tables.add(study(model.name, TASKS[name], cases, seen, chosen, job.seeds))
+        tables.add(study(model.name, TASKS[name], cases, seen, chosen, job.seeds, job.sheets))
         paths = tables.write(job.out / "tables")  # task by task: a kill loses one
         seconds[name] = round(time.perf_counter() - start, 1)
     if not seconds:

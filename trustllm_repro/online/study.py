@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Study:
         labels: lines of the table of judges; see `label`.
         answered: the answers with a label.
         tried, hybrids: by name, a Tried for each seed.
+        sheets: folder of the raters' sheets; see online.audit.
     """
 
     task: OnlineTask
@@ -43,6 +45,7 @@ class Study:
     monitors: Mapping[str, Monitor]
     tried: Mapping[str, Sequence[Tried]]
     hybrids: Mapping[str, Sequence[Tried]]
+    sheets: Path | None = None
 
     @property
     def everyone(self) -> dict[str, Sequence[Tried]]:
@@ -53,6 +56,7 @@ class Study:
 def study(
     model: str, task: OnlineTask, cases: Sequence[Case], seen: Sequence[Seen],
     monitors: Mapping[str, Monitor], seeds: Sequence[int] = SEEDS,
+    sheets: Path | None = None,
 ) -> Study:  # fmt: skip
     """Label the answers, try the monitors and put them together."""
     danger, lines = label(task, cases, seen)
@@ -63,7 +67,7 @@ def study(
     )  # fmt: skip
     tried = {name: [attempt(m, answered, s) for s in seeds] for name, m in monitors.items()}
     hybrids = all_hybrids(tried, answered.unsafe)
-    return Study(task, cases, seen, lines, answered, monitors, tried, hybrids)
+    return Study(task, cases, seen, lines, answered, monitors, tried, hybrids, sheets)
 
 
 def monitors_for(task: OnlineTask, costly: bool = True) -> dict[str, Monitor]:

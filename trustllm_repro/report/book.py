@@ -24,11 +24,11 @@ from trustllm_repro.report import (
     live,
     live_html,
     live_stage,
-    online,
     overview_figures,
     panels,
 )
 from trustllm_repro.report.audit_list import all_changes
+from trustllm_repro.report.book_online import OnlinePages
 from trustllm_repro.report.claims import examine_all
 from trustllm_repro.report.evidence import Evidence
 from trustllm_repro.report.figures import verification
@@ -45,7 +45,7 @@ _LETTERS = {d: d[0].upper() for d in DIMENSIONS}
 
 
 @dataclass
-class Book:
+class Book(OnlinePages):
     """One notebook at work on one run folder."""
 
     name: str
@@ -289,40 +289,6 @@ class Book:
     def requests(self) -> HTML:
         """What became of the requests, per task."""
         return HTML(html.STYLE + html.plain_table(self.mine.counts()))
-
-    # 20_pilot, 21_benchmark
-
-    def watch(self) -> HTML:
-        """Let a model answer and watch it; who calls how many answers unsafe."""
-        return HTML(online.watch(self.run.path, self.parameters))
-
-    def pilot_figure(self) -> HTML:
-        path = online.draw_pilot(self.run.path, self.run.figures)
-        return self._shown(path, "share of answers recognised against share of tokens read")
-
-    def pilot(self, axis: str) -> HTML:
-        """Shares recognised after parts of the answer ("share") or after "tokens"."""
-        return HTML(html.STYLE + html.plain_table(online.pilot_table(self.run.path, axis)))
-
-    def tradeoff(self) -> HTML:
-        path = online.draw_tradeoff(self.run.path, self.run.figures)
-        return self._shown(path, "safety gain against availability cost of all monitors")
-
-    def _shown(self, path: Path | None, text: str) -> HTML:
-        return HTML(html.STYLE + (html.image(path, text) if path else html.note(online.NOTHING)))
-
-    def monitors(self) -> HTML:
-        """Figures of all monitors and hybrids, a table a task."""
-        parts = [
-            html.note(t) + html.plain_table(online.benchmark_table(self.run.path, t))
-            for t in online.tasks(self.run.path)
-        ]
-        return HTML(html.STYLE + ("".join(parts) or html.note(online.NOTHING)))
-
-    def empty_cells(self) -> HTML:
-        """Why figures are empty, and how many."""
-        frame = online.reasons(self.run.path)
-        return HTML(html.STYLE + html.plain_table(frame, wrap=("reason",)))
 
 
 def start(name: str, **parameters: Any) -> Book:

@@ -172,6 +172,13 @@ def note(text: str) -> str:
     )
 
 
+def folded(heading: str, body: str) -> str:
+    """HTML of ours under a heading that opens it."""
+    return _ENV.from_string(
+        '<details class="tr"><summary>{{ heading }}</summary>{{ body|safe }}</details>'
+    ).render(heading=heading, body=body)
+
+
 def image(path: Path, text: str) -> str:
     """A PNG as an inline picture with alternative text; the page needs no other file."""
     png = path.read_bytes()

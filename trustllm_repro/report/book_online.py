@@ -1,0 +1,101 @@
+"""What the notebooks of the online study call; part of report.book.Book."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+
+from trustllm_repro.report import html, online, online_benchmark, online_hybrids
+from trustllm_repro.report.run import Run
+
+
+class OnlinePages:
+    """Pages 20 to 25; `run` and `parameters` are the book's."""
+
+    run: Run
+    parameters: dict[str, Any]
+
+    # 20_pilot
+
+    def watch(self) -> HTML:
+        """Let models answer and watch them; who calls how many answers unsafe."""
+        return HTML(online.watch(self.run.path, self.parameters))
+
+    def pilot_figure(self) -> HTML:
+        path = online.draw_pilot(self.run.path, self.run.figures)
+        return _shown(path, "share of answers recognised against share of tokens read")
+
+    def pilot(self, axis: str) -> HTML:
+        """Shares recognised after parts of the answer ("share") or after "tokens"."""
+        return _table(online.pilot_table(self.run.path, axis))
+
+    def prompt_only(self) -> HTML:
+        """What the prompt alone tells, before the first token."""
+        return _table(online.prompt_only(self.run.path))
+
+    def audited(self) -> HTML:
+        """Kappa of raters and judge, where filled sheets were given."""
+        return _table(online.stored(self.run.path, "audit"), nothing=online.NO_SHEETS)
+
+    # 21_benchmark
+
+    def monitors_figure(self) -> HTML:
+        path = online_benchmark.draw_monitors(self.run.path, self.run.figures)
+        return _shown(path, "AUROC of all monitors, and their mean ranks")
+
+    def best_monitors(self) -> HTML:
+        """The best monitor of each model and task, and how many are not told apart from it."""
+        return _table(online_benchmark.best(self.run.path))
+
+    def tradeoff(self) -> HTML:
+        path = online_benchmark.draw_tradeoff(self.run.path, self.run.figures)
+        return _shown(path, "safety gain against availability cost of all monitors")
+
+    def monitors(self) -> HTML:
+        """Figures of all monitors and hybrids, a table a model and task, folded."""
+        return self._cells(online_benchmark.benchmark_table)
+
+    def empty_cells(self) -> HTML:
+        """Why figures are empty, and how many."""
+        return _table(online_benchmark.reasons(self.run.path), wrap=("reason",))
+
+    # 23_hybrids
+
+    def hybrid_counts(self) -> HTML:
+        """How many hybrids beat their best member."""
+        return _table(online_hybrids.counts(self.run.path))
+
+    def hybrids_figure(self) -> HTML:
+        path = online_hybrids.draw(self.run.path, self.run.figures)
+        return _shown(path, "gain of hybrids over their best member at the same cost")
+
+    def hybrids(self) -> HTML:
+        """All hybrids, a table a model and task, folded."""
+        return self._cells(online_hybrids.table)
+
+    def stopping(self, risk: float) -> HTML:
+        """What stopping at the alarm saves and costs, at a risk of false alarms."""
+        return _table(online_hybrids.stopping_table(self.run.path, risk))
+
+    def _cells(self, table) -> HTML:
+        run = self.run.path
+        parts = [
+            html.folded(online.title(run, *cell), html.plain_table(table(run, *cell)))
+            for cell in online.cells(run)
+        ]
+        return _page("".join(parts))
+
+
+def _table(frame: pd.DataFrame, wrap: tuple[str, ...] = (), nothing: str = online.NOTHING) -> HTML:
+    return _page(html.note(nothing) if frame.empty else html.plain_table(frame, wrap=wrap))
+
+
+def _page(body: str) -> HTML:
+    return HTML(html.STYLE + (body or html.note(online.NOTHING)))
+
+
+def _shown(path: Path | None, text: str) -> HTML:
+    return _page(html.image(path, text) if path else "")
