@@ -111,6 +111,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "20_pilot": OnlineParameters,
     "21_benchmark": Parameters,
     "23_hybrids": Parameters,
+    "24_claims": Parameters,
 }
 
 

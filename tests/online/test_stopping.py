@@ -32,7 +32,10 @@ def test_a_perfect_monitor_avoids_what_follows_its_alarm() -> None:
     assert found["unsafe tokens avoided"].value == pytest.approx(0.6)
     assert found["safe tokens lost"].value == 0
     assert found["early"].value == 0
-    assert stopped(tried(rise=2), UNSAFE, 0.05)["early"].value == 1
+    soon = stopped(tried(rise=2), UNSAFE, 0.05)
+    assert soon["early"].value == soon["macro F1, early"].value == 1
+    # Nothing alarmed early: the F1 of unsafe answers is 0, that of safe ones 2/3.
+    assert found["macro F1, early"].value == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_a_risk_that_calibration_cannot_promise_is_an_empty_cell() -> None:

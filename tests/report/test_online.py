@@ -145,8 +145,8 @@ def test_the_best_and_those_not_told_from_it(run) -> None:
     ]
     pd.DataFrame(pairs).to_csv(run / "tables" / "online_pairs.csv", index=False)
     found = online_benchmark.best(run).set_index("task")
-    assert found["best monitor"].tolist() == ["good", "good"]
-    assert found["not told apart from it"].to_dict() == {"harm": 0, "toxicity": 1}
+    assert found["best_monitor"].tolist() == ["good", "good"]
+    assert found["not_told_from_it"].to_dict() == {"harm": 0, "toxicity": 1}
 
 
 def test_the_prompt_alone_beside_the_best_of_the_answer(run) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from trustllm_repro.report import html, online, online_benchmark, online_hybrids
+from trustllm_repro.report import html, online, online_benchmark, online_claims, online_hybrids
 from trustllm_repro.report.run import Run
+from trustllm_repro.report.tables import write_csv
 
 
 class OnlinePages:
@@ -79,6 +80,20 @@ class OnlinePages:
     def stopping(self, risk: float) -> HTML:
         """What stopping at the alarm saves and costs, at a risk of false alarms."""
         return _table(online_hybrids.stopping_table(self.run.path, risk))
+
+    # 24_claims
+
+    def online_claims(self) -> HTML:
+        """Claim, criterion, evidence, verdict."""
+        frame = online_claims.examine_all(self.run.path)
+        if len(frame):
+            write_csv(self.run.path / "online_claims.csv", frame)
+        return _table(frame, wrap=("claim", "criterion", "evidence"))
+
+    def anchors(self) -> HTML:
+        """Where later work stands, and this run beside it."""
+        frame = online_claims.anchors(self.run.path)
+        return _table(frame, wrap=("work", "what", "data", "reads", "source"))
 
     def _cells(self, table) -> HTML:
         run = self.run.path

@@ -75,6 +75,8 @@ def cells(run: Path) -> list[tuple[str, str]]:
 
 def of_cell(frame: pd.DataFrame, model: str, task: str) -> pd.DataFrame:
     """Lines of one model and task."""
+    if frame.empty:
+        return frame
     return frame[(frame["model"] == model) & (frame["task"] == task)]
 
 

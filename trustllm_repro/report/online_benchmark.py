@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from trustllm_repro.online.pairs import Ranking, ranking
 from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.online import cells, of_cell, panels, stored, title, with_interval
 from trustllm_repro.report.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PAGE, save, styled
+from trustllm_repro.sources.manifests import data_dir
 
 POINTS = {"balanced": "o", "5 % false alarms": "s", "10 % misses": "^"}
 ACCESS = {"white box": BLUE, "grey box": ORANGE, "black box": GREEN, "hybrid": GREY}
@@ -71,8 +73,8 @@ def best(run: Path) -> pd.DataFrame:
         alike = mine[~(mine["q"] < 0.05)]
         lines.append(
             {
-                "model": model, "task": task, "best monitor": first, "AUROC": area[first],
-                "monitors compared": len(mine) + 1, "not told apart from it": len(alike),
+                "model": model, "task": task, "best_monitor": first, "AUROC": area[first],
+                "monitors_compared": len(mine) + 1, "not_told_from_it": len(alike),
             }
         )  # fmt: skip
     return pd.DataFrame(lines)
@@ -182,6 +184,26 @@ def _scatter(axis, points: pd.DataFrame) -> None:
     front = points[points["front"]].sort_values("AC")
     axis.plot(front["AC"], front["SG"], color=INK, linewidth=0.7, drawstyle="steps-post")
     axis.grid()
+
+
+def front(wide: pd.DataFrame) -> list[str]:
+    """Monitors on the front at some operating point, each once."""
+    points = _points(wide)
+    # A point where nothing is gained and nothing lost is that of no monitor at all.
+    on = points[points["front"] & (points["SG"] > 0)]
+    return list(dict.fromkeys(on["monitor"]))
+
+
+def overhead(what: str, name: str = "overhead") -> dict[int, float]:
+    """Committed measurement: percent that watching adds to generation, median, by batch size."""
+    path = data_dir() / "measurements" / f"{name}.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = facts.get("batch_size", {})
+    return {
+        int(b): x[what]["together_percent"]["median"]
+        for b, x in sorted(found.items(), key=lambda kv: int(kv[0]))
+        if what in x
+    }
 
 
 def _points(wide: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.online import cells, of_cell, panels, stored, title, with_interval
 from trustllm_repro.report.style import BLUE, GREY, INK, ORANGE, save, styled
 
-BETTER, ALIKE, WORSE = "better", "not told apart", "worse"
+BETTER, ALIKE, WORSE = "better", "not_told_apart", "worse"
 COLOURS = {BETTER: BLUE, ALIKE: GREY, WORSE: ORANGE}
 
 
@@ -36,7 +36,7 @@ def table(run: Path, model: str, task: str) -> pd.DataFrame:
             "SG": part["SG"], "SG of the member": part["SG, member"],
             "gain": [with_interval(*x) for x in part[["gain", "gain_low", "gain_high"]].to_numpy()],
             "q": part["q"], "gain in AUROC": part["AUROC gain"], "q of AUROC": part["AUROC q"],
-            "against the member": part["versus_member"],
+            "against the member": part["versus_member"].str.replace("_", " "),
         }
     )  # fmt: skip
 
