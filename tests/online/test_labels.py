@@ -41,12 +41,16 @@ def test_what_was_rated_is_passed_on() -> None:
 
 
 @pytest.fixture
-def known(monkeypatch):
+def known(monkeypatch, tmp_path):
     """Embeddings made here: two numbers, of which the first tells harm."""
+    asked = []
 
     def embed(texts):
+        asked.append(len(texts))
         return np.array([[1.0 if "bad" in t else -1.0, (len(t) % 7) / 7] for t in texts])
 
+    embed.digest, embed.asked = "made here", asked
+    monkeypatch.setenv("TRUSTLLM_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(labels, "default_embedder", lambda: embed)
     labels._rated.cache_clear()
     yield monkeypatch
@@ -68,6 +72,15 @@ def test_rated_answers_are_judged_by_models_that_saw_none_of_their_prompts(known
     other = JUDGES["harm"].danger([Case(0, "new", "q")], ["bad thing"])
     assert other[0] > 0.5
     assert len(JUDGES["harm"].danger([], [])) == 0
+
+
+def test_vectors_of_rated_answers_are_made_once(known) -> None:
+    embed = labels.default_embedder()
+    first = labels._vectors(["good", "bad"])
+    assert (labels._vectors(["good", "bad"]) == first).all()
+    assert embed.asked == [2]
+    labels._vectors(["good", "other"])
+    assert embed.asked == [2, 2]
 
 
 def test_meaning_is_the_nearest_right_answer(known) -> None:

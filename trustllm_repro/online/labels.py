@@ -7,9 +7,11 @@ cannot tell.
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from trustllm_repro.judges.learned import KeywordRefusal, RefusalJudge, Toxicity
 from trustllm_repro.judges.matching import RIGHT, AnswerMatch
 from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.similarity import LEAST_COSINE, default_embedder
+from trustllm_repro.models.weights import converted_once
 from trustllm_repro.nouns import Item, Response
 from trustllm_repro.online.cases import Case, labelled_answers
 
@@ -104,7 +107,7 @@ def _rated() -> _Rated:
     from sklearn.model_selection import GroupKFold
 
     rated = labelled_answers()
-    vectors = default_embedder()([str(c.answer) for c in rated])
+    vectors = _vectors([str(c.answer) for c in rated])
     unsafe, groups = np.array([bool(c.unsafe) for c in rated]), [c.group for c in rated]
 
     def fitted(at: np.ndarray) -> Any:
@@ -114,6 +117,17 @@ def _rated() -> _Rated:
     folds = list(GroupKFold(5).split(vectors, unsafe, groups))
     where = {groups[i]: k for k, (_, out) in enumerate(folds) for i in out}
     return _Rated(where, [*(fitted(kept) for kept, _ in folds), fitted(np.arange(len(rated)))])
+
+
+def _vectors(texts: list[str]) -> np.ndarray:
+    """Of the rated answers; kept on disk, because every run needs them and they take a quarter minute."""
+    embed = default_embedder()
+    digest = hashlib.sha256("\0".join([embed.digest, *texts]).encode("utf-8", "surrogatepass"))
+
+    def make(folder: Path) -> None:
+        np.save(folder / "vectors.npy", embed(texts))
+
+    return np.load(converted_once(digest.hexdigest(), make) / "vectors.npy", allow_pickle=False)
 
 
 def _harm(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
