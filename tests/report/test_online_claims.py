@@ -172,6 +172,10 @@ def test_stopping_shows_those_that_avoid_most(tmp_path) -> None:
     found = online_hybrids.stopping_table(tmp_path, 0.05)
     assert found["monitor"].tolist() == ["guard", "probe"] * 2
     assert found["unsafe answers stopped"].iloc[0] == "0.60 (0.60 to 0.60)"
+    empty = [{**x, "value": np.nan, "reason": "too few"} for x in lines]
+    write(tmp_path, "stopping", empty)
+    assert online_hybrids.stopping_table(tmp_path, 0.05).empty
+    assert online_hybrids.why_not(tmp_path, 0.05) == "too few"
 
 
 def test_others_stand_beside_our_own(tmp_path) -> None:
@@ -192,4 +196,5 @@ def test_nothing_watched_nothing_claimed(tmp_path) -> None:
     assert online_hybrids.counts(tmp_path).empty
     assert online_hybrids.draw(tmp_path, tmp_path) is None
     assert online_hybrids.stopping_table(tmp_path, 0.05).empty
+    assert online_hybrids.why_not(tmp_path, 0.05) == ""
     assert len(online_claims.anchors(tmp_path)) > 5

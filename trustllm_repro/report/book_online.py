@@ -79,7 +79,8 @@ class OnlinePages:
 
     def stopping(self, risk: float) -> HTML:
         """What stopping at the alarm saves and costs, at a risk of false alarms."""
-        return _table(online_hybrids.stopping_table(self.run.path, risk))
+        frame, run = online_hybrids.stopping_table(self.run.path, risk), self.run.path
+        return _table(frame, nothing=online_hybrids.why_not(run, risk) or online.NOTHING)
 
     # 24_claims
 
@@ -93,7 +94,7 @@ class OnlinePages:
     def anchors(self) -> HTML:
         """Where later work stands, and this run beside it."""
         frame = online_claims.anchors(self.run.path)
-        return _table(frame, wrap=("work", "what", "data", "reads", "source"))
+        return _table(frame, wrap=("work", "what", "data", "reads", "source"), digits=2)
 
     def _cells(self, table) -> HTML:
         run = self.run.path
@@ -104,8 +105,10 @@ class OnlinePages:
         return _page("".join(parts))
 
 
-def _table(frame: pd.DataFrame, wrap: tuple[str, ...] = (), nothing: str = online.NOTHING) -> HTML:
-    return _page(html.note(nothing) if frame.empty else html.plain_table(frame, wrap=wrap))
+def _table(
+    frame: pd.DataFrame, wrap: tuple[str, ...] = (), nothing: str = online.NOTHING, digits: int = 3
+) -> HTML:
+    return _page(html.note(nothing) if frame.empty else html.plain_table(frame, digits, wrap))
 
 
 def _page(body: str) -> HTML:

@@ -97,3 +97,12 @@ def stopping_table(run: Path, risk: float, most: int = 6) -> pd.DataFrame:
     return (
         shown[["model", "task", "monitor", *names]].rename(columns=names).rename_axis(columns=None)
     )
+
+
+def why_not(run: Path, risk: float) -> str:
+    """Why nothing is known at a risk: the reasons of the empty figures."""
+    found = stored(run, "stopping")
+    if found.empty:
+        return ""
+    reasons = found.loc[found["risk"] == risk, "reason"].dropna()
+    return "; ".join(sorted(set(reasons)))
