@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +31,10 @@ class Desk:
     names: Sequence[str] = ("tiny",)
     slow: float = 1.0
     chat: bool = True  # whether there are chat completions
+    plain: bool = True  # whether there are plain ones
     adds: int = 0  # tokens made after an echo though none is asked for
+    logprobs: str = "yes"  # or "null", or the status with which they are refused
+    spoil: Callable[[dict[str, Any]], Any] = lambda sent: sent  # what becomes of them on the way
     calls: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -47,6 +50,50 @@ class Desk:
         with self.lock:
             ((_, done),) = next(iter(self.model.complete([request])))
         return done.text or "", _REASON[done.finish], done.prompt_tokens, done.new_tokens
+
+    def watched(
+        self, prompt: str, body: dict[str, Any], chat: bool
+    ) -> tuple[str, str, int, int, Any]:
+        """As `answer`, with log-probabilities in the form that is asked for."""
+        from trustllm_repro.online.traces import generated
+
+        request = Request(
+            prompt, body["max_tokens"], float(body.get("temperature", 0)), body.get("seed", 0)
+        )
+        with self.lock:
+            ((_, done, trace),) = next(iter(generated(self.model, [request])))
+        sent = (self._of_chat if chat else self._of_plain)(trace, body)
+        facts = (done.text or "", _REASON[done.finish], done.prompt_tokens, done.new_tokens)
+        return (*facts, self.spoil(sent))
+
+    def _pieces(self, ids: Any) -> list[str]:
+        return self.model.tokenizer.batch_decode([[int(i)] for i in ids])
+
+    def _of_chat(self, trace: Any, body: dict[str, Any]) -> dict[str, Any]:
+        most = body["top_logprobs"]
+        rows = [
+            [
+                {"token": t, "logprob": float(p), "bytes": list(t.encode())}
+                for t, p in zip(self._pieces(ids[:most]), logp[:most], strict=True)
+            ]
+            for ids, logp in zip(trace.top_ids, trace.top_logp, strict=True)
+        ]
+        return {
+            "content": [
+                {"token": t, "logprob": float(p), "bytes": None, "top_logprobs": row}
+                for t, p, row in zip(self._pieces(trace.ids), trace.logp, rows, strict=True)
+            ]
+        }
+
+    def _of_plain(self, trace: Any, body: dict[str, Any]) -> dict[str, Any]:
+        tops = zip(trace.top_ids, trace.top_logp, strict=True)
+        return {
+            "tokens": self._pieces(trace.ids),
+            "token_logprobs": [float(p) for p in trace.logp],
+            "top_logprobs": [
+                dict(zip(self._pieces(i), map(float, p), strict=True)) for i, p in tops
+            ],
+        }
 
     def echo(self, text: str) -> dict[str, Any]:
         """Tokens of a text with their log-probabilities, by a plain forward pass."""
@@ -83,16 +130,21 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.desk.fault(body)
         if fault and not self._faulty(fault):
             return None
-        if self.path == "/v1/chat/completions":
-            text, why, read, made = self.desk.answer(body["messages"][0]["content"], body)
-            choice = {"message": {"content": text}, "finish_reason": why}
-        elif self.path == "/v1/completions" and body.get("echo"):
+        if body.get("echo"):
             return self._send({"choices": [{"logprobs": self.desk.echo(body["prompt"])}]})
-        elif self.path == "/v1/completions":
-            text, why, read, made = self.desk.answer(body["prompt"], body)
-            choice = {"text": text, "finish_reason": why}
-        else:
+        chat = self.path == "/v1/chat/completions"
+        if not chat and (self.path != "/v1/completions" or not self.desk.plain):
             return self._send({"error": "unknown"}, 404)
+        prompt = body["messages"][0]["content"] if chat else body["prompt"]
+        wanted, sent = bool(body.get("logprobs")), None
+        if wanted and self.desk.logprobs.isdecimal():
+            return self._send({"error": {"message": "no logprobs"}}, int(self.desk.logprobs))
+        if wanted and self.desk.logprobs == "yes":
+            text, why, read, made, sent = self.desk.watched(prompt, body, chat)
+        else:
+            text, why, read, made = self.desk.answer(prompt, body)
+        choice = {"message": {"content": text}} if chat else {"text": text}
+        choice |= {"finish_reason": why, "logprobs": sent}
         usage = {"prompt_tokens": read, "completion_tokens": made}
         return self._send({"choices": [choice], "usage": usage})
 

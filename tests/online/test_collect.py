@@ -176,6 +176,19 @@ def test_support_is_averaged_over_sentences_and_answers(model, monkeypatch) -> N
         )
 
     monkeypatch.setattr(LocalModel, "score_options", likely)
-    found = extras.support(model, [words("It is red. It is big.")], [[words("a"), words("b")]])
+    yes = extras.by_likelihood(model)
+    found = extras.support(yes, [words("It is red. It is big.")], [[words("a"), words("b")]])
     assert len(asked) == 4
-    assert found[0].tolist() == [[6, pytest.approx(0.75)]]
+    assert found[0].tolist() == [[6, pytest.approx(0.75), 0.5]]
+
+
+def test_replies_that_say_neither_are_left_out() -> None:
+    def yes(prompts):
+        return np.array([np.nan if "big" in p.split("Sentence:")[1] else 0.2 for p in prompts])
+
+    given = [words("It is red. It is big."), words("It is big.")]
+    found = extras.support(yes, given, [[words("a")], [words("b")]])
+    assert found[0].tolist() == [[6, pytest.approx(0.8), 1.0]]
+    assert np.isnan(found[1][0, 1:]).all()
+    assert collect._numbers(found[1]) == []
+    assert collect._arrays({"supported": []})["supported"].shape == (0, 3)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import Completion, Finish, Request
 from trustllm_repro.models.http import Caller, CallFailed, Passing, Unreachable
+from trustllm_repro.models.logprobs import Shown, asked, read_logprobs
 
 PARALLEL = 8  # calls in flight
 GIVE_UP = 8  # prompts that reached nobody before any was answered
@@ -45,6 +46,27 @@ class Endpoint:
         self.caller, self.model, self.chat = caller, model, chat
         self.parallel = parallel or _parallel()
         self.name = re.sub(r"[^\w.@+-]+", "-", model)
+        self._shows: bool | None = None  # log-probabilities; None: not asked yet
+
+    def plain(self) -> Endpoint:
+        """The same model by plain completions: it goes on with the prompt's text."""
+        return Endpoint(self.caller, self.model, chat=False, parallel=self.parallel)
+
+    @cached_property
+    def offered(self) -> bool:
+        """Whether the server takes this form of completions; asked by one short call.
+
+        A server that is down is taken to do so, as in `of`. Raises SettingsError: a refused key.
+        """
+        once = replace(self.caller, attempts=1)
+        said = {"messages": _TURN} if self.chat else {"prompt": "Hello"}
+        try:
+            once.post(self._path, _HELLO | {"model": self.model} | said, self._read)
+        except Passing:
+            return True
+        except CallFailed:
+            return False
+        return True
 
     @classmethod
     def of(cls, spec: str) -> Endpoint:
@@ -94,11 +116,27 @@ class Endpoint:
             SourceMissing: the first prompts, or many in a row later on, reached nobody.
             SettingsError: the key is refused.
         """
+        for index, done in self._each(requests, self._ask):
+            yield [(index, done or _FAILED)]
+
+    def show(
+        self, requests: Sequence[Request]
+    ) -> Iterator[list[tuple[int, Completion, list[Shown]]]]:
+        """As `complete`, with the tokens of each answer; none where the server shows none.
+
+        Raises:
+            SourceMissing, SettingsError: as `complete`.
+        """
+        for index, found in self._each(requests, self._ask_shown):
+            yield [(index, *(found or (_FAILED, [])))]
+
+    def _each(self, requests: Sequence[Request], ask: Any) -> Iterator[tuple[int, Any]]:
+        """(index, what `ask` gives), as answers come; None for a prompt that failed for good."""
         answered, row = False, 0
-        for index, result in self._spread(len(requests), lambda i: self._ask(requests[i])):
-            if isinstance(result, Completion):
+        for index, result in self._spread(len(requests), lambda i: ask(requests[i])):
+            if not isinstance(result, CallFailed):
                 answered, row = True, 0
-                yield [(index, result)]
+                yield index, result
                 continue
             if isinstance(result, Passing) or result.status == 404:
                 row += 1  # any other refusal is about that prompt, too long for instance
@@ -108,7 +146,7 @@ class Endpoint:
                     remedy="see that the server runs, and that address and model are right; then "
                     "run the same command again, it goes on where it was",
                 )
-            yield [(index, _FAILED)]
+            yield index, None
 
     @staticmethod
     def _hopeless(failure: CallFailed, answered: bool, row: int, asked: int) -> bool:
@@ -138,17 +176,45 @@ class Endpoint:
                 self.caller.leaving.set()  # after an error nobody waits for the calls in flight
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, request: Request) -> Completion:
-        body = {
+    @property
+    def _path(self) -> str:
+        return "chat/completions" if self.chat else "completions"
+
+    def _read(self, data: Any) -> Completion:
+        return (_read_chat if self.chat else _read_plain)(data)
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        turn = [{"role": "user", "content": request.prompt}]
+        return {
             "model": self.model,
             "temperature": request.temperature,
             "max_tokens": request.max_new_tokens,
             **({"seed": request.seed % 2**31} if request.temperature else {}),
+            **({"messages": turn} if self.chat else {"prompt": request.prompt}),
         }
-        if self.chat:
-            body["messages"] = [{"role": "user", "content": request.prompt}]
-            return self.caller.post("chat/completions", body, _read_chat)
-        return self.caller.post("completions", body | {"prompt": request.prompt}, _read_plain)
+
+    def _ask(self, request: Request) -> Completion:
+        return self.caller.post(self._path, self._body(request), self._read)
+
+    def _ask_shown(self, request: Request) -> tuple[Completion, list[Shown]]:
+        """Servers that give no log-probabilities send null, or refuse the request: some with the
+        status of a refused key. What is refused without them too was refused for another reason."""
+        if self._shows is not False:
+            try:
+                found = self.caller.post(
+                    self._path, self._body(request) | asked(self.chat),
+                    lambda d: (self._read(d), read_logprobs(d["choices"][0])),
+                )  # fmt: skip
+                self._shows = True
+                return found
+            except Passing:
+                raise
+            except (CallFailed, SettingsError):
+                pass
+        done = self._ask(request)
+        if self._shows is None:  # once it took such a request, a refusal was about that prompt
+            self._shows = False
+        return done, []
 
     def score_options(
         self, prompts: Sequence[str], options: Sequence[Sequence[str]]

@@ -60,9 +60,15 @@ class Tried:
     seconds_per_token: float = NAN
 
 
-def attempt(monitor: Monitor, answered: Answered, seed: int) -> Tried:
-    """Fit on the training answers, score those of calibration and test."""
+def attempt(monitor: Monitor, answered: Answered, seed: int, why_not: str = "") -> Tried:
+    """Fit on the training answers, score those of calibration and test.
+
+    Args:
+        why_not: why the monitor cannot run on these answers; then it is not tried.
+    """
     parts = split(answered.groups, seed)
+    if why_not:
+        return Tried(monitor.name, seed, parts, reason=why_not)
     chosen = [[answered.seen[i] for i in at] for at in (parts.train, parts.calibration, parts.test)]
     try:
         with threadpool_limits(1):  # small sums: a second thread costs more than it gains

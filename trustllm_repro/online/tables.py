@@ -14,6 +14,7 @@ import pandas as pd
 from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.online import benchmark
 from trustllm_repro.online.audit import audit
+from trustllm_repro.online.closed import access
 from trustllm_repro.online.costs import costs
 from trustllm_repro.online.matched import hybrids
 from trustllm_repro.online.pairs import pairs
@@ -32,6 +33,7 @@ TABLES: dict[str, Callable[[Study], list[Row]]] = {
     "hybrids": hybrids,
     "stopping": stopping,
     "audit": audit,
+    "access": access,
 }
 
 

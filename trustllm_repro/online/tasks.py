@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from trustllm_repro.errors import ReproError
 from trustllm_repro.online import cases as data
 from trustllm_repro.online.cases import Case
+
+
+class LeftOut(ReproError):
+    """A task that cannot be done, and why; the others go on."""
 
 
 @dataclass(frozen=True)

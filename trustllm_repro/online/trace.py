@@ -82,11 +82,11 @@ def token_ends(tokenizer, ids: Sequence[int], text: str) -> np.ndarray:
     said = tokenizer.batch_decode(
         [list(ids[: i + 1]) for i in range(len(ids))], skip_special_tokens=True
     )
-    lengths = [_common(s, text) for s in said]
+    lengths = [common(s, text) for s in said]
     return np.maximum.accumulate(np.array(lengths, dtype=np.int32), dtype=np.int32)
 
 
-def _common(said: str, text: str) -> int:
+def common(said: str, text: str) -> int:
     """Length of the beginning that both share: bytes of an unfinished character decode oddly."""
     if text.startswith(said):
         return len(said)

@@ -52,7 +52,8 @@ class Seen:
         prompt: what the model was asked.
         samples: traces of further answers to the prompt.
         branches: kind of position -> texts of the answers that go on from other tokens there.
-        replies: name of a question -> (tokens read, danger from 0 to 1), shape (checkpoints, 2).
+        replies: name of a question -> (checkpoints, 3): tokens read, danger from 0 to 1, and the
+            danger if of each reply only the word is known, yes or no.
     """
 
     trace: Trace

@@ -18,7 +18,7 @@ class Replies(Plain):
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.REPLIES})
 
     def score(self, seen: Seen) -> np.ndarray:
-        known = seen.replies.get(self.question, np.zeros((0, 2)))
+        known = seen.replies.get(self.question, np.zeros((0, 3)))
         return held(len(seen.trace), known[:, 0].astype(int).tolist(), known[:, 1].tolist())
 
     def asked(self, seen: Seen) -> int:
