@@ -55,6 +55,7 @@ def test_all_monitors_find_what_they_need(collector) -> None:
     seen = collector.collect(TASK, CASES, ALL)
     assert [s.prompt for s in seen] == [c.prompt for c in CASES]
     assert [s.trace.text for s in seen[5:]] == ["A tram. "[:8], "A tram. "[:8], ""]
+    assert {s.trace.finish for s in seen[5:]} == {"given"}
     assert {len(s.samples) for s in seen} == {2}
     for s in seen:
         assert set(s.trace.hidden) == {1, 2}

@@ -130,7 +130,8 @@ class Collector:
         for batch in new(missing) if missing else ():
             # No finite logits: an answer of no tokens, so that it is counted and not asked again.
             waiting += [
-                (keys[missing[i]], t or _nothing(self.layers, self.model)) for i, t in batch
+                (keys[missing[i]], _nothing(self.layers, self.model) if t is None else t)
+                for i, t in batch
             ]
             done += len(batch)
             self.say(what, done, len(keys))

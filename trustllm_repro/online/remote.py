@@ -88,7 +88,7 @@ def trace_of(done: Completion, shown: Sequence[Shown]) -> Trace:
     them are known has none.
     """
     text = done.text or ""
-    pieces = [s.said for s in shown] or [w.encode() for w in words(text)]
+    pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words(text)]
     n, k = len(pieces), LIKELIEST
     top_ids, top_logp = np.full((n, k), -1, np.int32), np.full((n, k), np.nan, np.float32)
     for i, likeliest in enumerate(s.likeliest for s in shown):
@@ -127,17 +127,16 @@ def ends_of(pieces: Sequence[bytes], text: str) -> np.ndarray:
     Servers cut blanks off the text's ends, and may add an end token to the pieces. Where the pieces
     make up another text all the same, the characters are shared out by their lengths.
     """
-    lead = len(text) - len(text.lstrip())
-    body, said, found = text.lstrip(), b"", []
-    for piece in pieces:
-        said += piece
-        so_far = said.decode("utf-8", "replace").lstrip()
-        found.append(lead + common(so_far, body) if so_far else 0)
-    ends = np.maximum.accumulate(np.array(found, dtype=np.int32), dtype=np.int32)
-    if len(ends) and ends[-1] < len(text.rstrip()):
-        sizes = np.cumsum([len(p) for p in pieces])
-        ends = (len(text) * sizes // max(int(sizes[-1]), 1)).astype(np.int32)
-    return ends
+    for cut in (lambda said: said, str.lstrip):
+        body, said, found = cut(text), b"", []
+        for piece in pieces:
+            said += piece
+            found.append(len(text) - len(body) + common(cut(said.decode("utf-8", "replace")), body))
+        ends = np.maximum.accumulate(np.array(found, dtype=np.int32), dtype=np.int32)
+        if not len(ends) or ends[-1] >= len(text.rstrip()) > 0 or ends[-1] == len(text):
+            return ends
+    sizes = np.cumsum([len(p) for p in pieces])
+    return (len(text) * sizes // max(int(sizes[-1]), 1)).astype(np.int32)
 
 
 _WORD = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
