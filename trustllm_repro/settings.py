@@ -89,6 +89,13 @@ class OnlineParameters(Parameters):
     sheets: str = Field("", description="folder for sheets of the manual audit; empty: none")
 
 
+class AccessParameters(Parameters):
+    """22_closed_access may watch an endpoint besides the models of 20_pilot."""
+
+    endpoint: str = Field("", description="as for `trustllm-repro monitor --model`; empty: none")
+    limit: int = Field(100, ge=0, description="about so many prompts a task of it; 0: all")
+
+
 class OverviewParameters(Parameters):
     resamples: int = Field(
         1000, ge=100, le=100_000, description="bootstrap draws for rank intervals"
@@ -110,6 +117,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "19_my_model": CardParameters,
     "20_pilot": OnlineParameters,
     "21_benchmark": Parameters,
+    "22_closed_access": AccessParameters,
     "23_hybrids": Parameters,
     "24_claims": Parameters,
 }

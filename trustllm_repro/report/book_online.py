@@ -8,7 +8,14 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from trustllm_repro.report import html, online, online_benchmark, online_claims, online_hybrids
+from trustllm_repro.report import (
+    html,
+    online,
+    online_access,
+    online_benchmark,
+    online_claims,
+    online_hybrids,
+)
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.tables import write_csv
 
@@ -62,6 +69,24 @@ class OnlinePages:
     def empty_cells(self) -> HTML:
         """Why figures are empty, and how many."""
         return _table(online_benchmark.reasons(self.run.path), wrap=("reason",))
+
+    # 22_closed_access
+
+    def watch_endpoint(self) -> HTML:
+        """Watch the endpoint that was given, if one was."""
+        return HTML(online_access.watch(self.run.path, self.parameters))
+
+    def levels(self) -> HTML:
+        """How many of all monitors run at each level of access."""
+        return _table(online_access.declared(), wrap=("why not the others",))
+
+    def access(self, kind: str) -> HTML:
+        """What was tried at each level: "counts", "best" or "losses"."""
+        return _table(getattr(online_access, kind)(self.run.path))
+
+    def access_figure(self) -> HTML:
+        path = online_access.draw(self.run.path, self.run.figures)
+        return _shown(path, "AUROC of grey-box monitors with all probabilities and with five")
 
     # 23_hybrids
 
