@@ -105,12 +105,17 @@ def losses(run: Path) -> pd.DataFrame:
 
 
 def draw(run: Path, folder: Path) -> Path | None:
-    """AUROC of grey-box monitors with all probabilities and with five, a panel a model and task."""
+    """AUROC of grey-box monitors with all probabilities and with five, a panel a model and task.
+
+    Those that do not run with five (perturbations) are left out.
+    """
     found = _access(run)
     if found.empty or PROBABILITIES.name not in set(found["level"]):
         return None
+    five = found[(found["level"] == TOP5.name) & found["runs"]]["monitor"]
     part = found[
         (found["access"] == str(Access.GREY))
+        & found["monitor"].isin(five)
         & found["level"].isin([TOP5.name, PROBABILITIES.name])
         & found["value"].notna()
     ]
