@@ -82,7 +82,8 @@ class OnlinePages:
 
     def access(self, kind: str) -> HTML:
         """What was tried at each level: "counts", "best" or "losses"."""
-        return _table(getattr(online_access, kind)(self.run.path))
+        frame = getattr(online_access, kind)(self.run.path)
+        return _table(frame, wrap=tuple(frame.columns[2:]) if kind == "best" else ())
 
     def access_figure(self) -> HTML:
         path = online_access.draw(self.run.path, self.run.figures)
