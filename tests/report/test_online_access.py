@@ -57,7 +57,7 @@ def test_counts_are_of_those_that_run(run) -> None:
     frame = online_access.counts(run)
     assert frame["run"].tolist() == [1, 3, 4, 5, 1, 3, 4, 5, 1, 3]
     assert set(frame["tried"]) == {5}
-    assert frame["AUROC surely above 0.5"].tolist() == [0, 1, 3, 4, 0, 0, 0, 1, 0, 1]
+    assert frame["interval above 0.5"].tolist() == [0, 1, 3, 4, 0, 0, 0, 1, 0, 1]
 
 
 def test_the_best_of_each_level(run) -> None:

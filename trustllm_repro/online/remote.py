@@ -51,8 +51,7 @@ class RemoteCollector(Collector):
         """
         if any(c.answer is not None for c in cases):
             raise LeftOut(
-                f"{task.title} reads given answers, and endpoints tell nothing of a text that is "
-                "not theirs",
+                f"{task.title} reads given answers, and an endpoint is asked for its own only",
                 remedy="give a model that runs on this machine",
             )
         return super().collect(task, cases, needs - {Need.BRANCHES})

@@ -62,7 +62,7 @@ def counts(run: Path) -> pd.DataFrame:
     found = found.assign(above=found["ci_low"] > 0.5)
     table = found.groupby(["model", "task", "level"], sort=False)
     table = table.agg(tried=("runs", "size"), run=("runs", "sum"), above=("above", "sum"))
-    return table.reset_index().rename(columns={"above": "AUROC surely above 0.5"})
+    return table.reset_index().rename(columns={"above": "interval above 0.5"})
 
 
 def best(run: Path) -> pd.DataFrame:
