@@ -8,31 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CHAT = (
-    "{% for m in messages %}<|user|>{{ m['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-
 
 def tiny_tokenizer(chat: bool = True, pad: bool = True):
-    """Byte-level tokens and three special ones; 259 or so entries."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    """Byte-level tokens and three special ones; 259 entries."""
+    from trustllm_repro.models.random_weights import byte_tokenizer
 
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<|end|>", "<|user|>", "<|assistant|>"]
-    vocabulary = {t: i for i, t in enumerate(special + letters)}
-    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw,
-        eos_token="<|end|>",
-        pad_token="<|end|>" if pad else None,
-        additional_special_tokens=special[1:],
-    )
-    tokenizer.chat_template = CHAT if chat else None
-    return tokenizer
+    return byte_tokenizer(chat, pad)
 
 
 def tiny_model(

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 torch = pytest.importorskip("torch")
 
-from trustllm_repro.online.statistics import statistics, top_k  # noqa: E402
+from trustllm_repro.online.statistics import likeliest, mean_of, statistics, top_k  # noqa: E402
 
 
 def drawn(seed: int, rows: int, width: int, scale: float = 3.0) -> torch.Tensor:
@@ -65,3 +65,22 @@ def test_no_number_stays_no_number(bad: float) -> None:
     found = statistics(logits, torch.tensor([0, 0, 0]))
     assert torch.isnan(found.entropy).tolist() == [False, True, False]
     assert not torch.isfinite(found.logp[1])
+
+
+def test_ruled_out_tokens_with_and_without_a_look() -> None:
+    x = drawn(3, 4, 60)
+    x[1, 5:] = -torch.inf
+    x[2] = -torch.inf
+    x[3, 0] = torch.nan
+    shares, best = torch.softmax(x, dim=-1), x.amax(dim=-1)
+    looked, blind = (mean_of(x, shares, best, look) for look in (True, False))
+    assert torch.allclose(looked, blind, equal_nan=True)
+    assert looked.isnan().tolist() == [False, False, True, True]
+
+
+def test_a_gpu_is_not_waited_for() -> None:
+    """Tensors of the device "meta" have no numbers: whoever looks at one fails."""
+    logits = torch.empty(3, 300_000, device="meta", dtype=torch.bfloat16)
+    found = statistics(logits, torch.zeros(3, dtype=torch.long, device="meta"))
+    assert (found.entropy.shape, found.top_ids.shape) == ((3,), (3, 5))
+    assert likeliest(logits)[0].shape == (3, 256)

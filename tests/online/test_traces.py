@@ -9,7 +9,11 @@ torch = pytest.importorskip("torch")
 
 from trustllm_repro.errors import SettingsError  # noqa: E402
 from trustllm_repro.models.base import Finish, Request  # noqa: E402
+from trustllm_repro.models.decoding import Job  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
+from trustllm_repro.models.prefixes import Prompt  # noqa: E402
+from trustllm_repro.online import recorder, traces  # noqa: E402
+from trustllm_repro.online.recorder import Recorder, to_half  # noqa: E402
 from trustllm_repro.online.traces import Given, generated, given  # noqa: E402
 
 PROMPTS = [
@@ -139,3 +143,74 @@ def test_kept_arrays_are_as_long_as_the_answer(greedy) -> None:
         assert trace.logp.base is None or trace.logp.base.size == len(trace)
         assert {a.shape[0] for a in trace.hidden.values()} == {len(trace)}
         assert all(a.dtype == np.float16 for a in trace.hidden.values())
+
+
+def alike(one, two) -> None:
+    """Equal traces, to the last bit of the hidden states."""
+    for (_, a), (_, b) in zip(one, two, strict=True):
+        for name in ARRAYS:
+            assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-4), name
+        for layer in a.hidden:
+            assert a.hidden[layer] == pytest.approx(b.hidden[layer], abs=2e-3, rel=2e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10**6])
+def test_when_numbers_are_copied_changes_none(model, greedy, monkeypatch, steps: int) -> None:
+    monkeypatch.setattr(traces, "Recorder", lambda *given: recorder.Recorder(*given, steps=steps))
+    alike(made(model, [Request(p, 12) for p in PROMPTS]), greedy)
+
+
+def test_nothing_waits_for_the_device_before_numbers_are_copied(model) -> None:
+    """Tensors of the device "meta" have no numbers: whoever looks at one fails."""
+    watch = Recorder(model.model, (1,), steps=3)
+    jobs = [Job(Prompt(i, (1,)), 8) for i in range(2)]
+    for _ in range(2):
+        watch.hooks.out = {1: torch.empty(4, 1, watch.hooks.size, device="meta")}
+        watch.passed([0, 2])
+        watch.chosen(jobs, torch.empty(2, 40_000, device="meta", dtype=torch.bfloat16), [5, 6])
+        for job in jobs:
+            job.ids.append(5)
+    assert len(watch.tracks) == 2
+    with pytest.raises(NotImplementedError, match="meta"):
+        watch.take(jobs[0])
+
+
+class FailsOnce:
+    """The n-th forward pass of a module runs out of memory."""
+
+    def __init__(self, module, n: int) -> None:
+        self.left, self.handle = n, module.register_forward_pre_hook(self)
+
+    def __call__(self, *_) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("n", [2, 3, 9])
+def test_states_of_passes_that_broke_off_belong_to_no_token(tiny, greedy, n: int) -> None:
+    short = LocalModel(tiny, device="cpu", batch_size=4)
+    short.reader.pass_tokens = 30  # several passes before the first token
+    broken = FailsOnce(short.model, n)
+    alike(made(short, [Request(p, 12) for p in PROMPTS]), greedy)
+    assert (broken.left < 0, short.batch_size) == (True, 2)
+
+
+def test_given_texts_go_in_smaller_passes_when_memory_runs_out(tiny) -> None:
+    asked = [Given(p, "word " * 9) for p in PROMPTS]
+    want = dict(x for b in given(LocalModel(tiny, device="cpu"), asked, (1,)) for x in b)
+    short = LocalModel(tiny, device="cpu")
+    broken = FailsOnce(short.model.get_decoder(), 1)
+    read = dict(x for b in given(short, asked, (1,)) for x in b)
+    alike([(None, read[i]) for i in want], [(None, want[i]) for i in want])
+    assert broken.left < 0
+    FailsOnce(short.model.get_decoder(), 1)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(given(short, asked[:1], (1,)))
+
+
+def test_states_beyond_float16_stand_at_its_end() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        found = to_half(torch.tensor([1e6, -1e6, 1.5, torch.nan], dtype=dtype))
+        assert found[:3].tolist() == [65504, -65504, 1.5]
+        assert found[3].isnan()

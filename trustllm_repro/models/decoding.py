@@ -44,6 +44,10 @@ Done = tuple[Job, Finish]
 class Watch(Protocol):
     """Sees every token being chosen. Never called for what no answer rests on."""
 
+    def started(self) -> None:
+        """A run begins; if one broke off when memory ran out, its last passes led to no token."""
+        ...
+
     def passed(self, rows: Sequence[int] | None = None) -> None:
         """A forward pass is over; `rows` of it (None: all, in order) belong to the next tokens."""
         ...
@@ -88,6 +92,8 @@ class Decoder:
         """Yield finished jobs, in the order they end."""
         queue = deque(jobs)
         self.rows, self.cache = [], None
+        if self.watch:
+            self.watch.started()
         most = max((len(j.prompt.tokens) + j.limit for j in jobs), default=0) + SLACK
         self.reserve = min(self.cache_tokens, min(self.batch_size, len(jobs)) * most)
         while queue or any(self.rows):
@@ -167,7 +173,9 @@ class Decoder:
         assert cache is not None
         last = [r.ids[-1] if r is not None else self.reader.pad for r in self.rows]
         positions = (cache.length - cache.start)[:, None]
-        with needed(cache.start.tolist(), cache.shown):
+        # Read by attention on the CPU only; a GPU would be waited for.
+        starts = cache.start.tolist() if cache.start.device.type == "cpu" else []
+        with needed(starts, cache.shown):
             out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
         rows = [b for b, r in enumerate(self.rows) if r is not None]
         if self.watch:
@@ -213,8 +221,8 @@ def pick(logits: torch.Tensor, jobs: Sequence[Job]) -> list[int | None]:
         scale = torch.tensor([[jobs[i].temperature] for i in drawn], device=logits.device)
         shares = torch.softmax(logits[drawn] / scale, dim=-1)
         tokens[drawn] = (shares / noise([jobs[i] for i in drawn], shares)).argmax(dim=-1)
-    finite = torch.isfinite(best).tolist()
-    return [t if ok else None for t, ok in zip(tokens.tolist(), finite, strict=True)]
+    found = torch.where(torch.isfinite(best), tokens, -1).tolist()  # a GPU is waited for once
+    return [t if t >= 0 else None for t in found]
 
 
 def noise(jobs: Sequence[Job], like: torch.Tensor) -> torch.Tensor:

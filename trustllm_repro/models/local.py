@@ -18,6 +18,7 @@ from trustllm_repro.models.attention import use_cpu_attention
 from trustllm_repro.models.base import Completion, Finish, Request
 from trustllm_repro.models.decoding import Decoder, Job, Watch
 from trustllm_repro.models.linear import pack_linears
+from trustllm_repro.models.memory import bytes_per_token, tokens_in
 from trustllm_repro.models.options import score_options
 from trustllm_repro.models.prefill import Reader
 from trustllm_repro.models.prefixes import Prompt, schedule
@@ -37,7 +38,8 @@ class LocalModel:
         folder: in the layout of transformers. name: row in the tables; default: folder name.
         dtype: float32 for reported numbers, bfloat16 where a profile says so.
         device: "cpu", "cuda", "cuda:1" ... or "auto".
-        batch_size: most answers at a time; halved when memory runs out.
+        batch_size: most answers at a time; halved when memory runs out. 0: 32 on a CPU; on a GPU
+            what its free memory holds, at most 256.
         stock: keep torch's own kernels on the CPU; for comparisons, and where gradients are wanted.
 
     Raises:
@@ -54,17 +56,11 @@ class LocalModel:
         batch_size: int = 0,
         stock: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {', '.join(DTYPES)}")
+        self._settle(dtype, device, batch_size, stock)
         weights = check_folder(folder)
-        self.name = name or folder.name
-        self.folder, self.dtype, self.device = folder, DTYPES[dtype], find_device(device)
-        self.stock = stock
+        self.name, self.folder = name or folder.name, folder
         self.size = sum(p.stat().st_size for p in weights)
         self.tokenizer = _checked(lambda: _tokenizer(folder), folder)
-        self.batch_size = batch_size or (32 if self.device.type == "cpu" else 256)
-        # 768 tokens a row: a few times the usual prompt and answer; longer ones go in fewer rows.
-        self.cache_tokens = 768 * self.batch_size
         self.identity: dict[str, Any] = {
             "weights": digest_of(weights),
             "tokenizer": tokenizer_digest(folder),
@@ -72,10 +68,20 @@ class LocalModel:
             "template": "chat" if self.tokenizer.chat_template else "none",
         }
 
+    def _settle(self, dtype: str, device: str, batch_size: int, stock: bool = False) -> None:
+        if dtype not in DTYPES:
+            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {', '.join(DTYPES)}")
+        self.dtype, self.device, self.stock = DTYPES[dtype], find_device(device), stock
+        self.batch_size = batch_size or (32 if self.device.type == "cpu" else 256)
+        # 768 tokens a row: a few times the usual prompt and answer; longer ones go in fewer rows.
+        self.cache_tokens = 768 * self.batch_size
+        self.pass_tokens: int | None = None  # most of one pass over prompts, if memory bounds it
+
     def plain(self) -> LocalModel:
         """The same weights without the chat template: the model goes on with the prompt's text."""
+        _ = self.model  # loaded once for both, and what memory is left is known
         other = copy.copy(self)
-        other.__dict__.update(model=self.model, tokenizer=copy.deepcopy(self.tokenizer))
+        other.tokenizer = copy.deepcopy(self.tokenizer)
         other.tokenizer.chat_template = None
         other.identity = {**self.identity, "template": "none"}
         return other
@@ -83,12 +89,22 @@ class LocalModel:
     @cached_property
     def model(self):
         """The weights, on the device. Raises SourceCorrupt."""
-        model = _checked(lambda: _load(self.folder, self.dtype), self.folder).to(self.device)
+        model = self._load().to(self.device)
         if not self.stock:
             use_cpu_attention(model)
             pack_linears(model)
         _free_memory(self.device)
+        if self.device.type == "cuda":
+            self.fit_memory(model.config, torch.cuda.mem_get_info(self.device)[0])
         return model
+
+    def _load(self):
+        return _checked(lambda: _load(self.folder, self.dtype), self.folder)
+
+    def fit_memory(self, config: Any, free: int) -> None:
+        """Bound cache and passes by `free` bytes; so as many answers run together as fit."""
+        cache, passes = tokens_in(free, bytes_per_token(config, self.dtype.itemsize))
+        self.cache_tokens, self.pass_tokens = min(self.cache_tokens, cache), passes
 
     @cached_property
     def context(self) -> int:
@@ -167,7 +183,9 @@ class LocalModel:
         config = self.model.config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ())
         window = config.sliding_window if "sliding_attention" in kinds else None
-        return Reader(self.model, _pad(self.tokenizer, self.ends), window)
+        reader = Reader(self.model, _pad(self.tokenizer, self.ends), window)
+        reader.pass_tokens = min(reader.pass_tokens, self.pass_tokens or reader.pass_tokens)
+        return reader
 
     @cached_property
     def ends(self) -> frozenset[int]:

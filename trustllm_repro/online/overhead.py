@@ -1,8 +1,9 @@
 """What watching costs: generation with all single-pass monitors against plain generation.
 
     python -m trustllm_repro.online.overhead [--model smollm2-135m] [--dtype bfloat16]
+    python -m trustllm_repro.online.overhead --shape 7b      # random weights of that shape; a GPU
 
-writes data/measurements/overhead.json. Plain and watched generation of the same answers are timed
+writes data/measurements/overhead.json; on a GPU overhead_<its name>.json. Plain and watched generation of the same answers are timed
 in turn, after a round that is not counted; ratios are of neighbouring runs, and medians are given.
 Scoring is timed apart, over the same answers: what runs at every token is vectorised over tokens
 here, which a monitor that must answer after each of them cannot do.
@@ -11,28 +12,32 @@ here, which a monitor that must answer after each of them cannot do.
 from __future__ import annotations
 
 import argparse
-import statistics
+import math
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from trustllm_repro.errors import exit_code
+from trustllm_repro.errors import SettingsError, exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitors
+from trustllm_repro.models.random_weights import SHAPES, RandomModel
+from trustllm_repro.online.monitors.base import Monitor, Seen, all_monitors
 from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.run import watchable
+from trustllm_repro.online.study import SINGLE_PASS
 from trustllm_repro.online.traces import generated
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
-BATCHES = (1, 8, 32)
-SINGLE_PASS = frozenset({Need.LOGP, Need.ENTROPY, Need.TOP, Need.FIRST, Need.HIDDEN})
+BATCHES = {"cpu": (1, 8, 32), "cuda": (1, 8, 32, 128)}
 # Ours, of mixed length; what is answered does not matter for the time.
 TOPICS = ("trams", "bread", "rivers", "chess", "bees", "clouds", "bridges", "maps")
 ASKS = ("Tell me about {}.", "Write a short story in which {} matter to an old teacher and her dog.",
@@ -45,7 +50,7 @@ def prompts(n: int) -> list[str]:
 
 
 def single_pass() -> dict[str, Monitor]:
-    """Monitors that need nothing but what one generation leaves."""
+    """Monitors that need what one generation leaves, and need something."""
     return {n: m for n, m in all_monitors().items() if m.needs and m.needs <= SINGLE_PASS}
 
 
@@ -56,13 +61,40 @@ def _fitted(seen: Sequence[Seen]) -> dict[str, Monitor]:
 
 
 def measure(model: LocalModel, tokens: int = 64, repeats: int = 5) -> dict[str, Any]:
-    """Seconds and ratios per batch size."""
+    """Per batch size: seconds, tokens a second, percent more than plain, and peak GPU memory."""
     depth = len(blocks_of(model.model))
     layers = (depth // 2, depth)
     many = [Request(p, tokens) for p in prompts(32)]
     seen = [Seen(t) for batch in generated(model, many, layers) for _, _, t in batch if t]
     monitors = _fitted(seen)
-    return {str(b): _batch(model, b, layers, monitors, tokens, repeats) for b in BATCHES}
+    sizes = BATCHES.get(model.device.type, BATCHES["cpu"])
+    return {str(b): _batch(model, b, layers, monitors, tokens, repeats) for b in sizes}
+
+
+@dataclass
+class _Clock:
+    """Wall time and peak memory of what a device was asked to do; it works on after the call."""
+
+    device: torch.device
+    at: float = 0.0
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def start(self) -> None:
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.at = time.perf_counter()
+
+    def stop(self) -> tuple[float, float]:
+        """Seconds since the start, and the most GiB there were at a time; NaN without a GPU."""
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
+        seconds = time.perf_counter() - self.at
+        most = torch.cuda.max_memory_allocated(self.device) / 2**30 if self.on_gpu else math.nan
+        return seconds, most
 
 
 def _batch(
@@ -70,59 +102,101 @@ def _batch(
     tokens: int, repeats: int,
 ) -> dict[str, Any]:  # fmt: skip
     requests = [Request(p, tokens) for p in prompts(max(2 * size, 8))]
-    model.batch_size = size
+    model.batch_size, clock = size, _Clock(model.device)
     plain, watched, scoring = [], [], []
     for turn in range(repeats + 1):
-        start = time.perf_counter()
+        clock.start()
         made = sum(c.new_tokens for batch in model.complete(requests) for _, c in batch)
-        between = time.perf_counter()
+        before = clock.stop()
+        clock.start()
         seen = [Seen(t) for batch in generated(model, requests, layers) for _, _, t in batch if t]
-        recorded = time.perf_counter()
+        recorded = clock.stop()
+        clock.start()
         for monitor in monitors.values():
             monitor(seen)
-        end = time.perf_counter()
+        scored = clock.stop()
         if turn:  # the first round warms up
-            plain.append(between - start)
-            watched.append(recorded - between)
-            scoring.append(end - recorded)
-    rounds = list(zip(plain, watched, scoring, strict=True))
+            plain.append(before)
+            watched.append(recorded)
+            scoring.append(scored)
+    return _figures(made, model.batch_size, *map(np.array, (plain, watched, scoring)))
+
+
+def _figures(
+    made: int, size: int, plain: np.ndarray, watched: np.ndarray, scoring: np.ndarray
+) -> dict[str, Any]:
+    """Of (rounds, 2) each: seconds and GiB. `answers at a time` falls where memory runs out."""
+    (p, most_plain), (w, most_watched), (s, _) = plain.T, watched.T, scoring.T
+    peaks = {"plain": most_plain.max(), "watched": most_watched.max()}
     return {
         "new_tokens": made,
-        "plain_seconds": round(statistics.median(plain), 3),
-        "recording_percent": _percent([w / p - 1 for p, w, _ in rounds]),
-        "scoring_percent": _percent([s / p for p, _, s in rounds]),
-        "together_percent": _percent([(w + s) / p - 1 for p, w, s in rounds]),
+        "answers_at_a_time": size,
+        "plain_seconds": round(float(np.median(p)), 3),
+        "tokens_per_second": {
+            "plain": round(made / float(np.median(p)), 1),
+            "watched": round(made / float(np.median(w + s)), 1),
+        },
+        "recording_percent": _percent(w / p - 1),
+        "scoring_percent": _percent(s / p),
+        "together_percent": _percent((w + s) / p - 1),
+        "peak_gpu_gib": {k: None if np.isnan(v) else round(float(v), 2) for k, v in peaks.items()},
     }
 
 
-def _percent(values: Sequence[float]) -> dict[str, float]:
-    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {k: round(100 * v, 1) for k, v in found.items()}
+def _percent(values: np.ndarray) -> dict[str, float]:
+    found = {"median": np.median(values), "min": values.min(), "max": values.max()}
+    return {k: round(100 * float(v), 1) for k, v in found.items()}
+
+
+def report(model: LocalModel, settings: Mapping[str, Any], repeats: int = 5) -> dict[str, Any]:
+    """What is written: figures, monitors, settings, machine."""
+    found, machine = measure(model, repeats=repeats), provenance({}, {})
+    return {
+        "what": "all single-pass monitors over plain generation, percent of its wall time",
+        "monitors": sorted(single_pass()),
+        "batch_size": found,
+        "settings": {**settings, "repeats": repeats},
+        "machine": {k: machine[k] for k in ("cpu", "gpu", "threads", "os", "python", "git")},
+    }
+
+
+def subject(model: str, shape: str, dtype: str, device: str) -> LocalModel:
+    """The model that is watched: one of random weights where a shape is named.
+
+    Raises:
+        SettingsError: unknown shape, or a model whose states cannot be seen. Others as find_model.
+    """
+    return RandomModel(shape, dtype, device) if shape else watchable(model, dtype, device)
 
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--shape", default="", help=f"random weights: {', '.join(SHAPES)}")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=data_dir() / "measurements" / "overhead.json")
+    parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args(words)
     return exit_code(lambda: _write(given))
 
 
 def _write(given: argparse.Namespace) -> None:
-    model = watchable(given.model, given.dtype, given.device)
-    found = measure(model, repeats=given.repeats)
-    machine = provenance({}, {})
-    facts = {
-        "what": "all single-pass monitors over plain generation, percent of its wall time",
-        "monitors": sorted(single_pass()),
-        "batch_size": found,
-        "settings": {"model": given.model, "dtype": given.dtype, "repeats": given.repeats},
-        "machine": {k: machine[k] for k in ("cpu", "threads", "os", "python", "git")},
-    }
-    write_json(given.out, facts)
+    model = subject(given.model, given.shape, given.dtype, given.device)
+    target = given.out or _target(model.device, given.shape)
+    named = {"shape": given.shape} if given.shape else {"model": given.model}
+    write_json(target, report(model, {**named, "dtype": given.dtype}, given.repeats))
+
+
+def _target(device: torch.device, shape: str) -> Path:
+    """Where figures are committed: one file a GPU and shape, one for the small model on a CPU."""
+    folder = data_dir() / "measurements"
+    if device.type == "cuda":
+        name = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(device).lower()).strip("-")
+        return folder / f"{'_'.join(('overhead', name, *([shape] if shape else [])))}.json"
+    if shape:
+        raise SettingsError("on a CPU, random weights show nothing", remedy="name a file: --out")
+    return folder / "overhead.json"
 
 
 if __name__ == "__main__":

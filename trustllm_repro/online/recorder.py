@@ -16,7 +16,10 @@ import torch
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.decoding import Job
-from trustllm_repro.online.statistics import TOP, likeliest, statistics
+from trustllm_repro.online.statistics import TOP, Statistics, likeliest, statistics
+
+STEPS = 16
+_NUMBERS = ("logp", "entropy", "top_ids", "top_logp")
 
 
 def blocks_of(model: Any) -> Sequence[torch.nn.Module]:
@@ -85,9 +88,12 @@ class Hooks:
 
 
 def to_half(states: torch.Tensor) -> torch.Tensor:
-    """float16, with what is beyond its range put to the range's end: some models have such states."""
+    """float16, with what is beyond its range put to the range's end: some models have such states.
+
+    Converted first: in bfloat16 the end of float16's range is rounded to a number beyond it.
+    """
     most = torch.finfo(torch.float16).max
-    return states.clamp(-most, most).half()
+    return states.half().clamp(-most, most)
 
 
 @dataclass
@@ -102,6 +108,15 @@ class Track:
     first_ids: np.ndarray
     first_logp: np.ndarray
 
+    @classmethod
+    def room(cls, n: int, k: int, layers: Sequence[int], size: int) -> Track:
+        """For n tokens, k likeliest tokens each, and states of so many numbers."""
+        return cls(
+            np.empty(n, np.float32), np.empty(n, np.float32), np.empty((n, k), np.int32),
+            np.empty((n, k), np.float32), {m: np.empty((n, size), np.float16) for m in layers},
+            np.empty(0, np.int32), np.empty(0, np.float32),
+        )  # fmt: skip
+
     def cut(self, n: int) -> Track:
         """The first n tokens, copied, so that the room for the others is given back."""
         return Track(
@@ -111,16 +126,42 @@ class Track:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What one step left on the model's device: a row of each tensor for every place.
+
+    Attributes:
+        places: tracks, and which of their tokens it was.
+        begun: tracks whose first token it was; first: ids and log-probabilities for them.
+    """
+
+    places: Sequence[tuple[Track, int]]
+    known: Statistics
+    states: dict[int, torch.Tensor]
+    begun: Sequence[Track]
+    first: Sequence[torch.Tensor]
+
+
 class Recorder:
     """Watches a decoder (models.decoding.Watch): a track per running job.
 
-    Use inside `with recorder.hooks():`; take each finished job's track with `take`.
+    Use inside `with recorder.hooks():`; take each finished job's track with `take`. Numbers stay on
+    the model's device until an answer ends or `steps` steps are over, because a GPU stands still
+    while it is waited for.
     """
 
-    def __init__(self, model: Any, layers: Sequence[int] = (), k: int = TOP) -> None:
-        self.hooks, self.k = Hooks(model, layers), k
+    def __init__(
+        self, model: Any, layers: Sequence[int] = (), k: int = TOP, steps: int = STEPS
+    ) -> None:
+        self.hooks, self.k, self.steps = Hooks(model, layers), k, steps
         self.tracks: dict[int, Track] = {}
         self._states: dict[int, list[torch.Tensor]] = {n: [] for n in self.hooks.layers}
+        self._waiting: list[_Step] = []
+
+    def started(self) -> None:
+        """See Watch. What was passed before memory ran out belongs to no token any more."""
+        for kept in self._states.values():
+            kept.clear()
 
     def passed(self, rows: Sequence[int] | None = None) -> None:
         """See Watch."""
@@ -132,36 +173,59 @@ class Recorder:
         self, jobs: Sequence[Job], logits: torch.Tensor, tokens: Sequence[int | None]
     ) -> None:
         """See Watch."""
-        self._begin([(row, job) for row, job in enumerate(jobs) if not job.ids], logits)
+        new = [row for row, job in enumerate(jobs) if not job.ids]
+        for job in (jobs[row] for row in new):  # one that begins again gets new room
+            k = min(self.k, logits.shape[1])
+            self.tracks[job.prompt.index] = Track.room(
+                job.limit, k, self.hooks.layers, self.hooks.size
+            )
+        tracks = [self.tracks[job.prompt.index] for job in jobs]
         taken = torch.tensor([t or 0 for t in tokens], device=logits.device)
-        known = statistics(logits, taken, self.k)
-        logp, entropy = known.logp.cpu().numpy(), known.entropy.cpu().numpy()
-        top_ids, top_logp = known.top_ids.cpu().numpy(), known.top_logp.cpu().numpy()
-        states = {n: torch.cat(s).cpu().numpy() for n, s in self._states.items()}
-        for row, job in enumerate(jobs):
-            track, at = self.tracks[job.prompt.index], len(job.ids)
-            track.logp[at], track.entropy[at] = logp[row], entropy[row]
-            track.top_ids[at], track.top_logp[at] = top_ids[row], top_logp[row]
-            for layer, found in states.items():
-                track.hidden[layer][at] = found[row]
-        for kept in self._states.values():
-            kept.clear()
-
-    def _begin(self, new: Sequence[tuple[int, Job]], logits: torch.Tensor) -> None:
-        """Room for answers that begin; one that begins again, in a smaller batch, gets new room."""
-        if not new:
-            return
-        ids, logp = (t.cpu().numpy() for t in likeliest(logits[[row for row, _ in new]]))
-        k, size = min(self.k, logits.shape[1]), self.hooks.size
-        for (_, job), first_ids, first_logp in zip(new, ids, logp, strict=True):
-            n = job.limit
-            self.tracks[job.prompt.index] = Track(
-                np.empty(n, np.float32), np.empty(n, np.float32), np.empty((n, k), np.int32),
-                np.empty((n, k), np.float32),
-                {layer: np.empty((n, size), np.float16) for layer in self.hooks.layers},
-                first_ids.astype(np.int32), first_logp,
-            )  # fmt: skip
+        step = _Step(
+            [(track, len(job.ids)) for track, job in zip(tracks, jobs, strict=True)],
+            statistics(logits, taken, self.k),
+            {n: torch.cat(s) for n, s in self._states.items()},
+            [tracks[row] for row in new],
+            likeliest(logits[new]) if new else (),
+        )
+        self._waiting.append(step)
+        self.started()
+        if len(self._waiting) >= self.steps:
+            self._copy()
 
     def take(self, job: Job) -> Track:
         """Track of a job that has ended."""
+        self._copy()
         return self.tracks.pop(job.prompt.index).cut(len(job.ids))
+
+    def _copy(self) -> None:
+        """Bring what waits into the tracks: one transfer a quantity, one assignment a track."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        found = {n: _together([getattr(s.known, n) for s in waiting]) for n in _NUMBERS}
+        states = {n: _together([s.states[n] for s in waiting]) for n in self.hooks.layers}
+        for track, at, rows in _by_track([p for s in waiting for p in s.places]):
+            for name, values in found.items():
+                getattr(track, name)[at] = values[rows]
+            for layer, values in states.items():
+                track.hidden[layer][at] = values[rows]
+        for step in waiting:
+            ids, logp = (t.cpu().numpy() for t in step.first) if step.begun else ((), ())
+            for track, first_ids, first_logp in zip(step.begun, ids, logp, strict=True):
+                track.first_ids, track.first_logp = first_ids.astype(np.int32), first_logp
+
+
+def _together(parts: Sequence[torch.Tensor]) -> np.ndarray:
+    return torch.cat(list(parts)).cpu().numpy()
+
+
+def _by_track(
+    places: Sequence[tuple[Track, int]],
+) -> Iterator[tuple[Track, slice, list[int]]]:
+    """Of each track, the tokens that follow each other, and the rows they stand in."""
+    found: dict[int, tuple[Track, int, list[int]]] = {}
+    for row, (track, at) in enumerate(places):
+        found.setdefault(id(track), (track, at, []))[2].append(row)
+    for track, first, rows in found.values():
+        yield track, slice(first, first + len(rows)), rows

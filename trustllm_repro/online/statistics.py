@@ -8,7 +8,9 @@ import torch
 
 TOP = 5  # as many as endpoints usually give
 FIRST = 256  # kept of the first token, once an answer
-ROWS = 8
+ROWS = 8  # on a CPU
+CELLS = 2**26  # logits at a time elsewhere: their float32 copies take a quarter GiB each
+LEAST = -1e30
 _CHUNK = 256
 
 
@@ -24,9 +26,11 @@ class Statistics:
 
 
 def statistics(logits: torch.Tensor, tokens: torch.Tensor, k: int = TOP) -> Statistics:
-    """Statistics of the distributions `tokens` were taken from, some rows at a time on a CPU.
+    """Statistics of the distributions `tokens` were taken from, some rows at a time.
 
-    Tables of all rows would be new memory at every step, which takes longer than the sums.
+    On a CPU, tables of all rows would be new memory at every step, which takes longer than the
+    sums; on a GPU, the logits of a long text would take more memory than the model. Nothing here
+    waits for a GPU.
 
     Args:
         logits: (rows, vocabulary), any float type. tokens: (rows,) of token ids.
@@ -34,7 +38,7 @@ def statistics(logits: torch.Tensor, tokens: torch.Tensor, k: int = TOP) -> Stat
     With x the logits, p their softmax and Z its divisor: log p(t) = x(t) - log Z, entropy
     = log Z - sum p x, and log Z = max x - log max p. So one softmax and one product serve all.
     """
-    rows = ROWS if logits.device.type == "cpu" else max(len(logits), 1)
+    rows = ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
     parts = [_some(x, t, k) for x, t in zip(logits.split(rows), tokens.split(rows), strict=True)]
     return Statistics(*(torch.cat(of) for of in zip(*parts, strict=True)))
 
@@ -46,13 +50,27 @@ def _some(logits: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[torch.Ten
     shares = torch.softmax(x, dim=-1)
     log_z = best - shares.gather(1, top_ids[:, :1]).log()
     # Logits are moved by the best one: far from zero, float32 would lose the sum's last digits.
-    mean = torch.linalg.vecdot(shares, x) - best[:, 0]
-    odd = mean.isnan() & best[:, 0].isfinite()
-    if odd.any():  # 0 x -inf: tokens the model rules out
-        mean[odd] = torch.linalg.vecdot(shares[odd], x[odd].clamp(min=-1e30)) - best[odd, 0]
+    mean = mean_of(x, shares, best[:, 0], x.device.type == "cpu") - best[:, 0]
     entropy = (log_z - best)[:, 0] - mean
     logp = (x.gather(1, tokens[:, None]) - log_z)[:, 0]
     return logp, entropy.clamp_(min=0.0), top_ids, top.float() - log_z
+
+
+def mean_of(x: torch.Tensor, shares: torch.Tensor, best: torch.Tensor, look: bool) -> torch.Tensor:
+    """Sum of share x logit of each row, (rows,); tokens the model rules out (0 x -inf) add nothing.
+
+    Args:
+        best: (rows,), largest logits.
+        look: take such tokens out only of the rows that have them. To look at numbers, a GPU must
+            be waited for, so there they are taken out of all rows, in one more pass.
+    """
+    if not look:
+        return torch.linalg.vecdot(shares, x.clamp(min=LEAST))
+    mean = torch.linalg.vecdot(shares, x)
+    odd = mean.isnan() & best.isfinite()
+    if odd.any():
+        mean[odd] = torch.linalg.vecdot(shares[odd], x[odd].clamp(min=LEAST))
+    return mean
 
 
 def likeliest(logits: torch.Tensor, k: int = FIRST) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -87,18 +88,39 @@ class MonitorStop(StoppingCriteria):
             )
         if not self.rows:
             self.rows = [_Row() for _ in range(len(input_ids))]
-        tokens = input_ids[:, -1]
-        known = statistics(self.logits, tokens)
-        states = {n: to_half(s[:, -1]).cpu().numpy() for n, s in self.hooks.out.items()}
-        pieces = self.tokenizer.batch_decode(tokens[:, None], skip_special_tokens=True)
+        now = self._now(input_ids[:, -1])
         for b, row in enumerate(self.rows):
-            row.ended = row.ended or int(tokens[b]) in self.ends  # from then on there is padding
+            row.ended = row.ended or now.ids[b] in self.ends  # from then on there is padding
             if not (row.alarm or row.ended):
-                row.add(b, tokens, known, states, pieces[b], self.logits)
+                row.add(b, now)
                 prompt = self.prompts[b] if self.prompts else ""
                 danger = self.monitor([Seen(row.trace(), prompt)])[0][-1]
                 row.alarm = len(row.ids) if danger >= self.threshold else 0
         return torch.tensor([row.alarm > 0 for row in self.rows], device=input_ids.device)
+
+    def _now(self, tokens: torch.Tensor) -> _Now:
+        """Brought from the model's device for all rows at once."""
+        assert self.logits is not None
+        known, ids = statistics(self.logits, tokens), tokens.tolist()
+        begun = any(row.ids or row.ended for row in self.rows)
+        first = () if begun else likeliest(self.logits)
+        return _Now(
+            ids, self.tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True),
+            {name: values.cpu().numpy() for name, values in vars(known).items()},
+            {n: to_half(s[:, -1]).cpu().numpy() for n, s in self.hooks.out.items()},
+            [t.cpu().numpy() for t in first],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Now:
+    """One step of all rows; `first`: ids and log-probabilities of the likeliest first tokens."""
+
+    ids: Sequence[int]
+    pieces: Sequence[str]
+    numbers: dict[str, np.ndarray]
+    states: dict[int, np.ndarray]
+    first: Sequence[np.ndarray]
 
 
 class _Row:
@@ -112,15 +134,15 @@ class _Row:
         self.first: tuple[np.ndarray, np.ndarray] | None = None
         self.alarm, self.ended = 0, False
 
-    def add(self, b: int, tokens, known, states, piece: str, logits) -> None:
+    def add(self, b: int, now: _Now) -> None:
+        """Row b of a step."""
         if self.first is None:
-            ids, logp = likeliest(logits[b : b + 1])
-            self.first = ids[0].cpu().numpy().astype(np.int32), logp[0].cpu().numpy()
-        self.ids.append(int(tokens[b]))
-        self.pieces.append(piece)
-        for name in ("logp", "entropy", "top_ids", "top_logp"):
-            self.numbers.setdefault(name, []).append(getattr(known, name)[b].cpu().numpy())
-        for layer, found in states.items():
+            self.first = now.first[0][b].astype(np.int32), now.first[1][b]
+        self.ids.append(now.ids[b])
+        self.pieces.append(now.pieces[b])
+        for name, values in now.numbers.items():
+            self.numbers.setdefault(name, []).append(values[b])
+        for layer, found in now.states.items():
             self.states.setdefault(layer, []).append(found[b])
 
     def trace(self) -> Trace:

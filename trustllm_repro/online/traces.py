@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 
 from trustllm_repro.models.base import Completion, Request
 from trustllm_repro.models.local import LocalModel
@@ -16,7 +17,7 @@ from trustllm_repro.online.trace import Trace, token_ends
 
 # Tokens of one forward pass over given texts, and rows of logits made of it at a time.
 PASS_TOKENS = {"cpu": 2048, "cuda": 32768}
-HEAD_ROWS = {"cpu": 64, "cuda": 2048}
+HEAD_ROWS = {"cpu": 64, "cuda": 1024}
 
 
 def generated(
@@ -66,13 +67,27 @@ class Given:
 def given(
     model: LocalModel, texts: Sequence[Given], layers: Sequence[int] = (), k: int = TOP
 ) -> Iterator[list[tuple[int, Trace]]]:
-    """Traces of given texts (teacher forcing), yielded pass by pass, the longest first."""
+    """Traces of given texts (teacher forcing), yielded pass by pass, the longest first.
+
+    When memory runs out, passes are halved and the rest goes on.
+    """
     hooks = Hooks(model.model, layers)
     rows = [_Row.of(model, i, t) for i, t in enumerate(texts)]
     rows.sort(key=lambda r: (-len(r.tokens), r.index))
+    most = PASS_TOKENS.get(model.device.type, 8192)
     with hooks(last_only=False) as out:
-        for batch in _passes(rows, PASS_TOKENS.get(model.device.type, 8192)):
-            yield _read(model, batch, hooks.layers, out, k)
+        while rows:
+            batch = _first_pass(rows, most)
+            try:
+                found = _read(model, batch, hooks.layers, out, k)
+            except Exception as e:
+                if not should_reduce_batch_size(e) or len(batch) == 1:
+                    raise
+                most = most // 2
+            else:
+                rows = rows[len(batch) :]
+                yield found
+            out.clear()  # states of the pass before would be there beside the next one's
 
 
 @dataclass(frozen=True)
@@ -97,15 +112,9 @@ class _Row:
         return cls(index, model.tokenizer.decode(answer), prompt, answer)
 
 
-def _passes(rows: Sequence[_Row], most: int) -> Iterator[list[_Row]]:
-    batch: list[_Row] = []
-    for row in rows:
-        if batch and len(batch[0].tokens) * (len(batch) + 1) > most:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def _first_pass(rows: Sequence[_Row], most: int) -> Sequence[_Row]:
+    """As many of the rows, longest first, as make at most so many tokens with padding; or one."""
+    return rows[: max(most // max(len(rows[0].tokens), 1), 1)]
 
 
 def _read(model, batch, layers, out, k) -> list[tuple[int, Trace]]:

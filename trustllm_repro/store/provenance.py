@@ -16,14 +16,17 @@ from trustllm_repro.sources.archive import sha256
 from trustllm_repro.sources.manifests import data_dir, project_root
 
 
-def _git(*words: str) -> str | None:
+def _said(*words: str) -> str | None:
+    """What a program prints; None where it is not there or fails."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(project_root()), *words], capture_output=True, text=True, timeout=20
-        )
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _git(*words: str) -> str | None:
+    return _said("git", "-C", str(project_root()), *words)
 
 
 def _cpu() -> str:
@@ -32,6 +35,25 @@ def _cpu() -> str:
         return next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or "unknown"
+
+
+def gpus() -> dict[str, Any] | None:
+    """The GPUs torch sees: names, memory in GiB, driver and CUDA. None without any.
+
+    Where nothing has loaded torch so far, no GPU was used, and it is not loaded to be asked.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    driver = _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return {
+        "names": [f.name for f in found],
+        "memory_gib": [round(f.total_memory / 2**30, 1) for f in found],
+        "driver": driver.splitlines()[0] if driver else None,
+        "cuda": torch.version.cuda,
+        "torch": str(torch.__version__),
+    }
 
 
 def file_hash(path: Path) -> str | None:
@@ -58,6 +80,7 @@ def provenance(sources: dict[str, str], settings: dict[str, Any]) -> dict[str, A
         "os": platform.platform(),
         "cpu": _cpu(),
         "threads": os.cpu_count(),
+        "gpu": gpus(),
         "dtype": "float64",
         "statistics": {
             "resamples": RESAMPLES,
