@@ -23,6 +23,8 @@ from trustllm_repro.online.tasks import OnlineTask
 
 # What costs generation of its own, and so is left out of a quick run.
 COSTLY = frozenset({Need.SAMPLES, Need.BRANCHES, Need.REPLIES})
+# What one generation leaves, without reading its text.
+SINGLE_PASS = frozenset({Need.LOGP, Need.ENTROPY, Need.TOP, Need.FIRST, Need.HIDDEN})
 Row = dict[str, Any]
 
 
