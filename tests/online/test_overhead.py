@@ -58,8 +58,8 @@ def test_unknown_models_and_shapes_are_refused(tmp_path, capsys) -> None:
 
 
 def test_random_weights_of_a_shape_are_watched(tmp_path) -> None:
-    model = overhead.subject("", "tiny", "bfloat16", "cpu")
-    found = overhead.report(model, {"shape": "tiny"}, repeats=1)
+    found = overhead.of("", "tiny", "bfloat16", "cpu", repeats=1)
+    assert found["settings"] == {"shape": "tiny", "dtype": "bfloat16", "repeats": 1}
     assert found["machine"]["gpu"] is None
     assert found["batch_size"]["8"]["new_tokens"] == 16 * 64  # no end token: all are as long
 

@@ -26,7 +26,7 @@ import torch
 
 from trustllm_repro.errors import SettingsError, exit_code
 from trustllm_repro.models.base import Request
-from trustllm_repro.models.local import LocalModel
+from trustllm_repro.models.local import LocalModel, find_device
 from trustllm_repro.models.random_weights import SHAPES, RandomModel
 from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitors
 from trustllm_repro.online.recorder import blocks_of
@@ -182,9 +182,18 @@ def _percent(values: np.ndarray) -> dict[str, float]:
     return {k: round(100 * float(v), 1) for k, v in found.items()}
 
 
-def report(model: LocalModel, settings: Mapping[str, Any], repeats: int = 5) -> dict[str, Any]:
-    """What is written: figures, monitors, settings, machine."""
-    found, machine = measure(model, repeats=repeats), provenance({}, {})
+def of(model: str, shape: str, dtype: str, device: str, repeats: int = 5) -> dict[str, Any]:
+    """What is written: figures, monitors, settings, machine.
+
+    Args:
+        model: as for find_model. shape: of random_weights.SHAPES, instead of a model; or "".
+
+    Raises:
+        SettingsError: unknown shape, or a model whose states cannot be seen. Others as find_model.
+    """
+    watched = RandomModel(shape, dtype, device) if shape else watchable(model, dtype, device)
+    named = {"shape": shape} if shape else {"model": model}
+    found, machine = measure(watched, repeats=repeats), provenance({}, {})
     return {
         "what": "watched generation over plain generation, percent of its wall time",
         "monitors": {
@@ -192,18 +201,9 @@ def report(model: LocalModel, settings: Mapping[str, Any], repeats: int = 5) -> 
             "likelihood and entropy": sorted(_needing(CHEAPEST)),
         },
         "batch_size": found,
-        "settings": {**settings, "repeats": repeats},
+        "settings": {**named, "dtype": dtype, "repeats": repeats},
         "machine": {k: machine[k] for k in ("cpu", "gpu", "threads", "os", "python", "git")},
     }
-
-
-def subject(model: str, shape: str, dtype: str, device: str) -> LocalModel:
-    """The model that is watched: one of random weights where a shape is named.
-
-    Raises:
-        SettingsError: unknown shape, or a model whose states cannot be seen. Others as find_model.
-    """
-    return RandomModel(shape, dtype, device) if shape else watchable(model, dtype, device)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -219,10 +219,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _write(given: argparse.Namespace) -> None:
-    model = subject(given.model, given.shape, given.dtype, given.device)
-    target = given.out or _target(model.device, given.shape)
-    named = {"shape": given.shape} if given.shape else {"model": given.model}
-    write_json(target, report(model, {**named, "dtype": given.dtype}, given.repeats))
+    target = given.out or _target(find_device(given.device), given.shape)
+    write_json(target, of(given.model, given.shape, given.dtype, given.device, given.repeats))
 
 
 def _target(device: torch.device, shape: str) -> Path:
