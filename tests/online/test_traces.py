@@ -12,7 +12,7 @@ from trustllm_repro.models.base import Finish, Request  # noqa: E402
 from trustllm_repro.models.decoding import Job  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
 from trustllm_repro.models.prefixes import Prompt  # noqa: E402
-from trustllm_repro.online import recorder, traces  # noqa: E402
+from trustllm_repro.online import recorder, statistics, traces  # noqa: E402
 from trustllm_repro.online.recorder import Recorder, to_half  # noqa: E402
 from trustllm_repro.online.traces import Given, generated, given  # noqa: E402
 
@@ -158,6 +158,24 @@ def alike(one, two) -> None:
 def test_when_numbers_are_copied_changes_none(model, greedy, monkeypatch, steps: int) -> None:
     monkeypatch.setattr(traces, "Recorder", lambda *given: recorder.Recorder(*given, steps=steps))
     alike(made(model, [Request(p, 12) for p in PROMPTS]), greedy)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("rows", [1, 3, 1000])
+def test_how_many_logits_wait_changes_nothing(tiny, greedy, monkeypatch, rows, size) -> None:
+    waited = []
+
+    def counted(logits, tokens, k):
+        waited.append(len(logits))
+        return statistics.statistics(logits, tokens, k)
+
+    monkeypatch.setattr(statistics, "ROWS", rows)
+    monkeypatch.setattr(recorder, "statistics", counted)
+    model = LocalModel(tiny, device="cpu", batch_size=size)
+    alike(made(model, [Request(p, 12) for p in PROMPTS]), greedy)
+    # No more than a step, or than are looked at together: memory does not grow with the answer.
+    assert max(waited) <= max(rows, size)
+    assert max(waited) >= min(3, rows)
 
 
 def test_nothing_waits_for_the_device_before_numbers_are_copied(model) -> None:

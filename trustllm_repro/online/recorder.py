@@ -16,7 +16,7 @@ import torch
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.decoding import Job
-from trustllm_repro.online.statistics import TOP, Statistics, likeliest, statistics
+from trustllm_repro.online.statistics import TOP, Statistics, at_once, likeliest, statistics
 
 STEPS = 16
 _NUMBERS = ("logp", "entropy", "top_ids", "top_logp")
@@ -136,7 +136,6 @@ class _Step:
     """
 
     places: Sequence[tuple[Track, int]]
-    known: Statistics
     states: dict[int, torch.Tensor]
     begun: Sequence[Track]
     first: Sequence[torch.Tensor]
@@ -147,7 +146,8 @@ class Recorder:
 
     Use inside `with recorder.hooks():`; take each finished job's track with `take`. Numbers stay on
     the model's device until an answer ends or `steps` steps are over, because a GPU stands still
-    while it is waited for.
+    while it is waited for. Logits of small batches wait for those of the next steps, because a few
+    rows take as long as statistics.at_once rows; so no more than that of them are ever kept.
     """
 
     def __init__(
@@ -157,6 +157,8 @@ class Recorder:
         self.tracks: dict[int, Track] = {}
         self._states: dict[int, list[torch.Tensor]] = {n: [] for n in self.hooks.layers}
         self._waiting: list[_Step] = []
+        self._logits: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._known: list[Statistics] = []  # of the steps that wait, in order
 
     def started(self) -> None:
         """See Watch. What was passed before memory ran out belongs to no token any more."""
@@ -183,13 +185,15 @@ class Recorder:
         taken = torch.tensor([t or 0 for t in tokens], device=logits.device)
         step = _Step(
             [(track, len(job.ids)) for track, job in zip(tracks, jobs, strict=True)],
-            statistics(logits, taken, self.k),
             {n: torch.cat(s) for n, s in self._states.items()},
             [tracks[row] for row in new],
             likeliest(logits[new]) if new else (),
         )
         self._waiting.append(step)
         self.started()
+        self._logits.append((logits, taken))
+        if sum(len(x) for x, _ in self._logits) + len(jobs) > at_once(logits):
+            self._reckon()
         if len(self._waiting) >= self.steps:
             self._copy()
 
@@ -198,12 +202,23 @@ class Recorder:
         self._copy()
         return self.tracks.pop(job.prompt.index).cut(len(job.ids))
 
+    def _reckon(self) -> None:
+        """Statistics of the logits that wait."""
+        one, *more = self._logits
+        # A large batch is looked at as it is: a copy of it would take as long as its sums.
+        logits, taken = map(torch.cat, zip(one, *more, strict=True)) if more else one
+        self._logits.clear()
+        self._known.append(statistics(logits, taken, self.k))
+
     def _copy(self) -> None:
         """Bring what waits into the tracks: one transfer a quantity, one assignment a track."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        found = {n: _together([getattr(s.known, n) for s in waiting]) for n in _NUMBERS}
+        if self._logits:
+            self._reckon()
+        known, self._known = self._known, []
+        found = {n: _together([getattr(s, n) for s in known]) for n in _NUMBERS}
         states = {n: _together([s.states[n] for s in waiting]) for n in self.hooks.layers}
         for track, at, rows in _by_track([p for s in waiting for p in s.places]):
             for name, values in found.items():

@@ -38,9 +38,14 @@ def statistics(logits: torch.Tensor, tokens: torch.Tensor, k: int = TOP) -> Stat
     With x the logits, p their softmax and Z its divisor: log p(t) = x(t) - log Z, entropy
     = log Z - sum p x, and log Z = max x - log max p. So one softmax and one product serve all.
     """
-    rows = ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
+    rows = at_once(logits)
     parts = [_some(x, t, k) for x, t in zip(logits.split(rows), tokens.split(rows), strict=True)]
     return Statistics(*(torch.cat(of) for of in zip(*parts, strict=True)))
+
+
+def at_once(logits: torch.Tensor) -> int:
+    """Rows that are best looked at together: fewer take as long, more take more memory."""
+    return ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
 
 
 def _some(logits: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[torch.Tensor, ...]:
