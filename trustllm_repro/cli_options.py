@@ -49,6 +49,14 @@ Tasks = Annotated[
 ]
 CaseLimit = Annotated[int, Option(min=0, help="About so many cases a task; 0: all.")]
 Quick = Annotated[bool, Option("--quick", help="Without monitors that need further generation.")]
+RunCode = Annotated[
+    bool,
+    Option(
+        "--run-code",
+        help="Consent to run programs the model wrote (task code), each in a limited process: "
+        "no protection against a program that means harm.",
+    ),
+]
 Sheets = Annotated[
     Path | None,
     Option(

@@ -154,8 +154,13 @@ _FAILS = {o: 1.0 for o in Outcome} | {Outcome.PASSED: 0.0, Outcome.CANNOT_RUN: n
 
 
 def _no_syntax(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
-    programs = [written(text, c.extra) for c, text in zip(cases, texts, strict=True)]
-    return np.array([float(not parses(p)) for p in programs])
+    """1 also for no answer at all: the prompt alone would parse."""
+    return np.array(
+        [
+            float(not (t.strip() and parses(written(t, c.extra))))
+            for c, t in zip(cases, texts, strict=True)
+        ]
+    )
 
 
 def _past_mending(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
@@ -206,8 +211,8 @@ JUDGES = {
         OutputJudge("no keyword", "holds no phrase of refusal", _no_keyword),
         OutputJudge("no match", "matches no right answer", _no_match),
         OutputJudge("meaning", "far from every right answer (MiniLM)", _no_like_meaning, 1 - LEAST_COSINE),
-        OutputJudge("wrong", "choose a wrong option", _wrong),
-        OutputJudge("not at once", "do not open with the right option", _not_at_once),
+        OutputJudge("wrong", "chooses a wrong option", _wrong),
+        OutputJudge("not at once", "does not open with the right option", _not_at_once),
         OutputJudge("tests", "code that fails its tests", _fails_tests, of_prefixes=False),
         # A beginning of good code seldom parses.
         OutputJudge("syntax", "code that cannot be parsed", _no_syntax, of_prefixes=False),

@@ -73,7 +73,7 @@ def written(text: str, problem: Mapping[str, str]) -> str:
     code, name = code_of(text), problem["entry_point"]
     if re.search(rf"^(?:async )?def {re.escape(name)}\b", code, re.MULTILINE):
         return f"{problem['prompt']}\n{code}"
-    return problem["prompt"] + _body(code)
+    return problem["prompt"] + (_body(code) or code)
 
 
 def tested(text: str, problem: Mapping[str, str]) -> str:

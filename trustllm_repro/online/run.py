@@ -15,6 +15,7 @@ from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.benchmark import SEEDS
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.collect import Collector, answered
+from trustllm_repro.online.execution import ALLOW, consent
 from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.remote import RemoteCollector
 from trustllm_repro.online.study import Study, monitors_for, study
@@ -38,6 +39,7 @@ class Job:
         tasks: of online.tasks.TASKS; () for all. limit: about so many cases a task; 0: all.
         costly: also monitors that need further generation.
         sheets: folder for sheets of the manual audit; they hold what the model wrote.
+        run_code: consent to run programs the model wrote; see online.execution.
     """
 
     model: str
@@ -50,6 +52,7 @@ class Job:
     costly: bool = True
     seeds: Sequence[int] = SEEDS
     sheets: Path | None = None
+    run_code: bool = False
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.tasks) - set(TASKS)):
@@ -85,7 +88,9 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
     for name in job.tasks or TASKS:
         start = time.perf_counter()
         try:
-            made = _studied(collector, TASKS[name], _cases(TASKS[name], job.limit), job, note)
+            cases = _cases(TASKS[name], job)
+            with consent(job.run_code):
+                made = _studied(collector, TASKS[name], cases, job, note)
         except LeftOut as e:
             tables.skipped[name] = str(e)
             note(f"{name} is left out: {e}")
@@ -117,9 +122,12 @@ def collector_of(job: Job, say: Say = quiet) -> Collector:
     return Collector(model, folder, (depth // 2, depth), say=say)
 
 
-def _cases(task: OnlineTask, limit: int) -> list[Case]:
+def _cases(task: OnlineTask, job: Job) -> list[Case]:
+    """Those of the task to be studied. Raises LeftOut: no data, or no consent to what it takes."""
+    if task.runs_code and not job.run_code:
+        raise LeftOut("its labels come from running programs that the model wrote", remedy=ALLOW)
     try:
-        return some(task.cases(), limit)
+        return some(task.cases(), job.limit or task.most)
     except SourceMissing as e:
         raise LeftOut(e.problem, remedy=e.remedy) from e
 
