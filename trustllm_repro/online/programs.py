@@ -13,13 +13,27 @@ FENCE = "```"
 NO_PROGRAM = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 
 
+# A line of a program's head, or an indented line, with blank lines before it.
+_CODE = re.compile(
+    r"(?:[ \t]*\n)*(?:(?:def|async def|class|import|from \S+ import|@)[ \w]|[ \t]+\S)"
+)
+
+
 def code_of(text: str) -> str:
-    """The Python code in an answer: what stands in the first fence, else all of it."""
-    parts = text.split(FENCE)
-    if len(parts) < 2:
-        return text
-    first = parts[1]
-    return first.split("\n", 1)[1] if "\n" in first else first
+    """The Python code in an answer: what stands in the first fence, or before it, else all of it.
+
+    Before it, because some models open with the code and put a fence only behind it.
+    """
+    return _parts(text)[0]
+
+
+def _parts(text: str) -> tuple[str, bool, bool]:
+    """The code; whether it has begun, and whether it is over, whatever text follows."""
+    before, *fenced = text.split(FENCE)
+    if not fenced or _CODE.match(before):
+        return before, bool(_CODE.match(before)), bool(fenced)
+    language, newline, rest = fenced[0].partition("\n")
+    return (rest if newline else language), bool(newline), len(fenced) > 1
 
 
 def parses(code: str) -> bool:
@@ -35,22 +49,15 @@ def parses(code: str) -> bool:
 def past_mending(text: str, problem: Mapping[str, str]) -> bool:
     """Whether an answer that begins like this holds no program, however it goes on.
 
-    Only whole lines count: the last one may still change. Without a fence, a text that opens like
-    a function is taken for the program, one that opens indented for the function's body, and any
-    other for talk before the program, of which nothing can be said.
+    Only whole lines count: the last one may still change. Text that neither opens like code nor
+    stands in a fence is taken for talk before the program, of which nothing can be said.
     """
-    if text.count(FENCE) > 1:
-        return not parses(code_of(text))
-    if FENCE in text and "\n" not in text.split(FENCE)[1]:
-        return False  # the language's name, perhaps
-    lines = code_of(text).splitlines(keepends=True)
+    code, begun, over = _parts(text)
+    if over:
+        return not parses(written(text, problem))
+    lines = code.splitlines(keepends=True)
     whole = "".join(lines if not lines or lines[-1].endswith("\n") else lines[:-1])
-    if FENCE in text or _OPENS.match(text):
-        return not _begins(whole)
-    return not _begins(problem["prompt"] + _body(whole))
-
-
-_OPENS = re.compile(r"\s*(?:def|async def|class|import|from \S+ import|@)[ \w]")
+    return begun and not _begins(_joined(whole, problem))
 
 
 def _begins(code: str) -> bool:
@@ -70,8 +77,11 @@ def written(text: str, problem: Mapping[str, str]) -> str:
     writes the whole function redefines it. An answer that does not is the function's body, up to
     the first line that is not indented.
     """
-    code, name = code_of(text), problem["entry_point"]
-    if re.search(rf"^(?:async )?def {re.escape(name)}\b", code, re.MULTILINE):
+    return _joined(code_of(text), problem)
+
+
+def _joined(code: str, problem: Mapping[str, str]) -> str:
+    if re.search(rf"^(?:async )?def {re.escape(problem['entry_point'])}\b", code, re.MULTILINE):
         return f"{problem['prompt']}\n{code}"
     return problem["prompt"] + (_body(code) or code)
 
