@@ -47,7 +47,9 @@ Tasks = Annotated[
     list[str] | None,
     Option("--task", help="Only this online task; may be given several times."),
 ]
-CaseLimit = Annotated[int, Option(min=0, help="About so many cases a task; 0: all.")]
+CaseLimit = Annotated[
+    int, Option(min=0, help="About so many cases a task; 0: all, of recorded answers 2,000.")
+]
 Quick = Annotated[bool, Option("--quick", help="Without monitors that need further generation.")]
 RunCode = Annotated[
     bool,

@@ -27,7 +27,10 @@ from pathlib import Path
 
 from trustllm_repro.errors import SettingsError
 
-ALLOW = "allow it with --run-code, after reading the head of trustllm_repro/online/execution.py"
+ALLOW = (
+    "allow it with --run-code, or run_code = True in 20_pilot, after reading the head of "
+    "trustllm_repro/online/execution.py"
+)
 PARALLEL = 2
 _CANDIDATE = Path(__file__).with_name("candidate.py")
 _consent: ContextVar[bool] = ContextVar("consent to run programs", default=False)
@@ -80,8 +83,8 @@ def consent(given: bool = True) -> Iterator[None]:
         _consent.reset(before)
 
 
-def run_programs(programs: Sequence[str], limits: Limits | None = None) -> list[Outcome]:
-    """Run each program, PARALLEL at a time. It has passed if it came to its end.
+def check_allowed() -> None:
+    """Whether programs may, and can, be run here.
 
     Raises:
         SettingsError: no consent, or a system whose processes cannot be limited.
@@ -95,6 +98,15 @@ def run_programs(programs: Sequence[str], limits: Limits | None = None) -> list[
             "this system cannot limit what a process uses, so no program of a model is run",
             remedy="use Linux or macOS, or leave the task out with --task",
         ) from e
+
+
+def run_programs(programs: Sequence[str], limits: Limits | None = None) -> list[Outcome]:
+    """Run each program, PARALLEL at a time. It has passed if it came to its end.
+
+    Raises:
+        SettingsError: as check_allowed.
+    """
+    check_allowed()
     with ThreadPoolExecutor(PARALLEL) as pool:
         return list(pool.map(lambda p: _run(p, limits or Limits()), programs))
 

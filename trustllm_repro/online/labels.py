@@ -24,7 +24,7 @@ from trustllm_repro.models.weights import converted_once
 from trustllm_repro.nouns import UNPARSED, Item, Response, Rule, Status
 from trustllm_repro.online.cases import Case, labelled_answers
 from trustllm_repro.online.execution import Outcome, run_programs
-from trustllm_repro.online.programs import parses, past_mending, tested, written
+from trustllm_repro.online.programs import parses, past_mending, with_tests, written
 from trustllm_repro.tasks import TASKS as PAPER_TASKS
 
 Danger = Callable[[Sequence[Case], Sequence[str]], np.ndarray]
@@ -146,7 +146,7 @@ def _harm(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
 
 def _fails_tests(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
     """Raises SettingsError without consent; see online.execution."""
-    programs = [tested(text, c.extra) for c, text in zip(cases, texts, strict=True)]
+    programs = [with_tests(text, c.extra) for c, text in zip(cases, texts, strict=True)]
     return np.array([_FAILS[o] for o in run_programs(programs)], dtype=float)
 
 

@@ -86,7 +86,7 @@ def _joined(code: str, problem: Mapping[str, str]) -> str:
     return problem["prompt"] + (_body(code) or code)
 
 
-def tested(text: str, problem: Mapping[str, str]) -> str:
+def with_tests(text: str, problem: Mapping[str, str]) -> str:
     """The same with the problem's tests behind it; run, it raises unless they are passed."""
     return f"{written(text, problem)}\n{problem['test']}\ncheck({problem['entry_point']})\n"
 

@@ -15,7 +15,7 @@ from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.benchmark import SEEDS
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.collect import Collector, answered
-from trustllm_repro.online.execution import ALLOW, consent
+from trustllm_repro.online.execution import check_allowed, consent
 from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.remote import RemoteCollector
 from trustllm_repro.online.study import Study, monitors_for, study
@@ -36,7 +36,8 @@ class Job:
     """What is asked for.
 
     Attributes:
-        tasks: of online.tasks.TASKS; () for all. limit: about so many cases a task; 0: all.
+        tasks: of online.tasks.TASKS; () for all. limit: about so many cases a task; 0: all, or
+            as many as the task says.
         costly: also monitors that need further generation.
         sheets: folder for sheets of the manual audit; they hold what the model wrote.
         run_code: consent to run programs the model wrote; see online.execution.
@@ -124,11 +125,12 @@ def collector_of(job: Job, say: Say = quiet) -> Collector:
 
 def _cases(task: OnlineTask, job: Job) -> list[Case]:
     """Those of the task to be studied. Raises LeftOut: no data, or no consent to what it takes."""
-    if task.runs_code and not job.run_code:
-        raise LeftOut("its labels come from running programs that the model wrote", remedy=ALLOW)
     try:
+        if task.runs_code:
+            with consent(job.run_code):
+                check_allowed()
         return some(task.cases(), job.limit or task.most)
-    except SourceMissing as e:
+    except (SourceMissing, SettingsError) as e:
         raise LeftOut(e.problem, remedy=e.remedy) from e
 
 

@@ -54,7 +54,7 @@ def watch(run: Path, parameters: dict[str, Any]) -> str:
 def _watched(run: Path, model: str, parameters: dict[str, Any]):
     from trustllm_repro.online.run import Job, monitor
 
-    chosen = {k: parameters[k] for k in ("tasks", "limit", "dtype", "device", "costly")}
+    chosen = {k: parameters[k] for k in ("tasks", "limit", "dtype", "device", "costly", "run_code")}
     sheets = Path(parameters["sheets"]) if parameters["sheets"] else None
     return monitor(Job(model, run, **chosen, sheets=sheets), note=lambda text: None)
 
