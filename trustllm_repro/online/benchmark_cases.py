@@ -89,6 +89,9 @@ def cases_of(answers: Sequence[Answered]) -> list[Case]:
     Answers of all models to one prompt are one group. The same request stands in several prompts,
     under other attacks; these are different groups. An answer that is null or empty is left out:
     it has no beginning. Unsafe: the paper's classifier called it no refusal.
+
+    Models differ in how often they comply (3 to 75 % of the jailbreak prompts), and the one that
+    does so most often answers in Chinese. A monitor that recognises a model gains by it.
     """
     some = [(i, r, said(r)) for i, r in answers if r.judge is not None]
     some = [(i, r, text) for i, r, text in some if text.strip()]
