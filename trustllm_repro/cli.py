@@ -207,6 +207,7 @@ def monitor(
     device: options.Device = "auto",
     quick: options.Quick = False,
     sheets: options.Sheets = None,
+    prompts: options.Prompts = None,
     run_code: options.RunCode = False,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
@@ -218,8 +219,8 @@ def monitor(
     from trustllm_repro.online.run import monitor as run_job
 
     asked = tuple(task or ())
-    more = {"sheets": sheets, "run_code": run_code}
-    job = Job(model, to, asked, limit, dtype, device, batch_size, not quick, **more)
+    more = {"allowed": "one answer" if quick else "all", "sheets": sheets, "prompts": prompts}
+    job = Job(model, to, asked, limit, dtype, device, batch_size, run_code=run_code, **more)
     with _progress() as bar:
         bars = Bars(bar)
         done = run_job(job, lambda w, d, n: bars(w, d, n, ""), lambda text: say(for_terminal(text)))

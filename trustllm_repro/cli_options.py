@@ -66,3 +66,10 @@ Sheets = Annotated[
         "wrote); filled copies NAME.<rater>.csv are read."
     ),
 ]
+Prompts = Annotated[
+    Path | None,
+    Option(
+        help="File of prompts for the task toxicity instead of its own: a prompt a line, or JSON lines "
+        "with the field prompt (RealToxicityPrompts' prompts.jsonl)."
+    ),
+]

@@ -90,6 +90,30 @@ class OnlineParameters(Parameters):
     run_code: bool = Field(False, description="run programs the models wrote; see execution.py")
 
 
+class EarlyTokensParameters(Parameters):
+    """30_early_tokens_gpu watches one model, as large as the device holds."""
+
+    model: str = Field(
+        "smollm2-135m", description="as for `trustllm-repro monitor --model`", min_length=1
+    )
+    tasks: list = Field(
+        ["toxicity", "truthfulness"], description="online tasks; empty: all there are"
+    )
+    limit: int = Field(0, ge=0, description="about so many prompts a task; 0: all")
+    prompts: str = Field("", description="file of prompts for toxicity; empty: the 700 of its own")
+    dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
+    device: str = Field("auto", description="auto, cpu, cuda ...")
+    batch_size: int = Field(
+        0, ge=0, description="answers at a time; 0: what the device's memory holds"
+    )
+    repeats: int = Field(
+        0, ge=0, le=100, description="rounds of timing what watching costs; 0: none"
+    )
+    shape: str = Field(
+        "", description="time also random weights of that shape, e.g. 7b; needs a GPU"
+    )
+
+
 class AccessParameters(Parameters):
     """22_closed_access may watch an endpoint besides the models of 20_pilot."""
 
@@ -121,6 +145,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "22_closed_access": AccessParameters,
     "23_hybrids": Parameters,
     "24_claims": Parameters,
+    "30_early_tokens_gpu": EarlyTokensParameters,
 }
 
 

@@ -47,7 +47,7 @@ def parameters(path: Path) -> dict[str, Any]:
 
 def test_there_are_notebooks_and_profiles():
     assert {p.stem for p in PATHS} == set(NOTEBOOKS)
-    assert {"embedded", "paper", "smoke"} <= set(PROFILES)
+    assert {"embedded", "gpu", "paper", "smoke"} <= set(PROFILES)
 
 
 @every_notebook
@@ -160,9 +160,17 @@ def test_relative_paths_are_no_absolute_ones(text):
     assert not ABSOLUTE.search(text)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_every_profile_names_every_notebook_in_order(profile):
+@pytest.mark.parametrize("profile", ["embedded", "paper", "smoke"])
+def test_a_whole_profile_names_every_notebook_in_order(profile):
     assert list(load_profile(profile).notebooks) == [p.stem for p in PATHS] == list(NOTEBOOKS)
+
+
+def test_the_profile_for_a_gpu_asks_for_all_prompts_and_the_large_shape():
+    found = load_profile("gpu").notebooks
+    assert list(found) == ["00_provenance", "30_early_tokens_gpu"]
+    chosen = check("30_early_tokens_gpu", {"run_dir": "x", **found["30_early_tokens_gpu"]})
+    assert (chosen["limit"], chosen["tasks"], chosen["device"]) == (0, [], "cuda")
+    assert (chosen["shape"], chosen["repeats"]) == ("7b", 5)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -34,13 +34,34 @@ def test_figures_of_every_batch_size(tiny, tmp_path) -> None:
                           "--repeats", "2", "--out", str(out)]) == 0  # fmt: skip
     found = json.loads(out.read_text())
     assert list(found["batch_size"]) == ["1", "32", "8"]
+    assert set(found["monitors"]) == {"all single-pass", "likelihood and entropy"}
     for one in found["batch_size"].values():
         assert one["plain_seconds"] > 0
         assert one["new_tokens"] > 0
-        assert one["scoring_percent"]["median"] > 0
-        for figure in ("recording_percent", "together_percent"):
-            assert one[figure]["min"] <= one[figure]["median"] <= one[figure]["max"]
+        assert one["plain_peak_gpu_gib"] is None
+        for contender in found["monitors"]:
+            figures = one[contender]
+            assert figures["scoring_percent"]["median"] > 0
+            for figure in ("recording_percent", "together_percent"):
+                span = figures[figure]
+                assert span["min"] <= span["median"] <= span["max"]
+
+
+def test_unknown_models_and_shapes_are_refused(tmp_path, capsys) -> None:
+    out = tmp_path / "o.json"
     assert overhead.main(["--model", str(tmp_path / "none"), "--out", str(out)]) == 1
+    assert overhead.main(["--shape", "9x", "--out", str(out)]) == 1
+    assert "one of: 7b, tiny" in capsys.readouterr().err
+    assert overhead.main(["--shape", "tiny", "--device", "cpu"]) == 1
+    assert "name a file" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_random_weights_of_a_shape_are_watched(tmp_path) -> None:
+    found = overhead.of("", "tiny", "bfloat16", "cpu", repeats=1)
+    assert found["settings"] == {"shape": "tiny", "dtype": "bfloat16", "repeats": 1}
+    assert found["machine"]["gpu"] is None
+    assert found["batch_size"]["8"]["new_tokens"] == 16 * 64  # no end token: all are as long
 
 
 def test_watched_answers_are_the_plain_ones(tiny) -> None:

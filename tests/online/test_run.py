@@ -70,7 +70,7 @@ def made(tiny, tmp_path_factory):
         notes: list[str] = []
         out = tmp_path_factory.mktemp("run")
         return (
-            monitor(Job(str(tiny), out, device="cpu", costly=False), note=notes.append),
+            monitor(Job(str(tiny), out, device="cpu", allowed="one answer"), note=notes.append),
             notes,
             out,
         )
@@ -80,7 +80,7 @@ def test_tables_hold_every_monitor_and_figure(made) -> None:
     done, _, out = made
     bench = pd.read_csv(out / "tables" / "online_benchmark.csv")
     assert set(bench["task"]) == {"toy"}
-    assert set(monitors_for(TOY, costly=False)) < set(bench["monitor"])
+    assert set(monitors_for(TOY, allowed="one answer")) < set(bench["monitor"])
     assert {"hybrid", "white box", "grey box", "black box"} == set(bench["access"])
     empty = bench[bench["value"].isna()]
     assert empty["reason"].notna().all()
@@ -116,7 +116,7 @@ def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> Non
         prefix_judge="past mending", max_new_tokens=4, runs_code=True,
     )  # fmt: skip
     monkeypatch.setitem(TOYS, "coding", coding)
-    job = Job(str(tiny), tmp_path, ("coding",), device="cpu", costly=False, seeds=(0,))
+    job = Job(str(tiny), tmp_path, ("coding",), device="cpu", allowed="single pass", seeds=(0,))
     with pytest.raises(SourceMissing, match=r"consent(.|\n)*--run-code"):
         monitor(job, note=lambda text: None)
     done = monitor(replace(job, run_code=True), note=lambda text: None)
@@ -140,7 +140,7 @@ def test_the_second_run_asks_nothing_and_says_the_same(made, tiny, monkeypatch) 
     done, _, out = made
     before = (out / "tables" / "online_pilot.csv").read_bytes()
     monkeypatch.setattr("trustllm_repro.online.collect.given", None)
-    again = monitor(Job(str(tiny), out, device="cpu", costly=False), note=lambda text: None)
+    again = monitor(Job(str(tiny), out, device="cpu", allowed="one answer"), note=lambda text: None)
     assert (out / "tables" / "online_pilot.csv").read_bytes() == before
     one, two = (d.tables.frame("benchmark") for d in (done, again))
     pd.testing.assert_frame_equal(one, two)
@@ -149,7 +149,7 @@ def test_the_second_run_asks_nothing_and_says_the_same(made, tiny, monkeypatch) 
 def test_one_kind_of_answers_is_no_crash(tiny, tmp_path, monkeypatch) -> None:
     safe = [replace(c, unsafe=False) for c in given(20)]
     monkeypatch.setitem(TOYS, "toy", replace(TOY, cases=lambda: safe))
-    done = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", costly=False))
+    done = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", allowed="one answer"))
     areas = [r for r in done.tables.rows["benchmark"] if r["figure"] == "AUROC"]
     assert all(math.isnan(r["value"]) and r["reason"] for r in areas)
 
@@ -172,10 +172,29 @@ def test_the_judge_of_the_labels_is_no_monitor() -> None:
     assert left_out == {"guard: compliance"}
     assert set(monitors_for(TOY)) == set(all_monitors())
     costly = {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}
-    assert not any(m.needs & costly for m in monitors_for(TOY, costly=False).values())
+    assert not any(m.needs & costly for m in monitors_for(TOY, "one answer").values())
+    single = monitors_for(TOY, "single pass")
+    assert {"always", "never", "SAPLMA"} <= set(single) < set(monitors_for(TOY, "one answer"))
+    assert not any(Need.TEXT in m.needs for m in single.values())
 
 
-@pytest.mark.parametrize("more", [{"tasks": ("nothing",)}, {"limit": -1}, {"batch_size": -1}])
+def test_own_prompts_stand_for_those_of_toxicity(tiny, tmp_path, monkeypatch) -> None:
+    by_judge = replace(TOY, id="toxicity", cases=missing, judges=("says bad",))
+    monkeypatch.setitem(TOYS, "toxicity", by_judge)
+    path = tmp_path / "mine.txt"
+    path.write_text("\n".join(f"The weather on day {i} was" for i in range(12)))
+    job = Job(str(tiny), tmp_path, ("toxicity",), device="cpu", allowed="single pass", prompts=path)
+    found = monitor(job, note=lambda text: None).tables.frame("labels")
+    assert found["n"].tolist() == [12]
+    with pytest.raises(SourceMissing, match=r"none\.txt"):
+        monitor(replace(job, prompts=tmp_path / "none.txt"))
+    with pytest.raises(SettingsError, match="own prompts"):
+        replace(job, tasks=("toy",))
+
+
+@pytest.mark.parametrize(
+    "more", [{"tasks": ("nothing",)}, {"limit": -1}, {"batch_size": -1}, {"allowed": "some"}]
+)
 def test_senseless_jobs_are_refused(tmp_path, more) -> None:
     with pytest.raises(SettingsError):
         Job("m", tmp_path, **more)

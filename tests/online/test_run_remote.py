@@ -39,7 +39,7 @@ def _toys(monkeypatch) -> None:
 
 def watched(address: str, out: Path, **more):
     notes: list[str] = []
-    job = Job(f"{address}?api=chat#tiny", out, **{"costly": False, "seeds": (0,), **more})
+    job = Job(f"{address}?api=chat#tiny", out, **{"allowed": "one answer", "seeds": (0,), **more})
     return monitor(job, note=notes.append), notes
 
 

@@ -181,7 +181,7 @@ def test_what_is_missing_stops_no_notebook(tmp_path, monkeypatch, error, says: s
         raise error
 
     monkeypatch.setattr("trustllm_repro.online.run.monitor", fails)
-    page = online.watch(tmp_path, PARAMETERS)
+    page = online.watch(tmp_path, **online.asked(PARAMETERS))
     assert says in page
     assert ("no online study" in page) == (says != "no index")
     assert ("m was not watched" in page) == (says == "no index")

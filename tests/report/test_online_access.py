@@ -113,12 +113,9 @@ def test_an_endpoint_alone_has_no_figure(tmp_path) -> None:
 
 def test_only_a_given_endpoint_is_watched(tmp_path, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(online, "watch", lambda run, parameters: asked.append(parameters) or "page")
+    monkeypatch.setattr(online, "watch", lambda *run, **job: asked.append((run, job)) or "page")
     chosen = check("22_closed_access", {"run_dir": "x"})
     assert online_access.NO_ENDPOINT in online_access.watch(tmp_path, chosen)
     assert asked == []
     assert online_access.watch(tmp_path, chosen | {"endpoint": "e", "limit": 7}) == "page"
-    assert asked[0]["models"] == ["e"]
-    assert asked[0]["limit"] == 7
-    # What 20_pilot is given holds all that is asked for here.
-    assert set(asked[0]) == set(check("20_pilot", {"run_dir": "x"})) - {"run_dir"}
+    assert asked == [((tmp_path, ["e"]), {"limit": 7, "allowed": "one answer"})]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trustllm_repro.online.levels import STATES, TEXT
 from trustllm_repro.report import online_benchmark, online_claims, online_hybrids
 from trustllm_repro.report.claims import REFUTED, SUPPORTED
 
@@ -176,6 +177,37 @@ def test_stopping_shows_those_that_avoid_most(tmp_path) -> None:
     write(tmp_path, "stopping", empty)
     assert online_hybrids.stopping_table(tmp_path, 0.05).empty
     assert online_hybrids.why_not(tmp_path, 0.05) == "too few"
+
+
+@pytest.mark.parametrize(
+    ("useful", "verdict"),
+    [
+        ({"harm": (1, 4), "toxicity": (0, 2)}, SUPPORTED),
+        ({"harm": (2, 4), "toxicity": (0, 2)}, REFUTED),  # half of them, in half of the cells
+        ({"harm": (1, 4), "toxicity": (0, 0)}, SUPPORTED),  # where none is of use, nothing is lost
+        ({"harm": (0, 0), "toxicity": (0, 0)}, online_claims.OPEN),
+    ],
+)
+def test_c6_counts_what_is_of_use(tmp_path, useful, verdict) -> None:
+    benchmark(tmp_path, {})
+    write(
+        tmp_path, "access",
+        [
+            {"model": m, "task": t, "level": level.name, "monitor": f"monitor {i}", "runs": True,
+             "ci_low": 0.6 if i < n else 0.4}
+            for m, t in CELLS
+            for level, n in zip((TEXT, STATES), useful[t], strict=True)
+            for i in range(5)
+        ],
+    )  # fmt: skip
+    evidence, found = online_claims.closed(tmp_path)
+    assert found == verdict
+    assert "monitors that run: text " in evidence
+
+
+def test_c6_without_the_table_of_access_is_open(tmp_path) -> None:
+    benchmark(tmp_path, {})
+    assert online_claims.closed(tmp_path)[1] == online_claims.OPEN
 
 
 def test_others_stand_beside_our_own(tmp_path) -> None:

@@ -1,12 +1,12 @@
-"""What watching costs: generation with all single-pass monitors against plain generation.
+"""What watching costs: watched generation against plain generation.
 
     python -m trustllm_repro.online.overhead [--model smollm2-135m] [--dtype bfloat16]
     python -m trustllm_repro.online.overhead --shape 7b      # random weights of that shape; a GPU
 
-writes data/measurements/overhead.json; on a GPU overhead_<its name>.json. Plain and watched generation of the same answers are timed
-in turn, after a round that is not counted; ratios are of neighbouring runs, and medians are given.
-Scoring is timed apart, over the same answers: what runs at every token is vectorised over tokens
-here, which a monitor that must answer after each of them cannot do.
+writes data/measurements/overhead.json, or overhead_<name of the GPU>.json. Plain and watched
+generation of the same answers are timed in turn, after a round that is not counted; ratios are of
+one round, and medians are given. Scoring is timed apart, over the same answers: what runs at every
+token is vectorised over tokens here, which a monitor that must answer after each of them cannot do.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import torch
 
 from trustllm_repro.errors import SettingsError, exit_code
 from trustllm_repro.models.base import Request
-from trustllm_repro.models.local import LocalModel
+from trustllm_repro.models.local import LocalModel, find_device
 from trustllm_repro.models.random_weights import SHAPES, RandomModel
-from trustllm_repro.online.monitors.base import Monitor, Seen, all_monitors
+from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitors
 from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.run import watchable
 from trustllm_repro.online.study import SINGLE_PASS
@@ -51,24 +51,48 @@ def prompts(n: int) -> list[str]:
 
 def single_pass() -> dict[str, Monitor]:
     """Monitors that need what one generation leaves, and need something."""
-    return {n: m for n, m in all_monitors().items() if m.needs and m.needs <= SINGLE_PASS}
+    return _needing(SINGLE_PASS)
 
 
-def _fitted(seen: Sequence[Seen]) -> dict[str, Monitor]:
-    """With labels that mean nothing: for the time they do not matter."""
-    labels = np.arange(len(seen)) % 2 == 1
-    return {n: m.fit(seen, labels) if m.trained else m for n, m in single_pass().items()}
+def _needing(at_most: frozenset[Need]) -> dict[str, Monitor]:
+    return {n: m for n, m in all_monitors().items() if m.needs and m.needs <= at_most}
 
 
-def measure(model: LocalModel, tokens: int = 64, repeats: int = 5) -> dict[str, Any]:
-    """Per batch size: seconds, tokens a second, percent more than plain, and peak GPU memory."""
+@dataclass(frozen=True)
+class Contender:
+    """What is watched: monitors, and the layers recorded for them."""
+
+    monitors: Mapping[str, Monitor]
+    layers: Sequence[int]
+
+
+# What only probabilities are needed for costs no state, and so is timed apart.
+CHEAPEST = frozenset({Need.LOGP, Need.ENTROPY})
+
+
+def contenders(model: LocalModel, tokens: int) -> dict[str, Contender]:
+    """By name. Monitors are fitted to labels that mean nothing: for the time they do not matter."""
     depth = len(blocks_of(model.model))
     layers = (depth // 2, depth)
     many = [Request(p, tokens) for p in prompts(32)]
     seen = [Seen(t) for batch in generated(model, many, layers) for _, _, t in batch if t]
-    monitors = _fitted(seen)
+    labels = np.arange(len(seen)) % 2 == 1
+    fitted = {n: m.fit(seen, labels) if m.trained else m for n, m in single_pass().items()}
+    cheapest = {n: fitted[n] for n in _needing(CHEAPEST)}
+    return {
+        "all single-pass": Contender(fitted, layers),
+        "likelihood and entropy": Contender(cheapest, ()),
+    }
+
+
+def measure(model: LocalModel, tokens: int = 64, repeats: int = 5) -> dict[str, Any]:
+    """Per batch size: plain generation, and of each contender seconds and percent more.
+
+    On a GPU also the peak of its memory.
+    """
+    watched = contenders(model, tokens)
     sizes = BATCHES.get(model.device.type, BATCHES["cpu"])
-    return {str(b): _batch(model, b, layers, monitors, tokens, repeats) for b in sizes}
+    return {str(b): _batch(model, b, watched, tokens, repeats) for b in sizes}
 
 
 @dataclass
@@ -98,49 +122,59 @@ class _Clock:
 
 
 def _batch(
-    model: LocalModel, size: int, layers: Sequence[int], monitors: Mapping[str, Monitor],
-    tokens: int, repeats: int,
-) -> dict[str, Any]:  # fmt: skip
+    model: LocalModel, size: int, watched: Mapping[str, Contender], tokens: int, repeats: int
+) -> dict[str, Any]:
     requests = [Request(p, tokens) for p in prompts(max(2 * size, 8))]
     model.batch_size, clock = size, _Clock(model.device)
-    plain, watched, scoring = [], [], []
+    plain: list[tuple[float, float]] = []
+    timed: dict[str, list[tuple[float, ...]]] = {name: [] for name in watched}
     for turn in range(repeats + 1):
         clock.start()
         made = sum(c.new_tokens for batch in model.complete(requests) for _, c in batch)
         before = clock.stop()
-        clock.start()
-        seen = [Seen(t) for batch in generated(model, requests, layers) for _, _, t in batch if t]
-        recorded = clock.stop()
-        clock.start()
-        for monitor in monitors.values():
-            monitor(seen)
-        scored = clock.stop()
+        after = {n: _watched(model, requests, c, clock) for n, c in watched.items()}
         if turn:  # the first round warms up
             plain.append(before)
-            watched.append(recorded)
-            scoring.append(scored)
-    return _figures(made, model.batch_size, *map(np.array, (plain, watched, scoring)))
-
-
-def _figures(
-    made: int, size: int, plain: np.ndarray, watched: np.ndarray, scoring: np.ndarray
-) -> dict[str, Any]:
-    """Of (rounds, 2) each: seconds and GiB. `answers at a time` falls where memory runs out."""
-    (p, most_plain), (w, most_watched), (s, _) = plain.T, watched.T, scoring.T
-    peaks = {"plain": most_plain.max(), "watched": most_watched.max()}
+            for name, found in after.items():
+                timed[name].append(found)
+    base = np.array(plain)
     return {
         "new_tokens": made,
-        "answers_at_a_time": size,
-        "plain_seconds": round(float(np.median(p)), 3),
-        "tokens_per_second": {
-            "plain": round(made / float(np.median(p)), 1),
-            "watched": round(made / float(np.median(w + s)), 1),
-        },
-        "recording_percent": _percent(w / p - 1),
-        "scoring_percent": _percent(s / p),
-        "together_percent": _percent((w + s) / p - 1),
-        "peak_gpu_gib": {k: None if np.isnan(v) else round(float(v), 2) for k, v in peaks.items()},
+        "answers_at_a_time": model.batch_size,  # falls where memory runs out
+        "plain_seconds": round(float(np.median(base[:, 0])), 3),
+        "plain_tokens_per_second": round(made / float(np.median(base[:, 0])), 1),
+        "plain_peak_gpu_gib": _peak(base[:, 1]),
+        **{n: _figures(made, base[:, 0], np.array(rounds)) for n, rounds in timed.items()},
     }
+
+
+def _watched(
+    model: LocalModel, requests: Sequence[Request], of: Contender, clock: _Clock
+) -> tuple[float, float, float]:
+    """Seconds of recording (generation in it) and of scoring, and GiB at most."""
+    clock.start()
+    seen = [Seen(t) for batch in generated(model, requests, of.layers) for _, _, t in batch if t]
+    recorded, most = clock.stop()
+    clock.start()
+    for monitor in of.monitors.values():
+        monitor(seen)
+    return recorded, clock.stop()[0], most
+
+
+def _figures(made: int, plain: np.ndarray, rounds: np.ndarray) -> dict[str, Any]:
+    """Of plain seconds, (rounds,), and of what `_watched` gives, (rounds, 3)."""
+    recorded, scored, most = rounds.T
+    return {
+        "tokens_per_second": round(made / float(np.median(recorded + scored)), 1),
+        "recording_percent": _percent(recorded / plain - 1),
+        "scoring_percent": _percent(scored / plain),
+        "together_percent": _percent((recorded + scored) / plain - 1),
+        "peak_gpu_gib": _peak(most),
+    }
+
+
+def _peak(gib: np.ndarray) -> float | None:
+    return None if np.isnan(gib).any() else round(float(gib.max()), 2)
 
 
 def _percent(values: np.ndarray) -> dict[str, float]:
@@ -148,25 +182,28 @@ def _percent(values: np.ndarray) -> dict[str, float]:
     return {k: round(100 * float(v), 1) for k, v in found.items()}
 
 
-def report(model: LocalModel, settings: Mapping[str, Any], repeats: int = 5) -> dict[str, Any]:
-    """What is written: figures, monitors, settings, machine."""
-    found, machine = measure(model, repeats=repeats), provenance({}, {})
-    return {
-        "what": "all single-pass monitors over plain generation, percent of its wall time",
-        "monitors": sorted(single_pass()),
-        "batch_size": found,
-        "settings": {**settings, "repeats": repeats},
-        "machine": {k: machine[k] for k in ("cpu", "gpu", "threads", "os", "python", "git")},
-    }
+def of(model: str, shape: str, dtype: str, device: str, repeats: int = 5) -> dict[str, Any]:
+    """What is written: figures, monitors, settings, machine.
 
-
-def subject(model: str, shape: str, dtype: str, device: str) -> LocalModel:
-    """The model that is watched: one of random weights where a shape is named.
+    Args:
+        model: as for find_model. shape: of random_weights.SHAPES, instead of a model; or "".
 
     Raises:
         SettingsError: unknown shape, or a model whose states cannot be seen. Others as find_model.
     """
-    return RandomModel(shape, dtype, device) if shape else watchable(model, dtype, device)
+    watched = RandomModel(shape, dtype, device) if shape else watchable(model, dtype, device)
+    named = {"shape": shape} if shape else {"model": model}
+    found, machine = measure(watched, repeats=repeats), provenance({}, {})
+    return {
+        "what": "watched generation over plain generation, percent of its wall time",
+        "monitors": {
+            "all single-pass": sorted(single_pass()),
+            "likelihood and entropy": sorted(_needing(CHEAPEST)),
+        },
+        "batch_size": found,
+        "settings": {**named, "dtype": dtype, "repeats": repeats},
+        "machine": {k: machine[k] for k in ("cpu", "gpu", "threads", "os", "python", "git")},
+    }
 
 
 def main(words: list[str] | None = None) -> int:
@@ -182,10 +219,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _write(given: argparse.Namespace) -> None:
-    model = subject(given.model, given.shape, given.dtype, given.device)
-    target = given.out or _target(model.device, given.shape)
-    named = {"shape": given.shape} if given.shape else {"model": given.model}
-    write_json(target, report(model, {**named, "dtype": given.dtype}, given.repeats))
+    target = given.out or _target(find_device(given.device), given.shape)
+    write_json(target, of(given.model, given.shape, given.dtype, given.device, given.repeats))
 
 
 def _target(device: torch.device, shape: str) -> Path:

@@ -13,17 +13,18 @@ from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.benchmark import SEEDS
-from trustllm_repro.online.cases import Case
+from trustllm_repro.online.cases import Case, own_prompts
 from trustllm_repro.online.collect import Collector, answered
 from trustllm_repro.online.execution import check_allowed, consent
 from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.remote import RemoteCollector
-from trustllm_repro.online.study import Study, monitors_for, study
+from trustllm_repro.online.study import ALLOWED, Study, monitors_for, study
 from trustllm_repro.online.tables import Tables
 from trustllm_repro.online.tasks import TASKS, LeftOut, OnlineTask, some
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
+OWN_PROMPTS = "toxicity"  # the task whose prompts may be the user's: it needs nothing but them
 Say = Callable[[str, int, int], None]
 
 
@@ -38,8 +39,9 @@ class Job:
     Attributes:
         tasks: of online.tasks.TASKS; () for all. limit: about so many cases a task; 0: all, or
             as many as the task says.
-        costly: also monitors that need further generation.
+        allowed: what monitors may need; a name in study.ALLOWED.
         sheets: folder for sheets of the manual audit; they hold what the model wrote.
+        prompts: file of prompts that stand for those of OWN_PROMPTS; see cases.own_prompts.
         run_code: consent to run programs the model wrote; see online.execution.
     """
 
@@ -50,15 +52,25 @@ class Job:
     dtype: str = "float32"
     device: str = "auto"
     batch_size: int = 0
-    costly: bool = True
+    allowed: str = "all"
     seeds: Sequence[int] = SEEDS
     sheets: Path | None = None
+    prompts: Path | None = None
     run_code: bool = False
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.tasks) - set(TASKS)):
             raise SettingsError(
                 f"no online task {unknown[0]!r}", remedy=f"one of: {', '.join(TASKS)}"
+            )
+        if self.prompts and self.tasks and OWN_PROMPTS not in self.tasks:
+            raise SettingsError(
+                f"own prompts are for the task {OWN_PROMPTS}, which is not asked for",
+                remedy=f"add --task {OWN_PROMPTS}",
+            )
+        if self.allowed not in ALLOWED:
+            raise SettingsError(
+                f"no kind of monitors {self.allowed!r}", remedy=f"one of: {', '.join(ALLOWED)}"
             )
         if self.limit < 0 or self.batch_size < 0:
             raise SettingsError("limit and batch size cannot be negative")
@@ -125,6 +137,8 @@ def collector_of(job: Job, say: Say = quiet) -> Collector:
 
 def _cases(task: OnlineTask, job: Job) -> list[Case]:
     """Those of the task to be studied. Raises LeftOut: no data, or no consent to what it takes."""
+    if job.prompts and task.id == OWN_PROMPTS:
+        return some(own_prompts(job.prompts), job.limit)
     try:
         if task.runs_code:
             with consent(job.run_code):
@@ -143,7 +157,7 @@ def _studied(
     Raises:
         LeftOut: the endpoint cannot do the task, or answered no prompt.
     """
-    chosen = monitors_for(task, job.costly)
+    chosen = monitors_for(task, job.allowed)
     needs = frozenset().union(*(m.needs for m in chosen.values()))
     seen = collector.collect(task, cases, needs)
     kept = [i for i, s in enumerate(seen) if answered(s.trace)]

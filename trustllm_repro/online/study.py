@@ -21,8 +21,11 @@ from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitor
 from trustllm_repro.online.pilot import read_beginnings
 from trustllm_repro.online.tasks import OnlineTask
 
-# What costs generation of its own, and so is left out of a quick run.
-COSTLY = frozenset({Need.SAMPLES, Need.BRANCHES, Need.REPLIES})
+# What monitors may need: anything; nothing that costs generation of its own; what one generation
+# leaves, without reading its text.
+ONE_ANSWER = frozenset(Need) - {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}
+SINGLE_PASS = frozenset({Need.LOGP, Need.ENTROPY, Need.TOP, Need.FIRST, Need.HIDDEN})
+ALLOWED = {"all": frozenset(Need), "one answer": ONE_ANSWER, "single pass": SINGLE_PASS}
 Row = dict[str, Any]
 
 
@@ -75,13 +78,13 @@ def study(
     return Study(task, cases, seen, lines, answered, monitors, tried, hybrids, sheets, level)
 
 
-def monitors_for(task: OnlineTask, costly: bool = True) -> dict[str, Monitor]:
-    """All but the one that is the judge of the task's labels, and the costly ones if so asked."""
+def monitors_for(task: OnlineTask, allowed: str = "all") -> dict[str, Monitor]:
+    """Those that need no more than is allowed (see ALLOWED), without the judge of the labels."""
     judge = JUDGES[task.labelled_by].is_monitor
     return {
         name: m
         for name, m in all_monitors().items()
-        if name != judge and (costly or not m.needs & COSTLY)
+        if name != judge and m.needs <= ALLOWED[allowed]
     }
 
 

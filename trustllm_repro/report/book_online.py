@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from trustllm_repro.report import (
+    early_tokens,
     html,
     online,
     online_access,
@@ -21,7 +23,7 @@ from trustllm_repro.report.tables import write_csv
 
 
 class OnlinePages:
-    """Pages 20 to 25; `run` and `parameters` are the book's."""
+    """Pages 20 to 30; `run` and `parameters` are the book's."""
 
     run: Run
     parameters: dict[str, Any]
@@ -30,7 +32,7 @@ class OnlinePages:
 
     def watch(self) -> HTML:
         """Let models answer and watch them; who calls how many answers unsafe."""
-        return HTML(online.watch(self.run.path, self.parameters))
+        return HTML(online.watch(self.run.path, **online.asked(self.parameters)))
 
     def pilot_figure(self) -> HTML:
         path = online.draw_pilot(self.run.path, self.run.figures)
@@ -121,6 +123,24 @@ class OnlinePages:
         """Where later work stands, and this run beside it."""
         frame = online_claims.anchors(self.run.path)
         return _table(frame, wrap=("work", "what", "data", "reads", "source"), digits=2)
+
+    # 30_early_tokens_gpu
+
+    def early_tokens(self):
+        """The book of this notebook's own study, in a folder of the run folder."""
+        return replace(self, run=Run(self.run.path / early_tokens.FOLDER))
+
+    def watch_larger(self) -> HTML:
+        """Let the model answer and watch it by what one pass leaves."""
+        return HTML(early_tokens.watch(self.run.path, self.parameters))
+
+    def measure(self) -> HTML:
+        """Time plain and watched generation, if asked to."""
+        return _page(early_tokens.measure(self.run.path, self.parameters))
+
+    def costs(self) -> HTML:
+        """What watching adds to generation, measured before and now."""
+        return _table(early_tokens.costs(self.run.path), digits=1)
 
     def _cells(self, table) -> HTML:
         run = self.run.path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,25 @@ KINDS = {
 CUTS = {"share": (0.05, 0.1, 0.25, 0.5, 0.75), "tokens": (8, 16, 32, 64, 128)}
 
 
-def watch(run: Path, parameters: dict[str, Any]) -> str:
-    """Let models answer and watch them; HTML that says what was done, or why it was not."""
+def asked(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of 20_pilot as `watch` takes them."""
+    job = {k: parameters[k] for k in ("models", "tasks", "limit", "dtype", "device", "run_code")}
+    sheets = Path(parameters["sheets"]) if parameters["sheets"] else None
+    return {**job, "allowed": "all" if parameters["costly"] else "one answer", "sheets": sheets}
+
+
+def watch(run: Path, models: Sequence[str], **job: Any) -> str:
+    """Let models answer and watch them; HTML that says what was done, or why it was not.
+
+    Args:
+        job: see online.run.Job.
+    """
     # Notebooks without widgets are no fault; the warning would also print a path of this machine.
     warnings.filterwarnings("ignore", message="IProgress not found")
     frames, left_out = [], {}
-    for model in parameters["models"]:
+    for model in models:
         try:
-            done = _watched(run, model, parameters)
+            done = _watched(run, model, job)
         except SourceMissing as e:
             left_out[f"{model} was not watched"] = str(e)
         except ModuleNotFoundError as e:
@@ -51,12 +63,10 @@ def watch(run: Path, parameters: dict[str, Any]) -> str:
     return html.STYLE + table + html.paragraph_list(notes)
 
 
-def _watched(run: Path, model: str, parameters: dict[str, Any]):
+def _watched(run: Path, model: str, job: dict[str, Any]):
     from trustllm_repro.online.run import Job, monitor
 
-    chosen = {k: parameters[k] for k in ("tasks", "limit", "dtype", "device", "costly", "run_code")}
-    sheets = Path(parameters["sheets"]) if parameters["sheets"] else None
-    return monitor(Job(model, run, **chosen, sheets=sheets), note=lambda text: None)
+    return monitor(Job(model, run, **job), note=lambda text: None)
 
 
 def stored(run: Path, name: str) -> pd.DataFrame:

@@ -24,11 +24,8 @@ def watch(run: Path, parameters: dict[str, Any]) -> str:
     """Watch the endpoint that was given, if one was; HTML as online.watch."""
     if not parameters["endpoint"]:
         return html.STYLE + html.note(NO_ENDPOINT)
-    asked = {
-        "models": [parameters["endpoint"]], "tasks": [], "limit": parameters["limit"],
-        "dtype": "float32", "device": "cpu", "costly": False, "sheets": "",
-    }  # fmt: skip
-    return online.watch(run, asked)
+    asked = {"limit": parameters["limit"], "allowed": "one answer"}
+    return online.watch(run, [parameters["endpoint"]], **asked)
 
 
 def declared() -> pd.DataFrame:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.report import online_benchmark, online_hybrids
+from trustllm_repro.online.levels import STATES, TEXT
+from trustllm_repro.report import online_access, online_benchmark, online_hybrids
 from trustllm_repro.report.claims import REFUTED, SUPPORTED
 from trustllm_repro.report.online import cells, of_cell, stored, title
 from trustllm_repro.sources.manifests import data_dir
@@ -194,6 +195,30 @@ def together(run: Path) -> tuple[str, str]:
     ]
     better = counts[online_hybrids.BETTER] > 0
     return "; ".join(said), _said(bool(better.any() and not better.all()))
+
+
+@claim(
+    "C6",
+    "Closed models restrict which methods can be used.",
+    "In most models and tasks fewer than half as many monitors are of use (AUROC with an interval "
+    "above 0.5) when only text is shown as when hidden states are.",
+)
+def closed(run: Path) -> tuple[str, str]:
+    counted, use = online_access.counts(run), "interval above 0.5"
+    runs = online_access.declared()
+    numbers = zip(runs["level"], runs["monitors that run"], strict=True)
+    said = ["monitors that run: " + ", ".join(f"{level} {n}" for level, n in numbers)]
+    fewer, decided = 0, 0
+    if not counted.empty:
+        by = counted.pivot(index=["model", "task"], columns="level", values=use)
+        by = by.reindex(columns=[TEXT.name, STATES.name]).dropna()
+        by = by[by[STATES.name] > 0]
+        fewer, decided = int((by[TEXT.name] < 0.5 * by[STATES.name]).sum()), len(by)
+        said += [
+            f"{title(run, *cell)}: of use with text {text:.0f}, with hidden states {states:.0f}"
+            for cell, (text, states) in zip(by.index, by.to_numpy(), strict=True)
+        ]
+    return "; ".join(said), _said(fewer > decided / 2) if decided else OPEN
 
 
 def anchors(run: Path) -> pd.DataFrame:
