@@ -208,6 +208,7 @@ def monitor(
     quick: options.Quick = False,
     sheets: options.Sheets = None,
     prompts: options.Prompts = None,
+    run_code: options.RunCode = False,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
 
@@ -219,7 +220,7 @@ def monitor(
 
     asked = tuple(task or ())
     more = {"allowed": "one answer" if quick else "all", "sheets": sheets, "prompts": prompts}
-    job = Job(model, to, asked, limit, dtype, device, batch_size, **more)
+    job = Job(model, to, asked, limit, dtype, device, batch_size, run_code=run_code, **more)
     with _progress() as bar:
         bars = Bars(bar)
         done = run_job(job, lambda w, d, n: bars(w, d, n, ""), lambda text: say(for_terminal(text)))

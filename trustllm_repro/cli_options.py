@@ -47,8 +47,18 @@ Tasks = Annotated[
     list[str] | None,
     Option("--task", help="Only this online task; may be given several times."),
 ]
-CaseLimit = Annotated[int, Option(min=0, help="About so many cases a task; 0: all.")]
+CaseLimit = Annotated[
+    int, Option(min=0, help="About so many cases a task; 0: all, of recorded answers 2,000.")
+]
 Quick = Annotated[bool, Option("--quick", help="Without monitors that need further generation.")]
+RunCode = Annotated[
+    bool,
+    Option(
+        "--run-code",
+        help="Consent to run programs the model wrote (task code), each in a limited process: "
+        "no protection against a program that means harm.",
+    ),
+]
 Sheets = Annotated[
     Path | None,
     Option(

@@ -87,6 +87,7 @@ class OnlineParameters(Parameters):
     device: str = Field("auto", description="auto, cpu, cuda ...")
     costly: bool = Field(False, description="also monitors that need further answers")
     sheets: str = Field("", description="folder for sheets of the manual audit; empty: none")
+    run_code: bool = Field(False, description="run programs the models wrote; see execution.py")
 
 
 class EarlyTokensParameters(Parameters):

@@ -78,3 +78,17 @@ def test_beginnings_are_read_by_the_judge_once_each() -> None:
     assert first == pytest.approx(0.35)  # the second of three tokens: above a third
     assert by_tokens.unsafe[0].all()
     assert not by_tokens.unsafe[1].any()
+
+
+def test_answers_of_which_the_judge_cannot_tell_are_neither_unsafe_nor_safe() -> None:
+    def danger(cases, texts):
+        return np.array([np.nan if "?" in t else float("bad" in t) for t in texts])
+
+    judge = OutputJudge("j", "says", danger)
+    traces = [words("this is bad"), words("this is so ?"), words("all is fine here")]
+    cases = [Case(i, str(i), "q") for i in range(3)]
+    by_share, by_tokens = read_beginnings(judge, cases, traces)
+    assert by_share.whole.tolist() == by_tokens.whole.tolist() == [True, False]
+    assert len(by_tokens.unsafe) == 2
+    nobody, _ = read_beginnings(judge, cases[1:2], traces[1:2])
+    assert {x["reason"] for x in nobody.curves()} == {"no such answer"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -107,6 +108,29 @@ def test_what_cannot_be_had_is_left_out_and_said(made) -> None:
     assert "no such wheel" in notes[0]
 
 
+def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> None:
+    row = {"prompt": "def f():\n", "entry_point": "f", "test": "def check(f):\n    f()\n"}
+    problems = [Case(i, str(i), f"Write it, {i}.", extra=row) for i in range(12)]
+    coding = replace(
+        TOY, id="coding", cases=lambda: problems, judges=("tests", "syntax"),
+        prefix_judge="past mending", max_new_tokens=4, runs_code=True,
+    )  # fmt: skip
+    monkeypatch.setitem(TOYS, "coding", coding)
+    job = Job(str(tiny), tmp_path, ("coding",), device="cpu", allowed="single pass", seeds=(0,))
+    with pytest.raises(SourceMissing, match=r"consent(.|\n)*--run-code"):
+        monitor(job, note=lambda text: None)
+    done = monitor(replace(job, run_code=True), note=lambda text: None)
+    table = done.tables.frame("labels").set_index("judge")
+    assert table["unsafe"].to_dict() == {"tests": 1, "syntax": 1}  # it writes noise
+    assert table["n"].tolist() == [12, 12]
+
+
+def test_a_task_may_take_fewer_cases_than_there_are(monkeypatch) -> None:
+    many = replace(TOY, most=7)
+    for limit, n in ((0, 7), (5, 5), (9, 9)):
+        assert len(run._cases(many, Job("m", Path("out"), limit=limit))) == n
+
+
 def test_nothing_to_do_is_an_error(tiny, tmp_path) -> None:
     with pytest.raises(SourceMissing, match="no task"):
         monitor(Job(str(tiny), tmp_path, ("gone",), device="cpu"), note=lambda text: None)
@@ -143,6 +167,9 @@ def test_answers_without_a_label_are_left_out_and_counted() -> None:
 
 def test_the_judge_of_the_labels_is_no_monitor() -> None:
     assert set(all_monitors()) - set(monitors_for(TASKS["toxicity"])) == {"guard: toxicity"}
+    # Our classifier has learned from the recorded labels of these very answers.
+    left_out = set(all_monitors()) - set(monitors_for(TASKS["jailbreak"]))
+    assert left_out == {"guard: compliance"}
     assert set(monitors_for(TOY)) == set(all_monitors())
     costly = {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}
     assert not any(m.needs & costly for m in monitors_for(TOY, "one answer").values())

@@ -163,6 +163,7 @@ PARAMETERS = {
     "dtype": "float32",
     "device": "cpu",
     "costly": False,
+    "run_code": False,
 }
 
 

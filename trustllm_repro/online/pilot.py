@@ -80,16 +80,21 @@ def read_beginnings(
 ) -> tuple[Beginnings, Beginnings]:
     """What a judge says of all beginnings, by share and by tokens; equal texts are judged once.
 
-    Answers without a token are left out by the caller: they have no beginning.
+    Answers without a token are left out by the caller: they have no beginning. Here those are
+    left out of which the judge cannot tell, as wholes: they are neither unsafe nor safe. A
+    beginning of which it cannot tell yet is not called unsafe.
     """
     axes = [("share", c) for c in SHARES] + [("tokens", c) for c in TOKENS]
     wanted = [(i, length(t, a, c)) for i, t in enumerate(traces) for a, c in axes]
     whole = [(i, len(t)) for i, t in enumerate(traces)]
     once = list(dict.fromkeys(wanted + whole))
     danger = judge.danger([cases[i] for i, _ in once], [traces[i].prefix(n) for i, n in once])
+    told = dict(zip(once, (~np.isnan(danger)).tolist(), strict=True))
+    known = np.array([told[w] for w in whole], dtype=bool)
     said = dict(zip(once, judge.unsafe(danger).tolist(), strict=True))
     table = np.array([said[w] for w in wanted], dtype=bool).reshape(len(traces), len(axes))
-    ends = np.array([said[w] for w in whole], dtype=bool)
+    table = table[known]
+    ends = np.array([said[w] for w in whole], dtype=bool)[known]
     k = len(SHARES)
     return (
         Beginnings(judge.name, "share", SHARES, table[:, :k], ends),

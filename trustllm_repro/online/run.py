@@ -15,6 +15,7 @@ from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.benchmark import SEEDS
 from trustllm_repro.online.cases import Case, own_prompts
 from trustllm_repro.online.collect import Collector, answered
+from trustllm_repro.online.execution import check_allowed, consent
 from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.remote import RemoteCollector
 from trustllm_repro.online.study import ALLOWED, Study, monitors_for, study
@@ -36,10 +37,12 @@ class Job:
     """What is asked for.
 
     Attributes:
-        tasks: of online.tasks.TASKS; () for all. limit: about so many cases a task; 0: all.
+        tasks: of online.tasks.TASKS; () for all. limit: about so many cases a task; 0: all, or
+            as many as the task says.
         allowed: what monitors may need; a name in study.ALLOWED.
         sheets: folder for sheets of the manual audit; they hold what the model wrote.
         prompts: file of prompts that stand for those of OWN_PROMPTS; see cases.own_prompts.
+        run_code: consent to run programs the model wrote; see online.execution.
     """
 
     model: str
@@ -53,6 +56,7 @@ class Job:
     seeds: Sequence[int] = SEEDS
     sheets: Path | None = None
     prompts: Path | None = None
+    run_code: bool = False
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.tasks) - set(TASKS)):
@@ -97,7 +101,9 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
     for name in job.tasks or TASKS:
         start = time.perf_counter()
         try:
-            made = _studied(collector, TASKS[name], _cases(TASKS[name], job), job, note)
+            cases = _cases(TASKS[name], job)
+            with consent(job.run_code):
+                made = _studied(collector, TASKS[name], cases, job, note)
         except LeftOut as e:
             tables.skipped[name] = str(e)
             note(f"{name} is left out: {e}")
@@ -130,11 +136,15 @@ def collector_of(job: Job, say: Say = quiet) -> Collector:
 
 
 def _cases(task: OnlineTask, job: Job) -> list[Case]:
+    """Those of the task to be studied. Raises LeftOut: no data, or no consent to what it takes."""
     if job.prompts and task.id == OWN_PROMPTS:
         return some(own_prompts(job.prompts), job.limit)
     try:
-        return some(task.cases(), job.limit)
-    except SourceMissing as e:
+        if task.runs_code:
+            with consent(job.run_code):
+                check_allowed()
+        return some(task.cases(), job.limit or task.most)
+    except (SourceMissing, SettingsError) as e:
         raise LeftOut(e.problem, remedy=e.remedy) from e
 
 

@@ -32,7 +32,7 @@ CUTS = {"share": (0.05, 0.1, 0.25, 0.5, 0.75), "tokens": (8, 16, 32, 64, 128)}
 
 def asked(parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters of 20_pilot as `watch` takes them."""
-    job = {k: parameters[k] for k in ("models", "tasks", "limit", "dtype", "device")}
+    job = {k: parameters[k] for k in ("models", "tasks", "limit", "dtype", "device", "run_code")}
     sheets = Path(parameters["sheets"]) if parameters["sheets"] else None
     return {**job, "allowed": "all" if parameters["costly"] else "one answer", "sheets": sheets}
 
