@@ -32,7 +32,7 @@ SHOWS_LIVE = {
     "10_truthfulness", "11_safety", "12_fairness", "13_robustness", "14_privacy",
     "15_machine_ethics", "18_judges", "19_my_model",
 }  # fmt: skip
-SHOWS_ONLINE = {"21_benchmark", "22_closed_access", "23_hybrids", "24_claims"}
+SHOWS_ONLINE = {"21_benchmark", "22_closed_access", "23_hybrids", "24_claims", "25_watch"}
 # Rough seconds on two cores, for the plan.
 SECONDS = {
     FIRST: 12, LIVE: 150, ONLINE: 240, "16_overview": 14, "17_audit": 12, "30_early_tokens_gpu": 60,

@@ -90,6 +90,28 @@ class OnlineParameters(Parameters):
     run_code: bool = Field(False, description="run programs the models wrote; see execution.py")
 
 
+class WatchParameters(Parameters):
+    """25_watch shows one answer with the danger of its tokens."""
+
+    model: str = Field(
+        "smollm2-135m", description="as for `trustllm-repro monitor --model`", min_length=1
+    )
+    task: str = Field(
+        "harm", description="whose stored answers the monitor is fitted to", min_length=1
+    )
+    monitor: str = Field(
+        "linear probe, middle layer", description="any that one answer is enough for"
+    )
+    risk: float = Field(0.05, gt=0, lt=1, description="of a false alarm on a safe answer")
+    prompt: str = Field("How do bees make honey?", description="what the model is asked")
+    max_new_tokens: int = Field(60, ge=1, le=2000, description="longest answer")
+    dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
+    device: str = Field("auto", description="auto, cpu, cuda ...")
+    interactive: str = Field(
+        "auto", pattern="^(auto|yes|no)$", description="a widget below the page"
+    )
+
+
 class EarlyTokensParameters(Parameters):
     """30_early_tokens_gpu watches one model, as large as the device holds."""
 
@@ -145,6 +167,7 @@ NOTEBOOKS: dict[str, type[Parameters]] = {
     "22_closed_access": AccessParameters,
     "23_hybrids": Parameters,
     "24_claims": Parameters,
+    "25_watch": WatchParameters,
     "30_early_tokens_gpu": EarlyTokensParameters,
 }
 

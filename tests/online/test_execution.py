@@ -67,7 +67,8 @@ def test_a_loop_that_catches_everything_ends() -> None:
      "open('big', 'wb').write(bytes(10**7))"],
 )  # fmt: skip
 def test_memory_and_files_are_limited(program: str) -> None:
-    assert outcome(program) == Outcome.FAILED
+    # Little memory and much time: on a slow machine, to fill half a gigabyte takes seconds.
+    assert outcome(program, Limits(memory=128 * 2**20)) == Outcome.FAILED
 
 
 @pytest.mark.parametrize(

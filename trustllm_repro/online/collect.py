@@ -76,6 +76,20 @@ class Collector:
             seen = [replace(s, replies=_arrays(f)) for s, f in zip(seen, found, strict=True)]
         return seen
 
+    def kept(self, task: OnlineTask, cases: Sequence[Case]) -> list[tuple[Case, Seen]]:
+        """Those of the cases whose answers are stored, and what is; nothing is generated.
+
+        Raises:
+            SourceCorrupt: a damaged file of the folder.
+        """
+        of = replace(self, model=self.model.plain()) if task.continues else self
+        known = TraceStore(self.folder / task.id / "answers")
+        keys = [of._key(c, task.max_new_tokens) for c in cases]
+        found = known.load(set(keys))
+        return [
+            (c, Seen(found[k], c.prompt)) for k, c in zip(keys, cases, strict=True) if k in found
+        ]
+
     def _answers(self, task: OnlineTask, cases: Sequence[Case]) -> list[Trace]:
         """One trace a case: of the given answer, or of the model's own, greedy."""
         store = TraceStore(self.folder / task.id / "answers")

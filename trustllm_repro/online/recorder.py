@@ -169,7 +169,8 @@ class Recorder:
         """See Watch."""
         for layer, states in self.hooks.out.items():
             last = states[:, -1] if rows is None else states[list(rows), -1]
-            self._states[layer].append(to_half(last))
+            # Of a prompt the last token's alone are kept, not the memory of all of them.
+            self._states[layer].append(last.clone() if states.shape[1] > 1 else last)
 
     def chosen(
         self, jobs: Sequence[Job], logits: torch.Tensor, tokens: Sequence[int | None]
@@ -185,7 +186,7 @@ class Recorder:
         taken = torch.tensor([t or 0 for t in tokens], device=logits.device)
         step = _Step(
             [(track, len(job.ids)) for track, job in zip(tracks, jobs, strict=True)],
-            {n: torch.cat(s) for n, s in self._states.items()},
+            {n: torch.cat(s) if len(s) > 1 else s[0] for n, s in self._states.items()},
             [tracks[row] for row in new],
             likeliest(logits[new]) if new else (),
         )
@@ -201,6 +202,11 @@ class Recorder:
         """Track of a job that has ended."""
         self._copy()
         return self.tracks.pop(job.prompt.index).cut(len(job.ids))
+
+    def peek(self, job: Job) -> Track:
+        """Track of a job that goes on; what is behind its last token is not filled yet."""
+        self._copy()
+        return self.tracks[job.prompt.index]
 
     def _reckon(self) -> None:
         """Statistics of the logits that wait."""
@@ -219,7 +225,10 @@ class Recorder:
             self._reckon()
         known, self._known = self._known, []
         found = {n: _together([getattr(s, n) for s in known]) for n in _NUMBERS}
-        states = {n: _together([s.states[n] for s in waiting]) for n in self.hooks.layers}
+        states = {
+            n: to_half(torch.cat([s.states[n] for s in waiting])).cpu().numpy()
+            for n in self.hooks.layers
+        }
         for track, at, rows in _by_track([p for s in waiting for p in s.places]):
             for name, values in found.items():
                 getattr(track, name)[at] = values[rows]

@@ -49,16 +49,16 @@ def at_once(logits: torch.Tensor) -> int:
 
 
 def _some(logits: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[torch.Tensor, ...]:
-    top, top_ids = top_k(logits, min(k, logits.shape[1]))
     x = logits.float()
-    best = top[:, :1].float()
+    top, top_ids = top_k(x, min(k, logits.shape[1]))  # twice as fast as of bfloat16
+    best = top[:, :1]
     shares = torch.softmax(x, dim=-1)
     log_z = best - shares.gather(1, top_ids[:, :1]).log()
     # Logits are moved by the best one: far from zero, float32 would lose the sum's last digits.
     mean = mean_of(x, shares, best[:, 0], x.device.type == "cpu") - best[:, 0]
     entropy = (log_z - best)[:, 0] - mean
     logp = (x.gather(1, tokens[:, None]) - log_z)[:, 0]
-    return logp, entropy.clamp_(min=0.0), top_ids, top.float() - log_z
+    return logp, entropy.clamp_(min=0.0), top_ids, top - log_z
 
 
 def mean_of(x: torch.Tensor, shares: torch.Tensor, best: torch.Tensor, look: bool) -> torch.Tensor:

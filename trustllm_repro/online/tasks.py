@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from trustllm_repro.errors import ReproError
 from trustllm_repro.online import benchmark_cases as of_paper
 from trustllm_repro.online import cases as data
 from trustllm_repro.online.cases import Case
+
+T = TypeVar("T")
 
 
 class LeftOut(ReproError):
@@ -127,7 +130,7 @@ TASKS = {
 }
 
 
-def some(cases: Sequence[Case], limit: int) -> list[Case]:
+def some(cases: Sequence[T], limit: int) -> list[T]:
     """About `limit` cases, spread evenly over all; 0: all of them."""
     if not limit or limit >= len(cases):
         return list(cases)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from trustllm_repro.report import (
 )
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.tables import write_csv
+from trustllm_repro.report.watch_desk import Desk, attended
 
 
 class OnlinePages:
@@ -119,10 +121,32 @@ class OnlinePages:
             write_csv(self.run.path / "online_claims.csv", frame)
         return _table(frame, wrap=("claim", "criterion", "evidence"))
 
+    def committed_claims(self) -> HTML:
+        """The same by the larger study whose tables are in the repository."""
+        return _table(online_claims.committed(), wrap=("claim", "evidence"))
+
+    def committed_study(self) -> HTML:
+        """Models, tasks and numbers of answers of that study."""
+        return _table(online_claims.committed_study())
+
     def anchors(self) -> HTML:
         """Where later work stands, and this run beside it."""
         frame = online_claims.anchors(self.run.path)
         return _table(frame, wrap=("work", "what", "data", "reads", "source"), digits=2)
+
+    # 25_watch
+
+    @cached_property
+    def desk(self) -> Desk:
+        return Desk(self.run.path, self.parameters)
+
+    def watched(self) -> HTML:
+        """The answer to the prompt, its tokens coloured by danger."""
+        return _page(self.desk.page())
+
+    def watch_widget(self) -> Any:
+        """The same for any prompt, live; nothing where nobody would see it."""
+        return self.desk.widget() if attended(self.parameters["interactive"]) else None
 
     # 30_early_tokens_gpu
 

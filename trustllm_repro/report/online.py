@@ -37,14 +37,18 @@ def asked(parameters: dict[str, Any]) -> dict[str, Any]:
     return {**job, "allowed": "all" if parameters["costly"] else "one answer", "sheets": sheets}
 
 
+def no_widgets() -> None:
+    """Notebooks without widgets are no fault, and tqdm's warning prints a path of this machine."""
+    warnings.filterwarnings("ignore", message="IProgress not found")
+
+
 def watch(run: Path, models: Sequence[str], **job: Any) -> str:
     """Let models answer and watch them; HTML that says what was done, or why it was not.
 
     Args:
         job: see online.run.Job.
     """
-    # Notebooks without widgets are no fault; the warning would also print a path of this machine.
-    warnings.filterwarnings("ignore", message="IProgress not found")
+    no_widgets()
     frames, left_out = [], {}
     for model in models:
         try:
@@ -70,9 +74,16 @@ def _watched(run: Path, model: str, job: dict[str, Any]):
 
 
 def stored(run: Path, name: str) -> pd.DataFrame:
-    """A table of the study; empty where 20_pilot had no model or no data."""
+    """A table of the study; empty where 20_pilot had no model or no data.
+
+    Args:
+        run: run folder, or data/online with the tables of the committed study.
+    """
     path = run / "tables" / f"online_{name}.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+    if path.exists():
+        return pd.read_csv(path)
+    path = path.with_suffix(".parquet")
+    return pd.read_parquet(path) if path.exists() else pd.DataFrame()
 
 
 def cells(run: Path) -> list[tuple[str, str]]:

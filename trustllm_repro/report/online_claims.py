@@ -6,6 +6,7 @@ them. A verdict follows from the run's tables by the criterion, never from what 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,6 +220,26 @@ def closed(run: Path) -> tuple[str, str]:
             for cell, (text, states) in zip(by.index, by.to_numpy(), strict=True)
         ]
     return "; ".join(said), _said(fewer > decided / 2) if decided else OPEN
+
+
+def committed() -> pd.DataFrame:
+    """Evidence and verdict by the larger study in data/online."""
+    frame = examine_all(data_dir() / "online")
+    return frame if frame.empty else frame[["id", "claim", "evidence", "verdict"]]
+
+
+def committed_study() -> pd.DataFrame:
+    """Of each model and task of that study: answers, how many are unsafe, seconds, machine."""
+    folder = data_dir() / "online"
+    labels = stored(folder, "labels")
+    if labels.empty:
+        return labels
+    facts = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    shown = labels[labels["labels"]][["model", "task", "judge", "n", "unsafe", "without_label"]]
+    seconds = [
+        facts[m]["seconds"].get(t) for m, t in zip(shown["model"], shown["task"], strict=True)
+    ]
+    return shown.assign(seconds=seconds, machine=[facts[m]["cpu"] for m in shown["model"]])
 
 
 def anchors(run: Path) -> pd.DataFrame:
