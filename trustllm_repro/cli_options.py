@@ -26,7 +26,9 @@ Dimensions = Annotated[
 Limit = Annotated[
     int | None, Option(min=1, help="About so many items a task, spread over its parts.")
 ]
-Dtype = Annotated[str, Option(help="float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str, Option(help="float32, bfloat16, float16, or auto: the faster of the first two.")
+]
 BatchSize = Annotated[int, Option(help="Answers at a time (0: 32, GPU 256).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
 MaxNewTokens = Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")]

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.sources.manifests import project_root
 
+_DTYPES = "^(auto|float32|bfloat16|float16)$"
+
 
 class Parameters(BaseModel):
     """What every notebook takes. Unknown names and wrong types are refused."""
@@ -46,7 +48,7 @@ class LiveParameters(Parameters):
     )
     limit: int = Field(0, ge=0, description="about so many items a task; 0: all")
     max_new_tokens: int = Field(128, ge=1, description="longest answer; the paper: 512")
-    dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
+    dtype: str = Field("auto", pattern=_DTYPES, description="of weights; auto: the faster one")
     workers: int = Field(0, ge=0, description="processes; 0: what fits this machine")
 
 
@@ -83,7 +85,7 @@ class OnlineParameters(Parameters):
     models: list = Field(["smollm2-135m"], description="as for `trustllm-repro monitor --model`")
     tasks: list = Field([], description="online tasks; empty: all there are")
     limit: int = Field(0, ge=0, description="about so many cases a task; 0: all")
-    dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
+    dtype: str = Field("auto", pattern=_DTYPES, description="of weights; auto: the faster one")
     device: str = Field("auto", description="auto, cpu, cuda ...")
     costly: bool = Field(False, description="also monitors that need further answers")
     sheets: str = Field("", description="folder for sheets of the manual audit; empty: none")
@@ -105,7 +107,7 @@ class WatchParameters(Parameters):
     risk: float = Field(0.05, gt=0, lt=1, description="of a false alarm on a safe answer")
     prompt: str = Field("How do bees make honey?", description="what the model is asked")
     max_new_tokens: int = Field(60, ge=1, le=2000, description="longest answer")
-    dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
+    dtype: str = Field("auto", pattern=_DTYPES, description="of weights; auto: the faster one")
     device: str = Field("auto", description="auto, cpu, cuda ...")
     interactive: str = Field(
         "auto", pattern="^(auto|yes|no)$", description="a widget below the page"
@@ -123,7 +125,7 @@ class EarlyTokensParameters(Parameters):
     )
     limit: int = Field(0, ge=0, description="about so many prompts a task; 0: all")
     prompts: str = Field("", description="file of prompts for toxicity; empty: the 700 of its own")
-    dtype: str = Field("bfloat16", pattern="^(float32|bfloat16|float16)$", description="of weights")
+    dtype: str = Field("auto", pattern=_DTYPES, description="of weights; auto: the faster one")
     device: str = Field("auto", description="auto, cpu, cuda ...")
     batch_size: int = Field(
         0, ge=0, description="answers at a time; 0: what the device's memory holds"

@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.models.prompts import answers, one_by_one, requests
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
+from trustllm_repro.models import local
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.local import LocalModel, find_device
+from trustllm_repro.models.linear import packs
+from trustllm_repro.models.local import LocalModel, find_device, quick_dtype
 
 
 @pytest.fixture
@@ -209,6 +211,20 @@ def test_settings_are_checked(tiny, tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(SettingsError, match="no GPU"):
             find_device("cuda")
+
+
+def test_auto_is_one_of_the_two_and_named_in_the_identity(tiny) -> None:
+    model = LocalModel(tiny, dtype="auto", device="cpu")
+    assert model.dtype == (torch.bfloat16 if packs(torch.bfloat16) else torch.float32)
+    assert model.identity == LocalModel(tiny, dtype=model.identity["dtype"]).identity
+
+
+def test_bfloat16_only_where_it_is_quick(monkeypatch) -> None:
+    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(local, "packs", lambda asked, has=has: has)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
+        assert quick_dtype(torch.device("cpu")) == quick_dtype(torch.device("cuda")) == dtype
+    assert quick_dtype(torch.device("meta")) == torch.float32
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.online.made import trace
 from trustllm_repro.online.benchmark import Tried, figures
-from trustllm_repro.online.hybrids import MEMBERS, RULES, Ranks, all_hybrids, combine
-from trustllm_repro.online.monitors.base import TooLittle, all_monitors
+from trustllm_repro.online.hybrids import (
+    MEMBERS,
+    RULES,
+    Taught,
+    all_hybrids,
+    combine,
+    hybrid_monitors,
+)
+from trustllm_repro.online.monitors.base import Need, Seen, TooLittle, all_monitors
 from trustllm_repro.online.operate import peak
 from trustllm_repro.online.scores import Alarms, auroc
 from trustllm_repro.online.splits import split
@@ -32,16 +41,20 @@ def tried(name: str, strength: float, seed: int, tokens: int = 4) -> Tried:
 PAIR = [tried("a", 1.0, 1), tried("b", 1.0, 2), tried("c", 1.0, 3)]
 
 
+def fused(rule: str, ranks: np.ndarray) -> np.ndarray:
+    """By a rule that has nothing to learn."""
+    return RULES[rule](np.zeros((len(ranks), 0)), np.zeros(0, bool))(ranks)
+
+
 @given(arrays(float, (3, 5), elements=st.floats(0, 1)), st.floats(0, 1))
 def test_votes_with_one_threshold_are_order_statistics(ranks, threshold) -> None:
-    given_ranks = Ranks([ranks], np.zeros((3, 1)), np.zeros(1, bool))
     votes = ranks >= threshold
     for name, want in (
         ("OR", votes.any(0)),
         ("AND", votes.all(0)),
         ("majority", votes.sum(0) >= 2),
     ):
-        assert ((RULES[name](given_ranks)[0] >= threshold) == want).all()
+        assert ((fused(name, ranks) >= threshold) == want).all()
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
@@ -80,24 +93,21 @@ def test_a_member_without_scores_leaves_no_hybrid_and_says_why() -> None:
 
 
 def test_members_no_better_than_chance_have_no_weight() -> None:
-    ranks = Ranks([np.array([[0.2, 0.9]])], np.array([[0.9, 0.1]]), np.array([False, True]))
     with pytest.raises(TooLittle, match="chance"):
-        RULES["weighted by confidence"](ranks)
+        RULES["weighted by confidence"](np.array([[0.9, 0.1]]), np.array([False, True]))
 
 
 def test_unknown_scores_do_not_count() -> None:
-    ranks = Ranks(
-        [np.array([[np.nan, 0.4], [np.nan, np.nan]])], np.zeros((2, 0)), np.zeros(0, bool)
-    )
+    ranks = np.array([[np.nan, 0.4], [np.nan, np.nan]])
     for rule in ("OR", "AND", "majority", "mean rank"):
-        value = RULES[rule](ranks)[0]
+        value = fused(rule, ranks)
         assert np.isnan(value[0])
         assert value[1] == 0.4
 
 
 def test_the_costly_member_of_a_cascade_decides_where_it_is_asked() -> None:
     a = np.array([[0.9, 0.2], [0.9, 0.2], [0.1, 0.99]])
-    first, second = RULES["cascade"](Ranks([a], np.zeros((3, 0)), np.zeros(0, bool)))[0]
+    first, second = fused("cascade", a)
     assert first == pytest.approx(0.55)
     assert second == pytest.approx(0.1)  # not asked: its 0.99 is not seen
 
@@ -107,3 +117,63 @@ def test_members_are_monitors_and_all_hybrids_are_made() -> None:
     names = MEMBERS["grey box"]
     found = all_hybrids({n: [tried(n, 1.0, k)] for k, n in enumerate(names)}, UNSAFE)
     assert set(found) == {f"{rule}: grey box" for rule in RULES}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A monitor that shows the danger of each answer, by its prompt, and needs no fitting."""
+
+    name: str
+    danger: dict[str, np.ndarray]
+    needs: frozenset[Need] = frozenset({Need.LOGP})
+    trained: bool = False
+
+    def __call__(self, seen):
+        return [self.danger[s.prompt] for s in seen]
+
+
+def shown(name: str, seed: int) -> Shown:
+    draw = np.random.default_rng(seed)
+    return Shown(name, {str(i): draw.normal(size=4) + u for i, u in enumerate(UNSAFE)})
+
+
+SEEN = [Seen(trace(["x"] * 4), str(i)) for i in range(N)]
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_as_a_monitor_it_says_what_the_table_says(rule: str) -> None:
+    """Taught by the same answers, it gives the same dangers as in the benchmark."""
+    names = MEMBERS["grey box"]
+    members = {n: shown(n, k) for k, n in enumerate(names)}
+    name = f"{rule}: grey box"
+    hybrid = hybrid_monitors(members)[name]
+    at = PARTS.calibration[::2]
+    scores = [m([SEEN[i] for i in at]) for m in members.values()]
+    taught = replace(hybrid, taught=Taught.by(RULES[rule], scores, UNSAFE[at]))
+    table = combine(
+        name, RULES[rule],
+        [Tried(n, 0, PARTS, *([m.danger[str(i)] for i in part]
+                              for part in (PARTS.calibration, PARTS.test)), "", 0.0)
+         for n, m in members.items()], UNSAFE,
+    )  # fmt: skip
+    for one, two in zip(taught([SEEN[i] for i in PARTS.test]), table.test, strict=True):
+        assert one == pytest.approx(two)
+
+
+def test_a_fitted_hybrid_tells_kinds_apart_on_other_answers() -> None:
+    members = {n: shown(n, k) for k, n in enumerate(MEMBERS["grey box"])}
+    hybrid = hybrid_monitors(members)["mean rank: grey box"]
+    with pytest.raises(ValueError, match="not fitted"):
+        hybrid(SEEN)
+    fitted = hybrid.fit([SEEN[i] for i in PARTS.train], UNSAFE[PARTS.train])
+    danger = peak(fitted([SEEN[i] for i in PARTS.test]))
+    alone = max(
+        auroc(UNSAFE[PARTS.test], peak(m([SEEN[i] for i in PARTS.test]))).value
+        for m in members.values()
+    )
+    assert auroc(UNSAFE[PARTS.test], danger).value > alone
+    assert fitted.needs == {Need.LOGP}
+
+
+def test_only_members_that_are_there_are_put_together() -> None:
+    assert not hybrid_monitors({"average entropy": shown("average entropy", 0)})

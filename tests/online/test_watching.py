@@ -18,7 +18,7 @@ from trustllm_repro.online.monitors.base import Need, Seen, all_monitors
 from trustllm_repro.online.operate import first_alarm
 from trustllm_repro.online.tasks import OnlineTask
 from trustllm_repro.online.traces import generated
-from trustllm_repro.online.watching import Guard, look, names, ready, watch
+from trustllm_repro.online.watching import Guard, look, ready, watch, watchers
 
 CASES = [
     Case(i, f"g{i}", f"Question {i}?", answer=f"Tram number {i} is {'late' if i % 3 else 'red'}.",
@@ -41,13 +41,16 @@ def missing():
 
 
 def test_monitors_that_need_further_answers_are_not_offered() -> None:
-    assert {"average entropy", "SAPLMA", "guard: toxicity"} <= set(names())
-    assert not {"always", "never"} & set(names())
+    found = watchers()
+    assert {"average entropy", "SAPLMA", "guard: toxicity", "stacking: grey box"} <= set(found)
+    assert not {"always", "never", "OR: all levels"} & set(found)
     later = {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}
-    assert not any(all_monitors()[n].needs & later for n in names())
+    assert not any(m.needs & later for m in found.values())
 
 
-@pytest.mark.parametrize("name", ["average entropy", "linear probe, last layer"])
+@pytest.mark.parametrize(
+    "name", ["average entropy", "linear probe, last layer", "OR: grey and white box"]
+)
 def test_while_it_is_generated_as_when_it_is_read_whole(model, collector, name: str) -> None:
     guard = ready(collector, TASK, name, 0.1)
     said = []

@@ -69,7 +69,7 @@ def test_the_model_is_timed_and_a_large_shape_only_on_a_gpu(tmp_path, monkeypatc
     assert early_tokens.NO_GPU in early_tokens.measure(tmp_path, asked)
     (path,) = tmp_path.iterdir()
     assert path.name == "overhead_model.json"
-    assert json.loads(path.read_text())["asked"] == ["smollm2-135m", "", "bfloat16", "cpu", 2]
+    assert json.loads(path.read_text())["asked"] == ["smollm2-135m", "", "auto", "cpu", 2]
 
 
 def test_one_pass_is_watched_in_batches_that_were_asked_for(tmp_path, monkeypatch) -> None:

@@ -69,10 +69,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost."""
+    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost.
+
+    Attributes:
+        dtype: of the weights; "" where nobody knows, as of an endpoint.
+    """
 
     run: Run
     row: str
+    dtype: str
     live: Live
     cost: Generated
     plan: Plan
@@ -121,7 +126,7 @@ def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) ->
         _likelihoods(session, live, row_name(model.name, benchmark.path == MINIATURE, True))
     run = write_run(job.out, live, judges.measured, job.settings.samples)
     _write_facts(job, model, benchmark, live, cost)
-    return Evaluation(run, row, live, cost, plan)
+    return Evaluation(run, row, str(model.identity.get("dtype", "")), live, cost, plan)
 
 
 def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> str:
@@ -248,7 +253,7 @@ def _write_facts(
         "out": job.out.name, "benchmark": Path(job.benchmark).name, "model": model.name,
     }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest}, settings)
-    facts["dtype"] = job.dtype
+    facts["dtype"] = model.identity.get("dtype", job.dtype)
     facts["model"] = {"name": model.name, **model.identity}
     facts["judges"] = live.judges
     facts["generation"] = _sittings(job.out, cost)

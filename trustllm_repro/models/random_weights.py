@@ -99,7 +99,8 @@ class RandomModel(LocalModel):
         self.shape, self.name = shape, f"random-{shape}"
         self.tokenizer = byte_tokenizer(size=_shape(shape)["vocab_size"])
         self._settle(dtype, device, batch_size)
-        self.identity = {"weights": f"random {shape} {SEED}", "dtype": dtype, "template": "chat"}
+        name = str(self.dtype).removeprefix("torch.")
+        self.identity = {"weights": f"random {shape} {SEED}", "dtype": name, "template": "chat"}
 
     def _load(self):
         return random_llama(self.shape, self.dtype, self.device)

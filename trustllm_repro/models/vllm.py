@@ -13,7 +13,7 @@ from typing import Any
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Completion, Finish, Request
-from trustllm_repro.models.local import LocalModel
+from trustllm_repro.models.local import AUTO, LocalModel
 
 BATCH = 1024  # requests handed over at a time; what is done is stored after each
 INSTALL = "pip install vllm, on a machine with a GPU it supports; or leave out 'vllm:'"
@@ -32,6 +32,7 @@ class VllmModel:
     def __init__(self, folder: Path, name: str = "", dtype: str = "float32") -> None:
         self._vllm = _imported()
         # Checks the folder and owns tokenizer, template and rule of truncation; loads no weights.
+        dtype = "bfloat16" if dtype == AUTO else dtype  # vLLM's own "auto" is the folder's
         self._local = LocalModel(folder, name, dtype, device="cpu")
         self.name, self.dtype = self._local.name, dtype
         self.identity = {**self._local.identity, "backend": "vllm"}

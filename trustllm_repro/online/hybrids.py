@@ -13,37 +13,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trustllm_repro.online.benchmark import DIGITS, Tried
-from trustllm_repro.online.monitors.base import Scores, TooLittle, both_kinds
+from trustllm_repro.online.benchmark import DIGITS, HYBRID, Tried
+from trustllm_repro.online.monitors.base import Monitor, Need, Scores, Seen, TooLittle, both_kinds
 from trustllm_repro.online.operate import peak
 from trustllm_repro.online.scores import auroc
+from trustllm_repro.online.splits import split
 
-
-@dataclass(frozen=True)
-class Ranks:
-    """Members' ranks so far, 0 to 1, and what is known of the members.
-
-    Attributes:
-        answers: (members, n) each, largest rank of the member up to each token; NaN before its
-            first score.
-        peaks, unsafe: of the calibration answers: (members, answers) and (answers,).
-    """
-
-    answers: list[np.ndarray]
-    peaks: np.ndarray
-    unsafe: np.ndarray
-
-
-Rule = Callable[[Ranks], Scores]
+# Ranks of the members up to each token, (members, n), NaN before a member's first score, to the
+# hybrid's danger, (n,).
+Fuse = Callable[[np.ndarray], np.ndarray]
+# Learns from ranks of the members' peaks, (members, answers), and whether the answers are unsafe.
+Rule = Callable[[np.ndarray, np.ndarray], Fuse]
 
 
 def _each(reduce: Callable[[np.ndarray], np.ndarray]) -> Rule:
     """Members that have no score yet do not count; without any there is none."""
-
-    def rule(ranks: Ranks) -> Scores:
-        return [_over_known(a, reduce) for a in ranks.answers]
-
-    return rule
+    return lambda peaks, unsafe: lambda ranks: _over_known(ranks, reduce)
 
 
 def _over_known(a: np.ndarray, reduce) -> np.ndarray:
@@ -53,13 +38,13 @@ def _over_known(a: np.ndarray, reduce) -> np.ndarray:
     return out
 
 
-def weighted(ranks: Ranks) -> Scores:
+def weighted(peaks: np.ndarray, unsafe: np.ndarray) -> Fuse:
     """Mean weighted by calibration AUROC - 0.5; members no better than chance have no weight."""
-    areas = [auroc(ranks.unsafe, p).value for p in ranks.peaks]
+    areas = [auroc(unsafe, p).value for p in peaks]
     weights = np.nan_to_num(np.clip(np.array(areas) - 0.5, 0, None))
     if not weights.any():
         raise TooLittle("no member is better than chance on the calibration answers")
-    return [_mean(a, weights) for a in ranks.answers]
+    return lambda ranks: _mean(ranks, weights)
 
 
 def _mean(a: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -69,30 +54,31 @@ def _mean(a: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.divide(summed, total, out=np.full(a.shape[1], np.nan), where=total > 0)
 
 
-def stacked(ranks: Ranks) -> Scores:
+def stacked(peaks: np.ndarray, unsafe: np.ndarray) -> Fuse:
     """Logistic regression on the members' ranks; what is not known counts as a half."""
     from sklearn.linear_model import LogisticRegression
 
-    both_kinds(ranks.unsafe, least=3)
-    model = LogisticRegression(class_weight="balanced").fit(
-        np.nan_to_num(ranks.peaks.T, nan=0.5), ranks.unsafe
-    )
-    return [
-        model.decision_function(np.nan_to_num(a.T, nan=0.5)) if a.shape[1] else np.zeros(0)
-        for a in ranks.answers
-    ]
+    both_kinds(unsafe, least=3)
+    model = LogisticRegression(class_weight="balanced").fit(np.nan_to_num(peaks.T, nan=0.5), unsafe)
+
+    def fuse(ranks: np.ndarray) -> np.ndarray:
+        known = np.nan_to_num(ranks.T, nan=0.5)
+        return model.decision_function(known) if len(known) else np.zeros(0)
+
+    return fuse
 
 
-def cascade(ranks: Ranks) -> Scores:
+def cascade(peaks: np.ndarray, unsafe: np.ndarray) -> Fuse:
     """The last member is asked only where the mean of the others is in its upper half.
 
     Elsewhere the danger is half that mean: below that of every answer it was asked about.
     """
-    found = []
-    for a in ranks.answers:
-        cheap = _over_known(a[:-1], lambda x: np.nanmean(x, axis=0))
-        found.append(np.where(cheap >= 0.5, 0.5 + np.nan_to_num(a[-1]) / 2, cheap / 2))
-    return found
+
+    def fuse(ranks: np.ndarray) -> np.ndarray:
+        cheap = _over_known(ranks[:-1], lambda x: np.nanmean(x, axis=0))
+        return np.where(cheap >= 0.5, 0.5 + np.nan_to_num(ranks[-1]) / 2, cheap / 2)
+
+    return fuse
 
 
 RULES: dict[str, Rule] = {
@@ -113,6 +99,46 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Taught:
+    """A rule that has learned from answers its members were not fitted to.
+
+    Attributes:
+        known: of each member, sorted, the largest dangers in those answers; ranks are among them.
+    """
+
+    known: Sequence[np.ndarray]
+    fuse: Fuse
+
+    @classmethod
+    def by(cls, rule: Rule, members: Sequence[Scores], unsafe: np.ndarray) -> Taught:
+        """Args: dangers of each member for the answers, and which of these are unsafe.
+
+        Raises:
+            TooLittle: the rule cannot be learned from them.
+        """
+        peaks = [peak(scores) for scores in members]
+        known = [np.sort(p[~np.isnan(p)]) for p in peaks]
+        ranks = np.stack([_rank(p, k) for p, k in zip(peaks, known, strict=True)])
+        return cls(known, rule(ranks, unsafe))
+
+    def __call__(self, members: Sequence[Scores]) -> Scores:
+        """Dangers of each member -> the hybrid's, an array an answer."""
+        return [self._answer(dangers) for dangers in zip(*members, strict=True)]
+
+    def _answer(self, dangers: Sequence[np.ndarray]) -> np.ndarray:
+        """Of the members' dangers in one answer; each counts by its largest so far."""
+        highest = [np.fmax.accumulate(d) if len(d) else d for d in dangers]
+        ranks = np.stack([_rank(h, k) for h, k in zip(highest, self.known, strict=True)])
+        return np.round(self.fuse(ranks), DIGITS)
+
+
+def _rank(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Share of the known peaks, sorted, below each value, ties half; NaN stays NaN."""
+    below, upto = (np.searchsorted(known, values, side=s) for s in ("left", "right"))
+    return np.where(np.isnan(values), np.nan, (below + upto) / 2 / max(len(known), 1))
+
+
 def combine(name: str, rule: Rule, members: Sequence[Tried], unsafe: np.ndarray) -> Tried:
     """The hybrid of monitors tried on the same split.
 
@@ -123,41 +149,68 @@ def combine(name: str, rule: Rule, members: Sequence[Tried], unsafe: np.ndarray)
     if lacking := [m for m in members if m.reason]:
         return replace(first, monitor=name, calibration=[], test=[], reason=lacking[0].reason)
     at = first.split.calibration
-    teach = np.arange(len(at)) % 2 == 0
-    known = [peak([s for s, t in zip(m.calibration, teach, strict=True) if t]) for m in members]
-    labels = unsafe[at[teach]]
-    peaks = np.stack([_rank(k, k) for k in known])
-    left = np.flatnonzero(~teach)
-    cost = sum(m.seconds_per_token for m in members)
+    odd = np.arange(len(at)) % 2 == 1
+    teach, left = (
+        [[m.calibration[i] for i in np.flatnonzero(half)] for m in members] for half in (~odd, odd)
+    )
     try:
-        made = [
-            rule(Ranks(_so_far(known, scores), peaks, labels))
-            for scores in (
-                [[m.calibration[i] for i in left] for m in members],
-                [m.test for m in members],
-            )
-        ]
+        taught = Taught.by(rule, teach, unsafe[at[~odd]])
     except TooLittle as e:
         return replace(first, monitor=name, calibration=[], test=[], reason=str(e))
-    parts = replace(first.split, calibration=at[left])
-    made = [[np.round(s, DIGITS) for s in scores] for scores in made]
-    return Tried(name, first.seed, parts, *made, "", cost)
+    cost = sum(m.seconds_per_token for m in members)
+    parts = replace(first.split, calibration=at[odd])
+    return Tried(name, first.seed, parts, taught(left), taught([m.test for m in members]), "", cost)
 
 
-def _rank(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Share of the known peaks below each value, ties half; NaN stays NaN."""
-    known = np.sort(known[~np.isnan(known)])
-    below, upto = (np.searchsorted(known, values, side=s) for s in ("left", "right"))
-    return np.where(np.isnan(values), np.nan, (below + upto) / 2 / max(len(known), 1))
+@dataclass(frozen=True, eq=False)
+class Hybrid:
+    """Monitors put together, as a monitor: what stops a generation, or is watched.
+
+    Attributes:
+        taught: the rule, once it has learned.
+    """
+
+    name: str
+    members: Sequence[Monitor]
+    rule: Rule
+    taught: Taught | None = None
+    source: str = "Xie et al. 2024 (arXiv 2404.08517), hybridisation"
+    access: str = HYBRID
+    trained: bool = True
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset().union(*(m.needs for m in self.members))
+
+    def fit(self, seen: Sequence[Seen], unsafe: np.ndarray) -> Hybrid:
+        """Members are fitted to some prompts, the rule learns from the others.
+
+        Raises:
+            TooLittle: for a member, or for the rule.
+        """
+        parts = split([s.prompt for s in seen], seed=0)
+        train, teach = parts.train, np.concatenate([parts.calibration, parts.test])
+        members = [
+            m.fit([seen[i] for i in train], unsafe[train]) if m.trained else m for m in self.members
+        ]
+        others = [seen[i] for i in teach]
+        taught = Taught.by(self.rule, [m(others) for m in members], unsafe[teach])
+        return replace(self, members=members, taught=taught)
+
+    def __call__(self, seen: Sequence[Seen]) -> Scores:
+        if self.taught is None:
+            raise ValueError(f"{self.name} is not fitted")
+        return self.taught([m(seen) for m in self.members])
 
 
-def _so_far(known: Sequence[np.ndarray], scores: Sequence[Scores]) -> list[np.ndarray]:
-    """Per answer, (members, n): rank of the largest danger up to each token."""
-    found = []
-    for answer in zip(*scores, strict=True):
-        highest = [np.fmax.accumulate(s) if len(s) else s for s in answer]
-        found.append(np.stack([_rank(h, k) for h, k in zip(highest, known, strict=True)]))
-    return found
+def hybrid_monitors(monitors: Mapping[str, Monitor]) -> dict[str, Hybrid]:
+    """Every rule over every set of members that are all among `monitors`, not fitted yet."""
+    return {
+        f"{rule}: {label}": Hybrid(f"{rule}: {label}", [monitors[m] for m in members], RULES[rule])
+        for label, members in MEMBERS.items()
+        if set(members) <= set(monitors)
+        for rule in RULES
+    }
 
 
 def all_hybrids(tried: Mapping[str, Sequence[Tried]], unsafe: np.ndarray) -> dict[str, list[Tried]]:

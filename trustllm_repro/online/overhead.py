@@ -1,6 +1,6 @@
 """What watching costs: watched generation against plain generation.
 
-    python -m trustllm_repro.online.overhead [--model smollm2-135m] [--dtype bfloat16]
+    python -m trustllm_repro.online.overhead [--model smollm2-135m] [--dtype auto]
     python -m trustllm_repro.online.overhead --shape 7b      # random weights of that shape; a GPU
 
 writes data/measurements/overhead.json, or overhead_<name of the GPU>.json. Plain and watched
@@ -201,7 +201,7 @@ def of(model: str, shape: str, dtype: str, device: str, repeats: int = 5) -> dic
             "likelihood and entropy": sorted(_needing(CHEAPEST)),
         },
         "batch_size": found,
-        "settings": {**named, "dtype": dtype, "repeats": repeats},
+        "settings": {**named, "dtype": watched.identity["dtype"], "repeats": repeats},
         "machine": {k: machine[k] for k in ("cpu", "gpu", "threads", "os", "python", "git")},
     }
 
@@ -210,7 +210,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--shape", default="", help=f"random weights: {', '.join(SHAPES)}")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=None)

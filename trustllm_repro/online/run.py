@@ -78,9 +78,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What a run leaves behind: model, tables, seconds by task."""
+    """What a run leaves behind: model, its dtype ("" where nobody knows), tables, seconds by task."""
 
     model: str
+    dtype: str
     tables: Tables
     seconds: dict[str, float]
     paths: Sequence[Path]
@@ -121,7 +122,7 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
     write_json(
         job.out / "online" / model.name / "provenance.json", provenance({}, settings) | facts
     )
-    return Done(model.name, tables, seconds, paths)
+    return Done(model.name, str(model.identity.get("dtype", "")), tables, seconds, paths)
 
 
 def collector_of(job: Job, say: Say = quiet) -> Collector:

@@ -18,12 +18,13 @@ from trustllm_repro.models.decoding import Job
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.benchmark import DIGITS
 from trustllm_repro.online.collect import Collector
+from trustllm_repro.online.hybrids import hybrid_monitors
 from trustllm_repro.online.labels import JUDGES
 from trustllm_repro.online.monitors.base import Monitor, Seen, TooLittle, all_monitors
 from trustllm_repro.online.operate import false_alarms, first_alarm, peak
 from trustllm_repro.online.recorder import Recorder
 from trustllm_repro.online.splits import split
-from trustllm_repro.online.study import ALLOWED, monitors_for
+from trustllm_repro.online.study import ALLOWED
 from trustllm_repro.online.tasks import OnlineTask, some
 from trustllm_repro.online.trace import Trace
 from trustllm_repro.online.traces import generated, trace_of
@@ -78,32 +79,38 @@ class Watched:
     reason: str = ""
 
 
-def names() -> list[str]:
-    """Monitors that can watch an answer while it is generated for the first time."""
-    return [n for n, m in all_monitors().items() if m.needs and m.needs <= ALLOWED["one answer"]]
+def watchers() -> dict[str, Monitor]:
+    """Monitors and hybrids that can watch an answer while it is generated for the first time."""
+    alone = {
+        n: m for n, m in all_monitors().items() if m.needs and m.needs <= ALLOWED["one answer"]
+    }
+    return {**alone, **hybrid_monitors(alone)}
 
 
 def ready(collector: Collector, task: OnlineTask, name: str, risk: float) -> Guard:
     """A guard of stored answers to a task.
 
     Args:
-        name: of `names`. risk: of a false alarm on a safe answer, above 0 and below 1.
+        name: of `watchers`. risk: of a false alarm on a safe answer, above 0 and below 1.
 
     Raises:
         SettingsError: no such monitor, it labelled these answers itself, or it has to be fitted and
             there are too few stored answers.
     """
-    if name not in names() or not 0 < risk < 1:
+    if not 0 < risk < 1:
+        raise SettingsError(f"a risk of {risk} of a false alarm", remedy="above 0 and below 1")
+    known = watchers()
+    if name not in known:
         raise SettingsError(
-            f"no monitor {name!r} that one answer is enough for, or a risk of {risk} outside 0 to 1",
-            remedy=f"one of: {', '.join(names())}",
+            f"no monitor {name!r} that one answer is enough for",
+            remedy=f"one of: {', '.join(known)}",
         )
-    if name not in monitors_for(task, "one answer"):
+    if name == JUDGES[task.labelled_by].is_monitor:
         raise SettingsError(
             f"{name!r} labels the answers of {task.id} itself",
             remedy="choose another monitor or task",
         )
-    monitor = all_monitors()[name]
+    monitor = known[name]
     bare = Guard(monitor, collector.layers, continues=task.continues)
     try:
         return _calibrated(bare, collector, task, risk)

@@ -67,7 +67,7 @@ def _answered(run: Path, parameters: dict[str, Any]) -> str:
         "answers made now": f"{cost.answers:,}",
         "tokens read, written": f"{cost.prompt_tokens:,}, {cost.new_tokens:,}",
         "seconds": f"{cost.seconds:.0f}",
-        "dtype": parameters["dtype"],
+        "dtype": done.dtype,
         "longest answer": f"{settings.max_new_tokens} tokens",
         "folder": f"live/{name}",
         **({"before the start": notes[0]} if notes else {}),

@@ -60,7 +60,7 @@ def watch(run: Path, models: Sequence[str], **job: Any) -> str:
                 f"the package {e.name} is not installed; remedy: {INSTALL}"
             )
         else:
-            frames.append(done.tables.frame("labels"))
+            frames.append(done.tables.frame("labels").assign(dtype=done.dtype))
             left_out |= {f"{task} is left out": why for task, why in done.tables.skipped.items()}
     notes = [("not recorded", what, why) for what, why in left_out.items()]
     table = html.plain_table(pd.concat(frames).drop(columns="says")) if frames else ""

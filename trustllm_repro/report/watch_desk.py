@@ -69,12 +69,12 @@ class Desk:
         """Prompt, monitor and risk to choose, and the answer as it appears. Needs ipywidgets."""
         import ipywidgets as w
 
-        from trustllm_repro.online.watching import names
+        from trustllm_repro.online.watching import watchers
 
         p = self.parameters
         risks = sorted({*RISKS, p["risk"]})
         prompt = w.Textarea(p["prompt"], description="prompt", layout=w.Layout(width="640px"))
-        monitor = w.Dropdown(options=names(), value=p["monitor"], description="monitor")
+        monitor = w.Dropdown(options=list(watchers()), value=p["monitor"], description="monitor")
         risk = w.Dropdown(options=[(f"{r:.0%}", r) for r in risks], value=p["risk"],
                           description="risk")  # fmt: skip
         button, out = w.Button(description="Watch", button_style="primary"), w.HTML()
