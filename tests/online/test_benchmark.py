@@ -12,6 +12,7 @@ from trustllm_repro.nouns import Score
 from trustllm_repro.online.benchmark import (
     Answered,
     attempt,
+    attempts,
     figures,
     over_seeds,
     rows,
@@ -100,6 +101,32 @@ def test_too_few_calibration_answers_empty_the_point_and_no_other() -> None:
     assert math.isnan(point.value)
     assert "19 are needed" in point.reason
     assert not math.isnan(table["linear probe, last layer"]["SG, balanced"].value)
+
+
+@pytest.mark.parametrize("name", ["average entropy", "guard: toxicity", "linear probe, last layer"])
+def test_all_seeds_at_once_are_each_seed_alone(answered, name: str) -> None:
+    monitor = MONITORS[name]
+    for one in attempts(monitor, answered, (0, 3)):
+        alone = attempt(monitor, answered, one.seed)
+        for mine, other in ((one.calibration, alone.calibration), (one.test, alone.test)):
+            assert len(mine) == len(other)
+            assert all(
+                np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, other, strict=True)
+            )
+    assert [t.reason for t in attempts(monitor, answered, (0, 1), "no states")] == ["no states"] * 2
+
+
+def test_what_learns_nothing_reads_every_answer_once(answered) -> None:
+    class Counting:
+        name, trained, read = "counting", False, 0
+
+        def __call__(self, seen):
+            self.read += len(seen)
+            return [np.zeros(len(s.trace)) for s in seen]
+
+    monitor = Counting()
+    attempts(monitor, answered, range(5))
+    assert monitor.read == len(answered)
 
 
 def test_means_over_seeds() -> None:

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from tests.online.made import trace
 from trustllm_repro.online import closed
-from trustllm_repro.online.benchmark import Answered, attempt, figures, over_seeds
+from trustllm_repro.online.benchmark import Answered, attempts, figures, over_seeds
 from trustllm_repro.online.closed import access, lost
 from trustllm_repro.online.levels import LEVELS, STATES, TEXT, TOP5
 from trustllm_repro.online.monitors.base import Need, Seen, all_monitors
@@ -49,9 +49,7 @@ def made(level=STATES, **more) -> Study:
     seen, unsafe = answers()
     monitors = {n: m for n, m in all_monitors().items() if n in TRIED}
     answered = Answered("m", "harm", seen, unsafe, [str(i) for i in range(len(seen))])
-    tried = {
-        n: [attempt(m, answered, s, level.why_not(m)) for s in SEEDS] for n, m in monitors.items()
-    }
+    tried = {n: attempts(m, answered, SEEDS, level.why_not(m)) for n, m in monitors.items()}
     study = Study(TASKS["harm"], [], seen, [], answered, monitors, tried, {}, level=level)
     return replace(study, **more)
 
@@ -91,17 +89,17 @@ def test_at_its_own_level_a_model_is_as_in_the_table_of_monitors(study, lines) -
 def test_only_who_sees_less_is_tried_again(study, monkeypatch) -> None:
     asked = []
 
-    def counted(monitor, answered, seed):
+    def counted(monitor, answered, seeds):
         asked.append(monitor.name)
-        return attempt(monitor, answered, seed)
+        return attempts(monitor, answered, seeds)
 
-    monkeypatch.setattr(closed, "attempt", counted)
+    monkeypatch.setattr(closed, "attempts", counted)
     changed = {(x["level"], x["monitor"]) for x in access(study) if x["changed"]}
     assert changed == {
         (TEXT.name, "self-examination"), (TOP5.name, "average entropy"),
         (TOP5.name, "maximum entropy"), (TOP5.name, "first token"),
     }  # fmt: skip
-    assert sorted(asked) == sorted([n for _, n in changed] * len(SEEDS))
+    assert sorted(asked) == sorted(n for _, n in changed)
 
 
 def test_what_is_lost_is_measured_on_the_same_answers(study, lines) -> None:

@@ -34,13 +34,18 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the job: which function of live.contenders, by how many processes."""
+    """One way to do the job: which function (see live.contenders.contender), by how many processes.
+
+    Attributes:
+        threads: of each; 0: all cores. stock: with torch's own kernels, as others run a model.
+    """
 
     name: str
     function: str
     dtype: str
     processes: int = 1
-    threads: int = 0  # 0: all cores
+    threads: int = 0
+    stock: bool = True
 
 
 @dataclass
@@ -95,13 +100,13 @@ def contenders(dtypes: Sequence[str], cores: int) -> list[Contender]:
     found = []
     for dtype in dtypes:
         found += [
-            Contender(f"this package, {dtype}", OURS, dtype, cores, 1),
+            Contender(f"this package, {dtype}", OURS, dtype, cores, 1, stock=False),
             Contender(f"one prompt at a time, {dtype}", "one_at_a_time", dtype),
             Contender(f"plain batched generate, {dtype}", "batched", dtype),
         ]
     first = dtypes[0]
     found += [
-        Contender(f"options, this package, {first}", OUR_OPTIONS, first, cores, 1),
+        Contender(f"options, this package, {first}", OUR_OPTIONS, first, cores, 1, stock=False),
         Contender(f"options, one forward each, {first}", "one_forward_per_option", first),
     ]
     if importlib.util.find_spec("lm_eval"):
@@ -146,19 +151,22 @@ def measure(
     if folder is None:
         raise SettingsError("only models on this machine can be timed")
     prompts, options = prompts_of(open_benchmark(benchmark), per_task)
-    cores = len(os.sched_getaffinity(0))
     job = {"model": str(folder), "batch_size": batch_size, "max_new_tokens": max_new_tokens}
-    all_of_them = contenders(dtypes, cores)
+    all_of_them = contenders(dtypes, cores())
     rounds: dict[str, list[Round]] = {c.name: [] for c in all_of_them}
     with ExitStack() as stack:
-        teams = [_start(stack, c, job, prompts, options, cores) for c in all_of_them]
+        teams = [start(stack, c, job, prompts, options) for c in all_of_them]
         for k in range(repeats):
             for team in teams:
                 rounds[team.contender.name].append(team.run())
                 say(
                     f"round {k + 1}: {team.contender.name}: {rounds[team.contender.name][-1].seconds:.1f} s"
                 )
-        facts = _facts(teams, rounds, dtypes)
+        facts: dict[str, Any] = {
+            "what": "wall seconds of the slowest process of each contender, models loaded before",
+            "contenders": table(teams, rounds),
+            "ratios": _ratios(rounds, dtypes),
+        }
     settings = {
         "prompts": len(prompts), "prompts_with_options": sum(map(bool, options)),
         "max_new_tokens": max_new_tokens, "batch_size": batch_size, "repeats": repeats,
@@ -173,25 +181,35 @@ def measure(
     return facts
 
 
-def _start(
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def start(
     stack: ExitStack,
     contender: Contender,
     job: dict[str, Any],
     prompts: list[str],
     options: list[list[str]],
-    cores: int,
 ) -> Team:
+    """Start the processes of a contender; they have loaded the model when this returns.
+
+    Args:
+        job: model folder, batch_size, max_new_tokens. stack: ends them.
+    """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     if "option" in contender.function:
         kept = [i for i, some in enumerate(options) if some]
         prompts, options = [prompts[i] for i in kept], [options[i] for i in kept]
     processes = []
-    threads = contender.threads or cores
+    threads = contender.threads or cores()
     for k in range(contender.processes):
         path = folder / f"{k}.json"
         facts = job | {
             "contender": contender.function, "dtype": contender.dtype, "threads": threads,
-            "part": [k, contender.processes], "prompts": prompts, "options": options,
+            "stock": contender.stock, "part": [k, contender.processes],
+            "prompts": prompts, "options": options,
         }  # fmt: skip
         path.write_text(json.dumps(facts))
         process = subprocess.Popen(
@@ -207,17 +225,16 @@ def _start(
     return team
 
 
-def _facts(
-    teams: Sequence[Team], rounds: dict[str, list[Round]], dtypes: Sequence[str]
-) -> dict[str, Any]:
-    table = {}
+def table(teams: Sequence[Team], rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:
+    """Of each contender: processes, seconds, tokens per second, and memory of the largest one."""
+    found = {}
     for team in teams:
         name, done = team.contender.name, rounds[team.contender.name]
         seconds = [r.seconds for r in done]
         made = sum(v[1] for v in done[0].outcome.values() if isinstance(v[0], str))
-        table[name] = {
+        found[name] = {
             "processes": team.contender.processes,
-            "threads_each": team.contender.threads or len(os.sched_getaffinity(0)),
+            "threads_each": team.contender.threads or cores(),
             "seconds": {
                 "median": round(statistics.median(seconds), 2),
                 "min": round(min(seconds), 2),
@@ -229,11 +246,7 @@ def _facts(
             "imports_mb": _mb(max(team.before)),
             "after_loading_mb": _mb(max(team.loaded)),
         }  # fmt: skip
-    return {
-        "what": "wall seconds of the slowest process of each contender, models loaded before",
-        "contenders": table,
-        "ratios": _ratios(rounds, dtypes),
-    }
+    return found
 
 
 def _mb(size: int) -> int:

@@ -6,6 +6,7 @@ model, says so, and then does the whole job once for every line it is sent.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -25,13 +26,13 @@ Outcome = dict[int, list[Any]]  # index of the prompt -> [text, new tokens], or 
 
 def one_at_a_time(model: LocalModel, job: dict[str, Any]) -> Outcome:
     """transformers' generate, prompt by prompt in file order, as the official toolkit does."""
-    return {i: _generate(model, [p], job)[0] for i, p in _mine(job)}
+    return {i: _generate(model, [p], job)[0] for i, p in share(job)}
 
 
 def batched(model: LocalModel, job: dict[str, Any]) -> Outcome:
     """transformers' generate over batches in file order, left-padded."""
     found: Outcome = {}
-    mine = _mine(job)
+    mine = share(job)
     for start in range(0, len(mine), job["batch_size"]):
         some = mine[start : start + job["batch_size"]]
         made = _generate(model, [p for _, p in some], job)
@@ -62,7 +63,7 @@ def _until_end(ids: list[int], model: LocalModel) -> list[int]:
 
 def this_package(model: LocalModel, job: dict[str, Any]) -> Outcome:
     """Sorted, shared beginnings read once, finished rows replaced."""
-    mine = _mine(job)
+    mine = share(job)
     requests = [Request(p, job["max_new_tokens"]) for _, p in mine]
     found: Outcome = {}
     for some in model.complete(requests):
@@ -73,7 +74,7 @@ def this_package(model: LocalModel, job: dict[str, Any]) -> Outcome:
 def one_forward_per_option(model: LocalModel, job: dict[str, Any]) -> Outcome:
     """The whole prompt is read anew for every option, in file order."""
     found: Outcome = {}
-    for i, prompt in _mine(job):
+    for i, prompt in share(job):
         tokens = model.tokens(prompt)
         found[i] = [_nats(model, tokens, o) for o in job["options"][i]]
     return found
@@ -89,7 +90,7 @@ def _nats(model: LocalModel, tokens: Sequence[int], option: str) -> float:
 
 def options_of_this_package(model: LocalModel, job: dict[str, Any]) -> Outcome:
     """The prompt is read once, all options go on from its cache."""
-    mine = _mine(job)
+    mine = share(job)
     scored = model.score_options([p for _, p in mine], [job["options"][i] for i, _ in mine])
     return {mine[at][0]: nats for at, nats in scored}
 
@@ -97,8 +98,8 @@ def options_of_this_package(model: LocalModel, job: dict[str, Any]) -> Outcome:
 def lm_eval_generate(model: LocalModel, job: dict[str, Any]) -> Outcome:
     """EleutherAI's lm-evaluation-harness: batches sorted by length, padded (where installed)."""
     settings = {"until": [], "max_gen_toks": job["max_new_tokens"], "do_sample": False}
-    mine = _mine(job)
-    asked = [_instance("generate_until", (_templated(model, p), settings), i) for i, p in mine]
+    mine = share(job)
+    asked = [_instance("generate_until", (templated(model, p), settings), i) for i, p in mine]
     made = _lm_eval(model, job).generate_until(asked, disable_tqdm=True)
     count = model.tokenizer
     return {
@@ -110,9 +111,9 @@ def lm_eval_generate(model: LocalModel, job: dict[str, Any]) -> Outcome:
 def lm_eval_options(model: LocalModel, job: dict[str, Any]) -> Outcome:
     """The harness again: prompt and option together, batches sorted by length."""
     asked, where = [], []
-    for i, prompt in _mine(job):
+    for i, prompt in share(job):
         for option in job["options"][i]:
-            arguments = (_templated(model, prompt), option)
+            arguments = (templated(model, prompt), option)
             asked.append(_instance("loglikelihood", arguments, len(asked)))
             where.append(i)
     found: Outcome = {}
@@ -122,7 +123,7 @@ def lm_eval_options(model: LocalModel, job: dict[str, Any]) -> Outcome:
     return found
 
 
-def _templated(model: LocalModel, prompt: str) -> str:
+def templated(model: LocalModel, prompt: str) -> str:
     if not model.tokenizer.chat_template:
         return prompt
     turns = [{"role": "user", "content": prompt}]
@@ -158,7 +159,13 @@ CONTENDERS: dict[str, Callable[[LocalModel, dict[str, Any]], Outcome]] = {
 }
 
 
-def _mine(job: dict[str, Any]) -> list[tuple[int, str]]:
+def contender(name: str) -> Callable[[LocalModel, dict[str, Any]], Outcome]:
+    """One of CONTENDERS, or one of another module: "package.module:function"."""
+    module, _, function = name.rpartition(":")
+    return getattr(importlib.import_module(module), function) if module else CONTENDERS[name]
+
+
+def share(job: dict[str, Any]) -> list[tuple[int, str]]:
     """This process's share: prompts go by turns, so that all shares are alike."""
     worker, workers = job["part"]
     return [(i, p) for i, p in enumerate(job["prompts"]) if i % workers == worker]
@@ -189,10 +196,9 @@ def main(path: str) -> None:
     os.dup2(2, 1)  # what libraries print must not get among the answers
     torch.set_num_threads(job["threads"])
     before = resident()
-    work = CONTENDERS[job["contender"]]
-    stock = work not in (this_package, options_of_this_package)  # others run it as it comes
+    work = contender(job["contender"])
     model = LocalModel(
-        Path(job["model"]), dtype=job["dtype"], batch_size=job["batch_size"], stock=stock
+        Path(job["model"]), dtype=job["dtype"], batch_size=job["batch_size"], stock=job["stock"]
     )
     _ = model.model, model.reader
     print(json.dumps({"before": before, "loaded": resident()}), file=said, flush=True)

@@ -74,15 +74,38 @@ def attempt(monitor: Monitor, answered: Answered, seed: int, why_not: str = "") 
         with threadpool_limits(1):  # small sums: a second thread costs more than it gains
             trained = monitor.trained
             fitted = monitor.fit(chosen[0], answered.unsafe[parts.train]) if trained else monitor
-            calibration = fitted(chosen[1])
-            start = time.perf_counter()
-            test = fitted(chosen[2])
-            seconds = time.perf_counter() - start
+            calibration, _ = _timed(fitted, chosen[1])
+            test, seconds = _timed(fitted, chosen[2])
     except TooLittle as e:
         return Tried(monitor.name, seed, parts, reason=str(e))
-    tokens = sum(len(s.trace) for s in chosen[2])
-    calibration, test = ([np.round(s, DIGITS) for s in some] for some in (calibration, test))
-    return Tried(monitor.name, seed, parts, calibration, test, "", seconds / max(tokens, 1))
+    return Tried(monitor.name, seed, parts, calibration, test, "", seconds)
+
+
+def attempts(
+    monitor: Monitor, answered: Answered, seeds: Sequence[int], why_not: str = ""
+) -> list[Tried]:
+    """One a seed, as `attempt`; what learns nothing reads each answer once for all seeds."""
+    if monitor.trained or why_not:
+        return [attempt(monitor, answered, s, why_not) for s in seeds]
+    parts = {s: split(answered.groups, s) for s in seeds}
+    try:
+        with threadpool_limits(1):
+            scores, seconds = _timed(monitor, answered.seen)
+    except TooLittle as e:
+        return [Tried(monitor.name, s, p, reason=str(e)) for s, p in parts.items()]
+    return [
+        Tried(monitor.name, s, p, [scores[i] for i in p.calibration], [scores[i] for i in p.test],
+              "", seconds)
+        for s, p in parts.items()
+    ]  # fmt: skip
+
+
+def _timed(monitor: Monitor, seen: Sequence[Seen]) -> tuple[Scores, float]:
+    """Dangers, to the digits that count, and the seconds a token they took."""
+    start = time.perf_counter()
+    scores = monitor(seen)
+    seconds = time.perf_counter() - start
+    return [np.round(s, DIGITS) for s in scores], seconds / max(sum(len(s.trace) for s in seen), 1)
 
 
 def figures(tried: Tried, unsafe: np.ndarray) -> dict[str, Score]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from trustllm_repro.nouns import Score
-from trustllm_repro.online.benchmark import Tried, attempt, over_seeds
+from trustllm_repro.online.benchmark import Tried, attempts, over_seeds
 from trustllm_repro.online.levels import Level, mask, up_to
 from trustllm_repro.online.operate import peak
 from trustllm_repro.online.pairs import median_p
@@ -40,7 +40,8 @@ def _at(study: Study, level: Level) -> list[Row]:
     lines = []
     for name, monitor in study.monitors.items():
         own, why_not = study.tried[name], level.why_not(monitor)
-        tried = [attempt(monitor, masked, t.seed) for t in own] if name in changed else own
+        seeds = [t.seed for t in own]
+        tried = attempts(monitor, masked, seeds) if name in changed else own
         found = Score(NAN, reason=why_not) if why_not else area(tried, study.answered.unsafe)
         loss, p = lost(own, tried, study.answered.unsafe) if name in changed else (NAN, NAN)
         lines.append(

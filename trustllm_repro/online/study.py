@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.online.benchmark import SEEDS, Answered, Tried, attempt
+from trustllm_repro.online.benchmark import SEEDS, Answered, Tried, attempts
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.hybrids import all_hybrids
 from trustllm_repro.online.labels import JUDGES, agreement
@@ -71,9 +71,7 @@ def study(
         model, task.id, [seen[i] for i in kept],
         JUDGES[task.labelled_by].unsafe(danger[kept]), [cases[i].group for i in kept],
     )  # fmt: skip
-    tried = {
-        n: [attempt(m, answered, s, level.why_not(m)) for s in seeds] for n, m in monitors.items()
-    }
+    tried = {n: attempts(m, answered, seeds, level.why_not(m)) for n, m in monitors.items()}
     hybrids = all_hybrids(tried, answered.unsafe)
     return Study(task, cases, seen, lines, answered, monitors, tried, hybrids, sheets, level)
 
