@@ -18,6 +18,7 @@ from trustllm_repro.report import (
     online_benchmark,
     online_claims,
     online_hybrids,
+    online_measured,
 )
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.tables import write_csv
@@ -128,6 +129,10 @@ class OnlinePages:
     def committed_study(self) -> HTML:
         """Models, tasks and numbers of answers of that study."""
         return _table(online_claims.committed_study())
+
+    def measured(self) -> HTML:
+        """What watching costs and reaches, beside what it was to."""
+        return _table(online_measured.measured(self.run.path), wrap=("figure", "measured"))
 
     def anchors(self) -> HTML:
         """Where later work stands, and this run beside it."""
