@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -33,6 +33,8 @@ SHOWS_LIVE = {
     "15_machine_ethics", "18_judges", "19_my_model",
 }  # fmt: skip
 SHOWS_ONLINE = {"21_benchmark", "22_closed_access", "23_hybrids", "24_claims", "25_watch"}
+# Models that answer use all cores; two at a time would wait for each other's threads.
+ANSWERS = {LIVE, ONLINE, "25_watch", "30_early_tokens_gpu"}
 # Rough seconds on two cores, for the plan.
 SECONDS = {
     FIRST: 12, LIVE: 150, ONLINE: 240, "16_overview": 14, "17_audit": 12, "30_early_tokens_gpu": 60,
@@ -258,8 +260,8 @@ def run_plan(
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running: dict[Future[float], Stage] = {}
         while due or running:
-            ready = [s for s in due.values() if set(s.needs) <= done] if failure is None else []
-            for stage in ready[: workers - len(running)]:
+            may = _startable(due.values(), done, running.values()) if failure is None else []
+            for stage in may[: workers - len(running)]:
                 started(stage.name)
                 # From here on the last success is history, whatever becomes of this run.
                 _state(plan.run, stage).unlink(missing_ok=True)
@@ -282,6 +284,16 @@ def run_plan(
     if failure is not None:
         raise failure
     _note_seconds(plan.run)
+
+
+def _startable(
+    due: Iterable[Stage], done: Collection[str], running: Collection[Stage]
+) -> list[Stage]:
+    """Stages whose needs are done; of those in which a model answers one, if none runs."""
+    ready = [s for s in due if set(s.needs) <= set(done)]
+    busy = any(s.name in ANSWERS for s in running)
+    answering = [s for s in ready if s.name in ANSWERS][: 0 if busy else 1]
+    return [s for s in ready if s.name not in ANSWERS or s in answering]
 
 
 def _outcome(future: Future[float], stage: Stage) -> float | ReproError:

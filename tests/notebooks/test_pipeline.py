@@ -19,7 +19,7 @@ from tests.notebooks.project import FIRST, FOURTH, MAKES_A_RUN, SECOND, THIRD, P
 from trustllm_repro import pipeline, settings
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.kernels import LocalKernelManager
-from trustllm_repro.pipeline import LIVE, Plan, make_plan, run_plan
+from trustllm_repro.pipeline import LIVE, Plan, Stage, _startable, make_plan, run_plan
 from trustllm_repro.settings import check, load_profile
 from trustllm_repro.store import atomic
 
@@ -523,3 +523,14 @@ def test_no_absolute_path_gets_into_an_executed_notebook(project):
     assert project.tiny(FIRST).reproduce().returncode == 0
     for path in sorted(project.run.rglob("*")):
         assert path.is_dir() or str(project.root).encode() not in path.read_bytes(), path.name
+
+
+def test_models_answer_in_one_notebook_at_a_time() -> None:
+    def stage(name: str, *needs: str) -> Stage:
+        return Stage(name, {}, needs)
+
+    due = [stage(LIVE), stage("16_overview"), stage("20_pilot"), stage("24_claims", "20_pilot")]
+    assert [s.name for s in _startable(due, (), ())] == [LIVE, "16_overview"]
+    assert [s.name for s in _startable(due[1:], (), due[:1])] == ["16_overview"]
+    assert [s.name for s in _startable(due[2:], {LIVE}, ())] == ["20_pilot"]
+    assert [s.name for s in _startable(due[3:], {"20_pilot"}, ())] == ["24_claims"]
