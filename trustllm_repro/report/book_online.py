@@ -124,11 +124,12 @@ class OnlinePages:
 
     def committed_claims(self) -> HTML:
         """The same by the larger study whose tables are in the repository."""
-        return _table(online_claims.committed(), wrap=("claim", "evidence"))
+        frame = online_claims.committed()
+        return _table(frame, wrap=("claim", "evidence"), nothing=online_claims.NO_STUDY)
 
     def committed_study(self) -> HTML:
         """Models, tasks and numbers of answers of that study."""
-        return _table(online_claims.committed_study())
+        return _table(online_claims.committed_study(), nothing=online_claims.NO_STUDY)
 
     def measured(self) -> HTML:
         """What watching costs and reaches, beside what it was to."""
