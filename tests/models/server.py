@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ class Desk:
     spoil: Callable[[dict[str, Any]], Any] = lambda sent: sent  # what becomes of them on the way
     calls: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    closed: threading.Event = field(default_factory=threading.Event)
 
     def fault(self, body: dict[str, Any]) -> str | None:
         with self.lock:
@@ -151,8 +151,7 @@ class Handler(BaseHTTPRequestHandler):
     def _faulty(self, fault: str) -> bool:
         """Do what the fault says; True if a proper answer is still to follow."""
         if fault == "slow":
-            time.sleep(self.desk.slow)
-            return True
+            return not self.desk.closed.wait(self.desk.slow)  # nobody waits for what comes later
         if fault == "drop":
             self.close_connection = True
             self.connection.close()
@@ -202,6 +201,7 @@ def serving(folder: Path, **settings: Any) -> Iterator[tuple[str, Desk]]:
     try:
         yield f"http://127.0.0.1:{server.server_port}/v1", desk
     finally:
+        desk.closed.set()
         server.shutdown()
         server.server_close()
         thread.join()
