@@ -138,7 +138,9 @@ class OnlinePages:
     def anchors(self) -> HTML:
         """Where later work stands, and this run beside it."""
         frame = online_claims.anchors(self.run.path)
-        return _table(frame, wrap=("work", "what", "data", "reads", "source"), digits=2)
+        values = [f"{v:.1f} {u}" for v, u in zip(frame["value"], frame["unit"], strict=True)]
+        shown = frame.assign(value=values).drop(columns="unit")
+        return _table(shown, wrap=("work", "what", "data", "reads", "source"))
 
     # 25_watch
 
