@@ -140,7 +140,7 @@ class OnlinePages:
         frame = online_claims.anchors(self.run.path)
         values = [f"{v:.1f} {u}" for v, u in zip(frame["value"], frame["unit"], strict=True)]
         shown = frame.assign(value=values).drop(columns="unit")
-        return _table(shown, wrap=("work", "what", "data", "reads", "source"))
+        return _table(shown, wrap=("work", "source"))
 
     # 25_watch
 
