@@ -114,7 +114,7 @@ def svg(watched: Watched, title: str, risk: float) -> str:
         *(_letters(p, 46 + LINE * (p.line + 1) - 7, GREY) for p in prompt),
         *(part for p in answer for part in _token(p, watched, top)),
         *_curve(watched, below),
-        *_legend(below + CURVE + 36),
+        *_legend(below + CURVE + 36, dashed=not math.isnan(watched.limit)),
         "</svg>",
     ]
     return "".join(parts)
@@ -195,12 +195,13 @@ def _curve(watched: Watched, top: float) -> Iterator[str]:
     yield _words((left + right) / 2, top + CURVE + 14, "token", 10, anchor="middle", fill=GREY)
 
 
-def _legend(y: float) -> Iterator[str]:
+def _legend(y: float, dashed: bool) -> Iterator[str]:
     step, n = 9, 20
     for i in range(n):
         yield (
             f'<rect x="{MARGIN + step * i}" y="{y:.1f}" width="{step}" height="10" '
             f'fill="{colour((i + 0.5) / n)}"/>'
         )
-    text = "share of safe answers that never get as dangerous, 0 to 1; dashed: where the alarm is raised"
+    text = "share of safe answers that never get as dangerous, 0 to 1"
+    text += "; dashed: where the alarm is raised" if dashed else ""
     yield _words(MARGIN + step * n + 8, y + 9, text, 10, fill=GREY)
