@@ -13,8 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from trustllm_repro.models.linear import packs
-from trustllm_repro.models.wheels import SHIPPED, shipped_folder
+from trustllm_repro.models.linear import packs  # noqa: E402
+from trustllm_repro.models.wheels import SHIPPED, shipped_folder  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOM = 300  # MB besides the weights and the cache of one batch
