@@ -30,6 +30,11 @@ AUTO = "auto"
 # Tokens a shared beginning must save (length x prompts) to be worth a forward pass of its own.
 SHARE = 16
 LEAST_PREFIX = {"cpu": 24, "cuda": 512}
+# Rows of short prompts cost little memory and share each pass over the weights: on two cores
+# SmolLM2 makes 1.2 to 1.35 times as many tokens a second with 128 rows as with 32.
+MOST_ROWS = {"cpu": 128, "cuda": 256}
+USUAL_ROWS = {"cpu": 32}
+USUAL = 768  # tokens: a few times the usual prompt and answer
 
 
 class LocalModel:
@@ -40,8 +45,8 @@ class LocalModel:
         dtype: float32 for reported numbers, bfloat16 where a profile says so; "auto" is the faster
             of the two on the device, see `quick_dtype`.
         device: "cpu", "cuda", "cuda:1" ... or "auto".
-        batch_size: most answers at a time; halved when memory runs out. 0: 32 on a CPU; on a GPU
-            what its free memory holds, at most 256.
+        batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
+            on a CPU that of 32 usual prompts and answers, at most MOST_ROWS.
         stock: keep torch's own kernels on the CPU; for comparisons, and where gradients are wanted.
 
     Raises:
@@ -77,9 +82,10 @@ class LocalModel:
             )
         self.device, self.stock = find_device(device), stock
         self.dtype = quick_dtype(self.device) if dtype == AUTO else DTYPES[dtype]
-        self.batch_size = batch_size or (32 if self.device.type == "cpu" else 256)
-        # 768 tokens a row: a few times the usual prompt and answer; longer ones go in fewer rows.
-        self.cache_tokens = 768 * self.batch_size
+        kind = self.device.type
+        self.batch_size = batch_size or MOST_ROWS.get(kind, MOST_ROWS["cuda"])
+        # Longer prompts and answers go in fewer rows, shorter ones in more.
+        self.cache_tokens = USUAL * (batch_size or min(self.batch_size, USUAL_ROWS.get(kind, 256)))
         self.pass_tokens: int | None = None  # most of one pass over prompts, if memory bounds it
 
     def plain(self) -> LocalModel:
