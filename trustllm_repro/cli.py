@@ -207,7 +207,7 @@ def monitor(
     device: options.Device = "auto",
     quick: options.Quick = False,
     sheets: options.Sheets = None,
-    prompts: options.Prompts = None,
+    prompts: options.Prompts = "",
     run_code: options.RunCode = False,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
@@ -269,7 +269,10 @@ def _show_plan(plan) -> None:
         state = "up to date" if s.name in plan.fresh else "to run"
         table.add_row(s.name, state, ", ".join(s.needs))
     out.print(table)
-    out.print(f"about {plan.seconds} s on two cores" if plan.due else "nothing to do")
+    from trustllm_repro.live.estimate import duration
+
+    rough = f"about {duration(plan.seconds)} on two cores, less with products of bfloat16"
+    out.print(rough if plan.due else "nothing to do")
 
 
 @app.command(epilog="Example: trustllm-repro verify runs/embedded")

@@ -69,9 +69,10 @@ Sheets = Annotated[
     ),
 ]
 Prompts = Annotated[
-    Path | None,
+    str,
     Option(
-        help="File of prompts for the task toxicity instead of its own: a prompt a line, or JSON lines "
-        "with the field prompt (RealToxicityPrompts' prompts.jsonl)."
+        help="For the task toxicity, instead of its own prompts: a file, a prompt a line or JSON lines "
+        "with the field prompt; a hub data set with its revision (org/name@commit) that holds "
+        "prompts.jsonl; or full: all 99,442 of RealToxicityPrompts, where the hub can be reached."
     ),
 ]

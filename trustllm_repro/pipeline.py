@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -35,11 +35,7 @@ SHOWS_LIVE = {
 SHOWS_ONLINE = {"21_benchmark", "22_closed_access", "23_hybrids", "24_claims", "25_watch"}
 # Models that answer use all cores; two at a time would wait for each other's threads.
 ANSWERS = {LIVE, ONLINE, "25_watch", "30_early_tokens_gpu"}
-# Rough seconds on two cores, for the plan.
-SECONDS = {
-    FIRST: 12, LIVE: 150, ONLINE: 240, "16_overview": 14, "17_audit": 12, "30_early_tokens_gpu": 60,
-}  # fmt: skip
-TYPICAL_SECONDS = 8
+TYPICAL_SECONDS = 15  # of a notebook whose profile gives none
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,7 @@ class Plan:
     run: Path
     stages: list[Stage]
     fresh: frozenset[str] = field(default_factory=frozenset)  # up to date
+    costs: Mapping[str, int] = field(default_factory=dict)  # seconds, where the profile knows them
 
     @property
     def due(self) -> list[Stage]:
@@ -67,9 +64,10 @@ class Plan:
 
     @property
     def seconds(self) -> int:
-        """Rough estimate: the first stage runs alone, the others two at a time."""
-        cost = {s.name: SECONDS.get(s.name, TYPICAL_SECONDS) for s in self.due}
-        return cost.pop(FIRST, 0) + sum(cost.values()) // 2
+        """Rough estimate: the first stage runs alone, the others two at a time, models in turn."""
+        cost = {s.name: self.costs.get(s.name, TYPICAL_SECONDS) for s in self.due}
+        first = cost.pop(FIRST, 0)
+        return first + max(sum(cost.values()) // 2, sum(cost[n] for n in ANSWERS & set(cost)))
 
 
 def notebooks_dir() -> Path:
@@ -103,7 +101,8 @@ def make_plan(profile: str, run: Path, start_at: str = "", force: bool = False) 
     Raises:
         SettingsError: unknown profile, notebook or parameter.
     """
-    chosen = load_profile(profile).notebooks
+    found = load_profile(profile)
+    chosen = found.notebooks
     if start_at and start_at not in chosen:
         raise ReproError(f"no stage {start_at!r}", remedy=f"one of: {', '.join(chosen)}")
     code = _tree_hash(project_root() / "trustllm_repro", "*.py") + _tree_hash(data_dir(), "*.[cp]*")
@@ -125,7 +124,7 @@ def make_plan(profile: str, run: Path, start_at: str = "", force: bool = False) 
         forced = forced or name == start_at
         if not forced and _up_to_date(run, stage):
             fresh.add(name)
-    return Plan(profile, run, stages, frozenset(fresh))
+    return Plan(profile, run, stages, frozenset(fresh), found.seconds)
 
 
 def _notebook(name: str) -> bytes:

@@ -124,7 +124,9 @@ class EarlyTokensParameters(Parameters):
         ["toxicity", "truthfulness"], description="online tasks; empty: all there are"
     )
     limit: int = Field(0, ge=0, description="about so many prompts a task; 0: all")
-    prompts: str = Field("", description="file of prompts for toxicity; empty: the 700 of its own")
+    prompts: str = Field(
+        "", description="file or hub data set of prompts for toxicity, or full; empty: its own 700"
+    )
     dtype: str = Field("auto", pattern=_DTYPES, description="of weights; auto: the faster one")
     device: str = Field("auto", description="auto, cpu, cuda ...")
     batch_size: int = Field(
@@ -182,6 +184,9 @@ class Profile(BaseModel):
     describes: str
     notebooks: dict[str, dict[str, Any]] = Field(
         description="notebook -> parameters; the notebooks run are those named"
+    )
+    seconds: dict[str, int] = Field(
+        {}, description="what long notebooks took on two cores with these parameters, for the plan"
     )
 
 

@@ -294,6 +294,16 @@ def test_a_profile_without_the_first_stage_is_run_all_the_same(desk):
     assert desk.go() == [SECOND]
 
 
+def test_the_estimate_lets_models_answer_in_turn_and_the_rest_run_in_pairs():
+    def plan(*names, **costs):
+        return pipeline.Plan("p", Path(), [pipeline.Stage(n, {}, ()) for n in names], costs=costs)
+
+    typical = pipeline.TYPICAL_SECONDS
+    assert plan("00_provenance", "10_truthfulness", "11_safety").seconds == 2 * typical
+    models = plan("05_live", "20_pilot", "10_truthfulness", **{"05_live": 100, "20_pilot": 50})
+    assert models.seconds == 150
+
+
 def test_seconds_are_noted(desk):
     desk.go()
     facts = json.loads((desk.run / "provenance.json").read_bytes())

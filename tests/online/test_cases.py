@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from trustllm_repro.errors import SchemaError, SourceMissing
+from trustllm_repro.errors import SchemaError
 from trustllm_repro.online.cases import (
     TOXIC_KINDS,
     labelled_answers,
-    own_prompts,
     problems,
     questions,
     toxic_prompts,
@@ -73,46 +72,6 @@ def test_a_rating_that_is_none_is_named(tmp_path, row: str) -> None:
     archive = wheel(tmp_path / "w.whl", {HARM: (HEAD + row + "\n").encode()})
     with pytest.raises(SchemaError, match=r"one\.csv"):
         labelled_answers(archive)
-
-
-def test_own_prompts_are_read_from_lines_and_from_json_lines(tmp_path) -> None:
-    plain = tmp_path / "mine.txt"
-    plain.write_text("\ufeffOne day\n\n  Two days \nOne day\n", encoding="utf-8")
-    assert [c.prompt for c in own_prompts(plain)] == ["One day", "Two days"]
-    rows = [{"prompt": {"text": "A\u2028B", "toxicity": 0.1}}, {"prompt": "C"}]
-    lines = tmp_path / "prompts.jsonl"
-    lines.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
-    found = own_prompts(lines)
-    assert [(c.number, c.group, c.prompt) for c in found] == [
-        (0, "A\u2028B", "A\u2028B"),
-        (1, "C", "C"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "file has none"),
-        ('{"prompt": "a"}\nnot json', "row 1"),
-        ('{"text": "a"}', "row 0"),
-        ('{"prompt": {"text": null}}', "row 0"),
-        ('["prompt"]', "row 0"),
-        ('{"prompt": "  "}', "not empty"),
-    ],
-)
-def test_own_prompts_that_are_none_are_named(tmp_path, text: str, message: str) -> None:
-    path = tmp_path / "prompts.jsonl"
-    path.write_text(text)
-    with pytest.raises(SchemaError, match=message):
-        own_prompts(path)
-
-
-def test_own_prompts_that_cannot_be_read(tmp_path) -> None:
-    with pytest.raises(SourceMissing, match=r"none\.txt"):
-        own_prompts(tmp_path / "none.txt")
-    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SourceMissing, match="UTF-8"):
-        own_prompts(tmp_path / "bytes.txt")
 
 
 def test_problems_keep_their_tests(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,23 @@ def test_what_cannot_be_had_is_left_out_and_said(made) -> None:
     assert "no such wheel" in notes[0]
 
 
+def test_facts_of_tasks_asked_for_before_are_kept(tiny, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(TOYS, "other", replace(TOY, id="other"))
+    job = Job(str(tiny), tmp_path, ("toy",), 20, device="cpu", allowed="single pass", seeds=(0,))
+    monitor(replace(job, tasks=("toy", "gone")), note=lambda text: None)
+    monitor(replace(job, tasks=("other",)), note=lambda text: None)
+    (path,) = tmp_path.glob("online/*/provenance.json")
+    facts = json.loads(path.read_text())
+    assert set(facts["seconds"]) == {"toy", "other"}
+    assert all(s > 0 for s in facts["seconds"].values())
+    assert set(facts["skipped"]) == {"gone"}
+    monkeypatch.setitem(TOYS, "gone", replace(TOY, id="gone"))
+    path.write_text(path.read_text()[:-40])  # damaged: noted anew
+    monitor(replace(job, tasks=("gone",)), note=lambda text: None)
+    facts = json.loads(path.read_text())
+    assert (set(facts["seconds"]), facts["skipped"]) == ({"gone"}, {})
+
+
 def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> None:
     row = {"prompt": "def f():\n", "entry_point": "f", "test": "def check(f):\n    f()\n"}
     problems = [Case(i, str(i), f"Write it, {i}.", extra=row) for i in range(12)]
@@ -183,11 +201,12 @@ def test_own_prompts_stand_for_those_of_toxicity(tiny, tmp_path, monkeypatch) ->
     monkeypatch.setitem(TOYS, "toxicity", by_judge)
     path = tmp_path / "mine.txt"
     path.write_text("\n".join(f"The weather on day {i} was" for i in range(12)))
-    job = Job(str(tiny), tmp_path, ("toxicity",), device="cpu", allowed="single pass", prompts=path)
+    job = Job(str(tiny), tmp_path, ("toxicity",), device="cpu", allowed="single pass",
+              prompts=str(path))  # fmt: skip
     found = monitor(job, note=lambda text: None).tables.frame("labels")
     assert found["n"].tolist() == [12]
     with pytest.raises(SourceMissing, match=r"none\.txt"):
-        monitor(replace(job, prompts=tmp_path / "none.txt"))
+        monitor(replace(job, prompts=str(tmp_path / "none.txt")))
     with pytest.raises(SettingsError, match="own prompts"):
         replace(job, tasks=("toy",))
 

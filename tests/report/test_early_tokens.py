@@ -79,5 +79,5 @@ def test_one_pass_is_watched_in_batches_that_were_asked_for(tmp_path, monkeypatc
     assert early_tokens.watch(tmp_path, asked) == "page"
     ((where, job),) = seen
     assert where == (tmp_path, ["smollm2-135m"])
-    assert (job["batch_size"], job["prompts"]) == (64, Path("p.jsonl"))
+    assert (job["batch_size"], job["prompts"]) == (64, "p.jsonl")
     assert job["allowed"] == "single pass"

@@ -11,6 +11,9 @@ import pytest
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.online.pilot import SHARES, TOKENS, Beginnings
 from trustllm_repro.report import online, online_benchmark
+from trustllm_repro.report.book_online import OnlinePages
+from trustllm_repro.report.results import load
+from trustllm_repro.report.run import Run
 
 FIGURES = (
     "AUROC",
@@ -185,3 +188,19 @@ def test_what_is_missing_stops_no_notebook(tmp_path, monkeypatch, error, says: s
     assert says in page
     assert ("no online study" in page) == (says != "no index")
     assert ("m was not watched" in page) == (says == "no index")
+
+
+def test_what_pages_show_is_kept_for_publications(run) -> None:
+    pages = OnlinePages()
+    pages.run, pages.parameters = Run(run), {}
+    pages.monitors()
+    pages.pilot("share")
+    pages.online_claims()
+    tables = run / "tables"
+    for name in ("monitors_m_harm", "monitors_m_toxicity", "pilot_share", "online_claims"):
+        assert (tables / f"{name}.tex").read_text(encoding="utf-8").startswith("\\begin{tabular}")
+        assert len(pd.read_csv(tables / f"{name}.csv"))
+    kept = load(run)
+    assert {f"online.C{i}.verdict" for i in range(1, 7)} <= set(kept)
+    shown = pd.read_csv(tables / "online_claims.csv").set_index("id")["verdict"]
+    assert kept["online.C3.verdict"]["text"] == shown["C3"]

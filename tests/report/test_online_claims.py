@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from trustllm_repro.online.levels import STATES, TEXT
-from trustllm_repro.report import online_benchmark, online_claims, online_hybrids
+from trustllm_repro.report import online_benchmark, online_claims, online_hybrids, online_measured
 from trustllm_repro.report.claims import REFUTED, SUPPORTED
 
 CELLS = [("m", "harm"), ("m", "toxicity")]
@@ -121,17 +121,41 @@ def test_c3_counts_fronts(tmp_path) -> None:
     assert online_claims.scenario(tmp_path)[1] == REFUTED
 
 
-def test_c4_needs_use_failure_and_speed(tmp_path, monkeypatch) -> None:
+def adding(**by_dtype: dict[str, float]):
+    """Committed measurements: percent more by dtype and batch."""
+    return [
+        {
+            "settings": {"dtype": dtype},
+            "batch_size": {
+                b: {"likelihood and entropy": {"together_percent": {"median": percent}}}
+                for b, percent in by_batch.items()
+            },
+        }
+        for dtype, by_batch in by_dtype.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("measured", "verdict"),
+    [
+        (adding(float32={"32": 0.8, "1": 0.4}), SUPPORTED),
+        (adding(float32={"32": 1.8, "1": 0.4}), REFUTED),  # cheap by itself only
+        (adding(bfloat16={"1": 3.0}, float32={"1": 0.4}), SUPPORTED),
+        ([], online_claims.OPEN),
+    ],
+)
+def test_c4_needs_use_failure_and_speed(tmp_path, monkeypatch, measured, verdict) -> None:
     benchmark(tmp_path, {("harm", "average entropy"): 0.7})
-    monkeypatch.setattr(online_benchmark, "overhead", lambda what: {1: 0.4, 32: 3.0})
-    evidence, verdict = online_claims.cheap(tmp_path)
-    assert verdict == SUPPORTED
-    assert "0.4 % in batches of 1" in evidence
-    monkeypatch.setattr(online_benchmark, "overhead", lambda what: {1: 1.4})
-    assert online_claims.cheap(tmp_path)[1] == REFUTED
-    monkeypatch.setattr(online_benchmark, "overhead", lambda what: {1: 0.4})
-    everywhere = {(t, "average entropy"): 0.7 for _, t in CELLS}
-    benchmark(tmp_path, everywhere)
+    monkeypatch.setattr(online_measured, "overhead", lambda: measured)
+    evidence, found = online_claims.cheap(tmp_path)
+    assert found == verdict
+    if measured:
+        assert "0.4 % in batches of 1" in evidence
+
+
+def test_c4_is_refuted_by_use_everywhere(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(online_measured, "overhead", lambda: adding(float32={"1": 0.4}))
+    benchmark(tmp_path, {(t, "average entropy"): 0.7 for _, t in CELLS})
     assert online_claims.cheap(tmp_path)[1] == REFUTED
 
 

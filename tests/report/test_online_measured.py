@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from trustllm_repro.report import online_measured
-from trustllm_repro.report.online_benchmark import overhead
 
 SETTINGS = {"settings": {"model": "m", "dtype": "float32"}, "machine": {"cpu": "a CPU"}}
 
@@ -32,7 +31,6 @@ def run(tmp_path):
 @pytest.fixture
 def nothing_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(online_measured, "data_dir", lambda: tmp_path / "none")
-    monkeypatch.setattr(online_measured, "overhead", lambda what: {})
 
 
 def test_the_best_early_monitor_that_looks_is_named(run, nothing_measured) -> None:
@@ -53,14 +51,21 @@ def test_the_rival_is_shown_as_it_comes_and_as_it_could_be(run, tmp_path, monkey
         json.dumps({**SETTINGS, "ratios": ratios}), encoding="utf-8"
     )
     monkeypatch.setattr(online_measured, "data_dir", lambda: folder)
-    monkeypatch.setattr(online_measured, "overhead", lambda what: {})
     shown = online_measured.measured(run).set_index("figure")["here"]
     assert shown["the same estimators in P lighter, time over ours"] == "1.50 times"
     assert shown["the same estimators in P, peak memory over ours"] == "1.25 times"
 
 
 def test_the_committed_overhead_is_what_the_table_shows(tmp_path) -> None:
-    shown = online_measured.measured(tmp_path).set_index("figure")["here"]
-    for batch, percent in overhead("all single-pass").items():
-        name = f"all single-pass monitors, time over plain generation, {batch} at a time"
-        assert shown[name] == f"{percent:.1f} %"
+    shown = online_measured.measured(tmp_path)
+    shown = shown[shown["figure"].str.startswith("all single-pass")]
+    facts = online_measured.overhead()
+    assert facts
+    assert len(shown) == len(facts) * len(online_measured.FLOORS)
+    for one in facts:
+        for batch, percent in online_measured.added(one, "all single-pass").items():
+            here = shown[
+                shown["figure"].str.endswith(f", {batch} at a time")
+                & shown["measured"].str.contains(one["settings"]["dtype"])
+            ]["here"].tolist()
+            assert here == ([f"{percent:.1f} %"] if batch in online_measured.FLOORS else [])

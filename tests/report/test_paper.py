@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from trustllm_repro.report.book import start
-from trustllm_repro.report.paper import booktabs, write_paper_inputs
+from trustllm_repro.report.paper import online_table, write_paper_inputs
 from trustllm_repro.report.results import load
 from trustllm_repro.report.run import Run
 from trustllm_repro.sources.manifests import project_root
@@ -55,7 +56,7 @@ def test_no_number_is_written_by_hand() -> None:
 
 def test_tables_are_written_and_complete(run: Run) -> None:
     paths = {p.stem: p.read_text(encoding="utf-8") for p in write_paper_inputs(run)}
-    assert set(paths) == {"dimensions", "claims", "defects", "changes"}
+    assert set(paths) == {"dimensions", "claims", "defects", "changes", "online"}
     for name in paths:
         assert f"\\input{{\\run/paper/{name}.tex}}" in TEX.read_text(encoding="utf-8")
     entries = load(run.path)
@@ -64,7 +65,14 @@ def test_tables_are_written_and_complete(run: Run) -> None:
     assert f"all & {entries['verify.reproduced']['value']} &" in paths["dimensions"]
 
 
-def test_hostile_cells_are_inert() -> None:
-    table = booktabs(["a"], [[r"\input{/etc/passwd} 5% $x$ a_b & c"]], "l")
-    assert r"\input{" not in table
-    assert r"5\% \$x\$ a\_b \& c" in table
+def test_claims_of_the_online_study_have_a_column_a_study(tmp_path) -> None:
+    run = Run(tmp_path)
+    assert online_table(run).startswith("%")
+    (tmp_path / "tables").mkdir()
+    mine = pd.DataFrame({"id": ["C1", "C2"], "claim": ["a", "b"], "verdict": ["yes", "no"]})
+    mine.to_csv(tmp_path / "tables" / "online_claims.csv", index=False)
+    assert r"C1 & a & yes \\" in online_table(run)
+    mine.iloc[:1].to_csv(tmp_path / "tables" / "larger_study_claims.csv", index=False)
+    both = online_table(run)
+    assert r" & claim & this run & larger study \\" in both
+    assert r"C2 & b & no & -- \\" in both

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from trustllm_repro.models.linear import pack_linears
 from trustllm_repro.models.quiet import quiet_transformers
 from trustllm_repro.models.weights import converted_once
 from trustllm_repro.models.wheels import Wheel, obtain
@@ -35,12 +36,15 @@ class Embedder:
 
     digest = MINILM.sha256
 
-    def __init__(self, folder: Path, batch_tokens: int = 8192) -> None:
+    def __init__(self, folder: Path, batch_tokens: int = 1024) -> None:
         with quiet_transformers():
             options = {"local_files_only": True, "trust_remote_code": False}
             self.tokenizer = AutoTokenizer.from_pretrained(folder, **options)
             model = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)
         self.model = model.eval().requires_grad_(False)
+        pack_linears(self.model)
+        # Few enough that what the layers hand on stays in the processor's cache: with these and
+        # packed layers two cores take 0.7 of the time that 8,192 tokens and torch's layers take.
         self.batch_tokens = batch_tokens
 
     @torch.inference_mode()

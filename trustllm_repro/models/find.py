@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trustllm_repro.errors import SettingsError, SourceMissing
+from trustllm_repro.errors import SourceMissing
+from trustllm_repro.models import hub
 from trustllm_repro.models.quiet import offline_unless_asked
 from trustllm_repro.models.weights import converted
 from trustllm_repro.models.wheels import SHIPPED, shipped_folder
@@ -14,7 +14,6 @@ from trustllm_repro.models.wheels import SHIPPED, shipped_folder
 if TYPE_CHECKING:
     from trustllm_repro.models.base import LanguageModel
 
-_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
 FORMS = (
     "a folder with safetensors, a .gguf file, a hub id with its revision (org/name@commit), an "
     f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(SHIPPED)}); "
@@ -52,9 +51,8 @@ def model_folder(spec: str) -> tuple[Path, str]:
         SettingsError, SourceMissing, SourceCorrupt: as for `find_model`.
     """
     path = Path(spec).expanduser()
-    hub = _HUB.fullmatch(spec) if path.suffix != ".gguf" else None
-    if hub and not path.exists() and not spec.startswith((".", "/", "~")):
-        return _from_hub(hub["repo"], hub["revision"]), hub["repo"].split("/")[1]
+    if path.suffix != ".gguf" and (repo := hub.named(spec)):
+        return hub.snapshot(spec), repo.split("/")[1]
     offline_unless_asked()
     if path.is_dir():
         return path, path.resolve().name
@@ -63,27 +61,3 @@ def model_folder(spec: str) -> tuple[Path, str]:
     if spec in SHIPPED:
         return shipped_folder(SHIPPED[spec]), spec
     raise SourceMissing(f"no model {spec!r}", remedy=f"give {FORMS}")
-
-
-def _from_hub(repo: str, revision: str | None) -> Path:
-    """Snapshot of a hub model: safetensors, configs and tokenizer, no code, no pickles."""
-    if not revision:
-        raise SettingsError(
-            f"the hub id {repo!r} has no revision, so nobody could repeat the run",
-            remedy=f"pin one: {repo}@<commit> (the commit stands on the model's page under Files)",
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            repo,
-            revision=revision,
-            allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"],
-        )
-    except Exception as e:  # the hub's errors are many: gated, absent, offline, disk full
-        raise SourceMissing(
-            f"{repo}@{revision} cannot be had from the hub: {type(e).__name__}: {e}",
-            remedy="check id, revision, network and access token (environment variable HF_TOKEN), "
-            "or give a local folder",
-        ) from e
-    return Path(folder)

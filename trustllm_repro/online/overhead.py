@@ -3,7 +3,7 @@
     python -m trustllm_repro.online.overhead [--model smollm2-135m] [--dtype auto]
     python -m trustllm_repro.online.overhead --shape 7b      # random weights of that shape; a GPU
 
-writes data/measurements/overhead.json, or overhead_<name of the GPU>.json. Plain and watched
+writes data/measurements/overhead_<dtype>.json, or overhead_<name of the GPU>.json. Plain and watched
 generation of the same answers are timed in turn, after a round that is not counted; ratios are of
 one round, and medians are given. Scoring is timed apart, over the same answers: what runs at every
 token is vectorised over tokens here, which a monitor that must answer after each of them cannot do.
@@ -219,19 +219,21 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _write(given: argparse.Namespace) -> None:
-    target = given.out or _target(find_device(given.device), given.shape)
-    write_json(target, of(given.model, given.shape, given.dtype, given.device, given.repeats))
-
-
-def _target(device: torch.device, shape: str) -> Path:
-    """Where figures are committed: one file a GPU and shape, one for the small model on a CPU."""
-    folder = data_dir() / "measurements"
-    if device.type == "cuda":
-        name = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(device).lower()).strip("-")
-        return folder / f"{'_'.join(('overhead', name, *([shape] if shape else [])))}.json"
-    if shape:
+    device = find_device(given.device)
+    if given.shape and not given.out and device.type == "cpu":
         raise SettingsError("on a CPU, random weights show nothing", remedy="name a file: --out")
-    return folder / "overhead.json"
+    found = of(given.model, given.shape, given.dtype, given.device, given.repeats)
+    write_json(given.out or _target(device, given.shape, found["settings"]["dtype"]), found)
+
+
+def _target(device: torch.device, shape: str, dtype: str) -> Path:
+    """Where figures are committed: one file a GPU and shape; of the small model on a CPU, a dtype."""
+    on = dtype
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device).lower()
+        on = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+    named = "_".join(filter(None, ("overhead", on, shape)))
+    return data_dir() / "measurements" / f"{named}.json"
 
 
 if __name__ == "__main__":

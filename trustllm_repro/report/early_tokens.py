@@ -22,9 +22,9 @@ NO_GPU = "there is no GPU here, and on a CPU random weights of that shape show n
 
 def watch(run: Path, parameters: dict[str, Any]) -> str:
     """Let the model answer and watch it by what one pass leaves; HTML as online.watch."""
-    job = {k: parameters[k] for k in ("tasks", "limit", "dtype", "device", "batch_size")}
-    prompts = Path(parameters["prompts"]) if parameters["prompts"] else None
-    return online.watch(run, [parameters["model"]], **job, prompts=prompts, allowed="single pass")
+    named = ("tasks", "limit", "prompts", "dtype", "device", "batch_size")
+    job = {k: parameters[k] for k in named}
+    return online.watch(run, [parameters["model"]], **job, allowed="single pass")
 
 
 def measure(run: Path, parameters: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from trustllm_repro.nouns import Rule
-from trustllm_repro.report.tables import label, number, wide
+from trustllm_repro.report.tables import label, number, texts, wide
 
 _ENV = Environment(autoescape=True)
 
@@ -135,34 +135,18 @@ def _others(
 
 def plain_table(frame: pd.DataFrame, digits: int = 3, wrap: tuple[str, ...] = ()) -> str:
     """Any small frame; verdict columns become tags, columns in `wrap` may break lines."""
-    rows = []
-    # A column of whole numbers is printed without a fraction, any other with the same digits.
-    whole = {n for n, c in frame.items() if c.dtype.kind == "f" and (c.dropna() % 1 == 0).all()}
-    for _, line in frame.iterrows():
-        row = []
-        for name, value in line.items():
-            text = _text(value, 0 if name in whole else digits)
-            row.append(
-                {
-                    "text": text,
-                    "css": "w" if name in wrap else "v",
-                    "tag": _css(text) if name in TAGS else "",
-                }
-            )
-        rows.append(row)
+    rows = [
+        [
+            {
+                "text": text,
+                "css": "w" if name in wrap else "v",
+                "tag": _css(text) if name in TAGS else "",
+            }
+            for name, text in zip(frame.columns, line, strict=True)
+        ]
+        for line in texts(frame, digits)
+    ]
     return _PLAIN.render(columns=[str(c).replace("_", " ") for c in frame.columns], rows=rows)
-
-
-def _text(value: object, digits: int) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        if math.isnan(value):
-            return "–"
-        if value == 0 or abs(value) >= 0.5 * 10**-digits:
-            return f"{value:.{digits}f}"
-        return f"{value:.1e}"
-    return str(value)
 
 
 def note(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,7 +12,6 @@ from trustllm_repro.online.pairs import Ranking, ranking
 from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.online import cells, of_cell, panels, stored, title, with_interval
 from trustllm_repro.report.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PAGE, save, styled
-from trustllm_repro.sources.manifests import data_dir
 
 POINTS = {"balanced": "o", "5 % false alarms": "s", "10 % misses": "^"}
 ACCESS = {"white box": BLUE, "grey box": ORANGE, "black box": GREEN, "hybrid": GREY}
@@ -192,18 +190,6 @@ def front(wide: pd.DataFrame) -> list[str]:
     # A point where nothing is gained and nothing lost is that of no monitor at all.
     on = points[points["front"] & (points["SG"] > 0)]
     return list(dict.fromkeys(on["monitor"]))
-
-
-def overhead(what: str, name: str = "overhead") -> dict[int, float]:
-    """Committed measurement: percent that watching adds to generation, median, by batch size."""
-    path = data_dir() / "measurements" / f"{name}.json"
-    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    found = facts.get("batch_size", {})
-    return {
-        int(b): x[what]["together_percent"]["median"]
-        for b, x in sorted(found.items(), key=lambda kv: int(kv[0]))
-        if what in x
-    }
 
 
 def _points(wide: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.online.levels import STATES, TEXT
-from trustllm_repro.report import online_access, online_benchmark, online_hybrids
+from trustllm_repro.report import online_access, online_benchmark, online_hybrids, online_measured
 from trustllm_repro.report.claims import REFUTED, SUPPORTED
 from trustllm_repro.report.online import cells, of_cell, stored, title
 from trustllm_repro.sources.manifests import data_dir
@@ -159,7 +159,7 @@ def scenario(run: Path) -> tuple[str, str]:
     "Likelihood and entropy are cheap and worth having, but limited.",
     f"{' or '.join(CHEAP).capitalize()} has an AUROC whose interval lies above 0.5 on some task and "
     "none on another, and watching by likelihood and entropy adds less than "
-    f"{CHEAPER_THAN:.0f} % to the time of generation.",
+    f"{CHEAPER_THAN:.0f} % to the time of generation, however many answers run together.",
 )
 def cheap(run: Path) -> tuple[str, str]:
     found = stored(run, "benchmark")
@@ -175,11 +175,16 @@ def cheap(run: Path) -> tuple[str, str]:
             for r in one.itertuples()
         ]
         said.append(f"{title(run, model, task)}: {', '.join(texts) or 'no value'}")
-    times = online_benchmark.overhead("likelihood and entropy")
-    said.append(
-        "time added, median: " + ", ".join(f"{v:.1f} % in batches of {b}" for b, v in times.items())
-    )
-    quick = bool(times) and min(times.values()) < CHEAPER_THAN
+    times = {
+        facts["settings"]["dtype"]: online_measured.added(facts, "likelihood and entropy")
+        for facts in online_measured.overhead()
+    }
+    for dtype, by_batch in times.items():
+        texts = [f"{v:.1f} % in batches of {b}" for b, v in by_batch.items()]
+        said.append(f"time added in {dtype}, median: {', '.join(texts)}")
+    if not times:
+        return "; ".join([*said, "what watching costs was not measured"]), OPEN
+    quick = any(max(by_batch.values()) < CHEAPER_THAN for by_batch in times.values())
     return "; ".join(said), _said(any(above) and not all(above) and quick)
 
 

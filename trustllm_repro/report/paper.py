@@ -8,13 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from trustllm_repro.nouns import Rule
-from trustllm_repro.report.results import latex_escape
 from trustllm_repro.report.run import Run
-from trustllm_repro.report.tables import label, number
+from trustllm_repro.report.tables import RAGGED, booktabs, label, number
 from trustllm_repro.sources.published import published
 from trustllm_repro.store.atomic import write_text
 
-RAGGED = r">{\raggedright\arraybackslash}p"  # a column of text without stretched blanks
 VERDICTS = ("reproduced", "near", "differs", "not recorded")
 # The changes worth a line each: defect, model.
 STRIKING = (
@@ -28,14 +26,6 @@ STRIKING = (
     ("A14", "vicuna-7b"),
     ("A10", "mistral-7b"),
 )
-
-
-def booktabs(head: list[str], lines: list[list[str]], columns: str) -> str:
-    """A tabular whose every cell is escaped; `columns` is its column format."""
-    rows = [" & ".join(latex_escape(c) for c in line) + r" \\" for line in lines]
-    top = " & ".join(latex_escape(c) for c in head) + r" \\"
-    body = ["\\toprule", top, "\\midrule", *rows, "\\bottomrule"]
-    return f"\\begin{{tabular}}{{{columns}}}\n" + "\n".join(body) + "\n\\end{tabular}\n"
 
 
 def by_dimension(cells: pd.DataFrame) -> str:
@@ -94,6 +84,25 @@ def changes_table(changes: pd.DataFrame) -> str:
     return booktabs(["column", "model", "published", "corrected", ""], lines, "llrrl")
 
 
+def online_table(run: Run) -> str:
+    """The second paper's claims: verdict of this run, and of the larger study in the repository."""
+    named = {"this run": "online_claims", "larger study": "larger_study_claims"}
+    found = {}
+    for title, name in named.items():
+        path = run.path / "tables" / f"{name}.csv"
+        if path.exists():
+            found[title] = pd.read_csv(path).set_index("id")
+    if not found:
+        return "% the run has no notebook 24_claims\n"
+    claims = next(iter(found.values()))["claim"]
+    lines = [
+        [i, text, *(frame["verdict"].get(i, "–") for frame in found.values())]
+        for i, text in claims.items()
+    ]
+    kinds = f"l{RAGGED}{{0.5\\linewidth}}" + f"{RAGGED}{{0.17\\linewidth}}" * len(found)
+    return booktabs(["", "claim", *found], lines, kinds)
+
+
 def write_paper_inputs(run: Run) -> list[Path]:
     """Write all tables of the manuscript; needs the results of notebooks 16 and 17."""
     folder = run.path / "paper"
@@ -103,6 +112,7 @@ def write_paper_inputs(run: Run) -> list[Path]:
         "claims": claims_table(read["claims"]),
         "defects": defects_table(read["audit"]),
         "changes": changes_table(read["audit_changes"]),
+        "online": online_table(run),
     }
     return [write_text(folder / f"{name}.tex", text) for name, text in tables.items()]
 
