@@ -22,11 +22,11 @@ def test_parts_are_disjoint_and_complete(groups, seed) -> None:
 def test_shares_and_seeds() -> None:
     groups = [str(i) for i in range(1000)]
     one = split(groups, 0)
-    assert [len(p) for p in (one.train, one.calibration, one.test)] == [400, 200, 400]
+    assert [len(p) for p in (one.train, one.calibration, one.test)] == [333, 334, 333]
     assert np.array_equal(one.test, split(groups, 0).test)
     assert not np.array_equal(one.test, split(groups, 1).test)
 
 
 def test_large_groups_count_as_they_are() -> None:
     groups = ["a"] * 50 + [str(i) for i in range(950)]
-    assert len(split(groups, 3).test) == pytest.approx(400, abs=30)
+    assert len(split(groups, 3).test) == pytest.approx(333, abs=30)
