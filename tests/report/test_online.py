@@ -68,7 +68,7 @@ def run(tmp_path) -> Path:
 def test_the_best_comes_first_and_the_empty_last(run) -> None:
     frame = online_benchmark.benchmark_table(run, "m", "harm", "balanced")
     assert frame["monitor"].tolist() == ["good", "poor", "odd"]
-    assert frame["AUROC"].tolist() == ["0.90 (0.80 to 1.00)", "0.60 (0.50 to 0.70)", "–"]
+    assert frame["AUROC"].tolist() == ["0.90 (0.80, 1.00)", "0.60 (0.50, 0.70)", "–"]
     assert frame["SG"].tolist()[:2] == [0.4, 0.3]
     assert online.cells(run) == [("m", "harm"), ("m", "toxicity")]
 
@@ -155,7 +155,7 @@ def test_the_best_and_those_not_told_from_it(run) -> None:
 def test_the_prompt_alone_beside_the_best_of_the_answer(run) -> None:
     (line, _) = online.prompt_only(run).to_dict("records")
     assert line["prompt only"] == "–"
-    assert (line["best of the answer"], line["which"]) == ("0.90 (0.80 to 1.00)", "good")
+    assert (line["best of the answer"], line["which"]) == ("0.90 (0.80, 1.00)", "good")
 
 
 PARAMETERS = {
@@ -204,3 +204,13 @@ def test_what_pages_show_is_kept_for_publications(run) -> None:
     assert {f"online.C{i}.verdict" for i in range(1, 7)} <= set(kept)
     shown = pd.read_csv(tables / "online_claims.csv").set_index("id")["verdict"]
     assert kept["online.C3.verdict"]["text"] == shown["C3"]
+
+
+def test_reasons_that_differ_in_numbers_only_are_one() -> None:
+    found = online.summed_up(
+        ["2 of 9 are there", "nothing", "12 of 9 are there", "2 of 9 are there"]
+    )
+    assert found == {
+        "2 to 12 of 9 are there": ["2 of 9 are there", "12 of 9 are there", "2 of 9 are there"],
+        "nothing": ["nothing"],
+    }

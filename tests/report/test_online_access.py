@@ -63,16 +63,16 @@ def test_counts_are_of_those_that_run(run) -> None:
 def test_the_best_of_each_level(run) -> None:
     frame = online_access.best(run)
     assert list(frame.columns) == ["model", "task", *(x.name for x in LEVELS)]
-    assert frame.loc[0, "hidden states"] == "0.90 (0.80 to 1.00) probe"
-    assert frame.loc[0, "text"] == "0.60 (0.50 to 0.70) guard"
+    assert frame.loc[0, "hidden states"] == "0.90 (0.80, 1.00) probe"
+    assert frame.loc[0, "text"] == "0.60 (0.50, 0.70) guard"
     assert frame.loc[2, PROBABILITIES.name] == "–"
 
 
 def test_what_is_lost_is_said_once_a_monitor(run) -> None:
     frame = online_access.losses(run)
     assert frame["monitor"].tolist() == ["average entropy"] * 2
-    assert frame[PROBABILITIES.name].tolist() == ["0.75 (0.65 to 0.85)", "0.55 (0.45 to 0.65)"]
-    assert frame[TOP5.name].tolist() == ["0.55 (0.45 to 0.65)", "0.35 (0.25 to 0.45)"]
+    assert frame[PROBABILITIES.name].tolist() == ["0.75 (0.65, 0.85)", "0.55 (0.45, 0.65)"]
+    assert frame[TOP5.name].tolist() == ["0.55 (0.45, 0.65)", "0.35 (0.25, 0.45)"]
     assert frame["q"].tolist() == [0.01, 0.01]
 
 

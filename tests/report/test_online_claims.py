@@ -180,7 +180,7 @@ def test_hybrids_are_counted_and_drawn(tmp_path) -> None:
     assert counts.loc["harm", ["better", "not_told_apart", "worse"]].tolist() == [1, 1, 0]
     assert counts.loc["toxicity", ["better", "not_told_apart", "worse"]].tolist() == [0, 1, 1]
     table = online_hybrids.table(tmp_path, "m", "harm")
-    assert table["gain"].iloc[0] == "0.10 (0.00 to 0.20)"
+    assert table["gain"].iloc[0] == "0.10 (0.00, 0.20)"
     path = online_hybrids.draw(tmp_path, tmp_path / "figures")
     assert len(pd.read_csv(path.with_suffix(".csv"))) == 4
 
@@ -196,7 +196,7 @@ def test_stopping_shows_those_that_avoid_most(tmp_path) -> None:
     write(tmp_path, "stopping", lines)
     found = online_hybrids.stopping_table(tmp_path, 0.05)
     assert found["monitor"].tolist() == ["guard", "probe"] * 2
-    assert found["unsafe answers stopped"].iloc[0] == "0.60 (0.60 to 0.60)"
+    assert found["unsafe answers stopped"].iloc[0] == "0.60 (0.60, 0.60)"
     empty = [{**x, "value": np.nan, "reason": "too few"} for x in lines]
     write(tmp_path, "stopping", empty)
     assert online_hybrids.stopping_table(tmp_path, 0.05).empty

@@ -157,7 +157,7 @@ class OnlinePages:
         frame = online_claims.anchors(self.run.path)
         values = [f"{v:.1f} {u}" for v, u in zip(frame["value"], frame["unit"], strict=True)]
         shown = frame.assign(value=values).drop(columns="unit")
-        return self._table("later_work", shown, wrap=("work", "source"))
+        return self._table("later_work", shown, wrap=("work", "what", "data", "reads", "source"))
 
     # 25_watch
 

@@ -20,10 +20,10 @@ STYLE = """
 .tr{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;font-size:13px;line-height:1.35}
 .tr-box{overflow-x:auto;max-width:100%;margin:.4em 0 1em}
 .tr table{border-collapse:collapse;border:0;margin:0}
-.tr th,.tr td{padding:.28em .7em;border:0;border-bottom:1px solid #e4e4e4;text-align:left!important;
+.tr th,.tr td{padding:.28em .6em;border:0;border-bottom:1px solid #e4e4e4;text-align:left!important;
  vertical-align:top;white-space:nowrap;background:#fff!important}
 .tr thead th{border-bottom:2px solid #555;font-weight:600;white-space:normal;min-width:3.6em}
-.tr td.w{white-space:normal;min-width:17em}.tr td.v{font-variant-numeric:tabular-nums}
+.tr td.w{white-space:normal;min-width:10em}.tr td.v{font-variant-numeric:tabular-nums}
 .tr .ci{color:#777;font-size:11px}.tr .pub{color:#555;font-size:11px}
 .tr .fix{color:#a65300;font-size:11px}
 .tr .tag{display:inline-block;border-radius:3px;padding:0 .45em;font-size:11px;white-space:nowrap}

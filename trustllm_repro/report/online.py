@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from trustllm_repro.report import html
 from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.live_stage import INSTALL
 from trustllm_repro.report.style import BLUE, GREEN, GREY, INK, PAGE, RED, save, styled
+
+_NUMBER = re.compile(r"\d+")
 
 PROMPT = "prompt probe"
 NO_SHEETS = "no filled sheets were given"
@@ -153,7 +156,20 @@ def prompt_only(run: Path) -> pd.DataFrame:
 
 
 def with_interval(value: float, low: float, high: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return "–" if math.isnan(value) else f"{value:.2f} ({low:.2f}, {high:.2f})"
+
+
+def summed_up(reasons: Iterable[str]) -> dict[str, list[str]]:
+    """Reasons that differ in their numbers only, by one text that gives the numbers' range."""
+    alike: dict[str, list[str]] = {}
+    for reason in reasons:
+        alike.setdefault(_NUMBER.sub("#", reason), []).append(reason)
+    found = {}
+    for same in alike.values():
+        columns = zip(*(map(int, _NUMBER.findall(r)) for r in same), strict=True)
+        spans = iter([f"{min(c)} to {max(c)}" if min(c) < max(c) else str(c[0]) for c in columns])
+        found[_NUMBER.sub(lambda _, s=spans: next(s), same[0])] = same
+    return found
 
 
 def draw_pilot(run: Path, folder: Path) -> Path | None:
@@ -183,5 +199,5 @@ def _curves(axis: Axes, part: pd.DataFrame) -> None:
         axis.fill_between(percent, one["ci_low"], one["ci_high"], color=colour, alpha=0.15, lw=0)
     axis.axvline(25, color=GREY, linewidth=0.6)
     axis.set_xlabel("tokens read, %")
-    axis.set_ylim(0, 1)
+    axis.set_ylim(0, 1.03)  # lines at 1 are seen whole
     axis.grid(axis="y")

@@ -10,7 +10,15 @@ import pandas as pd
 
 from trustllm_repro.online.pairs import Ranking, ranking
 from trustllm_repro.report.clean import for_figure
-from trustllm_repro.report.online import cells, of_cell, panels, stored, title, with_interval
+from trustllm_repro.report.online import (
+    cells,
+    of_cell,
+    panels,
+    stored,
+    summed_up,
+    title,
+    with_interval,
+)
 from trustllm_repro.report.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PAGE, save, styled
 
 POINTS = {"balanced": "o", "5 % false alarms": "s", "10 % misses": "^"}
@@ -46,13 +54,23 @@ def benchmark_table(
 
 
 def reasons(run: Path) -> pd.DataFrame:
-    """Why figures are empty: model, task, reason, and how many."""
+    """Why figures are empty: model, task, reason, and how many, over all splits' reasons."""
     found = stored(run, "benchmark")
     if found.empty:
         return found
     empty = found[found["value"].isna()]
-    counts = empty.groupby(["model", "task", "reason"]).size().rename("empty figures").reset_index()
-    return counts.sort_values("empty figures", ascending=False)
+    lines = [
+        {
+            "model": model,
+            "task": task,
+            "reason": text,
+            "empty figures": part["reason"].isin(same).sum(),
+        }
+        for (model, task), part in empty.groupby(["model", "task"], sort=False)
+        for text, same in summed_up(part["reason"].dropna().unique()).items()
+    ]
+    frame = pd.DataFrame(lines, columns=["model", "task", "reason", "empty figures"])
+    return frame.sort_values("empty figures", ascending=False, kind="stable")
 
 
 def best(run: Path) -> pd.DataFrame:

@@ -7,7 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from trustllm_repro.report.clean import for_figure
-from trustllm_repro.report.online import cells, of_cell, panels, stored, title, with_interval
+from trustllm_repro.report.online import (
+    cells,
+    of_cell,
+    panels,
+    stored,
+    summed_up,
+    title,
+    with_interval,
+)
 from trustllm_repro.report.style import BLUE, GREY, INK, ORANGE, save, styled
 
 BETTER, ALIKE, WORSE = "better", "not_told_apart", "worse"
@@ -105,4 +113,4 @@ def why_not(run: Path, risk: float) -> str:
     if found.empty:
         return ""
     reasons = found.loc[found["risk"] == risk, "reason"].dropna()
-    return "; ".join(sorted(set(reasons)))
+    return "; ".join(sorted(summed_up(set(reasons))))
