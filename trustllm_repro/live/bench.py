@@ -153,15 +153,9 @@ def measure(
     prompts, options = prompts_of(open_benchmark(benchmark), per_task)
     job = {"model": str(folder), "batch_size": batch_size, "max_new_tokens": max_new_tokens}
     all_of_them = contenders(dtypes, cores())
-    rounds: dict[str, list[Round]] = {c.name: [] for c in all_of_them}
     with ExitStack() as stack:
         teams = [start(stack, c, job, prompts, options) for c in all_of_them]
-        for k in range(repeats):
-            for team in teams:
-                rounds[team.contender.name].append(team.run())
-                say(
-                    f"round {k + 1}: {team.contender.name}: {rounds[team.contender.name][-1].seconds:.1f} s"
-                )
+        rounds = in_turn(teams, repeats, say=say)
         facts: dict[str, Any] = {
             "what": "wall seconds of the slowest process of each contender, models loaded before",
             "contenders": table(teams, rounds),
@@ -172,11 +166,7 @@ def measure(
         "max_new_tokens": max_new_tokens, "batch_size": batch_size, "repeats": repeats,
         "decoding": "greedy",
     }  # fmt: skip
-    machine = provenance({}, {})
-    facts |= {
-        "settings": settings | {"model": find_model(model).name},
-        "machine": {k: machine[k] for k in ("cpu", "threads", "os", "python", "git")},
-    }
+    facts |= {"settings": settings | {"model": find_model(model).name}, "machine": machine()}
     write_json(to, facts)
     return facts
 
@@ -223,6 +213,30 @@ def start(
     team = Team(contender, processes)
     team.ready()
     return team
+
+
+def in_turn(
+    teams: Sequence[Team], repeats: int, *, warm_up: int = 0, say: Say = lambda text: None
+) -> dict[str, list[Round]]:
+    """Let every team work `repeats` times, one after the other; rounds by contender.
+
+    Args:
+        warm_up: rounds before these, which are not counted.
+    """
+    rounds: dict[str, list[Round]] = {team.contender.name: [] for team in teams}
+    for k in range(warm_up + repeats):
+        for team in teams:
+            done = team.run()
+            if k >= warm_up:
+                rounds[team.contender.name].append(done)
+                say(f"round {k - warm_up + 1}: {team.contender.name}: {done.seconds:.1f} s")
+    return rounds
+
+
+def machine() -> dict[str, Any]:
+    """What a measurement says of where it was made."""
+    facts = provenance({}, {})
+    return {k: facts[k] for k in ("cpu", "threads", "os", "python", "git")}
 
 
 def table(teams: Sequence[Team], rounds: dict[str, list[Round]]) -> dict[str, dict[str, Any]]:

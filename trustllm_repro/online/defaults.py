@@ -24,7 +24,6 @@ from trustllm_repro.models.local import DTYPES, LocalModel
 from trustllm_repro.online.overhead import prompts
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.store.atomic import write_json
-from trustllm_repro.store.provenance import provenance
 
 TIMED = ("float32", "bfloat16")
 FEW, MANY = 32, 0  # rows; 0 is the default, see LocalModel
@@ -49,16 +48,10 @@ def measure(
         for dtype in TIMED
         for name, size in SIZES.items()
     }
-    rounds: dict[str, list[Round]] = {c.name: [] for c in jobs}
     with ExitStack() as stack:
         teams = [bench.start(stack, c, job, asked, [[]] * len(asked)) for c, job in jobs.items()]
-        for turn in range(repeats + 1):
-            for team in teams:
-                done = team.run()
-                if turn:
-                    rounds[team.contender.name].append(done)
+        rounds = bench.in_turn(teams, repeats, warm_up=1)
         table = bench.table(teams, rounds)
-    machine = provenance({}, {})
     return {
         "what": "the same answers with other rows and dtypes, models loaded before",
         "contenders": table,
@@ -73,7 +66,7 @@ def measure(
             "repeats": repeats, "default_rows": LocalModel(found.folder, device="cpu").batch_size,
             "auto": next(k for k, v in DTYPES.items() if v is found.dtype),
         },
-        "machine": {k: machine[k] for k in ("cpu", "threads", "os", "python", "git")},
+        "machine": bench.machine(),
     }  # fmt: skip
 
 

@@ -34,7 +34,6 @@ from trustllm_repro.online.overhead import prompts
 from trustllm_repro.online.traces import generated
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.store.atomic import write_json
-from trustllm_repro.store.provenance import provenance
 
 OURS, THEIRS, LIGHTER = "this package", "LM-Polygraph", "LM-Polygraph without attentions"
 # An outcome is text, tokens, these, and a list a token each of minus log-probability and entropy.
@@ -117,16 +116,10 @@ def measure(
     asked = prompts(prompts_asked)
     job = {"model": str(found.folder), "batch_size": batch_size, "max_new_tokens": tokens}
     named = contenders(bench.cores(), dtype)[: 3 if rivals else 1]
-    rounds: dict[str, list[Round]] = {c.name: [] for c in named}
     with ExitStack() as stack:
         teams = [bench.start(stack, c, job, asked, [[]] * len(asked)) for c in named]
-        for turn in range(repeats + 1):
-            for team in teams:
-                done = team.run()
-                if turn:
-                    rounds[team.contender.name].append(done)
+        rounds = bench.in_turn(teams, repeats, warm_up=1)
         table = bench.table(teams, rounds)
-    machine = provenance({}, {})
     return {
         "what": "the same estimators of the same answers, models loaded before",
         "estimators": [*FIGURES, "MaximumTokenProbability", "TokenEntropy"],
@@ -140,7 +133,7 @@ def measure(
             "max_new_tokens": tokens, "batch_size": batch_size, "repeats": repeats,
             **({"lm-polygraph": version("lm-polygraph")} if rivals else {}),
         },
-        "machine": {k: machine[k] for k in ("cpu", "threads", "os", "python", "git")},
+        "machine": bench.machine(),
     }  # fmt: skip
 
 
