@@ -107,11 +107,22 @@ def test_c2_is_refuted_by_one_that_nobody_beats(tmp_path) -> None:
     pairs(tmp_path, others)
     evidence, verdict = online_claims.no_best(tmp_path)
     assert verdict == SUPPORTED
-    assert "each is beaten somewhere" in evidence
+    assert "each is beaten" in evidence
     pairs(tmp_path, {"harm": others["harm"], "toxicity": []})
     evidence, verdict = online_claims.no_best(tmp_path)
     assert verdict == REFUTED
     assert "never significantly beaten: probe" in evidence
+
+
+def test_c2_is_not_about_what_was_tried_once(tmp_path) -> None:
+    benchmark(tmp_path, {("harm", "probe"): 0.9, ("toxicity", "guard"): 0.9})
+    beaten = ["guard", "average likelihood", "average entropy"]
+    pairs(tmp_path, {"harm": beaten, "toxicity": ["probe"]})
+    path = tmp_path / "tables" / "online_pairs.csv"
+    frame = pd.read_csv(path)
+    once = frame.iloc[[0]].assign(task="harm", monitor="rare", other="probe", q=0.5)
+    pd.concat([frame, once]).to_csv(path, index=False)
+    assert online_claims.no_best(tmp_path)[1] == SUPPORTED
 
 
 def test_c3_counts_fronts(tmp_path) -> None:
