@@ -99,7 +99,7 @@ def online_table(run: Run) -> str:
         [i, text, *(frame["verdict"].get(i, "–") for frame in found.values())]
         for i, text in claims.items()
     ]
-    kinds = f"l{RAGGED}{{0.5\\linewidth}}" + f"{RAGGED}{{0.17\\linewidth}}" * len(found)
+    kinds = f"l{RAGGED}{{0.46\\linewidth}}" + f"{RAGGED}{{0.16\\linewidth}}" * len(found)
     return booktabs(["", "claim", *found], lines, kinds)
 
 
