@@ -114,15 +114,23 @@ def test_c2_is_refuted_by_one_that_nobody_beats(tmp_path) -> None:
     assert "never significantly beaten: probe" in evidence
 
 
-def test_c2_is_not_about_what_was_tried_once(tmp_path) -> None:
+def test_c2_is_about_what_has_a_value_everywhere(tmp_path) -> None:
+    """Whether or not it could be paired there, as where one seed has no value."""
     benchmark(tmp_path, {("harm", "probe"): 0.9, ("toxicity", "guard"): 0.9})
     beaten = ["guard", "average likelihood", "average entropy"]
     pairs(tmp_path, {"harm": beaten, "toxicity": ["probe"]})
-    path = tmp_path / "tables" / "online_pairs.csv"
-    frame = pd.read_csv(path)
-    once = frame.iloc[[0]].assign(task="harm", monitor="rare", other="probe", q=0.5)
-    pd.concat([frame, once]).to_csv(path, index=False)
-    assert online_claims.no_best(tmp_path)[1] == SUPPORTED
+    tables = tmp_path / "tables"
+    found = pd.read_csv(tables / "online_benchmark.csv")
+    like_probe = found[(found["monitor"] == "probe") & (found["figure"] == "AUROC")]
+    once = like_probe[like_probe["task"] == "harm"].assign(monitor="rare", value=0.6)
+    pd.concat([found, once]).to_csv(tables / "online_benchmark.csv", index=False)
+    evidence, verdict = online_claims.no_best(tmp_path)
+    assert (verdict, "rare" in evidence) == (SUPPORTED, False)
+    unpaired = like_probe.assign(monitor="rare", value=0.6)
+    pd.concat([found, unpaired]).to_csv(tables / "online_benchmark.csv", index=False)
+    evidence, verdict = online_claims.no_best(tmp_path)
+    assert verdict == REFUTED
+    assert "never significantly beaten: rare" in evidence
 
 
 def test_c3_counts_fronts(tmp_path) -> None:

@@ -69,3 +69,11 @@ def test_the_committed_overhead_is_what_the_table_shows(tmp_path) -> None:
                 & shown["measured"].str.contains(one["settings"]["dtype"])
             ]["here"].tolist()
             assert here == ([f"{percent:.1f} %"] if batch in online_measured.FLOORS else [])
+
+
+def test_the_time_of_the_notebooks_is_the_measured_one(tmp_path) -> None:
+    shown = online_measured.measured(tmp_path).set_index("figure")
+    line = shown.loc["embedded profile, all 2x notebooks"]
+    facts = online_measured._facts("online_notebooks")
+    assert line["here"] == f"{facts['wall_seconds'] / 60:.1f} min"
+    assert max(facts["stage_seconds"].values()) < facts["wall_seconds"]

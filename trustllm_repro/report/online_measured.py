@@ -15,12 +15,13 @@ from trustllm_repro.sources.manifests import data_dir
 # Set before anything was measured: percent that watching may add, by answers at a time.
 FLOORS, AIMS = {1: 10, 8: 10, 32: 15}, {1: 1, 8: 2, 32: 5}
 TASK, EARLY_AIM = "harm", 60
+MINUTES_FLOOR, MINUTES_AIM = 12, 6
 RIVAL, RIVAL_FLOOR, RIVAL_AIM = "LM-Polygraph", 1.5, 4
 
 
 def measured(run: Path) -> pd.DataFrame:
     """A line a figure: floor, aim, what it is here, and where that was measured."""
-    lines = [*_overhead(), *_rival(), *_early(run, "this run")]
+    lines = [*_overhead(), *_rival(), *_notebooks(), *_early(run, "this run")]
     lines += _early(data_dir() / "online", "the larger study")
     return pd.DataFrame(lines)
 
@@ -74,6 +75,19 @@ def _rival() -> list[dict[str, str]]:
         }
         for name, found in facts.get("ratios", {}).items()
         for key, what in (("time", "time"), ("peak_memory", "peak memory"))
+    ]  # fmt: skip
+
+
+def _notebooks() -> list[dict[str, str]]:
+    facts = _facts("online_notebooks")
+    if not facts:
+        return []
+    return [
+        {
+            "figure": "embedded profile, all 2x notebooks", "floor": f"{MINUTES_FLOOR} min",
+            "aim": f"{MINUTES_AIM} min", "here": f"{facts['wall_seconds'] / 60:.1f} min",
+            "measured": _where(facts),
+        }
     ]  # fmt: skip
 
 
