@@ -214,3 +214,12 @@ def test_reasons_that_differ_in_numbers_only_are_one() -> None:
         "2 to 12 of 9 are there": ["2 of 9 are there", "12 of 9 are there", "2 of 9 are there"],
         "nothing": ["nothing"],
     }
+
+
+def test_the_larger_study_says_what_stopping_saves_at_one_percent(tmp_path) -> None:
+    pages = OnlinePages()
+    pages.run, pages.parameters = Run(tmp_path), {}
+    page = pages.committed_stopping(0.01).data
+    kept = pd.read_csv(tmp_path / "tables" / "larger_study_stopping_1_percent.csv")
+    assert {"harm", "misuse"} <= set(kept["task"])
+    assert all(name in page for name in kept["monitor"])

@@ -26,6 +26,7 @@ from trustllm_repro.report.results import Results
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.tables import write_shown
 from trustllm_repro.report.watch_desk import Desk, attended
+from trustllm_repro.sources.manifests import data_dir
 
 
 class OnlinePages:
@@ -121,6 +122,12 @@ class OnlinePages:
         frame, run = online_hybrids.stopping_table(self.run.path, risk), self.run.path
         nothing = online_hybrids.why_not(run, risk) or online.NOTHING
         return self._table(f"stopping_{100 * risk:.0f}_percent", frame, nothing=nothing)
+
+    def committed_stopping(self, risk: float) -> HTML:
+        """The same by the larger study whose tables are in the repository."""
+        frame = online_hybrids.stopping_table(data_dir() / "online", risk)
+        name = f"larger_study_stopping_{100 * risk:.0f}_percent"
+        return self._table(name, frame, nothing=online_claims.NO_STUDY)
 
     # 24_claims
 
