@@ -241,11 +241,12 @@ def reproduce(
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
     from trustllm_repro import pipeline
+    from trustllm_repro.report.plan import show as show_plan
     from trustllm_repro.sources.manifests import project_root
 
     run = to or project_root() / "runs" / profile
     made = pipeline.make_plan(profile, run, start_at)
-    _show_plan(made)
+    show_plan(made, out)
     if plan:
         return
     start = time.perf_counter()
@@ -259,20 +260,6 @@ def reproduce(
         f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; see {for_terminal(run)}"
     )
     _summary(run)
-
-
-def _show_plan(plan) -> None:
-    table = Table(
-        "stage", "state", "needs", title=f"profile {plan.profile} -> {for_terminal(plan.run)}"
-    )
-    for s in plan.stages:
-        state = "up to date" if s.name in plan.fresh else "to run"
-        table.add_row(s.name, state, ", ".join(s.needs))
-    out.print(table)
-    from trustllm_repro.live.estimate import duration
-
-    rough = f"about {duration(plan.seconds)} on two cores, less with products of bfloat16"
-    out.print(rough if plan.due else "nothing to do")
 
 
 @app.command(epilog="Example: trustllm-repro verify runs/embedded")
