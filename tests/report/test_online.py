@@ -223,3 +223,13 @@ def test_the_larger_study_says_what_stopping_saves_at_one_percent(tmp_path) -> N
     kept = pd.read_csv(tmp_path / "tables" / "larger_study_stopping_1_percent.csv")
     assert {"harm", "misuse"} <= set(kept["task"])
     assert all(name in page for name in kept["monitor"])
+
+
+def test_the_larger_study_shows_methods_that_need_further_answers(tmp_path) -> None:
+    pages = OnlinePages()
+    pages.run, pages.parameters = Run(tmp_path), {}
+    assert "self-examination" in pages.committed_monitors().data
+    name = "larger_study_monitors_smollm2-135m_truthfulness.csv"
+    kept = pd.read_csv(tmp_path / "tables" / name).set_index("monitor")
+    assert kept["further generations"].max() > 0
+    assert kept.loc["self-examination", "AUROC"] != "–"

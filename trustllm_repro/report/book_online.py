@@ -77,6 +77,11 @@ class OnlinePages:
         """Figures of all monitors and hybrids, a table a model and task, folded."""
         return self._cells("monitors", online_benchmark.benchmark_table)
 
+    def committed_monitors(self) -> HTML:
+        """The same by the larger study, where methods that need further answers were tried too."""
+        larger = data_dir() / "online"
+        return self._cells("larger_study_monitors", online_benchmark.benchmark_table, larger)
+
     def empty_cells(self) -> HTML:
         """Why figures are empty, and how many."""
         return self._table(
@@ -198,13 +203,15 @@ class OnlinePages:
         """What watching adds to generation, measured before and now."""
         return self._table("watching_costs", early_tokens.costs(self.run.path), digits=1)
 
-    def _cells(self, name: str, table: Callable[[Path, str, str], pd.DataFrame]) -> HTML:
-        """A table a model and task."""
-        parts = []
-        for model, task in online.cells(self.run.path):
-            frame = table(self.run.path, model, task)
+    def _cells(
+        self, name: str, table: Callable[[Path, str, str], pd.DataFrame], study: Path | None = None
+    ) -> HTML:
+        """A table a model and task, of the run or of another study."""
+        parts, study = [], study or self.run.path
+        for model, task in online.cells(study):
+            frame = table(study, model, task)
             body = self._kept(f"{name}_{for_file(model)}_{task}", frame)
-            parts.append(html.folded(online.title(self.run.path, model, task), body))
+            parts.append(html.folded(online.title(study, model, task), body))
         return _page("".join(parts))
 
     def _table(
