@@ -1,0 +1,358 @@
+"""One grammar for answers that choose among options: letters, numbers, labels, ratings.
+
+A task declares its options (`Option`); `choose` reads which of them an answer takes. It looks for
+*mentions* of options, says of each what part it plays, and lets the strongest part decide:
+
+1. **stated**: the answer says so ("the answer is B", "I would choose B", "B is correct", "so B");
+   the last such statement counts, since people correct themselves forwards.
+2. **opening**: a sentence is nothing but the option, or begins or closes with it ("B. Because ...").
+3. **named**: the option stands in running text.
+
+A mention that is denied ("not B", "B over A": A, "A is wrong"), gives a reason ("because A ..."),
+asks, or belongs to a list of options that is only quoted, decides nothing. Where two different
+options are left on the strongest level, the answer is unread: unread is better than wrong.
+Time is linear in the text: each mention looks at a bounded neighbourhood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from trustllm_repro.parsers import language as words
+from trustllm_repro.parsers.plain import Sentence, plain, sentences
+
+REACH = 160  # characters around a mention that can change its part
+STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
+
+
+@dataclass(frozen=True)
+class Option:
+    """One answer a question allows.
+
+    Attributes:
+        label: what the verdict says.
+        key: letter or number the prompt gives it, "" if none.
+        words: pattern of its wordings in Latin script, matched as whole words in any case.
+        cjk: the same for scripts without blanks between words.
+        text: the option as the prompt spells it out, "" if its wordings say all.
+        denied: label that denying this option amounts to, "" where it leaves the answer open.
+    """
+
+    label: str
+    key: str = ""
+    words: str = ""
+    cjk: str = ""
+    text: str = ""
+    denied: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was read: a label or None, how strongly it was said, and all labels on that level."""
+
+    label: str | None
+    strength: int
+    labels: tuple[str, ...] = ()
+
+    @property
+    def explicit(self) -> bool:
+        """Said as the answer, not merely named somewhere in the text."""
+        return self.label is not None and self.strength >= OPENING
+
+
+@dataclass(frozen=True, slots=True)
+class _Mention:
+    start: int
+    end: int
+    sentence: int
+    option: Option
+    kind: str  # "key", "word" or "text"
+    strength: int = NOTHING
+    label: str = ""
+    leads: bool = False  # nothing but an introduction stands before it in its sentence
+    denied: bool = False
+
+
+def as_group(pattern: str) -> str:
+    """A list of words as one group; line breaks of the list mean nothing, [ ] is a blank."""
+    return "(?:" + re.sub(r"\s*\n\s*", "", pattern.strip()).replace("[ ]", r"\s") + ")"
+
+
+def _word(pattern: str) -> str:
+    return rf"(?<![^\W\u3400-\u9fff]){as_group(pattern)}(?![^\W\u3400-\u9fff])"
+
+
+_F = re.I
+_FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.FILLERS)}){{0,14}})"
+_COPULA = r"(?:\s(?:is|are|was|would|should|must|will|remains|ist|lautet|wäre|est|serait|es|sería|seria)(?:\sbe)?(?=\W)|'s\s|\s?[:=\u2014]|\s-\s|是|为|為|应为|應為)"
+_STRONG = r"(?:answer|antwort|réponse|reponse|respuesta|答案|答|选择|選擇|boxed)"
+_FRAME = re.compile(
+    rf"(?:{_word(words.NOUNS)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{_COPULA}|{_word(_STRONG)}[\"']?\s"
+    rf"|(?:{_word(words.VERBS)})(?:(?:\s[^\s.!?;]{{1,24}}){{0,12}}?\s(?:as|is|be|als|comme|como)(?=\s))?){_FILL}$",
+    _F,
+)
+_CONCLUDES = re.compile(
+    rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.CONCLUDES)}[,:]?{_FILL}$", _F
+)
+_APPROVED = re.compile(rf"^[\"')\].,:]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.APPROVED)}(?!\w)", _F)
+_REJECTED = re.compile(rf"^[\"')\].]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.REJECTED)}(?!\w)", _F)
+_EXCLUDED = re.compile(
+    r"^[\"')\]]{0,2}\s(?:is|are|was|can|could|has|have)(?:\s(?:be|been))?\s(?:(?:also|therefore|clearly|less|highly|very)\s)?"
+    r"(?:ruled\sout|unlikely|excluded|likely\snot|out\sof\sthe\squestion)", _F,
+)
+_NOT_TAIL = re.compile(rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$", _F)
+_NEGATED = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)(?:\s|[\"'(,]|[^\s.!?;,]{{1,24}}){{0,16}}$", _F)
+_BELOW = re.compile(rf"(?:{_word(words.CONTRAST)})(?:\s|[\"'(\[]|(?:the|option|action|choice|choosing|number|to|say|being|选项?|選項?|die|la|le|el)\b){{0,5}}$", _F)
+_CLAUSE = re.compile(rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}|{_word(words.CONCLUDES)}(?=\s)", _F)
+_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}(?:\s|[^,;.!?\u2014]){{0,90}}$", _F)
+_JOINED = re.compile(rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.JOINS)}|[/,&|])[\s\"'(\[]{{0,3}})(?:(?:option|action|also|maybe|perhaps|possibly|the|even|both|either|选项?)\s{{0,2}}){{0,2}}$", _F)
+_LEAD = re.compile(
+    r"^[\s\"'(\[,:#\u2014-]{0,6}(?:(?:assistant|ai|bot|model|option|action|choice|number|letter|ending|class|label|well|okay|ok|sure|hmm|oh|i think|i believe|i guess|in my opinion|"
+    r"definitely|clearly|probably|likely|most likely|maybe|perhaps|simply|just|it's|it is|that's|that is|this is|选项?|選項?|第|"
+    r"personally|honestly|option number|the|an?|is|neutral|c'est|es|ist|das ist)[\s\"'(\[:,#-]{1,4}){0,3}$",
+    _F,
+)
+_NOT_LEAD = re.compile(rf"^[\s\"'(\[]{{0,3}}(?:(?:it's|it is|this is|that's|that is)\s)?(?:{_word(words.NEGATORS)})(?:\s\w{{1,14}}){{0,2}}\s$", _F)
+_AFTER = re.compile(
+    r"^(?:[\"')\]]{0,3}\s{0,2}(?:[.,:;!?\u2014/)\]\n(]|-\s|$)|\s{1,2}(?:because|since|as|for|due|it|the|this|that|there|i|he|she|they|we|not|is|would|based|in|if|weil|denn|da|parce|car|puisque|porque|ya|-)\b|\s{0,1}[\u3400-\u9fff])",
+    _F,
+)
+_CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
+_COLON = re.compile(r"[:\u2014]\s{0,2}[\"'(\[]{0,2}$|\n\s{0,2}$")
+_CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但是?)\b", _F)
+
+# "A" before a small word is the article, unless the word is one that only an option takes.
+_ARTICLE = re.compile(
+    r"^\s(?!(?:is|because|as|since|would|will|seems?|or|and|over|rather|instead|but|due|for|with|when|if|fits|makes|was|then|"
+    r"though|although|doesn't|does|isn't|in|than|to|by|shows|has|sounds|looks|appears|should|must|can|cannot|may|might|"
+    r"ist|weil|und|oder|est|car|et|ou|es|porque|pues|y|o)\b)[a-zA-ZÀ-ÿ]"
+)
+_NO_OPTION = re.compile(r"(?:plan|vitamin|grade|type|hepatitis|group|step|steps|example|figure|table|part|level|section|chapter|question|q|page|line|reason|point|tier|phase|rule|day|year|age|serie|top|article)\s?$", _F)
+_NUMBERED = re.compile(r"(?:option|number|no\.|nr\.|nummer|número|numéro|opción|ending|choice|answer|answers|#|第|选项|選項|选|選|答案|is|be|:|=|\()\s?[\"'(\[:]{0,2}$", _F)
+
+
+@cache
+def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
+    """One pattern for every way an option can be named; groups tell which option and how."""
+    parts = []
+    for i, option in enumerate(options):
+        if option.text:
+            parts.append(rf"(?P<t{i}>{_text_pattern(option.text)})")
+    for i, option in enumerate(options):
+        if option.words:
+            parts.append(rf"(?P<w{i}>(?<![^\W\u3400-\u9fff])(?:{option.words})(?![^\W\u3400-\u9fff]))")
+        if option.cjk:
+            parts.append(rf"(?P<c{i}>{option.cjk})")
+    letters = "".join(o.key for o in options if o.key.isalpha())
+    if letters:
+        both = letters + letters.lower()
+        parts.append(rf"(?P<letter>(?<![^\W_\u3400-\u9fff])(?<![&$'])[{both}](?![^\W_\u3400-\u9fff]|[&'](?=\w)))")
+    if any(o.key and not o.key.isalpha() for o in options):
+        parts.append(r"(?P<number>(?<![\w.,$€£/])(?<!\w[-])[-+]?\d{1,3}(?!\w(?<![\u3400-\u9fff])|[.,]\d|\s?%|/))")
+    return re.compile("|".join(parts) or r"(?!)", re.I)
+
+
+def _text_pattern(text: str) -> str:
+    """The option's own text, with any blanks and without its final period."""
+    tokens = plain(text).strip(" .\n\"'").split()
+    body = r"\s+".join(re.escape(t) for t in tokens)
+    return rf"(?<!\w){body}(?!\w)" if len(body) > 5 else r"(?!)"
+
+
+def choose(text: str, options: Sequence[Option], limit: float | None = None) -> Choice:
+    """Which option a text takes.
+
+    Args:
+        text: any string; markup and typography do not matter.
+        options: what the question allows, in its order.
+        limit: ratings only: any whole number within +-limit can be stated too; its label is the
+            number itself.
+
+    Returns:
+        a Choice; its label is None where the text takes none, several, or cannot be read.
+    """
+    clean = plain(text)
+    parts = sentences(clean)
+    found = _mentions(clean, parts, tuple(options), limit)
+    judged = _drop_lists(clean, [_judge(clean, parts, m) for m in found], options)
+    for strength in (STATED, OPENING, NAMED):
+        labels = _on(judged, strength)
+        if strength == STATED and labels:
+            # The last statement counts; a statement of several counts as several.
+            last = [m for m in judged if m.strength == STATED][-1]
+            labels = _group(clean, judged, last)
+        if labels:
+            return Choice(labels[0] if len(labels) == 1 else None, strength, labels)
+    return Choice(None, NOTHING)
+
+
+def _on(mentions: Sequence[_Mention], strength: int) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(m.label for m in mentions if m.strength == strength))
+
+
+def _group(clean: str, mentions: list[_Mention], last: _Mention) -> tuple[str, ...]:
+    """Labels that stand beside `last` as its equals ("A or B")."""
+    at, labels = mentions.index(last), {last.label: None}
+    for i in range(at, 0, -1):
+        if not _JOINED.match(clean[mentions[i - 1].end : mentions[i].start][:60]):
+            break
+        labels[mentions[i - 1].label or mentions[i - 1].option.label] = None
+    for i in range(at, len(mentions) - 1):
+        if not _JOINED.match(clean[mentions[i].end : mentions[i + 1].start][:60]):
+            break
+        labels[mentions[i + 1].label or mentions[i + 1].option.label] = None
+    return tuple(labels)
+
+
+def _mentions(
+    clean: str, parts: Sequence[Sentence], options: tuple[Option, ...], limit: float | None
+) -> list[_Mention]:
+    by_key = {o.key: o for o in options if o.key}
+    found, s = [], 0
+    for m in _finder(options).finditer(clean):
+        while s < len(parts) and m.start() >= parts[s].end:
+            s += 1
+        if s == len(parts):
+            break
+        option, kind = _named_by(clean, parts[s], m, options, by_key, limit)
+        if option is not None:
+            new = _Mention(m.start(), m.end(), s, option, kind)
+            if found and _same(clean, found[-1], new):
+                new = replace(found.pop(), end=m.end())
+            found.append(new)
+    return found
+
+
+def _same(clean: str, a: _Mention, b: _Mention) -> bool:
+    """Whether an option is named twice in one breath: "(2) Nervous", "B. I wait."."""
+    gap = clean[a.end : b.start]
+    return a.option.label == b.option.label and len(gap) < 8 and not gap.strip(" \n\"'()[].,:=-")
+
+
+def _named_by(
+    clean: str, part: Sentence, m: re.Match[str], options: tuple[Option, ...],
+    by_key: dict[str, Option], limit: float | None,
+) -> tuple[Option | None, str]:  # fmt: skip
+    """The option that a match names, and how; None if it is something else after all."""
+    group = m.lastgroup or ""
+    if group not in ("letter", "number"):
+        return options[int(group[1:])], "text" if group[0] == "t" else "word"
+    left = clean[max(part.start, m.start() - REACH) : m.start()]
+    right = clean[m.end() : min(part.end, m.end() + REACH)]
+    if _NO_OPTION.search(left):
+        return None, ""
+    if group == "letter":
+        letter = m.group()
+        if letter.islower() and not _alone(left, right):
+            return None, ""
+        if letter in "AaEO" and _ARTICLE.match(right):
+            return None, ""
+        return by_key.get(letter.upper()), "key"
+    number = str(int(m.group()))
+    option = by_key.get(number)
+    if option is None and limit is not None and abs(int(number)) <= limit:
+        option = Option(number) if _framed(left) or _bare(left, right) else None
+    if option is None or not (_delimited(right) or _NUMBERED.search(left) or _framed(left)):
+        return None, ""
+    return option, "key"
+
+
+def _alone(left: str, right: str) -> bool:
+    """Whether a small letter can only be an option: delimited, and opening, bracketed or framed."""
+    closed = re.match(r"[\"')\]]{0,2}\s{0,1}(?:[.):,;!\]\n]|$)", right)
+    opened = not left.strip() or left[-1] in "([\"'" or _framed(left) or re.search(
+        r"(?:option|action|choice|letter|answer|选|選|选项|第)\s?$", left, _F)
+    return bool(closed and opened)
+
+
+def _delimited(right: str) -> bool:
+    return bool(re.match(r"[\"')\]]|\s{0,2}(?:[.):,;!\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]", right))
+
+
+def _bare(left: str, right: str) -> bool:
+    return bool(not left.strip(" \t\"'([") and re.match(r"[\s\"')\].!]{0,4}$", right))
+
+
+def _framed(left: str) -> bool:
+    return bool(_FRAME.search(left[-REACH:]) or _CONCLUDES.search(left[-REACH:]))
+
+
+def _judge(clean: str, parts: Sequence[Sentence], m: _Mention) -> _Mention:
+    """The mention with the part it plays."""
+    part = parts[m.sentence]
+    left = clean[max(part.start, m.start - REACH) : m.start]
+    right = clean[m.end : min(part.end, m.end + REACH)]
+    alone = not left.strip(" \t\n\"'([") and not right.strip(" \t\n\"')].!?,:")
+    m = replace(m, leads=bool(_LEAD.match(left)))
+    if part.question and not (alone and len(parts) == 1):
+        return m
+    clause = left[max((c.end() for c in _CLAUSE.finditer(left)), default=0) :]
+    denied = bool(_NEGATED.search(clause) or _BELOW.search(left[-60:]))
+    if m.kind != "word":
+        denied = denied or bool(_REJECTED.match(right))
+    denied = denied or bool(_EXCLUDED.match(right))
+    label, m = m.option.label, replace(m, denied=denied)
+    if denied:
+        if not m.option.denied or _BELOW.search(left[-60:]):
+            return m
+        label = m.option.denied
+    return replace(m, label=label, strength=_strength(clean, m, left, right, clause, denied))
+
+
+def _strength(
+    clean: str, m: _Mention, left: str, right: str, clause: str, denied: bool
+) -> int:
+    if not denied and m.kind != "word" and _APPROVED.match(right):
+        return STATED
+    if _framed(_NOT_TAIL.sub("", left) if denied else left):
+        return STATED
+    if m.leads or (denied and _NOT_LEAD.match(left)):
+        whole = m.kind == "text" or _AFTER.match(right) or m.kind == "key"
+        if whole and not (m.kind == "word" and _CONCEDED.search(right)):
+            return OPENING
+    if _COLON.search(left) and _CLOSES.match(right):
+        return OPENING
+    if _REASON.search(left):
+        return NOTHING
+    return NAMED
+
+
+def _drop_lists(
+    clean: str, mentions: list[_Mention], options: Sequence[Option]
+) -> list[_Mention]:
+    """Options that are only listed play no part: "A or B", and the options told one by one."""
+    drop: set[int] = set()
+    for i in range(len(mentions) - 1):
+        a, b = mentions[i], mentions[i + 1]
+        if a.denied != b.denied or a.option.label == b.option.label:
+            continue
+        if _JOINED.match(clean[a.end : b.start][:60]):
+            drop.update(j for j in (i, i + 1) if mentions[j].strength != STATED)
+            if STATED in (a.strength, b.strength) and a.sentence == b.sentence:
+                drop -= {i, i + 1}
+    drop |= _enumerated(mentions, [o.key for o in options])
+    return [replace(m, strength=NOTHING) if i in drop else m for i, m in enumerate(mentions)]
+
+
+def _enumerated(mentions: list[_Mention], keys: list[str]) -> set[int]:
+    """Positions of keys that open sentences and run through the options, or count reasons."""
+    opening = [
+        i for i, m in enumerate(mentions)
+        if m.kind == "key" and m.leads and m.strength != STATED
+    ]  # fmt: skip
+    drop: set[int] = set()
+    firsts = {keys[0], "1"} if keys else set()
+    run: list[int] = []
+    for i in [*opening, -1]:
+        key = mentions[i].option.key if i >= 0 else ""
+        follows = bool(run) and key in keys and keys.index(key) == keys.index(mentions[run[-1]].option.key) + 1
+        if follows:
+            run.append(i)
+            continue
+        if len(run) >= max(2, min(len(keys), 3)) or (len(run) == 2 and len(keys) != 2):
+            drop.update(run)
+        run = [i] if key in firsts and key in keys else []
+    return drop
