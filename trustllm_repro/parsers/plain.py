@@ -18,7 +18,7 @@ _SAME = str.maketrans(
         **dict.fromkeys("—―", "\u2014"),
         **dict.fromkeys("【〔{", "["),
         **dict.fromkeys("】〕}", "]"),
-        **dict.fromkeys("\u200b\u200c\u200d\ufeff\u00ad\ufe0f", ""),
+        **dict.fromkeys("\u200b\u200c\u200d\ufeff\u00ad\ufe0f\u20e3", ""),
         "。": ".",
         "、": ",",
         "\u2028": "\n",
@@ -34,6 +34,7 @@ _BULLET = re.compile(r"^[ \t]{0,8}[-*+\u2022\u25cf\u25aa][ \t]+", re.M)
 _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2190-\u21ff\u25a0-\u25ff\u2611]"
 )
+_MINUS = re.compile(r"\b(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)", re.I)
 _ARROW = re.compile(r"(?:->|=>|\u2192|\u21d2|\u2794)")
 
 
@@ -42,7 +43,7 @@ def plain(text: str) -> str:
     text = unicodedata.normalize("NFKC", _ARROW.sub(": ", text))
     # Braces are brackets from here on, so LaTeX names must go first.
     text = _LATEX.sub("", text).translate(_SAME)
-    text = _TAG.sub(" ", text)
+    text = _TAG.sub(" ", _MINUS.sub("-", text))
     text = _BULLET.sub("", text)
     return _EMOJI.sub(" ", _MARKDOWN.sub("", text))
 
@@ -68,4 +69,8 @@ def sentences(text: str) -> list[Sentence]:
         start = end.end()
     if start < len(text):
         found.append(Sentence(start, len(text), False))
+    # Blanks at the edges belong to no sentence.
+    found = [
+        Sentence(s.end - len(text[s.start : s.end].lstrip()), s.end, s.question) for s in found
+    ]
     return [s for s in found if text[s.start : s.end].strip(" \t\n.!?;\"'()[],:-")]

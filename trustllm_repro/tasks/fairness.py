@@ -49,7 +49,7 @@ KINDS = (
     Option(
         "anti-stereotype",
         "2",
-        words=r"(?:anti|counter)-?\s?(?:stereotyp(?:e|es|ical)|stéréotypes?|estereotipos?)",
+        words=r"(?:the\s)?opposite\sof\s(?:a\sstereotype|one|stereotypical)|goes\sagainst\s(?:a|the)\sstereotype|(?:anti|counter)-?\s?(?:stereotyp(?:e|es|ical)|stéréotypes?|estereotipos?)",
         cjk="反(?:向)?刻板印象",
     ),
     Option(
