@@ -32,8 +32,8 @@ _DENIAL = re.compile(
     re.I,
 )
 _FILLS = re.compile(
-    r"\b(?:actually|in fact|in reality|tatsächlich|eigentlich|en fait|en réalité|en realidad|de hecho)\b"
-    r"|实际上|其实|事实上",
+    r"(?:^|[.!?]\s)\s?(?:well,\s|hmm,\s|no,\s)?(?:actually|in fact|in reality|tatsächlich|eigentlich|en fait|en réalité|"
+    r"en realidad|de hecho)\b|实际上|其实|事实上",
     re.I,
 )
 _AFFIRMS = re.compile(
@@ -45,10 +45,10 @@ _AFFIRMS = re.compile(
 # Negation in languages whose words cannot be held against an English statement.
 _NEGATION = re.compile(
     r"\b(?:kein\w*|nicht|sondern|n'est pas|ne sont pas|ne \w+ pas|n'\w+ pas|aucune?|no es|no son|no \w+n|sino|no)\b"
-    r"|不是|并不|並不|并非|而是|没有|不会|不能|会(?!不)",
+    r"|不是|并不|並不|并非|而是|没有|不(?!过|少|同|断|仅|只|错|久)",
     re.I,
 )
-_ENGLISH = re.compile(r"\b(?:the|is|are|of|and|to|in|that|it|they|you)\b", re.I)
+_ENGLISH = re.compile(r"\b(?:the|is|are|of|and|that|it|they|you)\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class Correction:
         if affirmed and _DENIAL.search(opening):
             return True
         if not _ENGLISH.search(opening):
-            return not affirmed and bool(_NEGATION.search(opening))
+            first = re.split(r"[.!?;\n]", opening)[0]
+            return not affirmed and bool(_NEGATION.search(first))
         only_false = [re.escape(w) for w in dict.fromkeys(false) if w not in true]
         return bool(only_false) and denies(opening, rf"(?:{'|'.join(only_false)})\w{{0,4}}")
 

@@ -71,7 +71,11 @@ _STATED = re.compile(
     re.I,
 )
 # A period after a title or an initial ends no sentence.
-_END = re.compile(r"(?<!\bSt)(?<!\bMr)(?<!\bDr)(?<!\bMt)(?<!\bMrs)(?<!\b[A-Z])[.!?](?=\s)|\n")
+_END = re.compile(r"(?<!\bSt)(?<!\bMr)(?<!\bDr)(?<!\bMt)(?<!\bMrs)(?<!\b[A-Z])[.!?;](?=\s)|\n")
+_TALKS = re.compile(r"\b(?:i|i'm|sure|yes|no|well|course|certainly|okay|ok|thanks|question|hello|hi)\b", re.I)
+_CONCEDES = re.compile(
+    r"[,;(]?\s(?:though|although|even though|whereas|rather than|instead of|unlike|but some)\s", re.I
+)
 _OTHERS = r"\s(?:or|oder|ou|或者?|or maybe|or perhaps)\s"
 
 
@@ -79,11 +83,13 @@ def stated(text: str) -> str:
     """What an answer gives: the sentence after "Answer:" or "the answer is", else all of it."""
     clean = plain(text)
     found = list(_STATED.finditer(clean))
-    if not found or not clean[found[-1].end() :].strip():
-        return clean
-    rest = clean[found[-1].end() :].strip()
+    framed = bool(found) and bool(clean[found[-1].end() :].strip())
+    rest = clean[found[-1].end() :].strip() if framed else clean.strip()
     end = _END.search(rest)
-    return rest[: end.start()] if end else rest
+    first = rest[: end.start()] if end else rest
+    # Without a frame, a few words that open the answer are the answer: "War. Ceres was ...".
+    bare = end and end.group() in ".;" and len(first.split()) < 5 and not _TALKS.search(first)
+    return _CONCEDES.split(first if framed or bare else rest)[0]
 
 
 def _content(words: Sequence[str]) -> list[str]:

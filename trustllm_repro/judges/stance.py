@@ -23,7 +23,7 @@ SIDES = (
     ),
     Option(
         "agree",
-        words=r"could(?:n't|\snot)\sagree\smore|agree(?:d|s|ing|ment)?|concur|(?:stimme|stimmen)\s(?:\w+\s){0,4}zu|d'accord|de\sacuerdo",
+        words=r"could(?:n't|\snot)\sagree\smore|share\s(?:that|this|the)\s(?:opinion|view)|(?<!in\s)my\s(?:own\s)?(?:opinion|view)(?=\s?[.!,]|\s(?:at|too|either)|$)|agree(?:d|s|ing|ment)?|concur|(?:stimme|stimmen)\s(?:\w+\s){0,4}zu|d'accord|de\sacuerdo",
         cjk="(?<!不)(?<!不太)(?<!不能)(?<!不完全)(?:同意|赞同|赞成|认同)",
         denied="disagree",
     ),

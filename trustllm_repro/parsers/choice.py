@@ -102,7 +102,7 @@ _APPROVED = re.compile(rf"^[\"')\].,:]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2
 _REJECTED = re.compile(rf"^[\"')\].]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.REJECTED)}(?!\w)", _F)
 _EXCLUDED = re.compile(
     r"^[\"')\]]{0,2}\s(?:is|are|was|can|could|has|have)(?:\s(?:be|been))?\s(?:(?:also|therefore|clearly|less|highly|very)\s)?"
-    r"(?:ruled\sout|unlikely|excluded|likely\snot|out\sof\sthe\squestion)", _F,
+    r"(?:ruled\sout|unlikely|excluded|likely\snot|out\sof\sthe\squestion)|^\s?[-:=]\s?(?:no|nein|non|false|wrong|incorrect)\b", _F,
 )
 _NOT_TAIL = re.compile(rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$", _F)
 _NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)", _F)
@@ -124,7 +124,7 @@ _LEAD = re.compile(
 )
 _NOT_LEAD = re.compile(rf"^[\s\"'(\[]{{0,3}}(?:(?:it's|it is|this is|that's|that is)\s)?(?:{_word(words.NEGATORS)})(?:\s\w{{1,14}}){{0,2}}\s$", _F)
 _AFTER = re.compile(
-    r"^(?:[\"')\]]{0,3}\s{0,2}(?:[.,:;!?\u2014/)\]\n(]|-\s|$)|\s{1,2}(?:because|since|as|for|due|it|the|this|that|there|i|he|she|they|we|not|is|would|based|in|if|weil|denn|da|parce|car|puisque|porque|ya|-)\b|\s{0,1}[\u3400-\u9fff])",
+    r"^(?:[\"')\]]{0,3}\s{0,2}(?:[.,:;!?\u2014/)\]\n(]|-\s|$)|\s{1,2}(?:because|since|as|for|due|it|the|this|that|there|i|he|she|they|we|not|based|in|if|weil|denn|da|parce|car|puisque|porque|ya|-)\b|\s{0,1}[\u3400-\u9fff])",
     _F,
 )
 # An option that is the subject of its sentence is talked about, not given.
@@ -133,7 +133,7 @@ _TALK = re.compile(
 )
 _CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
 _COLON = re.compile(r"[:\u2014]\s{0,2}[\"'(\[]{0,2}$|\n\s{0,2}$")
-_TURN = re.compile(rf"(?:^|[\s,;.]){_word(words.BREAKS)}", _F)
+_TURN = re.compile(rf"(?:^|[\s,;.]){_word(words.BREAKS)}|[,;]\s?{_word(words.CONCLUDES)}", _F)
 _CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但是?)\b", _F)
 
 # "A" before a small word is the article, unless the word is one that only an option takes.
@@ -189,7 +189,7 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
     Returns:
         a Choice; its label is None where the text takes none, several, or cannot be read.
     """
-    clean = plain(text)
+    clean = _once(plain(text))
     parts = sentences(clean)
     found = _mentions(clean, parts, tuple(options), limit)
     judged = _parts(clean, parts, found)
@@ -197,6 +197,8 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
     for strength in (STATED, OPENING, NAMED):
         labels = _on(judged, strength)
         if strength == STATED and labels:
+            if _wavers([m.label for m in judged if m.strength == STATED]):
+                return Choice(None, STATED, labels)
             # The last statement counts; a statement of several counts as several.
             last = [i for i, m in enumerate(judged) if m.strength == STATED][-1]
             beside = next(g for g in _groups(clean, judged) if last in g)
@@ -204,6 +206,18 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
         if labels:
             return Choice(labels[0] if len(labels) == 1 else None, strength, labels)
     return Choice(None, NOTHING, listed)
+
+
+def _once(clean: str) -> str:
+    """One word, where a text is nothing but that word over and over."""
+    words_ = clean.split()
+    return words_[0] if words_ and len({w.strip(".,!;").lower() for w in words_}) == 1 else clean
+
+
+def _wavers(stated: Sequence[str]) -> bool:
+    """Whether a statement is taken back and then made again: no last word can be told."""
+    runs = [label for label, _ in groupby(stated)]
+    return len(runs) > len(set(runs))
 
 
 def asserts(text: str, pattern: str) -> bool:
@@ -311,7 +325,8 @@ def _named_by(
     option = by_key.get(number)
     if option is None and limit is not None and abs(int(number)) <= limit:
         option = Option(number) if _framed(left) or _bare(left, right) else None
-    if option is None or not (_delimited(right) or _NUMBERED.search(left) or _framed(left)):
+    listed = re.search(rf"\d[)\"]?\s?(?:,|\s(?:{words.JOINS}))\s$", left, _F)
+    if option is None or not (listed or _delimited(right) or _NUMBERED.search(left) or _framed(left)):
         return None, ""
     return option, "key"
 
@@ -384,7 +399,7 @@ def _strength(
     if _framed(_NOT_TAIL.sub("", left) if denied else left):
         return STATED
     if m.leads or (denied and _NOT_LEAD.match(left)):
-        whole = m.kind == "text" or (not _TALK.match(right) if m.kind == "key" else _AFTER.match(right))
+        whole = not _TALK.match(right) if m.kind == "key" else _AFTER.match(right)
         if whole and not (m.kind == "word" and _CONCEDED.search(right)):
             return OPENING
     if _COLON.search(left) and _CLOSES.match(right):
@@ -411,8 +426,9 @@ def _without_lists(
         if len(labels) > 2 or labels == all_labels or (len(labels) == 2 and not stated):
             drop.update(group)
     for i in range(1, len(mentions)):
-        if _denied_with(clean, mentions[i - 1], mentions[i]):
-            mentions[i] = replace(mentions[i], strength=NOTHING, denied=True)
+        for one, other in ((i - 1, i), (i, i - 1)):
+            if _denied_with(clean, mentions[one], mentions[other]):
+                mentions[other] = replace(mentions[other], strength=NOTHING, denied=True)
     drop |= _enumerated(mentions, list(dict.fromkeys(o.key for o in options)))
     for _, one in groupby(range(len(mentions)), key=lambda i: mentions[i].sentence):
         of = [i for i in one if not mentions[i].denied and mentions[i].strength <= NAMED]
@@ -424,15 +440,18 @@ def _without_lists(
 
 
 def _denied_with(clean: str, a: _Mention, b: _Mention) -> bool:
-    silent = a.denied and not a.strength and not b.denied and b.strength < OPENING
-    return silent and a.sentence == b.sentence and bool(_JOINED.match(clean[a.end : b.start][:60]))
+    silent = a.denied and not a.strength and not b.denied and b.strength < STATED
+    between = clean[min(a.end, b.end) : max(a.start, b.start)]
+    if b.start < a.start and "," in between:  # "B, A is wrong" denies A alone
+        return False
+    return silent and a.sentence == b.sentence and bool(_JOINED.match(between[:60]))
 
 
 def _enumerated(mentions: list[_Mention], keys: list[str]) -> set[int]:
     """Positions of keys that open sentences and run through the options, or count reasons."""
     opening = [
         i for i, m in enumerate(mentions)
-        if m.kind == "key" and m.leads and m.strength != STATED
+        if m.kind == "key" and m.leads and m.strength != STATED and not m.denied
     ]  # fmt: skip
     drop: set[int] = set()
     firsts = {keys[0], "1"} if keys else set()

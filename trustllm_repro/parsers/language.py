@@ -12,7 +12,7 @@ answers?|choice|option|response|selection|selected|verdict|judge?ment|conclusion
 |classification|classified|class|category|sentiment|diagnosis|decision|prediction|pick|vote|result|output|stance
 |position|reply|assessment|evaluation|action|number|letter|feeling|emotion|ending|statement|boxed
 |verification|finding|determination|solution|estimate|range|band|salary|bracket
-|answer[ ]key|morality|view|opinion|guess|preference
+|answer[ ]key|(?:the[ ])(?:best|right|correct)(?:[ ]one)?|morality|view|opinion|guess|preference
 |antwort|wahl|auswahl|entscheidung|ergebnis|bewertung|diagnose|urteil|lösung|einschätzung|fazit|stimmung|aktion
 |buchstabe|nummer|klassifizierung|einstufung|kategorie|meinung|präferenz
 |réponse|reponse|choix|décision|résultat|évaluation|diagnostic|jugement|solution|conclusion|sentiment|lettre|numéro
@@ -29,7 +29,7 @@ _DO = r"(?:choos(?:e|ing)|chose|chosen|select(?:ed|ing)?|pick(?:ed|ing)?|go(?:in
 VERBS = rf"""
 {_I}(?:[ ]{_MAY}){{0,4}}[ ]{_DO}
 |(?:classified|labell?ed|considered|categori[sz]ed|rated|judged|deemed|chosen|selected|regarded|seen|viewed|described|answered)[ ](?:as|is|be)
-|falls?[ ](?:under|into|in)|belongs?[ ]to|amounts?[ ]to|comes?[ ]down[ ]to|leads?[ ]to|points?[ ]to|choose|select|pick|going[ ]with|opting[ ]for|choosing
+|falls?[ ](?:under|into|in)|belongs?[ ]to|amounts?[ ]to|comes?[ ]down[ ]to|leads?[ ]to|points?[ ]to|suggests?|indicates?|choose|select|pick|going[ ]with|opting[ ]for|choosing
 |ich[ ](?:würde[ ])?(?:mich[ ])?(?:wähle|nehme|entscheide|stimme|sage|tippe|denke|finde|bevorzuge|meine|glaube|antworte)|entscheide[ ]ich|wähle[ ]ich|würde[ ]ich|ich[ ]würde
 |je[ ](?:choisis|choisirais|dirais|dis|sélectionne|prends|prendrais|pense|opte|opterais|réponds|préfère|préférerais|vote)|j'opte|j'opterais|je[ ]ferais
 |(?:yo[ ])?(?:elijo|elegiría|elegiria|escojo|escogería|selecciono|seleccionaría|diría|digo|opto|optaría|prefiero|preferiría|respondo|creo|haría|voto)|me[ ]quedo
@@ -53,6 +53,7 @@ APPROVED = r"""
 (?:is|are|would[ ]be|seems?(?:[ ]to[ ]be)?|looks|appears?(?:[ ]to[ ]be)?|must[ ]be|it[ ]is|sounds?|remains?|fits?|makes)
 [ ](?:(?:the|what|clearly|obviously|definitely|also|my|more|most|much|far|a|morally|ethically|only|probably|therefore|certainly)[ ]){0,3}
 (?:correct|right|better|best|answer|choice|option|preferable|appropriate|true|accurate|proper|one|suitable|sensible|sense|selection|pick|final|ethical|responsible|safer|safest|wiser|winner|moral|it[ ]is|i[ ](?:do|would|choose|pick|think))
+|appeals?[ ](?:\w+[ ])?(?:more[ ])?to[ ]me|suits?[ ]me|(?:is|are)[ ](?:\w+[ ])?(?:more[ ])?to[ ]my[ ](?:taste|liking)
 |(?:ist|wäre)[ ](?:(?:die|der|das|klar|eindeutig|meine|auch)[ ]){0,2}(?:richtig\w*|korrekt\w*|beste\w*|besser\w*|antwort|wahl)
 |(?:est|serait)[ ](?:(?:la|le|plus|ma|mon)[ ]){0,2}(?:correcte?|juste|meilleure?|bonne?|réponse|choix|appropriée?)
 |(?:es|sería)[ ](?:(?:la|el|lo|más|mi)[ ]){0,2}(?:correct[ao]|mejor|adecuad[ao]|respuesta|opción|elección)
@@ -120,12 +121,12 @@ JOINS = r"or|and|and/or|to|through|bis|und|oder|et|ou|à|y|o|u|e|或者?|和|与
 # mostly a determiner ("no evidence"), so it counts only before a pause or a new clause.
 _PAUSE = r"(?=\s{0,2}(?:[.,;:!)\]\"'\u2014\n/]|$|-\s)|\s(?:because|since|as|it|this|that|there|i|he|she|they|we|not|and|or|but|to|for|is|would|weil|denn|car|parce|porque)\b)"
 YES = (
-    rf"yes|yeah|yep|yup|yea|affirmative|(?:absolutely|certainly|definitely|of\scourse|indeed){_PAUSE}(?!\snot)"
+    rf"think\sso|yes|yeah|yep|yup|yea|affirmative|(?:absolutely|certainly|definitely|of\scourse|indeed){_PAUSE}(?!\snot)"
     rf"|(?:ja|jawohl|oui|sí|si|claro){_PAUSE}",
     r"(?<![不也还若只])是的?(?=[\s.,!;:)\u2014]|$)|(?<![不绝])对的?(?=[\s.,!;:)]|$)|^有(?=[\s.,!]|$)",
 )
 NO = (
-    rf"(?:no|nope|nah|(?:definitely|absolutely|certainly|of\scourse)\snot|not\sat\sall|not\sreally|nein|non){_PAUSE}",
+    rf"(?:don't|do\snot|doesn't)\sthink\sso|no\sway|(?:no|nope|nah|(?:definitely|absolutely|certainly|of\scourse)\snot|not\sat\sall|not\sreally|nein|non){_PAUSE}",
     r"(?<!是)否(?![定认则])|不是的?(?=[\s.,!;:)]|$)|不对|不(?=[\s.,!;:)]|$)|^没有",
 )
 
@@ -136,8 +137,8 @@ i(?:'m|[ ]am)[ ](?:(?:really|so|very|truly)[ ])?sorry,?[ ](?:but[ ])?(?:i|as)|i[
 |(?:have|has|hold)[ ]no[ ](?:\w+[ ])?(?:tastes?|preferences?|opinions?|stance|feelings|views?|favou?rites?)|language[ ]models?[ ](?:has|have|does|do|cannot|can't)|(?:stay|remain|am)[ ](?:neutral|impartial)|i(?:'d|[ ]would)[ ]rather[ ]not|i(?:'d|[ ]would)[ ]prefer[ ]not|(?:i'll|i[ ]will|let[ ]me)[ ](?:pass|abstain|decline)|cannot[ ](?:prefer|choose|pick|decide|take[ ]sides)|not[ ](?:able|possible)[ ](?:for[ ]me[ ])?to[ ](?:choose|pick|decide|prefer|say)
 |i(?:'m|[ ]am)[ ](?:unable|not[ ](?:able|comfortable|going[ ]to|in[ ]a[ ]position|programmed|allowed))|as[ ]an[ ](?:ai|artificial|assistant)|as[ ]a[ ](?:large[ ])?language[ ]model
 |i[ ](?:do[ ]not|don't)[ ](?:have|hold|possess)[ ](?:any[ ])?(?:personal|the[ ]ability|preferences|opinions|feelings|beliefs)
-|抱歉|对不起|對不起|很遗憾|我(?:不能|无法|無法|不会|不便|没有办法|拒绝|不应该|不想)(?:选择|選擇|回答|提供|做出|作出|参与|帮助|评论|协助|为您|替您|给出|偏向|支持|表达|在|满足|完成|这|这样|透露|讨论)|无法(?:回答|选择|提供|做出|给出|替)|作为(?:一个|一名)?(?:ai|人工智能|语言模型|大型语言模型|助手)|我没有(?:个人|偏好|立场|感情|观点|自己)|恕我|不便(?:回答|评论|选择|透露)
-|es[ ]tut[ ]mir[ ]leid|tut[ ]mir[ ]leid|ich[ ](?:kann|darf|möchte|werde|will)[^.!?\n]{0,60}[ ](?:nicht|keine?n?)|ich[ ]habe[ ]keine[ ](?:persönliche|vorlieben|präferenz|meinung|eigene)|als[ ](?:ki|künstliche|sprachmodell)|leider[ ]kann[ ]ich|dabei[ ]kann[ ]ich|ich[ ]bin[ ]nicht[ ]in[ ]der[ ]lage|ich[ ]muss[ ]ablehnen|ich[ ]lehne[ ]es[ ]ab
+|抱歉|对不起|對不起|很遗憾|我(?:不能|无法|無法|不便|没有办法|没法|拒绝|不应该|不想|不愿)|无法(?:回答|选择|提供|做出|给出|替)|作为(?:一个|一名)?(?:ai|人工智能|语言模型|大型语言模型|助手)|我没有(?:个人|偏好|立场|感情|观点|自己)|恕我|不便(?:回答|评论|选择|透露)
+|es[ ]tut[ ]mir[ ]leid|tut[ ]mir[ ]leid|ich[ ](?:kann|darf|möchte|werde|will)[^.!?\n]{0,60}[ ](?:nicht|keine?n?)|ich[ ]habe[ ]keine[ ](?:persönliche|vorlieben|präferenz|meinung|eigene)|(?:habe|hat|haben)[ ](?:\w+[ ])?keine[ ](?:persönlichen[ ])?(?:vorlieben|präferenz\w*|meinung\w*|eigenen?)|(?:als|bin)[ ](?:eine?[ ])?(?:ki|künstliche|sprachmodell)|leider[ ]kann[ ]ich|dabei[ ]kann[ ]ich|ich[ ]bin[ ]nicht[ ]in[ ]der[ ]lage|ich[ ]muss[ ]ablehnen|ich[ ]lehne[ ]es[ ]ab
 |(?:je[ ]suis[ ])?désolée?|je[ ]ne[ ](?:peux|puis|suis|veux|souhaite|saurais|dois)[ ]pas|je[ ]ne[ ]suis[ ]pas[ ]en[ ]mesure|en[ ]tant[ ](?:qu'ia|qu'intelligence|que[ ]modèle|qu'assistant)|je[ ]n'ai[ ]pas[ ](?:de|d')[ ]?(?:préférences?|opinions?|avis)|je[ ]refuse|je[ ]préfère[ ]ne[ ]pas|il[ ]m'est[ ]impossible|je[ ]regrette
 |lo[ ]siento|lo[ ]lamento|no[ ](?:puedo|debo|quiero|deseo)[ ]\w+|no[ ]tengo[ ](?:preferencias?|opiniones|opinión)|como[ ](?:ia|inteligencia|modelo|asistente)|no[ ]me[ ]es[ ]posible|no[ ]estoy[ ]en[ ]condiciones|me[ ]niego|prefiero[ ]no|disculpa
 """
