@@ -23,6 +23,7 @@ from functools import cache
 from itertools import groupby
 
 from trustllm_repro.parsers import language as words
+from trustllm_repro.parsers.pattern import as_group
 from trustllm_repro.parsers.plain import Sentence, plain, sentences
 
 REACH = 160  # characters around a mention that can change its part
@@ -77,64 +78,55 @@ class _Mention:
     denied: bool = False
 
 
-def as_group(pattern: str) -> str:
-    """A list of words as one group; line breaks of the list mean nothing, [ ] is a blank."""
-    return "(?:" + re.sub(r"\s*\n\s*", "", pattern.strip()).replace("[ ]", r"\s") + ")"
-
-
 def _word(pattern: str) -> str:
     return rf"(?<![^\W\u3400-\u9fff]){as_group(pattern)}(?![^\W\u3400-\u9fff])"
 
 
-_F = re.I
 _FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.FILLERS)}){{0,14}})"
 _COPULA = r"(?:\s(?:is|are|was|would|should|must|will|remains|ist|lautet|wäre|est|serait|es|sería|seria)(?:\sbe)?(?=\W)|'s\s|\s?[:=\u2014]|\s-\s|是|为|為|应为|應為)"
 _STRONG = r"(?:answer|antwort|réponse|reponse|respuesta|答案|答|选择|選擇|boxed)"
 _FRAME = re.compile(
     rf"(?:{_word(words.NOUNS)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{_COPULA}|{_word(_STRONG)}[\"']?\s"
     rf"|(?:{_word(words.VERBS)})(?:(?:\s[^\s.!?;]{{1,24}}){{0,12}}?\s(?:as|is|be|als|comme|como)(?=\s))?){_FILL}$",
-    _F,
 )
 _CONCLUDES = re.compile(
-    rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.CONCLUDES)}[,:]?{_FILL}$", _F
+    rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.CONCLUDES)}[,:]?{_FILL}$"
 )
-_APPROVED = re.compile(rf"^[\"')\].,:]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.APPROVED)}(?!\w)", _F)
-_REJECTED = re.compile(rf"^[\"')\].]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.REJECTED)}(?!\w)", _F)
+_APPROVED = re.compile(rf"^[\"')\].,:]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.APPROVED)}(?!\w)")
+_REJECTED = re.compile(rf"^[\"')\].]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.REJECTED)}(?!\w)")
 _EXCLUDED = re.compile(
     r"^[\"')\]]{0,2}\s(?:is|are|was|can|could|has|have)(?:\s(?:be|been))?\s(?:(?:also|therefore|clearly|less|highly|very)\s)?"
-    r"(?:ruled\sout|unlikely|excluded|likely\snot|out\sof\sthe\squestion)|^\s?[-:=]\s?(?:no|nein|non|false|wrong|incorrect)\b", _F,
+    r"(?:ruled\sout|unlikely|excluded|likely\snot|out\sof\sthe\squestion)|^\s?[-:=]\s?(?:no|nein|non|false|wrong|incorrect)\b",
 )
-_NOT_TAIL = re.compile(rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$", _F)
-_NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)", _F)
-_NEITHER = re.compile(r"\b(?:neither|nor|weder|noch|ni)\b", _F)
+_NOT_TAIL = re.compile(rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$")
+_NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)")
+_NEITHER = re.compile(r"\b(?:neither|nor|weder|noch|ni)\b")
 # A negator before the subject says nothing of the predicate ("not paying is wrong"), unless it
 # denies a thought about it ("I don't think it is wrong") or is the subject ("nothing is wrong").
-_PREDICATE = re.compile(r"\s(?:is|are|was|were|would\sbe|ist|est|es)\s", _F)
-_THOUGHT = re.compile(r"\b(?:think|believe|say|said|consider|mean|find|feel|agree|that|see|claim|suggest|denke|glaube|pense|crois|creo|pienso|nothing|none|neither|nobody)\b", _F)
+_PREDICATE = re.compile(r"\s(?:is|are|was|were|would\sbe|ist|est|es)\s")
+_THOUGHT = re.compile(r"\b(?:think|believe|say|said|consider|mean|find|feel|agree|that|see|claim|suggest|denke|glaube|pense|crois|creo|pienso|nothing|none|neither|nobody)\b")
 _SCOPE = 16  # words a negator reaches
-_BELOW = re.compile(rf"(?:{_word(words.CONTRAST)})(?:\s|[\"'(\[]|(?:the|option|action|choice|choosing|number|to|say|being|选项?|選項?|die|la|le|el)\b){{0,5}}$", _F)
-_CLAUSE = re.compile(rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}|{_word(words.CONCLUDES)}(?=\s)", _F)
-_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}(?:\s|[^,;.!?\u2014]){{0,90}}$", _F)
-_JOINED = re.compile(rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.JOINS)}|[/,&|])[\s\"'(\[]{{0,3}})(?:(?:option|action|also|maybe|perhaps|possibly|the|even|both|either|选项?)\s{{0,2}}){{0,2}}$", _F)
+_BELOW = re.compile(rf"(?:{_word(words.CONTRAST)})(?:\s|[\"'(\[]|(?:the|option|action|choice|choosing|number|to|say|being|选项?|選項?|die|la|le|el)\b){{0,5}}$")
+_CLAUSE = re.compile(rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}|{_word(words.CONCLUDES)}(?=\s)")
+_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}(?:\s|[^,;.!?\u2014]){{0,90}}$")
+_JOINED = re.compile(rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.JOINS)}|[/,&|])[\s\"'(\[]{{0,3}})(?:(?:option|action|also|maybe|perhaps|possibly|the|even|both|either|选项?)\s{{0,2}}){{0,2}}$")
 _LEAD = re.compile(
     r"^[\s\"'(\[,:#\u2014-]{0,6}(?:(?:assistant|ai|bot|model|option|action|choice|number|letter|ending|class|label|well|okay|ok|sure|hmm|oh|i think|i believe|i guess|in my opinion|"
     r"definitely|clearly|probably|likely|most likely|maybe|perhaps|simply|just|it's|it is|that's|that is|this is|选项?|選項?|第|"
     r"personally|honestly|option number|the|an?|is|neutral|c'est|es|ist|das ist)[\s\"'(\[:,#-]{1,4}){0,3}$",
-    _F,
 )
-_NOT_LEAD = re.compile(rf"^[\s\"'(\[]{{0,3}}(?:(?:it's|it is|this is|that's|that is)\s)?(?:{_word(words.NEGATORS)})(?:\s\w{{1,14}}){{0,2}}\s$", _F)
+_NOT_LEAD = re.compile(rf"^[\s\"'(\[]{{0,3}}(?:(?:it's|it is|this is|that's|that is)\s)?(?:{_word(words.NEGATORS)})(?:\s\w{{1,14}}){{0,2}}\s$")
 _AFTER = re.compile(
     r"^(?:[\"')\]]{0,3}\s{0,2}(?:[.,:;!?\u2014/)\]\n(]|-\s|$)|\s{1,2}(?:because|since|as|for|due|it|the|this|that|there|i|he|she|they|we|not|based|in|if|weil|denn|da|parce|car|puisque|porque|ya|-)\b|\s{0,1}[\u3400-\u9fff])",
-    _F,
 )
 # An option that is the subject of its sentence is talked about, not given.
 _TALK = re.compile(
-    r"^\s(?:is|are|was|would|will|means|refers|has|have|does|seems|represents|involves|suggests|might|may|can|could|describes|stands|shows)\b", _F
+    r"^\s(?:is|are|was|would|will|means|refers|has|have|does|seems|represents|involves|suggests|might|may|can|could|describes|stands|shows)\b"
 )
 _CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
 _COLON = re.compile(r"[:\u2014]\s{0,2}[\"'(\[]{0,2}$|\n\s{0,2}$")
-_TURN = re.compile(rf"(?:^|[\s,;.]){_word(words.BREAKS)}|[,;]\s?{_word(words.CONCLUDES)}", _F)
-_CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但是?)\b", _F)
+_TURN = re.compile(rf"(?:^|[\s,;.]){_word(words.BREAKS)}|[,;]\s?{_word(words.CONCLUDES)}")
+_CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但是?)\b")
 
 # "A" before a small word is the article, unless the word is one that only an option takes.
 _ARTICLE = re.compile(
@@ -142,8 +134,8 @@ _ARTICLE = re.compile(
     r"though|although|doesn't|does|isn't|in|than|to|by|shows|has|sounds|looks|appears|should|must|can|cannot|may|might|"
     r"ist|weil|und|oder|est|car|et|ou|es|porque|pues|y|o)\b)[a-zA-ZÀ-ÿ]"
 )
-_NO_OPTION = re.compile(r"(?:plan|vitamin|grade|type|hepatitis|steps?|example|figure|table|part|level|section|chapter|question|q|page|line|reason|point|tier|phase|rule|day|year|age|serie|top|article)\s?$", _F)
-_NUMBERED = re.compile(r"(?:option|number|no\.|nr\.|nummer|número|numéro|opción|ending|choice|answer|answers|#|第|选项|選項|选|選|答案|is|be|:|=|\()\s?[\"'(\[:]{0,2}$", _F)
+_NO_OPTION = re.compile(r"(?:plan|vitamin|grade|type|hepatitis|steps?|example|figure|table|part|level|section|chapter|question|q|page|line|reason|point|tier|phase|rule|day|year|age|serie|top|article)\s?$")
+_NUMBERED = re.compile(r"(?:option|number|no\.|nr\.|nummer|número|numéro|opción|ending|choice|answer|answers|#|第|选项|選項|选|選|答案|is|be|:|=|\()\s?[\"'(\[:]{0,2}$")
 
 
 @cache
@@ -261,7 +253,7 @@ def _groups(clean: str, mentions: Sequence[_Mention]) -> list[list[int]]:
 
 def _joined(clean: str, a: _Mention, b: _Mention) -> bool:
     near = a.sentence == b.sentence and b.start - a.end < 60 and a.denied == b.denied
-    return near and bool(_JOINED.match(clean[a.end : b.start]))
+    return near and bool(_JOINED.match(clean[a.end : b.start].lower()))
 
 
 def _conceded(clean: str, mentions: list[_Mention]) -> list[_Mention]:
@@ -270,7 +262,7 @@ def _conceded(clean: str, mentions: list[_Mention]) -> list[_Mention]:
         a, b = mentions[i], mentions[i + 1]
         if a.sentence != b.sentence or not (a.strength and b.strength) or a.label == b.label:
             continue
-        if _TURN.search(clean[a.end : b.start]):
+        if _TURN.search(clean[a.end : b.start].lower()):
             mentions[i + 1] = replace(b, strength=max(a.strength, b.strength))
             mentions[i] = replace(a, strength=NOTHING, denied=True)
     return mentions
@@ -310,8 +302,8 @@ def _named_by(
     group = m.lastgroup or ""
     if group not in ("letter", "number"):
         return options[int(group[1:])], "text" if group[0] == "t" else "word"
-    left = clean[max(part.start, m.start() - REACH) : m.start()]
-    right = clean[m.end() : min(part.end, m.end() + REACH)]
+    left = clean[max(part.start, m.start() - REACH) : m.start()].lower()
+    right = clean[m.end() : min(part.end, m.end() + REACH)].lower()
     if _NO_OPTION.search(left):
         return None, ""
     if group == "letter":
@@ -325,7 +317,7 @@ def _named_by(
     option = by_key.get(number)
     if option is None and limit is not None and abs(int(number)) <= limit:
         option = Option(number) if _framed(left) or _bare(left, right) else None
-    listed = re.search(rf"\d[)\"]?\s?(?:,|\s(?:{words.JOINS}))\s$", left, _F)
+    listed = re.search(rf"\d[)\"]?\s?(?:,|\s(?:{words.JOINS}))\s$", left)
     if option is None or not (listed or _delimited(right) or _NUMBERED.search(left) or _framed(left)):
         return None, ""
     return option, "key"
@@ -335,7 +327,7 @@ def _alone(left: str, right: str) -> bool:
     """Whether a small letter can only be an option: delimited, and opening, bracketed or framed."""
     closed = re.match(r"[\"')\]]{0,2}\s{0,1}(?:[.):,;!\]\n]|$)", right)
     opened = not left.strip() or left[-1] in "([\"'" or _framed(left) or re.search(
-        r"(?:option|action|choice|letter|answer|选|選|选项|第)\s?$", left, _F)
+        r"(?:option|action|choice|letter|answer|选|選|选项|第)\s?$", left)
     return bool(closed and opened)
 
 
@@ -344,7 +336,7 @@ def _delimited(right: str) -> bool:
 
 
 _ENDS = re.compile(
-    rf"[\"')\]]|\s{{0,2}}(?:[.):,;!?\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]|\s(?:{words.JOINS}|because|since|as|is)\b", _F
+    rf"[\"')\]]|\s{{0,2}}(?:[.):,;!?\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]|\s(?:{words.JOINS}|because|since|as|is)\b"
 )
 
 
@@ -359,8 +351,8 @@ def _framed(left: str) -> bool:
 def _judge(clean: str, parts: Sequence[Sentence], m: _Mention) -> _Mention:
     """The mention with the part it plays."""
     part = parts[m.sentence]
-    left = clean[max(part.start, m.start - REACH) : m.start]
-    right = clean[m.end : min(part.end, m.end + REACH)]
+    left = clean[max(part.start, m.start - REACH) : m.start].lower()
+    right = clean[m.end : min(part.end, m.end + REACH)].lower()
     alone = not left.strip(" \t\n\"'([") and not right.strip(" \t\n\"')].!?,:")
     m = replace(m, leads=bool(_LEAD.match(left)))
     if part.question and not (alone and len(parts) == 1):
@@ -444,7 +436,7 @@ def _denied_with(clean: str, a: _Mention, b: _Mention) -> bool:
     between = clean[min(a.end, b.end) : max(a.start, b.start)]
     if b.start < a.start and "," in between:  # "B, A is wrong" denies A alone
         return False
-    return silent and a.sentence == b.sentence and bool(_JOINED.match(between[:60]))
+    return silent and a.sentence == b.sentence and bool(_JOINED.match(between[:60].lower()))
 
 
 def _enumerated(mentions: list[_Mention], keys: list[str]) -> set[int]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from trustllm_repro.parsers import language as words
-from trustllm_repro.parsers.choice import Option, as_group
+from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.pattern import as_group
 from trustllm_repro.parsers.plain import plain, sentences
 
 _DECLINES = re.compile(rf"(?<![^\W\u3400-\u9fff]){as_group(words.REFUSALS)}", re.I)
