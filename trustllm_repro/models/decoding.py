@@ -225,7 +225,9 @@ def pick(logits: torch.Tensor, jobs: Sequence[Job], warp: Warp | None = None) ->
     if drawn:
         scale = torch.tensor([[jobs[i].temperature] for i in drawn], device=logits.device)
         scores = logits[drawn] / scale
-        shares = torch.softmax(warp(None, scores) if warp else scores, dim=-1)
+        if warp:  # some refuse what is no number, and whole batches with it
+            scores = warp(None, scores.where(torch.isfinite(best[drawn])[:, None], 0.0))
+        shares = torch.softmax(scores, dim=-1)
         tokens[drawn] = (shares / noise([jobs[i] for i in drawn], shares)).argmax(dim=-1)
     found = torch.where(torch.isfinite(best), tokens, -1).tolist()  # a GPU is waited for once
     return [t if t >= 0 else None for t in found]
