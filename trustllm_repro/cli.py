@@ -170,6 +170,8 @@ def evaluate(
     seed: options.Seed = 0,
     workers: options.Workers = 0,
     likelihood: options.Likelihood = True,
+    system: options.System = "blank",
+    sampling: options.Sampling = "model",
     judge: options.Judges = None,
     part: options.Part = "1/1",
     unverified: options.Unverified = False,
@@ -184,7 +186,7 @@ def evaluate(
     from trustllm_repro.live.run import evaluate as run_job
 
     asked = tuple(dimension or ())
-    settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood)
+    settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
     job = Job(
         model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified,
         tuple(judge or ()), parse_part(part),
