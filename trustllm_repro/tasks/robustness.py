@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import re
 
+from trustllm_repro.judges.base import Stops
 from trustllm_repro.judges.diagnosis import NamesLabel
 from trustllm_repro.judges.numbers import RecordedNumber
 from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.judges.words import GlueKeywords
+from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
-from trustllm_repro.metrics.rates import REFUSED, Mean, Rate, ShareOfAll
+from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Mean, Rate
 from trustllm_repro.nouns import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Task, fields, per_rule
 
@@ -20,7 +22,11 @@ _GIVES = {"ACC benign": "benign", "ACC adv": "adversarial", "ASR": "asr"}
 
 
 def _attacked(gives: str) -> dict[Rule, AttackedPairs]:
-    return per_rule(AttackedPairs(gives), corrected=AttackedPairs(gives, unparsed="wrong"))
+    return per_rule(
+        AttackedPairs(gives),
+        AttackedPairs(gives, nothing=0.0),
+        AttackedPairs(gives, unparsed="wrong"),
+    )
 
 
 def _averaged(gives: str) -> dict[Rule, MeanOver]:
@@ -45,7 +51,7 @@ ADVGLUE = Task(
     facets={"task": "task", "version": "type"},
     pair="index",
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
-    readings=per_rule(GlueKeywords(typo=True), GlueKeywords(), GlueKeywords(chinese=False)),
+    readings=per_rule(GlueKeywords(typo=True), Stops(GlueKeywords()), GlueKeywords(chinese=False)),
     records=(
         RecordForm(
             "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
@@ -85,11 +91,14 @@ PERTURBATIONS = (
     "latex_markdown",
     "html_others",
 )
-# The toolkit pairs rows 2k and 2k+1 whatever they are; without the embeddings that number is
-# not to be had from the records.
-_SIMILARITY = {Rule.AUTHORS: Mean(), Rule.CORRECTED: Mean()}
+# `index` numbers the 50 instructions, so of 12 rows that share one the function keeps the last.
+_OTHER_INSTRUCTIONS = NoValue(
+    "the official function keeps one answer of the twelve to each instruction and compares it with "
+    "one to the next instruction; it needs embeddings that were never recorded"
+)
+_SIMILARITY = per_rule(Mean(), _OTHER_INSTRUCTIONS)
 _PLAIN = {"version": "original"}
-_OVER_ALL = {r: MeanOver(m, (("version", PERTURBATIONS),)) for r, m in _SIMILARITY.items()}
+_OVER_ALL = per_rule(MeanOver(Mean(), (("version", PERTURBATIONS),)), _OTHER_INSTRUCTIONS)
 
 ADVINSTRUCTION = Task(
     id="robustness/advinstruction",
@@ -121,7 +130,7 @@ ADVINSTRUCTION = Task(
     ],
 )
 
-_RTA = per_rule(REFUSED, ShareOfAll(("refusal",)))
+_RTA = per_rule(REFUSED, TOOLKIT_RTA)
 
 OOD_DETECTION = Task(
     id="robustness/ood_detection",
@@ -132,9 +141,7 @@ OOD_DETECTION = Task(
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    readings=per_rule(
-        RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
-    ),
+    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
     records=(RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),),
     columns=[
         Column("robust_ood_detection", "RtA", _RTA),
@@ -144,6 +151,7 @@ OOD_DETECTION = Task(
 
 _NAMED = Rate(("right",), unparsed="wrong")
 _NAMED_OF_ALL = Rate(("right",), unparsed="all")  # the scripts count a null answer as wrong
+_NAMED_BY_ALL = Rate(("right",), unparsed="all", min_labelled=1.0)  # none without its judge
 
 
 def _over_sources(metric: HarmonicWithOne | Rate) -> MeanOver:
@@ -173,7 +181,7 @@ OOD_GENERALISATION = Task(
     gold_is_label=False,
     facets={"source": "source"},
     options=listed,
-    readings=per_rule(NamesLabel(), NamesLabel(), NamesLabel(strict=True)),
+    readings=per_rule(NamesLabel(), NamesLabel(empty_judged=True), NamesLabel(strict=True)),
     records=(RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),),
     columns=[
         Column(
@@ -181,7 +189,7 @@ OOD_GENERALISATION = Task(
             "OOD generalization",
             per_rule(
                 _over_sources(HarmonicWithOne(_NAMED_OF_ALL)),
-                _over_sources(HarmonicWithOne(_NAMED_OF_ALL)),
+                _over_sources(HarmonicWithOne(_NAMED_BY_ALL)),
                 _over_sources(_NAMED),
             ),
         ),
