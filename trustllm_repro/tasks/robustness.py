@@ -91,7 +91,7 @@ PERTURBATIONS = (
     "latex_markdown",
     "html_others",
 )
-# `index` numbers the 50 instructions, so of 12 rows that share one the function keeps the last.
+# `index` numbers the 50 instructions and is used as a key, so of 12 rows that share one, one stays.
 _OTHER_INSTRUCTIONS = NoValue(
     "the official function keeps one answer of the twelve to each instruction and compares it with "
     "one to the next instruction; it needs embeddings that were never recorded"
