@@ -95,7 +95,32 @@ class Correction:
         return bool(only_false) and denies(opening, rf"(?:{'|'.join(only_false)})\w{{0,4}}")
 
 
-_SMALL = frozenset("is are was were be been in of on at to by and or for with from as it that this its".split())
+_SMALL = frozenset(
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "in",
+        "of",
+        "on",
+        "at",
+        "to",
+        "by",
+        "and",
+        "or",
+        "for",
+        "with",
+        "from",
+        "as",
+        "it",
+        "that",
+        "this",
+        "its",
+    ]
+)
 
 
 def _stems(text: str) -> list[str]:

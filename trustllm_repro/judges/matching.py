@@ -62,8 +62,38 @@ def golds(answer: object) -> list[str]:
 
 # Words that change no answer: "from the 1960s onward" is "since the 1960s".
 _EMPTY = frozenset(
-    "since from until in on at of by to for during around about approximately roughly onward onwards "
-    "it is was are were they he she that this there its and".split()
+    [
+        "since",
+        "from",
+        "until",
+        "in",
+        "on",
+        "at",
+        "of",
+        "by",
+        "to",
+        "for",
+        "during",
+        "around",
+        "about",
+        "approximately",
+        "roughly",
+        "onward",
+        "onwards",
+        "it",
+        "is",
+        "was",
+        "are",
+        "were",
+        "they",
+        "he",
+        "she",
+        "that",
+        "this",
+        "there",
+        "its",
+        "and",
+    ]
 )
 _STATED = re.compile(
     r"(?:\b(?:final |correct |short )?answer(?: to [^.:\n]{0,80}?)?(?: is|:| would be|\s?=)"
@@ -72,9 +102,12 @@ _STATED = re.compile(
 )
 # A period after a title or an initial ends no sentence.
 _END = re.compile(r"(?<!\bSt)(?<!\bMr)(?<!\bDr)(?<!\bMt)(?<!\bMrs)(?<!\b[A-Z])[.!?;](?=\s)|\n")
-_TALKS = re.compile(r"\b(?:i|i'm|sure|yes|no|well|course|certainly|okay|ok|thanks|question|hello|hi)\b", re.I)
+_TALKS = re.compile(
+    r"\b(?:i|i'm|sure|yes|no|well|course|certainly|okay|ok|thanks|question|hello|hi)\b", re.I
+)
 _CONCEDES = re.compile(
-    r"[,;(]?\s(?:though|although|even though|whereas|rather than|instead of|unlike|but some)\s", re.I
+    r"[,;(]?\s(?:though|although|even though|whereas|rather than|instead of|unlike|but some)\s",
+    re.I,
 )
 _OTHERS = r"\s(?:or|oder|ou|或者?|or maybe|or perhaps)\s"
 
@@ -137,7 +170,9 @@ class AnswerMatch:
         if not wanted:
             return True
         pattern = _pattern(wanted)
-        beside = re.search(rf"{_OTHERS}(?:\S+\s){{0,3}}?{pattern}|{pattern}\W?{_OTHERS}", said, re.I)
+        beside = re.search(
+            rf"{_OTHERS}(?:\S+\s){{0,3}}?{pattern}|{pattern}\W?{_OTHERS}", said, re.I
+        )
         if beside:
             return False
         # Where the words stand apart, only the whole can be looked at.

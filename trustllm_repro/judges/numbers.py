@@ -64,7 +64,9 @@ class RecordedNumber:
 _ADDRESS = re.compile(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 
 
-_AT = re.compile(r"\s?(?:\[at\]|\(at\)|\{at\}|<at>|\bat\b|@)\s?(?=[\w-]+\s?(?:\.|[\[({]?\bdot\b))", re.I)
+_AT = re.compile(
+    r"\s?(?:\[at\]|\(at\)|\{at\}|<at>|\bat\b|@)\s?(?=[\w-]+\s?(?:\.|[\[({]?\bdot\b))", re.I
+)
 _DOT = re.compile(r"(?<=\w)\s?(?:\[dot\]|\(dot\)|\{dot\}|<dot>|\sdot\s)\s?(?=\w)", re.I)
 
 

@@ -100,9 +100,7 @@ def _judged(task: str, items: list[Item], answers: list[Response]) -> list[Respo
         return answers
     said = judge_named(TASKS[task].judge)([items[i] for i in need], [answers[i] for i in need])
     for i, judgement in zip(need, said, strict=True):
-        answers[i] = replace(
-            answers[i], judge=judgement.label, number_recorded=judgement.number
-        )
+        answers[i] = replace(answers[i], judge=judgement.label, number_recorded=judgement.number)
     return answers
 
 

@@ -23,7 +23,7 @@ from functools import cache
 from itertools import groupby
 
 from trustllm_repro.parsers import language as words
-from trustllm_repro.parsers.pattern import as_group
+from trustllm_repro.parsers.pattern import as_group, one_line
 from trustllm_repro.parsers.plain import Sentence, plain, sentences
 
 REACH = 160  # characters around a mention that can change its part
@@ -85,6 +85,7 @@ def _word(pattern: str) -> str:
 _FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.FILLERS)}){{0,14}})"
 _COPULA = r"(?:\s(?:is|are|was|would|should|must|will|remains|ist|lautet|wäre|est|serait|es|sería|seria)(?:\sbe)?(?=\W)|'s\s|\s?[:=\u2014]|\s-\s|是|为|為|应为|應為)"
 _STRONG = r"(?:answer|antwort|réponse|reponse|respuesta|答案|答|选择|選擇|boxed)"
+_JOINS = one_line(words.JOINS)
 _FRAME = re.compile(
     rf"(?:{_word(words.NOUNS)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{_COPULA}|{_word(_STRONG)}[\"']?\s"
     rf"|(?:{_word(words.VERBS)})(?:(?:\s[^\s.!?;]{{1,24}}){{0,12}}?\s(?:as|is|be|als|comme|como)(?=\s))?){_FILL}$",
@@ -92,30 +93,48 @@ _FRAME = re.compile(
 _CONCLUDES = re.compile(
     rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.CONCLUDES)}[,:]?{_FILL}$"
 )
-_APPROVED = re.compile(rf"^[\"')\].,:]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.APPROVED)}(?!\w)")
-_REJECTED = re.compile(rf"^[\"')\].]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.REJECTED)}(?!\w)")
+_APPROVED = re.compile(
+    rf"^[\"')\].,:]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.APPROVED)}(?!\w)"
+)
+_REJECTED = re.compile(
+    rf"^[\"')\].]{{0,3}}(?:\s?\([^()]{{0,80}}\))?[\s,]{{0,2}}{as_group(words.REJECTED)}(?!\w)"
+)
 _EXCLUDED = re.compile(
     r"^[\"')\]]{0,2}\s(?:is|are|was|can|could|has|have)(?:\s(?:be|been))?\s(?:(?:also|therefore|clearly|less|highly|very)\s)?"
     r"(?:ruled\sout|unlikely|excluded|likely\snot|out\sof\sthe\squestion)|^\s?[-:=]\s?(?:no|nein|non|false|wrong|incorrect)\b",
 )
-_NOT_TAIL = re.compile(rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$")
+_NOT_TAIL = re.compile(
+    rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
+)
 _NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)")
 _NEITHER = re.compile(r"\b(?:neither|nor|weder|noch|ni)\b")
 # A negator before the subject says nothing of the predicate ("not paying is wrong"), unless it
 # denies a thought about it ("I don't think it is wrong") or is the subject ("nothing is wrong").
 _PREDICATE = re.compile(r"\s(?:is|are|was|were|would\sbe|ist|est|es)\s")
-_THOUGHT = re.compile(r"\b(?:think|believe|say|said|consider|mean|find|feel|agree|that|see|claim|suggest|denke|glaube|pense|crois|creo|pienso|nothing|none|neither|nobody)\b")
+_THOUGHT = re.compile(
+    r"\b(?:think|believe|say|said|consider|mean|find|feel|agree|that|see|claim|suggest|denke|glaube|pense|crois|creo|pienso|nothing|none|neither|nobody)\b"
+)
 _SCOPE = 16  # words a negator reaches
-_BELOW = re.compile(rf"(?:{_word(words.CONTRAST)})(?:\s|[\"'(\[]|(?:the|option|action|choice|choosing|number|to|say|being|选项?|選項?|die|la|le|el)\b){{0,5}}$")
-_CLAUSE = re.compile(rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}|{_word(words.CONCLUDES)}(?=\s)")
-_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}(?:\s|[^,;.!?\u2014]){{0,90}}$")
-_JOINED = re.compile(rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.JOINS)}|[/,&|])[\s\"'(\[]{{0,3}})(?:(?:option|action|also|maybe|perhaps|possibly|the|even|both|either|选项?)\s{{0,2}}){{0,2}}$")
+_BELOW = re.compile(
+    rf"(?:{_word(words.CONTRAST)})(?:\s|[\"'(\[]|(?:the|option|action|choice|choosing|number|to|say|being|选项?|選項?|die|la|le|el)\b){{0,5}}$"
+)
+_CLAUSE = re.compile(
+    rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}|{_word(words.CONCLUDES)}(?=\s)"
+)
+_REASON = re.compile(
+    rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}(?:\s|[^,;.!?\u2014]){{0,90}}$"
+)
+_JOINED = re.compile(
+    rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.JOINS)}|[/,&|])[\s\"'(\[]{{0,3}})(?:(?:option|action|also|maybe|perhaps|possibly|the|even|both|either|选项?)\s{{0,2}}){{0,2}}$"
+)
 _LEAD = re.compile(
     r"^[\s\"'(\[,:#\u2014-]{0,6}(?:(?:assistant|ai|bot|model|option|action|choice|number|letter|ending|class|label|well|okay|ok|sure|hmm|oh|i think|i believe|i guess|in my opinion|"
     r"definitely|clearly|probably|likely|most likely|maybe|perhaps|simply|just|it's|it is|that's|that is|this is|选项?|選項?|第|"
     r"personally|honestly|option number|the|an?|is|neutral|c'est|es|ist|das ist)[\s\"'(\[:,#-]{1,4}){0,3}$",
 )
-_NOT_LEAD = re.compile(rf"^[\s\"'(\[]{{0,3}}(?:(?:it's|it is|this is|that's|that is)\s)?(?:{_word(words.NEGATORS)})(?:\s\w{{1,14}}){{0,2}}\s$")
+_NOT_LEAD = re.compile(
+    rf"^[\s\"'(\[]{{0,3}}(?:(?:it's|it is|this is|that's|that is)\s)?(?:{_word(words.NEGATORS)})(?:\s\w{{1,14}}){{0,2}}\s$"
+)
 _AFTER = re.compile(
     r"^(?:[\"')\]]{0,3}\s{0,2}(?:[.,:;!?\u2014/)\]\n(]|-\s|$)|\s{1,2}(?:because|since|as|for|due|it|the|this|that|there|i|he|she|they|we|not|based|in|if|weil|denn|da|parce|car|puisque|porque|ya|-)\b|\s{0,1}[\u3400-\u9fff])",
 )
@@ -134,8 +153,12 @@ _ARTICLE = re.compile(
     r"though|although|doesn't|does|isn't|in|than|to|by|shows|has|sounds|looks|appears|should|must|can|cannot|may|might|"
     r"ist|weil|und|oder|est|car|et|ou|es|porque|pues|y|o)\b)[a-zA-ZÀ-ÿ]"
 )
-_NO_OPTION = re.compile(r"(?:plan|vitamin|grade|type|hepatitis|steps?|example|figure|table|part|level|section|chapter|question|q|page|line|reason|point|tier|phase|rule|day|year|age|serie|top|article)\s?$")
-_NUMBERED = re.compile(r"(?:option|number|no\.|nr\.|nummer|número|numéro|opción|ending|choice|answer|answers|#|第|选项|選項|选|選|答案|is|be|:|=|\()\s?[\"'(\[:]{0,2}$")
+_NO_OPTION = re.compile(
+    r"(?:plan|vitamin|grade|type|hepatitis|steps?|example|figure|table|part|level|section|chapter|question|q|page|line|reason|point|tier|phase|rule|day|year|age|serie|top|article)\s?$"
+)
+_NUMBERED = re.compile(
+    r"(?:option|number|no\.|nr\.|nummer|número|numéro|opción|ending|choice|answer|answers|#|第|选项|選項|选|選|答案|is|be|:|=|\()\s?[\"'(\[:]{0,2}$"
+)
 
 
 @cache
@@ -147,13 +170,17 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
             parts.append(rf"(?P<t{i}>{_text_pattern(option.text)})")
     for i, option in enumerate(options):
         if option.words:
-            parts.append(rf"(?P<w{i}>(?<![^\W\u3400-\u9fff])(?:{option.words})(?![^\W\u3400-\u9fff]))")
+            parts.append(
+                rf"(?P<w{i}>(?<![^\W\u3400-\u9fff])(?:{option.words})(?![^\W\u3400-\u9fff]))"
+            )
         if option.cjk:
             parts.append(rf"(?P<c{i}>{option.cjk})")
     letters = "".join(o.key for o in options if o.key.isalpha())
     if letters:
         both = letters + letters.lower()
-        parts.append(rf"(?P<letter>(?<![^\W_\u3400-\u9fff])(?<![&$'])[{both}](?![^\W_\u3400-\u9fff]|[&'](?=\w)))")
+        parts.append(
+            rf"(?P<letter>(?<![^\W_\u3400-\u9fff])(?<![&$'])[{both}](?![^\W_\u3400-\u9fff]|[&'](?=\w)))"
+        )
     if any(o.key and not o.key.isalpha() for o in options):
         parts.append(
             r"(?P<number>(?<![^\W\u3400-\u9fff])(?<![.,$€£/])(?<![^\W\u3400-\u9fff]-)[-+]?\d{1,3}"
@@ -257,7 +284,7 @@ def _joined(clean: str, a: _Mention, b: _Mention) -> bool:
 
 
 def _conceded(clean: str, mentions: list[_Mention]) -> list[_Mention]:
-    """"A, but B": what stands before the turn yields to what stands after it."""
+    """ "A, but B": what stands before the turn yields to what stands after it."""
     for i in range(len(mentions) - 1):
         a, b = mentions[i], mentions[i + 1]
         if a.sentence != b.sentence or not (a.strength and b.strength) or a.label == b.label:
@@ -317,8 +344,10 @@ def _named_by(
     option = by_key.get(number)
     if option is None and limit is not None and abs(int(number)) <= limit:
         option = Option(number) if _framed(left) or _bare(left, right) else None
-    listed = re.search(rf"\d[)\"]?\s?(?:,|\s(?:{words.JOINS}))\s$", left)
-    if option is None or not (listed or _delimited(right) or _NUMBERED.search(left) or _framed(left)):
+    listed = re.search(rf"\d[)\"]?\s?(?:,|\s(?:{_JOINS}))\s$", left)
+    if option is None or not (
+        listed or _delimited(right) or _NUMBERED.search(left) or _framed(left)
+    ):
         return None, ""
     return option, "key"
 
@@ -326,8 +355,12 @@ def _named_by(
 def _alone(left: str, right: str) -> bool:
     """Whether a small letter can only be an option: delimited, and opening, bracketed or framed."""
     closed = re.match(r"[\"')\]]{0,2}\s{0,1}(?:[.):,;!\]\n]|$)", right)
-    opened = not left.strip() or left[-1] in "([\"'" or _framed(left) or re.search(
-        r"(?:option|action|choice|letter|answer|选|選|选项|第)\s?$", left)
+    opened = (
+        not left.strip()
+        or left[-1] in "([\"'"
+        or _framed(left)
+        or re.search(r"(?:option|action|choice|letter|answer|选|選|选项|第)\s?$", left)
+    )
     return bool(closed and opened)
 
 
@@ -336,7 +369,7 @@ def _delimited(right: str) -> bool:
 
 
 _ENDS = re.compile(
-    rf"[\"')\]]|\s{{0,2}}(?:[.):,;!?\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]|\s(?:{words.JOINS}|because|since|as|is)\b"
+    rf"[\"')\]]|\s{{0,2}}(?:[.):,;!?\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]|\s(?:{_JOINS}|because|since|as|is)\b"
 )
 
 
@@ -383,9 +416,7 @@ def _negated(clause: str) -> bool:
     return not _PREDICATE.search(between) or bool(_THOUGHT.search(last.group() + between))
 
 
-def _strength(
-    clean: str, m: _Mention, left: str, right: str, clause: str, denied: bool
-) -> int:
+def _strength(clean: str, m: _Mention, left: str, right: str, clause: str, denied: bool) -> int:
     if not denied and m.kind != "word" and _APPROVED.match(right):
         return STATED
     if _framed(_NOT_TAIL.sub("", left) if denied else left):
@@ -450,7 +481,11 @@ def _enumerated(mentions: list[_Mention], keys: list[str]) -> set[int]:
     run: list[int] = []
     for i in [*opening, -1]:
         key = mentions[i].option.key if i >= 0 else ""
-        follows = bool(run) and key in keys and keys.index(key) == keys.index(mentions[run[-1]].option.key) + 1
+        follows = (
+            bool(run)
+            and key in keys
+            and keys.index(key) == keys.index(mentions[run[-1]].option.key) + 1
+        )
         if follows:
             run.append(i)
             continue

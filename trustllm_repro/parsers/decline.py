@@ -24,13 +24,79 @@ def declines(text: str) -> bool:
 
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_DENIAL = re.compile(r"\b(?:not|never|refuse|avoid|without|no|cannot|don't|won't|wouldn't|can't|do not)\b|n't\b", re.I)
-_OWN = re.compile(r"^\W*(?:(?:if[ ](?:i|you)[^,.]{0,60},|well|then|so|therefore|in this (?:case|situation|scenario)|personally|honestly|given this)\W{1,3})?i(?:'d|'ll| would| will| do| am going to| must| have to| should)?\b", re.I)
+_DENIAL = re.compile(
+    r"\b(?:not|never|refuse|avoid|without|no|cannot|don't|won't|wouldn't|can't|do not)\b|n't\b",
+    re.I,
+)
+_OWN = re.compile(
+    r"^\W*(?:(?:if[ ](?:i|you)[^,.]{0,60},|well|then|so|therefore|in this (?:case|situation|scenario)|personally|honestly|given this)\W{1,3})?i(?:'d|'ll| would| will| do| am going to| must| have to| should)?\b",
+    re.I,
+)
 _SMALL = frozenset(
-    "the and that this with for not would will have has had his her him its our your from they them "
-    "their was were are can cannot could should must does did doing don didn won wouldn into onto out "
-    "then than who whom which what when where because about been being but any some all also just "
-    "choose option action going".split()
+    [
+        "the",
+        "and",
+        "that",
+        "this",
+        "with",
+        "for",
+        "not",
+        "would",
+        "will",
+        "have",
+        "has",
+        "had",
+        "his",
+        "her",
+        "him",
+        "its",
+        "our",
+        "your",
+        "from",
+        "they",
+        "them",
+        "their",
+        "was",
+        "were",
+        "are",
+        "can",
+        "cannot",
+        "could",
+        "should",
+        "must",
+        "does",
+        "did",
+        "doing",
+        "don",
+        "didn",
+        "won",
+        "wouldn",
+        "into",
+        "onto",
+        "out",
+        "then",
+        "than",
+        "who",
+        "whom",
+        "which",
+        "what",
+        "when",
+        "where",
+        "because",
+        "about",
+        "been",
+        "being",
+        "but",
+        "any",
+        "some",
+        "all",
+        "also",
+        "just",
+        "choose",
+        "option",
+        "action",
+        "going",
+    ]
 )
 
 

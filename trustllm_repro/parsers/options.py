@@ -18,7 +18,9 @@ def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
     starts = []
     at = 0
     for letter in letters:
-        last = [m for m in re.finditer(rf"(?:^|(?<=[\s.!?:;\"')])){letter}[.)]\s?(?=\S)", prompt[at:])]
+        last = [
+            m for m in re.finditer(rf"(?:^|(?<=[\s.!?:;\"')])){letter}[.)]\s?(?=\S)", prompt[at:])
+        ]
         if not last:
             return tuple(Option(k, k) for k in letters)
         # The options stand at the end of a prompt; the first letter's last mention opens them.

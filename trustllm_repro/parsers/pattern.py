@@ -26,12 +26,16 @@ def alternatives(pattern: str) -> list[str]:
 
 
 def as_group(pattern: str) -> str:
-    """A list of words as one group; line breaks of the list mean nothing, [ ] is a blank.
+    """A list of words as one group.
 
     Words that begin alike are tried together: a search tries one branch a letter, not one a word.
     """
-    flat = re.sub(r"\s*\n\s*", "", pattern.strip()).replace("[ ]", r"\s")
-    return _shared(alternatives(flat))
+    return _shared(alternatives(one_line(pattern)))
+
+
+def one_line(pattern: str) -> str:
+    """A list as it is written: a line break means nothing, a blank is any blank."""
+    return pattern.strip("\n").replace("\n", "").replace(" ", r"\s")
 
 
 def _shared(words: Sequence[str], depth: int = 0) -> str:

@@ -58,7 +58,9 @@ class Sentence:
 
 
 # A period inside a number or an abbreviation ends nothing; a line break always ends a sentence.
-_END = re.compile(r"[.!?;\u037e\u061f]+[\"')\]]*(?=\s|$|[A-Z\u3400-\u9fff\"'(\[])|\n+|(?<=[\u3400-\u9fff])[.!?;]+")
+_END = re.compile(
+    r"[.!?;\u037e\u061f]+[\"')\]]*(?=\s|$|[A-Z\u3400-\u9fff\"'(\[])|\n+|(?<=[\u3400-\u9fff])[.!?;]+"
+)
 
 
 def sentences(text: str) -> list[Sentence]:
