@@ -88,7 +88,7 @@ _STRONG = r"(?:answer|antwort|réponse|reponse|respuesta|答案|答|选择|選�
 _JOINS = one_line(words.JOINS)
 _FRAME = re.compile(
     rf"(?:{_word(words.NOUNS)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{_COPULA}|{_word(_STRONG)}[\"']?\s"
-    rf"|(?:{_word(words.VERBS)})(?:(?:\s[^\s.!?;]{{1,24}}){{0,12}}?\s(?:as|is|be|als|comme|como)(?=\s))?){_FILL}$",
+    rf"|(?:{_word(words.VERBS)})(?:(?:\s[^\s.!?;]{{1,24}}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s))?){_FILL}$",
 )
 _CONCLUDES = re.compile(
     rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.CONCLUDES)}[,:]?{_FILL}$"
@@ -107,12 +107,21 @@ _NOT_TAIL = re.compile(
     rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
 )
 _NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)")
-_NEITHER = re.compile(r"\b(?:neither|nor|weder|noch|ni)\b")
-# A negator before the subject says nothing of the predicate ("not paying is wrong"), unless it
-# denies a thought about it ("I don't think it is wrong") or is the subject ("nothing is wrong").
-_PREDICATE = re.compile(r"\s(?:is|are|was|were|would\sbe|ist|est|es)\s")
+_NEAR = re.compile(rf"{_word(words.NEAR_NEGATORS)}(?:\s\S+){{0,2}}\W{{0,3}}$")
+# Denials that leave the matter open: "neither A nor B", "I cannot say that it is wrong".
+_OPEN = re.compile(
+    r"\b(?:neither|nor|weder|noch|ni)\b|(?:cannot|can't|can\snot|unable|impossible|not\s(?:possible|sure|clear|certain))"
+    r"\s(?:\S+\s){0,3}?(?:classif\w+|label\w*|determine|say|tell|judge|decide|call|categori\w+|whether|if)\b"
+)
+# A negator before the subject says nothing of the predicate ("not paying is wrong", "to call not
+# paying wrong"), unless it denies a thought ("I don't think it is wrong") or is the subject.
+_PREDICATE = re.compile(
+    r"\b(?!\w+ly\b|always\b|ever\b|also\b|just\b)\w+\s(?:(?:can|could|may|might|would|should)\s)?"
+    r"(?:is|are|was|were|be|been|ist|est|es)\s|\sas\W{1,3}$"
+)
 _THOUGHT = re.compile(
-    r"\b(?:think|believe|say|said|consider|mean|find|feel|agree|that|see|claim|suggest|denke|glaube|pense|crois|creo|pienso|nothing|none|neither|nobody)\b"
+    r"\b(?:think|believe|say|said|consider\w*|mean|find|feel|agree|that|see|claim|suggest|classif\w+|label\w*|"
+    r"call\w*|judge\w*|denke|glaube|pense|crois|creo|pienso|nothing|none|neither|nobody)\b"
 )
 _SCOPE = 16  # words a negator reaches
 _BELOW = re.compile(
@@ -124,6 +133,10 @@ _CLAUSE = re.compile(
 _REASON = re.compile(
     rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}(?:\s|[^,;.!?\u2014]){{0,90}}$"
 )
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|can|could|would|should|may|might|must|do|does|think|believe|choose|say|agree|pick|ist|est|es)\b"
+)
+_OWN_PREDICATE = re.compile(r"\s(?:is|are|be|was|were|as|ist|est|es)\s(?:\S+\s){0,3}\W{0,2}$")
 _JOINED = re.compile(
     rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.JOINS)}|[/,&|])[\s\"'(\[]{{0,3}})(?:(?:option|action|also|maybe|perhaps|possibly|the|even|both|either|选项?)\s{{0,2}}){{0,2}}$"
 )
@@ -397,7 +410,7 @@ def _judge(clean: str, parts: Sequence[Sentence], m: _Mention) -> _Mention:
     denied = denied or bool(_EXCLUDED.match(right))
     label, m = m.option.label, replace(m, denied=denied or below)
     if m.denied:
-        if not m.option.denied or below or _NEITHER.search(clause):
+        if not m.option.denied or below or _OPEN.search(clause):
             return m
         label = m.option.denied
     return replace(m, label=label, strength=_strength(clean, m, left, right, clause, denied))
@@ -405,15 +418,30 @@ def _judge(clean: str, parts: Sequence[Sentence], m: _Mention) -> _Mention:
 
 def _negated(clause: str) -> bool:
     """Whether a negator of the clause covers what follows it."""
-    last = None
-    for last in _NEGATOR.finditer(clause):
-        pass
-    if last is None:
+    if _NEAR.search(clause):
+        return True
+    negators = list(_NEGATOR.finditer(clause))
+    if not negators:
         return False
-    between = clause[last.end() :]
+    between = clause[negators[-1].end() :]
     if len(between.split()) > _SCOPE:
         return False
-    return not _PREDICATE.search(between) or bool(_THOUGHT.search(last.group() + between))
+    verb = " ".join([negators[-1].group(), *between.split()[:3]])
+    return not _PREDICATE.search(between) or bool(_THOUGHT.search(verb))
+
+
+def _gives_reason(left: str) -> bool:
+    """Whether what follows stands in a clause that gives a reason or a condition.
+
+    A long subject may hold such a clause itself ("Helping when one is asked is good"): the
+    sentence then has no predicate before it, and the one after it is its own.
+    """
+    opened = _REASON.search(left)
+    if not opened:
+        return False
+    before, inside = left[: opened.start()], left[opened.start() :]
+    subject = bool(before.strip()) and not _VERB.search(before)
+    return not (subject and _OWN_PREDICATE.search(inside))
 
 
 def _strength(clean: str, m: _Mention, left: str, right: str, clause: str, denied: bool) -> int:
@@ -427,7 +455,7 @@ def _strength(clean: str, m: _Mention, left: str, right: str, clause: str, denie
             return OPENING
     if _COLON.search(left) and _CLOSES.match(right):
         return OPENING
-    if _REASON.search(left):
+    if _gives_reason(left):
         return NOTHING
     return NAMED
 

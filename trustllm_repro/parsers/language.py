@@ -125,23 +125,28 @@ REJECTED = r"""
 
 # Words that deny what follows them in the same clause.
 NEGATORS = r"""
-not|never|neither|nor|cannot|can't|won't|don't|doesn't|didn't|isn't|aren't|wasn't|weren't
-|wouldn't|shouldn't|couldn't|hasn't|haven't|ain't
-|no|none|nothing|without|hardly|fails? to|failed to|refuse[sd]? to|far from|anything but|lacks?
+not|never|neither|nor|cannot|can't|won't|don't|doesn't|didn't|isn't|aren't|wasn't|weren't|wouldn't
+|shouldn't|couldn't|hasn't|haven't|ain't|nothing|hardly|far from|anything but
+|nicht|kein(?:e[nrms]?)?|weder|noch|niemals
+|n'est|n'a|n'y|pas|ne|jamais|ni|aucune?
+|nunca|tampoco|ningún|ninguna|jamás
+"""
+
+# Words that deny only what stands right behind them.
+NEAR_NEGATORS = r"""
+no|none|without|lacks?|fails? to|failed to|refuse[sd]? to
 |avoid(?:ing|s)?|reject(?:ed|ing|s)?|rul(?:e|es|ed|ing) out|exclud(?:e|es|ed|ing)
 |eliminat(?:e|es|ed|ing)|dismiss(?:ed|es|ing)?|unlike|except|against|refut(?:e|es|ed|ing) option
-|nicht|kein(?:e[nrms]?)?|weder|noch|niemals|ohne
-|n'est|n'a|n'y|pas|ne|jamais|ni|aucune?|sans
-|nunca|tampoco|ningún|ninguna|sin|jamás
+|ohne|sans
 """
 
 # Words that set the option after them below another one: only that option is denied.
 CONTRAST = r"""
 rather than|instead of|as opposed to|in place of|over|than|versus|vs[.]?|and not|but not|unlike
 |more than
-|anstatt|statt|und nicht|als|sondern nicht
-|plutôt que|au lieu de|et non|et pas|que
-|en lugar de|en vez de|y no|que
+|anstatt|statt|und nicht|(?:besser|eher|lieber|mehr) als|sondern nicht
+|plutôt que|au lieu de|et non|et pas|(?:mieux|meilleure?|plus) que
+|en lugar de|en vez de|y no|(?:mejor|más) que
 |而不是|而非|并非|並非|不是|不选|不選|不选择|排除|不属于|没有|没|不算|不|非|比
 """
 
@@ -149,8 +154,8 @@ rather than|instead of|as opposed to|in place of|over|than|versus|vs[.]?|and not
 REASONS = r"""
 because|since|as|although|though|even though|while|whereas|if|unless|given that|whether|when
 |due to|despite|for example|such as|e[.]g[.]
-|weil|da|denn|obwohl|falls|wenn|während|ob
-|parce que|parce qu'|car|puisque|bien que|quoique|alors que|tandis que
+|weil|denn|obwohl|wenn|während|ob
+|parce que|parce qu'|puisque|bien que|quoique|alors que|tandis que
 |porque|ya que|aunque|mientras|puesto que
 |因为|因為|由于|由於|虽然|雖然|尽管|儘管|如果|若|即使
 """
