@@ -107,11 +107,11 @@ _NOT_TAIL = re.compile(
     rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
 )
 _NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)")
-_NEAR = re.compile(rf"{_word(words.NEAR_NEGATORS)}(?:\s\S+){{0,2}}\W{{0,3}}$")
+_NEAR = re.compile(rf"{_word(words.NEAR_NEGATORS)}(?:\s(?!is\b|are\b|was\b|be\b)\S+){{0,2}}\W{{0,3}}$")
 # Denials that leave the matter open: "neither A nor B", "I cannot say that it is wrong".
 _OPEN = re.compile(
     r"\b(?:neither|nor|weder|noch|ni)\b|(?:cannot|can't|can\snot|unable|impossible|not\s(?:possible|sure|clear|certain))"
-    r"\s(?:\S+\s){0,3}?(?:classif\w+|label\w*|determine|say|tell|judge|decide|call|categori\w+|whether|if)\b"
+    r"\s(?:\S+\s){0,3}?(?:classif\w+|label\w*|determine|tell|judge|decide|categori\w+|whether|if)\b"
 )
 # A negator before the subject says nothing of the predicate ("not paying is wrong", "to call not
 # paying wrong"), unless it denies a thought ("I don't think it is wrong") or is the subject.
@@ -224,7 +224,7 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
     clean = _once(plain(text))
     parts = sentences(clean)
     found = _mentions(clean, parts, tuple(options), limit)
-    judged = _parts(clean, parts, found)
+    judged = _parts(clean, parts, _unnumbered(clean, found))
     judged, listed = _without_lists(clean, _conceded(clean, judged), options)
     for strength in (STATED, OPENING, NAMED):
         labels = _on(judged, strength)
@@ -294,6 +294,18 @@ def _groups(clean: str, mentions: Sequence[_Mention]) -> list[list[int]]:
 def _joined(clean: str, a: _Mention, b: _Mention) -> bool:
     near = a.sentence == b.sentence and b.start - a.end < 60 and a.denied == b.denied
     return near and bool(_JOINED.match(clean[a.end : b.start].lower()))
+
+
+def _unnumbered(clean: str, mentions: list[_Mention]) -> list[_Mention]:
+    """Without a "1." that only numbers the answer: what follows it names another option."""
+    if len(mentions) < 2 or mentions[0].option.key != "1" or mentions[0].kind != "key":
+        return mentions
+    first, second = mentions[:2]
+    numbers = first.option.label != second.option.label and not clean[: first.start].strip(" (")
+    behind = clean[first.end : second.start]
+    close = re.match(r"[.):]\s?[^.\n;]{0,60}$", behind) and second.kind != "key"
+    bracketed = re.match(r"\.\s[^.\n]{0,60}\($", behind)
+    return mentions[1:] if numbers and (close or bracketed) else mentions
 
 
 def _conceded(clean: str, mentions: list[_Mention]) -> list[_Mention]:
@@ -474,7 +486,8 @@ def _without_lists(
     for group in _groups(clean, mentions):
         labels = set(_labels(mentions, group))
         stated = any(mentions[j].strength == STATED for j in group)
-        if len(labels) > 2 or labels == all_labels or (len(labels) == 2 and not stated):
+        everything = len(labels) > 1 and labels == all_labels
+        if len(labels) > 2 or everything or (len(labels) == 2 and not stated):
             drop.update(group)
     for i in range(1, len(mentions)):
         for one, other in ((i - 1, i), (i, i - 1)):

@@ -51,7 +51,7 @@ VERBS = rf"""
 |(?:classified|labell?ed|considered|categori[sz]ed|rated|judged|deemed|chosen|selected|regarded
 |seen|viewed|described|answered) (?:as|is|be)
 |falls? (?:under|into|in)|belongs? to|amounts? to|comes? down to|leads? to|points? to|suggests?
-|indicates?|choose|select|pick|going with|opting for|choosing
+|indicates?|choose|select|pick
 |ich (?:würde )?(?:mich )?(?:wähle|nehme|entscheide|stimme|sage|tippe|denke|finde|bevorzuge|meine
 |glaube|antworte)
 |entscheide ich|wähle ich|würde ich|ich würde
@@ -61,13 +61,13 @@ VERBS = rf"""
 |(?:yo )?(?:elijo|elegiría|elegiria|escojo|escogería|selecciono|seleccionaría|diría|digo|opto
 |optaría|prefiero|preferiría|respondo|creo|haría|voto)
 |me quedo
-|我(?:会|將|将|应该|更|宁愿|愿意|倾向于|觉得|认为|的)?(?:选择?|選擇?|挑选|认为是|觉得是|支持|回答|倾向于?|偏向于?|做)|应该?选择?|應選擇?|选|選|选择
+|我(?:会|將|将|应该|更|宁愿|愿意|倾向于|觉得|认为|的)?(?:选择?|選擇?|挑选|认为是|觉得是|支持|回答|倾向于?|偏向于?|做)|应该?选择?(?!项)|應選擇?(?!項)|选(?!项)|選(?!項)|选择
 |故选|因此选|属于|屬於
 """
 
 # Words between a frame and its option that change nothing.
 FILLERS = r"""
-is|are|was|be|being|would|will|should|must|shall|has|to|as|that|it|it's|this|the|a|an|my|your
+\d{1,3} ?%|is|are|was|be|being|would|will|should|must|shall|has|to|as|that|it|it's|this|the|a|an|my|your
 |our|of|for|with|on|in|at|one|by|from
 |clearly|definitely|therefore|thus|hence|probably|likely|most|simply|just|certainly|obviously
 |undoubtedly|indeed|then|so|here|also|best|correct|right|final|following|actually|rather|almost
@@ -152,7 +152,7 @@ rather than|instead of|as opposed to|in place of|over|than|versus|vs[.]?|and not
 
 # Conjunctions that open a clause in which options are talked about, not chosen.
 REASONS = r"""
-because|since|as|although|though|even though|while|whereas|if|unless|given that|whether|when
+because|since|as (?:it|they|this|that|these|those|the|he|she|we|i|there)|although|though|even though|while|whereas|if|unless|given that|whether|when
 |due to|despite|for example|such as|e[.]g[.]
 |weil|denn|obwohl|wenn|während|ob
 |parce que|parce qu'|puisque|bien que|quoique|alors que|tandis que
