@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 
 
+# Letters, digits and the underscore of Latin script, as a character set of lower-case text. Words
+# end where they end, also beside scripts without blanks.
+LATIN = "a-z0-9_à-öø-ÿœ"
+
+
 def alternatives(pattern: str) -> list[str]:
     """The alternatives of a pattern, split at the bars that stand outside all brackets."""
     parts, depth, begin, skip = [], 0, 0, False
