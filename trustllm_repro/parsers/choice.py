@@ -107,7 +107,9 @@ _NOT_TAIL = re.compile(
     rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
 )
 _NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)")
-_NEAR = re.compile(rf"{_word(words.NEAR_NEGATORS)}(?:\s(?!is\b|are\b|was\b|be\b)\S+){{0,2}}\W{{0,3}}$")
+_NEAR = re.compile(
+    rf"{_word(words.NEAR_NEGATORS)}(?:\s(?!is\b|are\b|was\b|be\b)\S+){{0,2}}\W{{0,3}}$"
+)
 # Denials that leave the matter open: "neither A nor B", "I cannot say that it is wrong".
 _OPEN = re.compile(
     r"\b(?:neither|nor|weder|noch|ni)\b|(?:cannot|can't|can\snot|unable|impossible|not\s(?:possible|sure|clear|certain))"
@@ -189,9 +191,7 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
             parts.append(rf"(?P<c{i}>{option.cjk})")
     letters = "".join(o.key.lower() for o in options if o.key.isalpha())
     if letters:
-        parts.append(
-            rf"(?P<letter>(?<![{LATIN}&$'])[{letters}](?![{LATIN}]|[&'](?=[{LATIN}])))"
-        )
+        parts.append(rf"(?P<letter>(?<![{LATIN}&$'])[{letters}](?![{LATIN}]|[&'](?=[{LATIN}])))")
     if any(o.key and not o.key.isalpha() for o in options):
         parts.append(
             rf"(?P<number>(?<![{LATIN}.,$€£/])(?<![{LATIN}]-)[-+]?[0-9]{{1,3}}"
