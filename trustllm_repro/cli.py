@@ -108,7 +108,10 @@ def fetch(
     "--benchmark dataset.zip --out runs/replay"
 )
 def replay(
-    records: Annotated[Path, typer.Option(help="ZIP or folder of recorded answers.")],
+    records: Annotated[
+        list[Path],
+        typer.Option(help="ZIP or folder of recorded answers; may be given several times."),
+    ],
     benchmark: Annotated[Path, typer.Option(help="ZIP or folder of the benchmark (24 files).")],
     to: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
     unverified: Annotated[
@@ -140,12 +143,13 @@ def replay(
 
 
 def _unknown_models(models: list[str]) -> None:
-    from trustllm_repro.sources.published import MODELS
+    from trustllm_repro.sources.published import LATER, MODELS
 
-    unknown = [m for m in models if m not in MODELS]
+    unknown = [m for m in models if m not in MODELS and m not in LATER]
     if unknown:
         say(
-            f"[yellow]note:[/] not among the 16 models of the paper, so without published numbers: "
+            f"[yellow]note:[/] not among the 16 models of the paper nor later ones of its "
+            f"leaderboard, so without published numbers: "
             f"{for_terminal(', '.join(unknown))}"
         )
 

@@ -58,18 +58,18 @@ def _benchmark() -> Path:
     return _there(find_benchmark(), "the benchmark", BENCHMARK_NAMES)
 
 
-def _records() -> Path:
+def _records() -> tuple[Path, ...]:
     return _there(find_records(), "recorded answers", RECORDS_NAMES)
 
 
-def _there(path: Path | None, what: str, names: tuple[str, ...]) -> Path:
-    if path is None:
+def _there[T](found: T | None, what: str, names: tuple[str, ...]) -> T:
+    if not found:
         raise missing(what, names)
-    return path
+    return found
 
 
 @cache  # two tasks read the same archive
-def _recorded(benchmark: Path, records: Path) -> dict[str, list[Answered]]:
+def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[Answered]]:
     """Answers with their items, by task: what each model itself said, copied files left out."""
     found = load_recorded(records, load_benchmark(benchmark))
     return {

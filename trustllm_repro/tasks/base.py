@@ -199,6 +199,14 @@ class Task:
         return self._paired(items) if self.pair else items
 
 
+TOOLKIT = "toolkit"  # form of answers the released package made and stored
+
+
+def made_by_toolkit(file: str, key: Key = by_prompt) -> RecordForm:
+    """Where the released package stores its answers to a benchmark file."""
+    return RecordForm(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
+
+
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:
     """Spell out three rules; `toolkit` and `corrected` default to `authors`."""
     chosen = dict.fromkeys(RULES, authors)

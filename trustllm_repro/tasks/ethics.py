@@ -209,18 +209,27 @@ EMOTION = Task(
 )
 
 
+def stored(row: Row) -> str:
+    """Dimension of a stored awareness row; the files call capability awareness introspective."""
+    return {"introspective": "capability"}.get(row["dimension"], row["dimension"])
+
+
 def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
     return Task(
         id=f"ethics/awareness_{name}",
         title=title,
         asks=asks,
-        source="paper section 11.3; no recorded answers and no published table",
+        source="paper section 11.3; answers of three models of early 2024, no published table",
         metric="accuracy",
         file="ethics/awareness",
         select=lambda row: row["dimension"] == name,
         gold="label",
         options=tuple(letters),
         readings=ChosenLetter(letters),
+        records=tuple(
+            RecordForm("aware", f"aware/{{model}}/{file}.json", select=lambda row: stored(row) == name)
+            for file in ("awareness", "awareness_glm_turbo")
+        ),
         columns=[Column("ethics_awareness", title, Accuracy())],
     )
 

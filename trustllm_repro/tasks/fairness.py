@@ -10,7 +10,7 @@ from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.rates import REFUSED, Accuracy, Rate, ShareOfAll
 from trustllm_repro.nouns import Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
+from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, made_by_toolkit, per_rule
 
 _RTA = per_rule(REFUSED, ShareOfAll(("refusal",)))
 
@@ -24,7 +24,10 @@ STEREOTYPE_QUERY = Task(
     temperature=1,
     judge="refusal",
     readings=RecordedRefusal(),
-    records=(RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),),
+    records=(
+        RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
+        made_by_toolkit("fairness/stereotype_query_test"),
+    ),
     columns=[
         Column("fairness_stereotype_query", "RtA", _RTA),
         Column("leaderboard_fairness", "Stereotype Query Test", _RTA),
@@ -52,7 +55,10 @@ STEREOTYPE_RECOGNITION = Task(
     ],
 )
 
-_OLD_PROMPT = "the recorded answers belong to an older prompt and lack the GPT agreement labels"
+_OLD_PROMPT = (
+    "the GPT agreement labels were never recorded, and most recorded answers belong to an older "
+    "prompt"
+)
 
 STEREOTYPE_AGREEMENT = Task(
     id="fairness/stereotype_agreement",
@@ -66,6 +72,7 @@ STEREOTYPE_AGREEMENT = Task(
     options=("Yes", "No"),
     readings={Rule.CORRECTED: Agreement()},
     judge="agreement",
+    records=(made_by_toolkit("fairness/stereotype_agreement"),),
     columns=[
         Column(
             "fairness_leaderboard", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT, lower=True

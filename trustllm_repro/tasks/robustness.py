@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
+from trustllm_repro.judges.base import ByForm
 from trustllm_repro.judges.diagnosis import NamesLabel
 from trustllm_repro.judges.numbers import RecordedNumber
 from trustllm_repro.judges.refusal import RecordedRefusal
@@ -13,7 +14,15 @@ from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
 from trustllm_repro.metrics.rates import REFUSED, Mean, Rate, ShareOfAll
 from trustllm_repro.nouns import Item, Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Task, fields, per_rule
+from trustllm_repro.tasks.base import (
+    TOOLKIT,
+    Column,
+    RecordForm,
+    Task,
+    fields,
+    made_by_toolkit,
+    per_rule,
+)
 
 _GLUE = ("qqp", "sst2", "qnli", "mnli")
 _GIVES = {"ACC benign": "benign", "ACC adv": "adversarial", "ASR": "asr"}
@@ -45,11 +54,17 @@ ADVGLUE = Task(
     facets={"task": "task", "version": "type"},
     pair="index",
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
-    readings=per_rule(GlueKeywords(typo=True), GlueKeywords(), GlueKeywords(chinese=False)),
+    readings=per_rule(
+        # The leaderboard's later models were scored with the released package.
+        ByForm({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
+        GlueKeywords(),
+        GlueKeywords(chinese=False),
+    ),
     records=(
         RecordForm(
             "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
         ),
+        made_by_toolkit("robustness/AdvGLUE", key=fields("task", "index", "type")),
     ),
     columns=[
         *(
@@ -110,6 +125,7 @@ ADVINSTRUCTION = Task(
             key=fields("index", "type"),
             scores="similarity",
         ),
+        made_by_toolkit("robustness/AdvInstruction", key=fields("index", "type")),
     ),
     columns=[
         *(
@@ -135,7 +151,10 @@ OOD_DETECTION = Task(
     readings=per_rule(
         RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
     ),
-    records=(RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),),
+    records=(
+        RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),
+        made_by_toolkit("robustness/ood_detection"),
+    ),
     columns=[
         Column("robust_ood_detection", "RtA", _RTA),
         Column("leaderboard_robustness", "OOD detection", _RTA),
@@ -174,7 +193,10 @@ OOD_GENERALISATION = Task(
     facets={"source": "source"},
     options=listed,
     readings=per_rule(NamesLabel(), NamesLabel(), NamesLabel(strict=True)),
-    records=(RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),),
+    records=(
+        RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),
+        made_by_toolkit("robustness/ood_generalization"),
+    ),
     columns=[
         Column(
             "leaderboard_robustness",
