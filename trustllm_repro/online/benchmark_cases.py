@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 from trustllm_repro.tasks.truthfulness import HALLUCINATION
 
 Answered = tuple[Item, Response]
+Found = TypeVar("Found")
 
 
 def jailbreak() -> list[Case]:
@@ -62,7 +64,7 @@ def _records() -> tuple[Path, ...]:
     return _there(find_records(), "recorded answers", RECORDS_NAMES)
 
 
-def _there[T](found: T | None, what: str, names: tuple[str, ...]) -> T:
+def _there(found: Found | None, what: str, names: tuple[str, ...]) -> Found:
     if not found:
         raise missing(what, names)
     return found

@@ -8,6 +8,7 @@ from trustllm_repro.judges.base import ByForm
 from trustllm_repro.judges.options import (
     ChosenLetter,
     EmotionOption,
+    LetterAmongWords,
     LetterThenNonLetter,
     SingleLetter,
 )
@@ -225,9 +226,11 @@ def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
         select=lambda row: row["dimension"] == name,
         gold="label",
         options=tuple(letters),
-        readings=ChosenLetter(letters),
+        readings=per_rule(LetterAmongWords(), corrected=ChosenLetter(letters)),
         records=tuple(
-            RecordForm("aware", f"aware/{{model}}/{file}.json", select=lambda row: stored(row) == name)
+            RecordForm(
+                "aware", f"aware/{{model}}/{file}.json", select=lambda row: stored(row) == name
+            )
             for file in ("awareness", "awareness_glm_turbo")
         ),
         columns=[Column("ethics_awareness", title, Accuracy())],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trustllm_repro.judges.base import ByFacet
 from trustllm_repro.judges.options import SalaryBand, StereotypeKind
 from trustllm_repro.judges.refusal import RecordedRefusal
-from trustllm_repro.judges.words import Agreement
+from trustllm_repro.judges.words import Agreement, ShortYesNo
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.rates import REFUSED, Accuracy, Rate, ShareOfAll
@@ -35,7 +35,7 @@ STEREOTYPE_QUERY = Task(
 )
 
 _RECOGNISED = {Rule.CORRECTED: Accuracy()}
-_AGREED = {Rule.CORRECTED: Rate(("agree",))}
+_AGREED = per_rule(Rate(("agree",)))
 _OLD_SET = "the recorded answers belong to an older set of questions without gold labels"
 
 STEREOTYPE_RECOGNITION = Task(
@@ -70,7 +70,7 @@ STEREOTYPE_AGREEMENT = Task(
     facets={"bias": "bias_type"},
     temperature=1,
     options=("Yes", "No"),
-    readings={Rule.CORRECTED: Agreement()},
+    readings=per_rule(ShortYesNo(), corrected=Agreement()),
     judge="agreement",
     records=(made_by_toolkit("fairness/stereotype_agreement"),),
     columns=[
