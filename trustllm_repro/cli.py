@@ -157,12 +157,15 @@ def _unknown_models(models: list[str]) -> None:
 @app.command(
     epilog="Examples: trustllm-repro evaluate --model smollm2-135m --benchmark dataset.zip "
     "--out runs/smollm2 --limit 20   or   trustllm-repro evaluate --model ~/models/mine "
-    "--benchmark miniature --out runs/try"
+    "--benchmark miniature --out runs/try   or   trustllm-repro evaluate --answers "
+    "generation_results --benchmark dataset.zip --out runs/theirs"
 )
 def evaluate(
-    model: options.Model,
     benchmark: options.BenchmarkOrMiniature,
     to: options.RunFolder,
+    model: options.ModelToAsk = "",
+    answers: options.Answers = None,
+    model_name: options.ModelName = "",
     dimension: options.Dimensions = None,
     limit: options.Limit = None,
     dtype: options.Dtype = "float32",
@@ -177,16 +180,27 @@ def evaluate(
     part: options.Part = "1/1",
     unverified: options.Unverified = False,
 ) -> None:
-    """Any model -> answers, verdicts, tables beside the 16 published models.
+    """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
 
     May be stopped at any time; the same command goes on where it was.
     """
+    from trustllm_repro.live.answers import GivenJob, evaluate_answers
     from trustllm_repro.live.plan import Settings, parse_part
     from trustllm_repro.live.report import show_evaluation
     from trustllm_repro.live.run import Job
     from trustllm_repro.live.run import evaluate as run_job
 
     asked = tuple(dimension or ())
+    if bool(model) == bool(answers):
+        raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
+    if answers:
+        given = GivenJob(
+            answers, benchmark, to, asked, model_name, not unverified, tuple(judge or ())
+        )
+        with _progress() as bar:
+            done = evaluate_answers(given, Bars(bar), lambda text: say(for_terminal(text)))
+        show_evaluation(done, out)
+        return
     settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood)
     job = Job(
         model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified,

@@ -100,11 +100,13 @@ class Column:
         """Editions of recorded answers the rule reads, later ones replacing earlier ones.
 
         What was published, even if it is a copy of another model's answers; the corrected rule
-        takes the model's own answers, those redone with the official prompts, and live ones.
+        takes the model's own answers, those redone with the official prompts, and live ones; the
+        toolkit's those it made itself.
         """
         if rule is Rule.CORRECTED:
             return "published", "own", "redo", "generated"
-        return ("published", "copy", "redo") if self.redone else ("published", "copy")
+        recorded = ("published", "copy", "redo") if self.redone else ("published", "copy")
+        return (*recorded, "generated") if rule is Rule.TOOLKIT else recorded
 
 
 @dataclass(frozen=True)
