@@ -194,6 +194,11 @@ def evaluate(
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
     if answers:
+        if limit:
+            raise SettingsError(
+                "--limit chooses what is asked, and --answers asks nothing",
+                remedy="leave it out: what was not answered counts as missing",
+            )
         given = GivenJob(
             answers, benchmark, to, asked, model_name, not unverified, tuple(judge or ())
         )

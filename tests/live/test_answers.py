@@ -199,6 +199,15 @@ def test_exactly_one_of_model_and_answers(more: list[str], tmp_path: Path) -> No
     assert not out.exists()
 
 
+def test_a_limit_is_refused_for_answers_that_are_there(tmp_path: Path) -> None:
+    root = old_layout(tmp_path / "given", names=[MISUSE])
+    message = refused(
+        cli("evaluate", "--answers", root, "--benchmark", "miniature", "--out", tmp_path / "out",
+            "--limit", "2")
+    )  # fmt: skip
+    assert "--limit" in message
+
+
 def test_the_command_names_the_malformed_file(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=[MISUSE])
     path = root / "generation_results/mine-7b/safety/misuse.json"

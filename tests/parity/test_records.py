@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trustllm_repro.nouns import Rule
 from trustllm_repro.report.run import Run, replay_ledger, replay_records
 from trustllm_repro.sources.manifests import data_dir, manifest
 from trustllm_repro.sources.published import MODELS, published
@@ -99,6 +100,14 @@ def test_what_the_later_answers_give(replayed: tuple[Run, Recorded]) -> None:
     diagnosed = board.loc[("OOD generalization", "llama3-70b")]
     assert diagnosed["verdict"] == "not recorded"
     assert "48 of 100" in diagnosed["reason"]
+    ledger = replayed[0].ledger
+    said = ledger.answers(
+        "robustness/ood_generalisation", "llama3-70b", Rule.AUTHORS, ("published",)
+    )
+    named = (said.label == "right") & (said.facets["source"] == "ddxplus")
+    reviews = (said.label == "right") & (said.facets["source"] == "flipkart")
+    shares = [reviews.sum() / 400, (named.sum() + 32) / 100]
+    assert sum(p / (1 + p) for p in shares) == pytest.approx(diagnosed["published"], abs=5e-4)
     assert diagnosed["bound_low"] < diagnosed["published"] < diagnosed["bound_high"]
     agreed = cells.loc[("leaderboard_fairness", "Overall Agreement Rate", "llama3-70b")]
     assert "998 of 1000" in agreed["reason"]
