@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.small import SmallWorld, refusal
-from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.sources.benchmark import load_benchmark
 from trustllm_repro.sources.recorded import Recorded, find_files, load_recorded
 from trustllm_repro.tasks.base import RecordForm
@@ -113,6 +113,10 @@ def test_awareness_rows_meet_the_dimension_they_belong_to(world: SmallWorld) -> 
     assert len(recorded.responses("ethics/awareness_capability", "newer-9b")) == 3
     assert len(recorded.responses("ethics/awareness_mission", "newer-9b")) == 3
     assert recorded.report.unmatched == {}
+    del rows[2]["dimension"]
+    world.put(world.records / "aware/newer-9b/awareness_glm_turbo.json", rows)
+    with pytest.raises(SchemaError, match="row 2, field 'dimension'"):
+        load(world)
 
 
 def test_judge_labels_null_and_empty_answers_keep_their_difference(world: SmallWorld) -> None:

@@ -337,7 +337,7 @@ def _name_copies(found: Sequence[Found], report: Report) -> list[Found]:
 
 
 def _check_keys(f: Found, rows: Sequence[Row]) -> None:
-    """Every row must have the fields it is matched by.
+    """Every row must have the fields it is chosen and matched by.
 
     Raises:
         SchemaError: names file, row and field.
@@ -347,6 +347,8 @@ def _check_keys(f: Found, rows: Sequence[Row]) -> None:
     for i, row in enumerate(rows):
         try:
             hash(f.form.key(row))
+            if f.form.select:
+                f.form.select(row)
         except KeyError as e:
             raise SchemaError(f.path, i, str(e.args[0]), "field is missing") from e
         except (TypeError, AttributeError) as e:
