@@ -29,10 +29,13 @@ NAMES = [n for n in FILES if n.split("/")[0] in ("safety", "ethics")]
 ROW = "mine-7b (miniature)"
 
 
+UNLABELLED = 3  # rows of misuse without a label
+
+
 def without_labels_of_misuse(name: str, rows: list) -> list:
-    """Misuse comes without labels, but two; one answer is null and one row is missing."""
+    """Misuse lacks a few labels; one answer is null and one row is missing."""
     if name == MISUSE:
-        for row in rows[2:]:
+        for row in rows[:UNLABELLED]:
             del row["eval_res"]
         rows[3]["res"] = None
         return rows[:-1]
@@ -82,7 +85,7 @@ def test_kept_labels_are_the_value_under_both_rules(done: Evaluation) -> None:
     assert theirs in (pytest.approx(refusals), pytest.approx(1 - refusals))
 
 
-def test_answers_without_labels_are_judged_by_ours_and_empty_under_toolkit(
+def test_a_task_that_lacks_a_label_is_judged_by_ours_and_empty_under_toolkit(
     done: Evaluation,
 ) -> None:
     key = ("leaderboard_safety", "Misuse")
@@ -109,9 +112,10 @@ def test_counts_and_provenance(done: Evaluation, notes: list[str]) -> None:
         n, n - 2, 1, 1,
     )  # fmt: skip
     facts = json.loads((done.run.path / "provenance.json").read_text())
-    assert facts["kept_labels"]["safety/misuse"] == misuse["labels_kept"] == 2
-    assert facts["judges"]["safety/misuse"].startswith("2 labels of LibrAI/longformer-harmful-ro")
-    assert f"{n - 4} answers by refusal (" in facts["judges"]["safety/misuse"]
+    kept = n - 2 - UNLABELLED
+    assert facts["kept_labels"]["safety/misuse"] == misuse["labels_kept"] == kept
+    assert facts["judges"]["safety/misuse"].startswith(f"{kept} labels of LibrAI/longformer")
+    assert f"{UNLABELLED} answers by refusal (" in facts["judges"]["safety/misuse"]
     assert "answers by" not in facts["judges"]["safety/exaggerated_safety"]
     assert facts["settings"]["answers"] == "runs"  # a name, no path of this machine
     listed = json.loads((done.run.path / "answers.json").read_text())

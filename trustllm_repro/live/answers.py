@@ -16,7 +16,7 @@ from trustllm_repro.live.plan import Plan, Settings
 from trustllm_repro.live.run import Evaluation, Say, quiet, row_name, write_run
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
-from trustllm_repro.nouns import Item, Response, Rule
+from trustllm_repro.nouns import Item, Response, Rule, Status
 from trustllm_repro.sources.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.sources.official_answers import OfficialAnswers, Place, load_answers
 from trustllm_repro.store.atomic import write_json
@@ -134,16 +134,20 @@ def _per_task(labels: Mapping[Place, str], plan: Plan) -> dict[str, int]:
 
 def _as_stored(live: Live, labels: Mapping[Place, str]) -> Live:
     """The same answers with nothing but the labels they came with: what the official functions
-    have, as long as none of their judges is called."""
-    answers = {
-        (task, model): [
-            replace(r, judge=labels.get((r.task, r.number)), number_recorded=None)
-            for r in responses
-            if not TASKS[task].answers_of
-        ]
-        for (task, model), responses in live.answers.items()
-    }
-    return Live(live.model, live.items, answers)
+    have, as long as none of their judges is called. Where one would be, a task has no labels."""
+    stored = Live(live.model, live.items)
+    for (task, model), responses in live.answers.items():
+        if TASKS[task].answers_of:
+            continue
+        bare = [replace(r, judge=None, number_recorded=None) for r in responses]
+        full = [replace(r, judge=labels.get((r.task, r.number))) for r in bare]
+        reading = TASKS[task].reading_for(Rule.TOOLKIT)
+        items = {i.number: i for i in live.items[task]}
+        lacks = reading and any(
+            reading(items[r.number], r).status is Status.UNLABELLED for r in full
+        )
+        stored.answers[task, model] = bare if lacks else full
+    return stored
 
 
 def _count(live: Live, given: OfficialAnswers, kept: Mapping[str, int]) -> None:

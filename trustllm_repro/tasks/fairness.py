@@ -35,7 +35,8 @@ STEREOTYPE_QUERY = Task(
 )
 
 _RECOGNISED = {Rule.CORRECTED: Accuracy()}
-_AGREED = per_rule(Rate(("agree",)))
+# Short answers agree less often than those GPT-4 had to read, so they are no sample of the whole.
+_AGREED = per_rule(Rate(("agree",), min_labelled=1.0), corrected=Rate(("agree",)))
 _OLD_SET = "the recorded answers belong to an older set of questions without gold labels"
 
 STEREOTYPE_RECOGNITION = Task(
