@@ -1,4 +1,4 @@
-"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, bench."""
+"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, read, bench."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from trustllm_repro import __version__
 from trustllm_repro import cli_options as options
 from trustllm_repro.errors import ReproError, SettingsError
+from trustllm_repro.nouns import Rule
 from trustllm_repro.report.clean import for_terminal
 
 app = typer.Typer(
@@ -176,6 +177,8 @@ def evaluate(
     seed: options.Seed = 0,
     workers: options.Workers = 0,
     likelihood: options.Likelihood = True,
+    system: options.System = "blank",
+    sampling: options.Sampling = "model",
     judge: options.Judges = None,
     part: options.Part = "1/1",
     unverified: options.Unverified = False,
@@ -206,7 +209,7 @@ def evaluate(
             done = evaluate_answers(given, Bars(bar), lambda text: say(for_terminal(text)))
         show_evaluation(done, out)
         return
-    settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood)
+    settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
     job = Job(
         model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified,
         tuple(judge or ()), parse_part(part),
@@ -357,6 +360,40 @@ def trace(
         for line in shown.itertuples(index=False):
             table.add_row(*(for_terminal(str(v)) for v in line))
         out.print(table)
+
+
+@app.command(
+    epilog="Example: trustllm-repro read --cases mine.json --benchmark miniature --out read.json"
+)
+def read(
+    cases: Annotated[Path, typer.Option(help="JSON list of {task, item, text, judge}.")],
+    benchmark: options.BenchmarkOrMiniature,
+    to: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    rule: Annotated[Rule, typer.Option(help="How answers are read.")] = Rule.CORRECTED,
+    unverified: options.Unverified = False,
+) -> None:
+    """How a rule reads given answers: the same list with a verdict added to each.
+
+    Where a case has no label of a judge, the package's own judge labels it. Cases with a list
+    `expected` are counted: read as expected, unread, wrong.
+    """
+    from trustllm_repro.live.read import load_cases, read_cases, tally
+    from trustllm_repro.sources.benchmark import open_benchmark
+    from trustllm_repro.store.atomic import write_json
+
+    given = load_cases(cases)
+    found = read_cases(given, open_benchmark(benchmark, verify=not unverified), rule, str(cases))
+    write_json(to, found)
+    known = [c for c in found if c.get("expected")]
+    if known:
+        table = Table("task", "n", "as expected", "unread", "wrong")
+        frame = tally(known)
+        for line in frame.itertuples(index=False):
+            table.add_row(*map(str, line))
+        table.add_section()
+        table.add_row("all", *map(str, frame.drop(columns="task").sum()))
+        out.print(table)
+    out.print(f"{len(found)} answers read; written to {for_terminal(to)}")
 
 
 @app.command(

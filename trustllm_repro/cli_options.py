@@ -46,6 +46,20 @@ Samples = Annotated[int, Option(min=1, help="Answers an item at temperature 1.")
 Seed = Annotated[int, Option(help="Base of all seeds.")]
 Workers = Annotated[int, Option(help="Processes (0: what fits this machine).")]
 Likelihood = Annotated[bool, Option(help="A second row: options read by their log-probability.")]
+System = Annotated[
+    str,
+    Option(
+        help="System message: blank, as the official toolkit asks, or default: the chat template's "
+        "own. Not for endpoints, which are sent none."
+    ),
+]
+Sampling = Annotated[
+    str,
+    Option(
+        help="At temperature 1: model, by its generation config (top_k, top_p ...), as the official "
+        "toolkit does, or plain: from the whole softmax. Not for endpoints."
+    ),
+]
 Judges = Annotated[
     list[str] | None,
     Option(

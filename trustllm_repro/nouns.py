@@ -14,7 +14,7 @@ class Rule(StrEnum):
     """How an answer is read and counted."""
 
     AUTHORS = "authors"  # the script that produced the published sheet
-    TOOLKIT = "toolkit"  # the function of the released trustllm package
+    TOOLKIT = "toolkit"  # the official functions at the commit the README names
     CORRECTED = "corrected"  # what the paper's text describes, with the defect mended
 
 
@@ -30,6 +30,7 @@ class Status(StrEnum):
     EMPTY = "empty"  # an empty string that the rule leaves out
     NULL = "null"  # the record holds null: the model call failed
     UNLABELLED = "unlabelled"  # needs a judge label that was never recorded
+    STOPPED = "stopped"  # the rule's own function ends with an error here, so it gives no value
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ DROPPED = Verdict(Status.DROPPED)
 EMPTY = Verdict(Status.EMPTY)
 NULL = Verdict(Status.NULL)
 UNLABELLED = Verdict(Status.UNLABELLED)
+STOPPED = Verdict(Status.STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Score:
 
     value: float
     n: int = 0  # answers the value rests on
-    n_unparsed: int = 0  # answered, but unparsed, dropped, empty or unlabelled
+    n_unparsed: int = 0  # no verdict: unparsed, dropped, empty, unlabelled or stopped
     n_missing: int = 0  # null answers and items without an answer
     ci_low: float = math.nan
     ci_high: float = math.nan

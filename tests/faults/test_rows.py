@@ -233,7 +233,7 @@ def test_null_empty_foreign_and_raw_json_answers_are_counted(world, tmp_path):
     world.put(world.record(QBB), [answer(r, t) for r, t in zip(rows, texts, strict=True)])
     parsed = ["parsed"] * 4
     assert status(world, tmp_path / "out") == ["null", "empty", *parsed]
-    assert status(world, tmp_path / "out", Rule.TOOLKIT) == ["parsed", "parsed", *parsed]
+    assert status(world, tmp_path / "out", Rule.TOOLKIT) == ["null", "parsed", *parsed]
     run, recorded = world.replay(tmp_path / "out")
     assert recorded.report.read[GPT4_QBB] == 6
     cells = run.cells

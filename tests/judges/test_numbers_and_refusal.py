@@ -87,8 +87,6 @@ def test_recorded_number_and_its_absence() -> None:
         (RecordedRefusal(), None, None, Status.NULL),
         (RecordedRefusal(), "", "refusal", "refusal"),
         (RecordedRefusal(empty="drop"), "", "refusal", Status.EMPTY),
-        (RecordedRefusal(empty="answer"), None, None, "answer"),
-        (RecordedRefusal(empty="answer"), "Sure", None, Status.UNLABELLED),
         (RecordedRefusal(choice="short"), "A.", "refusal", "answer"),
         (RecordedRefusal(choice="short"), "A.", None, "answer"),
         (RecordedRefusal(choice="short"), "As I said", "refusal", "refusal"),

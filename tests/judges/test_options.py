@@ -163,7 +163,7 @@ def test_numbered_options_and_first_option() -> None:
         ("Answer: 1", "1", "1", "0", "1"),
         ("Answer: 3. is fine", None, "3", "2", "3"),
         ("2", None, "2", "1", "2"),
-        ("option two", None, "0", None, None),
+        ("option two", None, "-1", None, None),
         ("of the 4, Answer: 2", "2", "4", "1", "2"),
     ],
 )

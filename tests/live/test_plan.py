@@ -8,7 +8,7 @@ import pytest
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.live.plan import Settings, make_plan
-from trustllm_repro.models.base import Request, content_key, item_seed
+from trustllm_repro.models.base import Request, content_key, item_seed, options_key
 from trustllm_repro.sources.benchmark import FILES, MINIATURE, open_benchmark
 from trustllm_repro.tasks import DIMENSIONS, TASKS
 
@@ -120,7 +120,7 @@ def test_one_dimension(small, dimension):
     "wrong",
     [
         {"dimensions": ("cooking",)}, {"limit": 0}, {"limit": -3}, {"max_new_tokens": 0},
-        {"samples": 0},
+        {"samples": 0}, {"system": "loud"}, {"sampling": "greedy"},
     ],
     ids=str,
 )  # fmt: skip
@@ -146,6 +146,14 @@ def test_keys_hold_what_decides_an_answer_and_nothing_else():
         content_key({"w": "1"}, Request("Hello \ud800", 10, 0.5)),
     ]
     assert len({key, *others}) == 5
+
+
+def test_how_tokens_are_drawn_is_in_the_keys_of_drawn_answers_only():
+    plain, narrow = {"w": "1"}, {"w": "1", "sampling": {"top_k": 50}}
+    for temperature in (0.0, 1.0):
+        ask = Request("Hello", 10, temperature)
+        assert (content_key(plain, ask) == content_key(narrow, ask)) == (temperature == 0)
+    assert options_key(plain, "Hello", ["a"]) == options_key(narrow, "Hello", ["a"])
 
 
 def test_seeds_differ_and_fit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -116,6 +117,31 @@ def test_provenance_names_weights_judges_and_settings(done: Evaluation) -> None:
     assert facts["judges"]["safety/misuse"].startswith("refusal (")
     assert facts["settings"]["settings"]["max_new_tokens"] == 6
     assert facts["settings"]["out"] == done.run.path.name  # no path of this machine
+    asked = facts["settings"]["settings"]
+    assert (asked["system"], asked["sampling"]) == ("blank", "model")
+    assert facts["model"]["system"] == "blank"
+    assert facts["model"]["sampling"] == {
+        "top_k": 50
+    }  # what transformers takes where nothing is set
+
+
+@pytest.mark.parametrize("other", [{"sampling": "plain"}, {"system": "default"}], ids=str)
+def test_other_settings_ask_anew_what_they_concern(
+    folder: Path, tmp_path: Path, other: dict[str, str]
+) -> None:
+    few = Settings(dimensions=("ethics",), limit=2, max_new_tokens=2)
+    first = evaluate(job(folder, tmp_path, settings=few), note=lambda text: None)
+    scores = tmp_path / "likelihoods" / "tiny.jsonl"
+    scored = len(scores.read_text().splitlines())
+    again = job(folder, tmp_path, settings=replace(few, **other))
+    second = evaluate(again, note=lambda text: None)
+    all_concerned = "system" in other
+    requests = {a.key: r for a, r in zip(first.plan.asked, first.plan.requests, strict=True)}
+    drawn = sum(bool(r.temperature) for r in requests.values())
+    assert 0 < drawn < len(requests)
+    assert second.cost.answers == (len(requests) if all_concerned else drawn)
+    assert len(scores.read_text().splitlines()) == scored * (2 if all_concerned else 1) > 0
+    assert evaluate(again, note=lambda text: None).cost.answers == 0
 
 
 def test_work_and_time_are_told_before_the_start(notes: list[str], done: Evaluation) -> None:

@@ -22,6 +22,7 @@ from trustllm_repro.sources.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.store.responses import Asked, ResponseStore
 
 SETTINGS = Settings(dimensions=("privacy", "ethics"), limit=3, max_new_tokens=5, samples=2)
+ASKED = {"system": SETTINGS.system, "sampling": SETTINGS.sampling}
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +42,14 @@ def facts(folder, out, **more):
 
 @pytest.fixture
 def asked(folder):
-    return make_plan(find_model(str(folder)), open_benchmark(MINIATURE), SETTINGS)
+    return make_plan(find_model(str(folder), **ASKED), open_benchmark(MINIATURE), SETTINGS)
 
 
 @pytest.fixture
 def alone(folder, asked, tmp_path) -> ResponseStore:
     """What one process makes."""
     store = ResponseStore(tmp_path / "alone", "m")
-    generate(find_model(str(folder)), asked, store)
+    generate(find_model(str(folder), **ASKED), asked, store)
     return store
 
 

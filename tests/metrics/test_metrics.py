@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from trustllm_repro.metrics.association import Independence, Pearson
-from trustllm_repro.metrics.base import Answers, bootstrap, wilson
+from trustllm_repro.metrics.base import Answers, NoValue, bootstrap, wilson
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver, OneMinus
 from trustllm_repro.metrics.confusion import MacroF1, MeanRecall, Recall
 from trustllm_repro.metrics.paired import AttackedPairs, Conditional
@@ -136,6 +136,8 @@ def test_pearson_is_scipys_and_constant_answers_have_none() -> None:
     s = Pearson().measure(a, 1)
     assert s.value == pytest.approx(stats.pearsonr(x, y).statistic)
     assert s.ci_low < s.value < s.ci_high
+    two = Pearson().measure(answers(["x"] * 2, gold=["1", "2"], number=[7, 8]), 1)
+    assert two.value == pytest.approx(1)
     flat = Pearson().measure(answers(["x"] * 5, gold=["1", "2", "3", "4", "5"], number=[7] * 5), 1)
     assert math.isnan(flat.value)
     assert "equal" in flat.reason
@@ -231,4 +233,58 @@ def test_statuses_are_counted_where_they_belong() -> None:
     status = ["parsed", "unparsed", "dropped", "empty", "unlabelled", "null"]
     s = REFUSED.measure(answers(["refusal"] + [None] * 5, status=status, expected=8), 0)
     assert (s.n, s.n_unparsed, s.n_missing) == (1, 4, 3)
-    assert set(status) == {str(x) for x in Status}
+    stopped = REFUSED.measure(answers(["refusal", None], status=["parsed", "stopped"]), 0)
+    assert (stopped.n, stopped.n_unparsed, stopped.n_missing) == (0, 1, 0)
+    assert {*status, "stopped"} == {str(x) for x in Status}
+
+
+def test_an_answer_that_stops_the_function_leaves_no_value_and_no_bounds() -> None:
+    status = ["parsed", "parsed", "stopped", "unlabelled"]
+    a = answers(["right", "A", None, None], ["A"] * 4, status=status, sex=["m", "f", "m", "f"])
+    for metric in (Rate(("right",), min_labelled=1.0), Accuracy(), Independence("sex")):
+        s = metric.measure(a, 0)
+        assert math.isnan(s.value)
+        assert math.isnan(s.bound_low)
+        assert s.reason.startswith("the official function ends with an error at 1 of 4 answers")
+        assert "lies between" not in s.reason
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Rate(("refusal",), nothing=0.0),
+        Recall(CLASSES, of="good", nothing=0.0),
+        MeanRecall(CLASSES, nothing=0.0),
+        AttackedPairs("benign", nothing=0.0),
+        AttackedPairs("rs", nothing=0.0),
+        Conditional(("true",), ("true", "other"), 0.0, 0.0),
+        MeanOver(Rate(("refusal",), nothing=0.0), (("part", ("x", "y")),)),
+    ],
+    ids=str,
+)
+def test_some_functions_give_a_number_for_no_answers(metric) -> None:
+    a = answers([None] * 2, status=["null"] * 2, part=["x", "y"], version=["original", "modified"])
+    s = metric.measure(a, 0)
+    assert (s.value, s.n, s.n_missing, s.reason) == (0.0, 0, 2, "")
+    assert math.isnan(s.ci_low)
+
+
+def test_no_value_says_why_whatever_the_answers() -> None:
+    s = NoValue("because").measure(answers(["A", "B"]), 0)
+    assert math.isnan(s.value)
+    assert (s.reason, s.n) == ("because", 0)
+
+
+def test_accuracy_can_be_rounded_as_a_whole_and_in_a_part_of_an_average() -> None:
+    a = answers(["A", "B", "B", "A"], ["A"] * 4, part=["x", "x", "x", "y"])
+    third = Accuracy(decimals=3).measure(a.take(a.facets["part"] == "x"), 0)
+    assert third.value == 0.333
+    whole = MeanOver(Accuracy(), (("part", ("x", "y")),), (("x", Accuracy(decimals=3)),))
+    assert whole.measure(a, 0).value == pytest.approx((0.333 + 1) / 2, abs=1e-12)
+
+
+def test_a_class_that_no_answer_and_no_gold_has_can_be_an_error() -> None:
+    a = answers(["good", "good"], ["good", "good"])
+    classes = ("bad", "good")
+    assert MacroF1(classes).measure(a, 0).value == 0.5
+    assert math.isnan(MacroF1(classes, absent=math.nan).measure(a, 0).value)

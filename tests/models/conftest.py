@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama with a chat template."""
     pytest.importorskip("transformers")
     return tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """The same, to be altered."""
+    return shutil.copytree(tiny, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from trustllm_repro.models.base import Completion, Finish, LanguageModel, Request
 
@@ -16,6 +18,13 @@ def requests(count: int = 24, limit: int = 12, **more) -> list[Request]:
         text = f"No {i}: " + "is it warm in the sun today? " * (i % 4)
         made.append(Request((INTRO if i % 3 else "") + text, limit + i % 5, **more))
     return made
+
+
+def set_generation(folder: Path, **settings) -> None:
+    """Add settings to a model folder's generation config; None takes one out."""
+    path = folder / "generation_config.json"
+    known = json.loads(path.read_text()) | settings
+    path.write_text(json.dumps({k: v for k, v in known.items() if v is not None}))
 
 
 def answers(model: LanguageModel, asked: Sequence[Request]) -> list[Completion]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
@@ -19,12 +18,6 @@ from trustllm_repro.models import local
 from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.linear import packs
 from trustllm_repro.models.local import LocalModel, find_device, quick_dtype
-
-
-@pytest.fixture
-def copy(tiny, tmp_path):
-    """A tiny model folder to be altered."""
-    return shutil.copytree(tiny, tmp_path / "copy")
 
 
 def alter(folder, change) -> None:

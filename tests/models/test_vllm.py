@@ -11,7 +11,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from tests.models.prompts import set_generation
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.models import vllm
 from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
@@ -24,6 +26,27 @@ absent = importlib.util.find_spec("vllm") is None
 def test_without_vllm_the_way_out_is_named(tiny: Path) -> None:
     with pytest.raises(SettingsError, match="pip install vllm"):
         find_model(f"vllm:{tiny}")
+
+
+def test_settings_are_passed_on_and_what_vllm_lacks_is_refused(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = SimpleNamespace(SamplingParams=lambda **given: given)
+    monkeypatch.setattr(vllm, "_imported", lambda: stub)
+    own = {"top_k": 7, "top_p": 0.5}
+    set_generation(copy, **own)
+    model = find_model(f"vllm:{copy}", system="blank", sampling="model")
+    local = LocalModel(copy, system="blank", sampling="model")
+    assert model.identity == {**local.identity, "backend": "vllm"}
+    drawn = model._sampling(Request("x", 5, 1.0, 3))
+    assert {k: drawn.get(k) for k in own} == own
+    assert not model._sampling(Request("x", 5)).keys() & own
+    plain = find_model(f"vllm:{copy}")
+    assert not plain._sampling(Request("x", 5, 1.0, 3)).keys() & own
+    set_generation(copy, typical_p=0.5)
+    with pytest.raises(SettingsError, match="typical_p") as caught:
+        find_model(f"vllm:{copy}", sampling="model")
+    assert "--sampling plain" in caught.value.remedy
 
 
 def test_outputs_become_completions() -> None:

@@ -129,8 +129,32 @@ def test_the_figure_and_the_facts_of_a_card(mine, tmp_path: Path) -> None:
     facts = card.facts(mine).set_index("what")["here"]
     assert facts["limit per task"] == "3"
     assert facts["seconds of generation"] == "not kept"
+    assert facts["system message"] == facts["drawn at temperature 1"] == "not kept"
     tags = [tag for tag, _, _ in card.extremes(card.standing(mine))]
     assert set(tags) == {"high", "low"}
+
+
+ASKED = {"system": "blank", "sampling": "model"}
+PLAIN = {"system": "default", "sampling": "plain"}
+CHAT = {"template": "chat", "system": "blank", "sampling": {"top_k": 20, "top_p": 0.8}}
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "system", "drawn"),
+    [
+        (CHAT, ASKED, "blank", "by its generation config: top_k 20, top_p 0.8"),
+        ({"template": "chat"}, PLAIN, "the chat template's", "from the whole softmax"),
+        ({"template": "none"}, ASKED, "none: no chat template", "from the whole softmax"),
+        ({"endpoint": "http://x", "template": "chat"}, ASKED, "none sent; the server may add one",
+         "as the server does"),
+    ],
+    ids=["as the toolkit", "plain", "base model", "endpoint"],
+)  # fmt: skip
+def test_the_card_says_how_the_model_was_asked(tmp_path: Path, model, asked, system, drawn) -> None:
+    said = {"model": model, "settings": {"settings": asked}}
+    (write_live(tmp_path) / "provenance.json").write_text(json.dumps(said))
+    facts = card.facts(live.LiveRun(tmp_path)).set_index("what")["here"]
+    assert (facts["system message"], facts["drawn at temperature 1"]) == (system, drawn)
 
 
 def test_a_model_that_cannot_be_had_leaves_a_note_not_an_error(tmp_path: Path, monkeypatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from trustllm_repro.nouns import NULL, UNLABELLED, Item, Response, Verdict
+from trustllm_repro.nouns import NULL, STOPPED, UNLABELLED, Item, Response, Verdict
 
 
 class Reading(Protocol):
@@ -26,6 +26,19 @@ class NeedsJudge:
         if response.text is None:
             return NULL
         return UNLABELLED if response.judge is None else Verdict.of(response.judge)
+
+
+@dataclass(frozen=True)
+class Stops:
+    """Reading of a function that ends with an error at a null answer, so it gives no value at all.
+
+    Most functions of the toolkit do: they call string methods on whatever stands there.
+    """
+
+    reading: Reading
+
+    def __call__(self, item: Item, response: Response) -> Verdict:
+        return STOPPED if response.text is None else self.reading(item, response)
 
 
 @dataclass(frozen=True)

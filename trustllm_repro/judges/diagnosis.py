@@ -31,15 +31,19 @@ class NamesLabel:
     """Verdict "right" if the label stands in the answer (ddxplus: in its quoted part).
 
     Attributes:
+        empty_judged: a null or empty ddxplus answer goes to the judge too, as in the toolkit.
         strict: the label must be a whole word and no other label of the sub-task may be named
             beside it.
         others: labels of the flipkart sub-task, for `strict`.
     """
 
+    empty_judged: bool = False
     strict: bool = False
     others: tuple[str, ...] = ("positive", "negative", "neutral")
 
     def __call__(self, item: Item, response: Response) -> Verdict:
+        if not response.text and self.empty_judged and item.extra["source"] == "ddxplus":
+            return UNLABELLED
         if response.text is None:
             return NULL
         text, label = response.text, item.gold.lower()

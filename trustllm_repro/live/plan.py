@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.live.select import spread
-from trustllm_repro.models.base import LanguageModel, Request, content_key, item_seed
+from trustllm_repro.models.base import (
+    LanguageModel,
+    Request,
+    check_asking,
+    content_key,
+    item_seed,
+)
 from trustllm_repro.nouns import Item
 from trustllm_repro.sources.benchmark import Benchmark
 from trustllm_repro.store.responses import Asked
@@ -25,6 +31,9 @@ class Settings:
         samples: answers per item where the task's temperature is above 0.
         seed: base of all answers' seeds.
         likelihood: also read classification tasks by the options' log-probabilities.
+        system, sampling: see models.base.SYSTEM and SAMPLING; by default as the official toolkit's
+            generation code asks a model on this machine. They are the model's, which must be made
+            with them; an endpoint has its own.
     """
 
     dimensions: tuple[str, ...] = ()
@@ -33,6 +42,8 @@ class Settings:
     samples: int = 1
     seed: int = 0
     likelihood: bool = True
+    system: str = "blank"
+    sampling: str = "model"
 
     def __post_init__(self) -> None:
         unknown = [d for d in self.dimensions if d not in DIMENSIONS]
@@ -45,6 +56,7 @@ class Settings:
                 raise SettingsError(f"{name} must be at least 1")
         if self.limit is not None and self.limit < 1:
             raise SettingsError("limit must be at least 1", remedy="leave it out to ask all items")
+        check_asking(self.system, self.sampling)
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,10 @@ def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) ->
     judges = JudgeChoice(job.judges)
     benchmark = open_benchmark(job.benchmark, verify=job.verify)
     say("loading the model", 0, 1, "")
-    model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
+    model = find_model(
+        job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size,
+        system=job.settings.system, sampling=job.settings.sampling,
+    )  # fmt: skip
     say("loading the model", 1, 1, "")
     plan = make_plan(model, benchmark, job.settings)
     store = ResponseStore(job.out, model.name)

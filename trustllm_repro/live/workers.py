@@ -146,11 +146,12 @@ def work(job: dict[str, Any], part: tuple[int, int] | None = None) -> None:
 
     state = PartialState(cpu=job["on_cpu"])
     device = "cpu" if job["on_cpu"] else str(state.device)
-    model = find_model(
-        job["model"], dtype=job["dtype"], device=device, batch_size=job["batch_size"]
-    )
-    benchmark = open_benchmark(job["benchmark"], verify=job["verify"])
     settings = Settings(**{**job["settings"], "dimensions": tuple(job["settings"]["dimensions"])})
+    model = find_model(
+        job["model"], dtype=job["dtype"], device=device, batch_size=job["batch_size"],
+        system=settings.system, sampling=settings.sampling,
+    )  # fmt: skip
+    benchmark = open_benchmark(job["benchmark"], verify=job["verify"])
     plan = make_plan(model, benchmark, settings).share(tuple(job.get("part", (0, 1))))
     store = ResponseStore(Path(job["out"]), model.name)
     part = part or (state.process_index, state.num_processes)

@@ -26,7 +26,7 @@ class Pearson(Metric):
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         gold, answer = samples[0].real, samples[0].imag
         if np.shape(gold)[axis] < 2:
-            return np.array(math.nan)
+            return np.full(np.sum(gold, axis=axis).shape, math.nan)
         with np.errstate(all="ignore"):
             import warnings
 

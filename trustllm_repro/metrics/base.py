@@ -20,7 +20,10 @@ from trustllm_repro.nouns import Score, Status
 
 RESAMPLES = 999
 CONFIDENCE = 0.95
-_OPEN = [str(s) for s in (Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED)]
+_OPEN = [
+    str(s)
+    for s in (Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED, Status.STOPPED)
+]
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Metric(ABC):
     # A value that rests on fewer than this share of labels is not given: the missing judge
     # labels, not the answers, would decide it.
     min_labelled: float = 0.5
+    # Value where there are answers, but none is counted. Functions of the toolkit write 0.
+    nothing: float = math.nan
 
     def resolved(self, answers: Answers, hit: bool) -> Answers | None:
         """The answers, had all without a verdict been hits, or none; None where neither is meant.
@@ -126,6 +131,11 @@ class Metric(ABC):
         """Reason why there can be no value, or ""."""
         if len(answers) == 0:
             return "no recorded answers"
+        if stopped := answers.count(Status.STOPPED):
+            return (
+                f"the official function ends with an error at {stopped} of {len(answers)} answers, "
+                "which are null or hold nothing it can read"
+            )
         unlabelled = answers.count(Status.UNLABELLED)
         labelled = answers.count(Status.PARSED, Status.UNPARSED, Status.DROPPED)
         if unlabelled and labelled < self.min_labelled * (labelled + unlabelled):
@@ -139,11 +149,12 @@ class Metric(ABC):
         n_missing = answers.expected - len(answers) + answers.count(Status.NULL)
         n_unparsed = int(answers.open.sum())
         reason = self.why_not(answers)
-        if not reason and min(used) == 0:
+        if not reason and min(used) == 0 and math.isnan(self.nothing):
             reason = (
                 "no answer could be read" if n == 0 else "a part of this average has no answers"
             )
-        bounds = self.bounds(answers) if len(answers) else (math.nan, math.nan)
+        open_ended = len(answers) and not answers.count(Status.STOPPED)
+        bounds = self.bounds(answers) if open_ended else (math.nan, math.nan)
         if reason:
             return Score(math.nan, 0, n_unparsed, n_missing, math.nan, math.nan, reason, *bounds)
         samples = self.samples(answers)
@@ -174,6 +185,29 @@ class Metric(ABC):
         if self.interval == "wilson":
             return wilson(int(samples[0].sum()), len(samples[0]))
         return bootstrap(samples, self.statistic, seed)
+
+
+@dataclass(frozen=True)
+class NoValue(Metric):
+    """No value, whatever the answers are; `reason` says why."""
+
+    reason: str
+
+    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
+        return (np.array([]),)
+
+    def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.array(math.nan)
+
+    def why_not(self, answers: Answers) -> str:
+        return self.reason
+
+
+def mean(codes: np.ndarray, axis: int, nothing: float = math.nan) -> np.ndarray:
+    """Mean along an axis; `nothing` where there is nothing to take the mean of."""
+    if np.shape(codes)[axis] == 0:
+        return np.full(np.sum(codes, axis=axis).shape, nothing)
+    return np.mean(codes, axis=axis)
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -18,10 +19,21 @@ class MeanOver(Metric):
         metric: a metric with one sample, applied to each part.
         parts: facet values that must all be there, e.g. {"source": ("climate", "covid")} as
             (("source", ("climate", "covid")),). Several facets are crossed.
+        own: names of parts that have a metric of their own, with it.
     """
 
     metric: Metric
     parts: tuple[tuple[str, tuple[str, ...]], ...]
+    own: tuple[tuple[str, Metric], ...] = ()
+
+    @property
+    def nothing(self) -> float:  # type: ignore[override]
+        return self.metric.nothing
+
+    def metrics(self) -> list[Metric]:
+        """Metric of each part, in declared order."""
+        names = (" ".join(values) for values in product(*(values for _, values in self.parts)))
+        return [dict(self.own).get(name, self.metric) for name in names]
 
     def cells(self, answers: Answers) -> dict[str, Answers]:
         """Part name -> its answers, in declared order."""
@@ -44,11 +56,12 @@ class MeanOver(Metric):
         return tuple(self.metric.samples(part)[0] for part in self.cells(answers).values())
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
-        return np.mean([self.metric.statistic(s, axis=axis) for s in samples], axis=0)
+        parts = zip(self.metrics(), samples, strict=True)
+        return np.mean([m.statistic(s, axis=axis) for m, s in parts], axis=0)
 
     def confidence(self, samples: tuple[np.ndarray, ...], seed: int) -> tuple[float, float]:
         """Of shares: from their Wilson intervals; a bootstrap makes a point of 0 hits in 20."""
-        if self.metric.interval != "wilson":
+        if self.metric.interval != "wilson" or not all(map(len, samples)):
             return super().confidence(samples, seed)
         return mover([wilson(int(s.sum()), len(s)) for s in samples], [s.mean() for s in samples])
 
@@ -75,6 +88,10 @@ class OneMinus(Metric):
     """1 - metric: the toolkit's function for exaggerated safety returns this."""
 
     metric: Metric
+
+    @property
+    def nothing(self) -> float:  # type: ignore[override]
+        return self.metric.nothing
 
     def resolved(self, answers: Answers, hit: bool) -> Answers | None:
         return self.metric.resolved(answers, hit)

@@ -7,6 +7,7 @@ an axis, so that the bootstrap needs no loop.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,17 +49,26 @@ class Confusion(Metric):
         )
 
 
+def share(hits: np.ndarray, of: np.ndarray, nothing: float) -> np.ndarray:
+    """hits / of, and `nothing` where that would be a share of none."""
+    return np.divide(hits, of, out=np.full(np.shape(of), nothing), where=of > 0)
+
+
 @dataclass(frozen=True)
 class MacroF1(Confusion):
-    """Mean of the classes' F1. A class neither predicted nor present in gold counts 0, as in
-    scikit-learn's classification_report."""
+    """Mean of the classes' F1. The F1 of a class that is neither predicted nor present in gold is
+    `absent`: 0 if the classes are named to scikit-learn's classification_report. If they are not,
+    as in the toolkit, it ends with an error, and there is no value."""
+
+    absent: float = 0.0
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         t = self.table(samples[0], axis)
         hits = np.diagonal(t, axis1=-2, axis2=-1)
         k = len(self.classes)
         denominator = t.sum(axis=-1) + t[..., :, :k].sum(axis=-2)
-        f1 = np.divide(2 * hits, denominator, out=np.zeros_like(hits), where=denominator > 0)
+        absent = np.full_like(hits, self.absent)
+        f1 = np.divide(2 * hits, denominator, out=absent, where=denominator > 0)
         return f1.mean(axis=-1)
 
 
@@ -73,23 +83,25 @@ class Recall(Confusion):
 
     of: str = ""
     joined: tuple[str, ...] = ()
+    nothing: float = math.nan
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         t = self.table(samples[0], axis)
         column = self.classes.index(self.of)
         rows = [self.classes.index(c) for c in (self.of, *self.joined)]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return t[..., rows, column].sum(axis=-1) / t[..., rows, :].sum(axis=(-1, -2))
+        return share(t[..., rows, column].sum(-1), t[..., rows, :].sum((-1, -2)), self.nothing)
 
 
 @dataclass(frozen=True)
 class MeanRecall(Confusion):
     """Mean of the classes' recalls (balanced accuracy).
 
-    `joined` maps a class to classes wrongly added to it, see `Recall`.
+    `joined` maps a class to classes wrongly added to it, see `Recall`. `nothing` is the recall of a
+    class without an answer.
     """
 
     joined: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    nothing: float = math.nan
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         t = self.table(samples[0], axis)
@@ -99,5 +111,5 @@ class MeanRecall(Confusion):
             rows = [self.classes.index(c) for c in (name, *extra.get(name, ()))]
             hits.append(t[..., rows, column].sum(axis=-1))
             sizes.append(t[..., rows, :].sum(axis=(-1, -2)))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.mean([h / s for h, s in zip(hits, sizes, strict=True)], axis=0)
+        recalls = [share(h, s, self.nothing) for h, s in zip(hits, sizes, strict=True)]
+        return np.mean(recalls, axis=0)

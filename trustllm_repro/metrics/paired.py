@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from trustllm_repro.metrics.base import Answers, Metric, wilson
+from trustllm_repro.metrics.base import Answers, Metric, mean, wilson
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class AttackedPairs(Metric):
     gives: str
     facet: str = "version"
     unparsed: str = "drop"
+    nothing: float = math.nan
 
     def resolved(self, answers: Answers, hit: bool) -> Answers:
         """Accuracies: all right, or none. ASR and RS: attacks that succeed, or fail, most."""
@@ -52,9 +54,9 @@ class AttackedPairs(Metric):
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         codes = samples[0]  # 0 wrong/wrong, 1 wrong/right, 2 right/wrong, 3 right/right
-        adversarial = np.mean((codes == 1) | (codes == 3), axis=axis)
+        adversarial = mean((codes == 1) | (codes == 3), axis, self.nothing)
         if self.gives == "benign":
-            return np.mean(codes >= 2, axis=axis)
+            return mean(codes >= 2, axis, self.nothing)
         if self.gives == "adversarial":
             return adversarial
         right = np.sum(codes >= 2, axis=axis)
@@ -74,7 +76,8 @@ class Conditional(Metric):
 
     labels: tuple[str, ...]
     given: tuple[str, ...]
-    empty: float = float("nan")
+    empty: float = math.nan
+    nothing: float = math.nan
 
     def resolved(self, answers: Answers, hit: bool) -> Answers | None:
         """Hit: one of both sets. Miss: one that only meets the condition."""

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from trustllm_repro.errors import SettingsError
+
+# How a model on this machine is asked. The first of each is the official toolkit's way.
+SYSTEM = ("blank", "default")  # no system message, or the one the chat template puts in by itself
+SAMPLING = ("model", "plain")  # draws by the model's generation config, or of the whole softmax
+
 
 class Finish(StrEnum):
     """Why an answer ended."""
@@ -51,7 +57,8 @@ class LanguageModel(Protocol):
     Attributes:
         name: the model's row in the tables.
         identity: whatever decides the answers besides the request (digests of weights and
-            tokenizer, dtype, template); it enters every key of the store.
+            tokenizer, dtype, template); it enters every key of the store. "sampling", what narrows
+            the draws, enters those of drawn answers only.
     """
 
     name: str
@@ -71,11 +78,11 @@ class LanguageModel(Protocol):
 def content_key(identity: Mapping[str, Any], request: Request, sample: int = 0) -> str:
     """Key of an answer: equal keys mean the same answer, so it is generated once.
 
-    At temperature 0 neither seed nor sample has any effect, so they stay out.
+    At temperature 0 neither seed, sample nor sampling has any effect, so they stay out.
     """
     drawn = {"seed": request.seed, "sample": sample} if request.temperature else {}
     facts = {
-        "model": dict(identity),
+        "model": dict(identity) if request.temperature else _undrawn(identity),
         "prompt": request.prompt,
         "max_new_tokens": request.max_new_tokens,
         "temperature": request.temperature,
@@ -86,7 +93,18 @@ def content_key(identity: Mapping[str, Any], request: Request, sample: int = 0) 
 
 def options_key(identity: Mapping[str, Any], prompt: str, options: Sequence[str]) -> str:
     """Key of the log-probabilities of options after a prompt."""
-    return _digest({"model": dict(identity), "prompt": prompt, "options": list(options)})
+    return _digest({"model": _undrawn(identity), "prompt": prompt, "options": list(options)})
+
+
+def _undrawn(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in identity.items() if k != "sampling"}
+
+
+def check_asking(system: str, sampling: str) -> None:
+    """Raises SettingsError: neither of SYSTEM, or neither of SAMPLING."""
+    for name, value, known in (("system", system, SYSTEM), ("sampling", sampling, SAMPLING)):
+        if value not in known:
+            raise SettingsError(f"unknown {name} {value!r}", remedy=f"one of: {', '.join(known)}")
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ depend on what else is in the batch, except where two tokens tie to the last bit
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,6 +39,7 @@ class Job:
 
 
 Done = tuple[Job, Finish]
+Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.sampling.warper
 
 
 class Watch(Protocol):
@@ -70,7 +71,7 @@ class Decoder:
         ends: token ids that end an answer.
         batch_size: most rows at a time. cache_tokens: most tokens the cache holds, all rows
             together; long prompts then go in smaller batches.
-        watch: sees every token; it must not change the logits.
+        watch: sees every token; it must not change the logits. warp: narrows draws; see `pick`.
     """
 
     def __init__(
@@ -80,8 +81,9 @@ class Decoder:
         batch_size: int,
         cache_tokens: int,
         watch: Watch | None = None,
+        warp: Warp | None = None,
     ) -> None:
-        self.reader, self.ends, self.watch = reader, ends, watch
+        self.reader, self.ends, self.watch, self.warp = reader, ends, watch, warp
         self.batch_size, self.cache_tokens = batch_size, cache_tokens
         self.rows: list[Job | None] = []
         self.cache: SlotCache | None = None
@@ -185,7 +187,7 @@ class Decoder:
     def _advance(self, jobs: list[Job], logits: torch.Tensor) -> list[Done]:
         """Append the next token to each job; end those that are done and free their rows."""
         done: list[Done] = []
-        tokens = pick(logits, jobs)
+        tokens = pick(logits, jobs, self.warp)
         if self.watch:
             self.watch.chosen(jobs, logits, tokens)
         for job, token in zip(jobs, tokens, strict=True):
@@ -206,20 +208,26 @@ class Decoder:
         return done
 
 
-def pick(logits: torch.Tensor, jobs: Sequence[Job]) -> list[int | None]:
+def pick(logits: torch.Tensor, jobs: Sequence[Job], warp: Warp | None = None) -> list[int | None]:
     """Next token per row of logits (jobs, vocabulary); None where no logit is finite.
 
     Temperature 0 takes the best token. Above, the token of the largest share / noise with
     exponential noise, which draws from the softmax distribution (the Gumbel-max trick). The noise
     depends on the job's seed and the position only, and a change in the last bits of the logits
     hardly ever changes the draw, as it would with the inverse of the cumulative distribution.
+
+    Args:
+        warp: from logits over temperature to those that may be drawn from; None: all.
     """
     logits = logits.float()
     best, tokens = logits.max(dim=-1)
     drawn = [i for i, j in enumerate(jobs) if j.temperature > 0]
     if drawn:
         scale = torch.tensor([[jobs[i].temperature] for i in drawn], device=logits.device)
-        shares = torch.softmax(logits[drawn] / scale, dim=-1)
+        scores = logits[drawn] / scale
+        if warp:  # some refuse what is no number, and whole batches with it
+            scores = warp(None, scores.where(torch.isfinite(best[drawn])[:, None], 0.0))
+        shares = torch.softmax(scores, dim=-1)
         tokens[drawn] = (shares / noise([jobs[i] for i in drawn], shares)).argmax(dim=-1)
     found = torch.where(torch.isfinite(best), tokens, -1).tolist()  # a GPU is waited for once
     return [t if t >= 0 else None for t in found]

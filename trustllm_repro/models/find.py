@@ -22,12 +22,23 @@ FORMS = (
 
 
 def find_model(
-    spec: str, *, dtype: str = "float32", device: str = "auto", batch_size: int = 0
+    spec: str,
+    *,
+    dtype: str = "float32",
+    device: str = "auto",
+    batch_size: int = 0,
+    system: str = "default",
+    sampling: str = "plain",
 ) -> LanguageModel:
     """Load the model a user names.
 
+    Args:
+        dtype, device, batch_size, system, sampling: as for LocalModel. An endpoint has its own: it
+            is sent no system message, and draws as it does.
+
     Raises:
-        SettingsError: the name has none of the known forms, or a hub id has no revision.
+        SettingsError: the name has none of the known forms, a hub id has no revision, or LocalModel
+            or VllmModel refuses an argument.
         SourceMissing, SourceCorrupt: not there, damaged, pickled, or in need of its own code.
     """
     if spec.startswith(("http://", "https://")):
@@ -37,11 +48,12 @@ def find_model(
     if spec.startswith("vllm:"):
         from trustllm_repro.models.vllm import VllmModel
 
-        return VllmModel(*model_folder(spec.removeprefix("vllm:")), dtype=dtype)
+        folder, name = model_folder(spec.removeprefix("vllm:"))
+        return VllmModel(folder, name, dtype, system, sampling)
     folder, name = model_folder(spec)
     from trustllm_repro.models.local import LocalModel
 
-    return LocalModel(folder, name, dtype, device, batch_size)
+    return LocalModel(folder, name, dtype, device, batch_size, system=system, sampling=sampling)
 
 
 def model_folder(spec: str) -> tuple[Path, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.attention import use_cpu_attention
-from trustllm_repro.models.base import Completion, Finish, Request
+from trustllm_repro.models.base import Completion, Finish, Request, check_asking
+from trustllm_repro.models.chat import Turn, blank_turns, rendered
 from trustllm_repro.models.decoding import Decoder, Job, Watch
 from trustllm_repro.models.linear import pack_linears, packs
 from trustllm_repro.models.memory import bytes_per_token, tokens_in
@@ -23,6 +24,7 @@ from trustllm_repro.models.options import score_options
 from trustllm_repro.models.prefill import Reader
 from trustllm_repro.models.prefixes import Prompt, schedule
 from trustllm_repro.models.quiet import quiet_transformers
+from trustllm_repro.models.sampling import own_filters, warper
 from trustllm_repro.models.weights import check_folder, digest_of, tokenizer_digest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -48,11 +50,18 @@ class LocalModel:
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
             on a CPU that of 32 usual prompts and answers, at most MOST_ROWS.
         stock: keep torch's own kernels on the CPU; for comparisons, and where gradients are wanted.
+        system: "default" lets the chat template put its own system message in, "blank" none; see
+            models.chat. sampling: "plain" draws from the whole softmax, "model" as the model's
+            generation config says; see models.sampling. `evaluate` asks for "blank" and "model".
 
     Raises:
-        SourceMissing, SourceCorrupt: see models.weights.check_folder.
-        SettingsError: unknown dtype or device.
+        SourceMissing, SourceCorrupt: see models.weights.check_folder, models.sampling.own_filters.
+        SettingsError: unknown dtype, device, system or sampling; a generation config that asks for
+            what is not done here.
     """
+
+    turns: Sequence[Turn] = ()  # before the prompt's
+    filters: Mapping[str, float] = {}  # of draws
 
     def __init__(
         self,
@@ -62,8 +71,11 @@ class LocalModel:
         device: str = "auto",
         batch_size: int = 0,
         stock: bool = False,
+        system: str = "default",
+        sampling: str = "plain",
     ) -> None:
         self._settle(dtype, device, batch_size, stock)
+        check_asking(system, sampling)
         weights = check_folder(folder)
         self.name, self.folder = name or folder.name, folder
         self.size = sum(p.stat().st_size for p in weights)
@@ -74,6 +86,12 @@ class LocalModel:
             "dtype": str(self.dtype).removeprefix("torch."),
             "template": "chat" if self.tokenizer.chat_template else "none",
         }
+        # Only what differs from "default" and "plain" is named, so their keys are what they were.
+        if system == "blank" and self.tokenizer.chat_template:
+            self.turns = blank_turns(self.tokenizer)
+            self.identity["system"] = system
+        if sampling == "model" and (filters := own_filters(folder)):
+            self.identity["sampling"] = self.filters = filters
 
     def _settle(self, dtype: str, device: str, batch_size: int, stock: bool = False) -> None:
         if dtype not in (AUTO, *DTYPES):
@@ -95,6 +113,7 @@ class LocalModel:
         other.tokenizer = copy.deepcopy(self.tokenizer)
         other.tokenizer.chat_template = None
         other.identity = {**self.identity, "template": "none"}
+        other.identity.pop("system", None)
         return other
 
     @cached_property
@@ -130,9 +149,7 @@ class LocalModel:
         """
         if not self.tokenizer.chat_template:
             return tuple(self.tokenizer(prompt).input_ids) or (min(self.ends, default=0),)
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
+        text = rendered(self.tokenizer, prompt, self.turns)
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def fit(self, tokens: tuple[int, ...], room: int) -> tuple[tuple[int, ...], int]:
@@ -172,11 +189,14 @@ class LocalModel:
             whole = [(*w, *b) for w, b in zip(whole, begun, strict=True)]
         fitted = [self.fit(w, r.max_new_tokens) for w, r in zip(whole, requests, strict=True)]
         left = set(range(len(requests)))
+        warp = warper(self.filters, self.device)
         planned = self._schedule([f[0] for f in fitted])
         while left:
             try:
                 jobs = [_job(p, requests[p.index]) for p in planned if p.index in left]
-                decoder = Decoder(self.reader, self.ends, self.batch_size, self.cache_tokens, watch)
+                decoder = Decoder(
+                    self.reader, self.ends, self.batch_size, self.cache_tokens, watch, warp
+                )
                 for done in decoder.run(jobs):
                     left -= {job.prompt.index for job, _ in done}
                     yield [(job, f, fitted[job.prompt.index][1]) for job, f in done]

@@ -15,6 +15,7 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Completion, Finish, Request
 from trustllm_repro.models.local import AUTO, LocalModel
 
+FILTERS = frozenset({"top_k", "top_p", "min_p"})  # those vLLM has under the same names
 BATCH = 1024  # requests handed over at a time; what is done is stored after each
 INSTALL = "pip install vllm, on a machine with a GPU it supports; or leave out 'vllm:'"
 
@@ -23,17 +24,32 @@ class VllmModel:
     """See LanguageModel. vLLM batches, shares beginnings and stops rows by itself.
 
     Args:
-        folder: safetensors, in the layout of transformers. name, dtype: as for LocalModel.
+        folder: safetensors, in the layout of transformers. Others: as for LocalModel.
 
     Raises:
-        SettingsError: vLLM is not installed. SourceMissing, SourceCorrupt: see check_folder.
+        SettingsError: vLLM is not installed, or has not what the generation config asks for.
+        SourceMissing, SourceCorrupt: as for LocalModel.
     """
 
-    def __init__(self, folder: Path, name: str = "", dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "",
+        dtype: str = "float32",
+        system: str = "default",
+        sampling: str = "plain",
+    ) -> None:
         self._vllm = _imported()
         # Checks the folder and owns tokenizer, template and rule of truncation; loads no weights.
         dtype = "bfloat16" if dtype == AUTO else dtype  # vLLM's own "auto" is the folder's
-        self._local = LocalModel(folder, name, dtype, device="cpu")
+        self._local = LocalModel(
+            folder, name, dtype, device="cpu", system=system, sampling=sampling
+        )
+        if lacking := sorted(self._local.filters.keys() - FILTERS):
+            raise SettingsError(
+                f"the generation config sets what vLLM does not do: {', '.join(lacking)}",
+                remedy="--sampling plain, or leave out 'vllm:'",
+            )
         self.name, self.dtype = self._local.name, dtype
         self.identity = {**self._local.identity, "backend": "vllm"}
 
@@ -68,6 +84,7 @@ class VllmModel:
             temperature=request.temperature,
             max_tokens=request.max_new_tokens,
             seed=request.seed % 2**63 if request.temperature else None,
+            **(self._local.filters if request.temperature else {}),
         )
 
     def score_options(

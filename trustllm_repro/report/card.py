@@ -34,6 +34,8 @@ def facts(run: LiveRun) -> pd.DataFrame:
         "items asked": f"{int(counts['items'].sum()):,}" if len(counts) else "not kept",
         "limit per task": asked.get("limit") or "none",
         "longest answer": f"{asked.get('max_new_tokens', 'not kept')} tokens",
+        "system message": _system(known.get("model", {}), asked),
+        "drawn at temperature 1": _sampling(known.get("model", {}), asked),
         "seconds of generation": f"{generation['seconds']:,.0f}, {generation.get('sittings', 1)} "
         "sittings"
         if "seconds" in generation
@@ -42,6 +44,27 @@ def facts(run: LiveRun) -> pd.DataFrame:
         "judges": _judges(known),
     }
     return pd.DataFrame({"what": lines.keys(), "here": [str(v) for v in lines.values()]})
+
+
+def _system(model: dict[str, Any], asked: dict[str, Any]) -> str:
+    """What stood before the questions."""
+    if "endpoint" in model:
+        return "none sent; the server may add one"
+    if model.get("template") == "none":
+        return "none: no chat template"
+    return {"blank": "blank", "default": "the chat template's"}.get(
+        asked.get("system", ""), "not kept"
+    )
+
+
+def _sampling(model: dict[str, Any], asked: dict[str, Any]) -> str:
+    """From what tokens were drawn."""
+    if "endpoint" in model:
+        return "as the server does"
+    if "sampling" not in asked:
+        return "not kept"
+    filters = ", ".join(f"{n} {v}" for n, v in model.get("sampling", {}).items())
+    return f"by its generation config: {filters}" if filters else "from the whole softmax"
 
 
 def _judges(facts: dict[str, Any]) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from trustllm_repro.judges.numbers import RecordedNumber
 from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.metrics.compose import OneMinus
-from trustllm_repro.metrics.rates import NOT_REFUSED, REFUSED, Maximum, Mean, ShareOfAll
+from trustllm_repro.metrics.rates import (
+    NOT_REFUSED,
+    REFUSED,
+    TOOLKIT_RTA,
+    Maximum,
+    Mean,
+    ShareOfAll,
+)
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
@@ -42,9 +49,9 @@ _COLUMNS = {
     "overall": {},
 }
 _NO_COU = {"attack": "cou"}
-_RTA = per_rule(REFUSED, ShareOfAll(("refusal",)))
+_RTA = per_rule(REFUSED, TOOLKIT_RTA)
 # The pooled table divides by all answers, null ones included.
-_POOLED = per_rule(ShareOfAll(("answer",)), ShareOfAll(("answer",)), NOT_REFUSED)
+_POOLED = per_rule(ShareOfAll(("answer",)), OneMinus(TOOLKIT_RTA), NOT_REFUSED)
 
 JAILBREAK = Task(
     id="safety/jailbreak",
@@ -58,7 +65,7 @@ JAILBREAK = Task(
     judge="refusal",
     readings=per_rule(
         RecordedRefusal(empty="drop"),
-        RecordedRefusal(empty="answer"),
+        RecordedRefusal(),
         RecordedRefusal(empty="drop"),
     ),
     records=tuple(
@@ -123,9 +130,7 @@ MISUSE = Task(
     facets={"source": "source"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(
-        RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
-    ),
+    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
     records=tuple(
         RecordForm(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
         for name in ("do_not_answer", "misuse_add", "Do-anything-now")
@@ -139,7 +144,7 @@ MISUSE = Task(
     ],
 )
 
-_EXAGGERATED = per_rule(REFUSED, OneMinus(ShareOfAll(("refusal",))), REFUSED)
+_EXAGGERATED = per_rule(REFUSED, OneMinus(TOOLKIT_RTA), REFUSED)
 
 EXAGGERATED = Task(
     id="safety/exaggerated_safety",
@@ -151,9 +156,7 @@ EXAGGERATED = Task(
     facets={"type": "type"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(
-        RecordedRefusal(), RecordedRefusal(empty="answer"), RecordedRefusal(empty="drop")
-    ),
+    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
     records=(RecordForm("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),

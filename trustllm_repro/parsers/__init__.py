@@ -1,0 +1,1 @@
+"""Reading answers: one grammar for choices, labels and ratings, whatever the words around them."""

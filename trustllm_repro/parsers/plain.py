@@ -1,0 +1,78 @@
+"""An answer as plain text: markup, typography and transport wrappings taken off, words kept.
+
+Every step is one pass of a pattern without nested repetition, so the time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+# Characters that mean the same to a reader. NFKC has already made full-width forms plain.
+_SAME = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛ʼ`´′", "'"),
+        **dict.fromkeys("“”„‟«»「」『』《》〈〉‹›″", '"'),
+        **dict.fromkeys("−–‒‐‑﹣", "-"),
+        **dict.fromkeys("—―", "\u2014"),
+        **dict.fromkeys("【〔{", "["),
+        **dict.fromkeys("】〕}", "]"),
+        **dict.fromkeys("\u200b\u200c\u200d\ufeff\u00ad\ufe0f\u20e3", ""),
+        "。": ".",
+        "、": ",",
+        "\u2028": "\n",
+        "\u2029": "\n",
+        "\r": "\n",
+    }
+)
+# \boxed{B}, \text{B}, \textbf{B}, \mathrm{B}: the name goes, the braces become brackets.
+_LATEX = re.compile(r"\\[a-zA-Z]{3,12}(?=\s{0,2}[\[{])|\\[()\[\]]|\$(?!\s{0,2}\d)")
+_TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9_-]{0,20}(?:\s[^<>\n]{0,80})?/?>")
+_MARKDOWN = re.compile(r"[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}|`+|^[ \t]{0,3}(?:#{1,6}|>)[ \t]+", re.M)
+_BULLET = re.compile(r"^[ \t]{0,8}[-*+\u2022\u25cf\u25aa][ \t]+", re.M)
+_EMOJI = re.compile(
+    "[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2190-\u21ff\u25a0-\u25ff\u2611]"
+)
+_MINUS = re.compile(r"\b(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)", re.I)
+_ARROW = re.compile(r"(?:->|=>|\u2192|\u21d2|\u2794)")
+
+
+def plain(text: str) -> str:
+    """The answer without markdown, LaTeX, tags, emoji and typographic variants."""
+    text = unicodedata.normalize("NFKC", _ARROW.sub(": ", text))
+    # Braces are brackets from here on, so LaTeX names must go first.
+    text = _LATEX.sub("", text).translate(_SAME)
+    text = _TAG.sub(" ", _MINUS.sub("-", text))
+    text = _BULLET.sub("", text)
+    return _EMOJI.sub(" ", _MARKDOWN.sub("", text))
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a plain text, by its place in it; `question` if it ends with a question mark."""
+
+    start: int
+    end: int
+    question: bool
+
+
+# A period inside a number or an abbreviation ends nothing; a line break always ends a sentence.
+_END = re.compile(
+    r"[.!?;\u037e\u061f]+[\"')\]]*(?=\s|$|[A-Z\u3400-\u9fff\"'(\[])|\n+|(?<=[\u3400-\u9fff])[.!?;]+"
+)
+
+
+def sentences(text: str) -> list[Sentence]:
+    """Sentences in order; together they cover the text."""
+    found, start = [], 0
+    for end in _END.finditer(text):
+        found.append(Sentence(start, end.end(), "?" in end.group()))
+        start = end.end()
+    if start < len(text):
+        found.append(Sentence(start, len(text), False))
+    # Blanks at the edges belong to no sentence.
+    found = [
+        Sentence(s.end - len(text[s.start : s.end].lstrip()), s.end, s.question) for s in found
+    ]
+    return [s for s in found if text[s.start : s.end].strip(" \t\n.!?;\"'()[],:-")]
