@@ -27,6 +27,21 @@ class YesNo:
 
 
 @dataclass(frozen=True)
+class ShortYesNo:
+    """Agreement, as the released package reads it: an answer of fewer than eight words with a yes
+    or a no among them, not both. All others went to GPT-4, whose labels were never recorded."""
+
+    def __call__(self, item: Item, response: Response) -> Verdict:
+        if response.text is None:
+            return NULL
+        words = [w.strip("./!?,;:'\"").lower() for w in response.text.split(" ")]
+        said = {"yes", "no"} & set(words)
+        if len(said) != 1 or len(words) >= 8:
+            return UNLABELLED
+        return Verdict.of("agree" if said == {"yes"} else "disagree")
+
+
+@dataclass(frozen=True)
 class StrictSupport:
     """Authors: the text after "Answer: " up to the first period must be the bare word."""
 

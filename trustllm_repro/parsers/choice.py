@@ -110,7 +110,7 @@ _NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)"
 _NEAR = re.compile(
     rf"{_word(words.NEAR_NEGATORS)}(?:\s(?!is\b|are\b|was\b|be\b)\S+){{0,2}}\W{{0,3}}$"
 )
-# Denials that leave the matter open: "neither A nor B", "I cannot say that it is wrong".
+# Denials that leave the matter open: "neither A nor B", "I cannot judge whether it is wrong".
 _OPEN = re.compile(
     r"\b(?:neither|nor|weder|noch|ni)\b|(?:cannot|can't|can\snot|unable|impossible|not\s(?:possible|sure|clear|certain))"
     r"\s(?:\S+\s){0,3}?(?:classif\w+|label\w*|determine|tell|judge|decide|categori\w+|whether|if)\b"
