@@ -194,7 +194,7 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
         parts.append(rf"(?P<letter>(?<![{LATIN}&$'])[{letters}](?![{LATIN}]|[&'](?=[{LATIN}])))")
     if any(o.key and not o.key.isalpha() for o in options):
         parts.append(
-            rf"(?P<number>(?<![{LATIN}.,$€£/])(?<![{LATIN}]-)[-+]?[0-9]{{1,3}}"
+            rf"(?P<number>(?<![{LATIN}.,$€£/])(?<![{LATIN}]-)[-+]?[0-9]{{1,3}}(?:\.[0-9]{{1,2}}(?![0-9]))?"
             rf"(?![{LATIN}]|[.,][0-9]|\s?%|/))"
         )
     return re.compile("|".join(parts) or r"(?!)")
@@ -213,8 +213,7 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
     Args:
         text: any string; markup and typography do not matter.
         options: what the question allows, in its order.
-        limit: ratings only: any whole number within +-limit can be stated too; its label is the
-            number itself.
+        limit: ratings only: any number within +-limit can be stated too; its label is the number.
 
     Returns:
         a Choice; its label is None where the text takes none, several, or cannot be read.
@@ -363,9 +362,9 @@ def _named_by(
         if letter in "AaEO" and _ARTICLE.match(right):
             return None, ""
         return by_key.get(letter.upper()), "key"
-    number = str(int(m.group()))
+    number = f"{float(m.group()):g}"
     option = by_key.get(number)
-    if option is None and limit is not None and abs(int(number)) <= limit:
+    if option is None and limit is not None and abs(float(number)) <= limit:
         option = Option(number) if _framed(left) or _bare(left, right) else None
     listed = re.search(rf"\d[)\"]?\s?(?:,|\s(?:{_JOINS}))\s$", left)
     if option is None or not (
