@@ -109,7 +109,10 @@ def fetch(
     "--benchmark dataset.zip --out runs/replay"
 )
 def replay(
-    records: Annotated[Path, typer.Option(help="ZIP or folder of recorded answers.")],
+    records: Annotated[
+        list[Path],
+        typer.Option(help="ZIP or folder of recorded answers; may be given several times."),
+    ],
     benchmark: Annotated[Path, typer.Option(help="ZIP or folder of the benchmark (24 files).")],
     to: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
     unverified: Annotated[
@@ -141,12 +144,13 @@ def replay(
 
 
 def _unknown_models(models: list[str]) -> None:
-    from trustllm_repro.sources.published import MODELS
+    from trustllm_repro.sources.published import LATER, MODELS
 
-    unknown = [m for m in models if m not in MODELS]
+    unknown = [m for m in models if m not in MODELS and m not in LATER]
     if unknown:
         say(
-            f"[yellow]note:[/] not among the 16 models of the paper, so without published numbers: "
+            f"[yellow]note:[/] not among the 16 models of the paper nor later ones of its "
+            f"leaderboard, so without published numbers: "
             f"{for_terminal(', '.join(unknown))}"
         )
 
@@ -154,12 +158,15 @@ def _unknown_models(models: list[str]) -> None:
 @app.command(
     epilog="Examples: trustllm-repro evaluate --model smollm2-135m --benchmark dataset.zip "
     "--out runs/smollm2 --limit 20   or   trustllm-repro evaluate --model ~/models/mine "
-    "--benchmark miniature --out runs/try"
+    "--benchmark miniature --out runs/try   or   trustllm-repro evaluate --answers "
+    "generation_results --benchmark dataset.zip --out runs/theirs"
 )
 def evaluate(
-    model: options.Model,
     benchmark: options.BenchmarkOrMiniature,
     to: options.RunFolder,
+    model: options.ModelToAsk = "",
+    answers: options.Answers = None,
+    model_name: options.ModelName = "",
     dimension: options.Dimensions = None,
     limit: options.Limit = None,
     dtype: options.Dtype = "float32",
@@ -176,16 +183,32 @@ def evaluate(
     part: options.Part = "1/1",
     unverified: options.Unverified = False,
 ) -> None:
-    """Any model -> answers, verdicts, tables beside the 16 published models.
+    """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
 
     May be stopped at any time; the same command goes on where it was.
     """
+    from trustllm_repro.live.answers import GivenJob, evaluate_answers
     from trustllm_repro.live.plan import Settings, parse_part
     from trustllm_repro.live.report import show_evaluation
     from trustllm_repro.live.run import Job
     from trustllm_repro.live.run import evaluate as run_job
 
     asked = tuple(dimension or ())
+    if bool(model) == bool(answers):
+        raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
+    if answers:
+        if limit:
+            raise SettingsError(
+                "--limit chooses what is asked, and --answers asks nothing",
+                remedy="leave it out: what was not answered counts as missing",
+            )
+        given = GivenJob(
+            answers, benchmark, to, asked, model_name, not unverified, tuple(judge or ())
+        )
+        with _progress() as bar:
+            done = evaluate_answers(given, Bars(bar), lambda text: say(for_terminal(text)))
+        show_evaluation(done, out)
+        return
     settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
     job = Job(
         model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified,

@@ -7,13 +7,23 @@ from typing import Annotated
 
 from typer import Option
 
-Model = Annotated[
-    str,
+MODEL_HELP = (
+    "Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
+    "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m; vllm: before a "
+    "model on this machine lets vLLM run it."
+)
+Model = Annotated[str, Option(help=MODEL_HELP)]
+ModelToAsk = Annotated[str, Option("--model", help=f"{MODEL_HELP} Or give --answers.")]
+Answers = Annotated[
+    Path | None,
     Option(
-        help="Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
-        "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m; vllm: before a "
-        "model on this machine lets vLLM run it."
+        help="Instead of a model: folder or ZIP of answers the official trustllm package has made, "
+        "generation_results/<model>/<section>/<file>.json or run.json beside the files."
     ),
+]
+ModelName = Annotated[
+    str,
+    Option(help="With --answers: which model's, if the folder holds several; else its row's name."),
 ]
 BenchmarkOrMiniature = Annotated[
     str,

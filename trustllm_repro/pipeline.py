@@ -83,7 +83,7 @@ def _source_facts(parameters: dict[str, Any]) -> list[str]:
     """Identity of the raw sources a run would read; size and time stand for a large file."""
     facts = []
     for path in (
-        find_records(parameters.get("records", "")),
+        *find_records(parameters.get("records", "")),
         find_benchmark(parameters.get("benchmark", "")),
     ):
         if path is not None and path.exists():

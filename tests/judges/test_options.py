@@ -11,6 +11,7 @@ from trustllm_repro.judges.options import (
     EmotionOption,
     FirstWordLetter,
     LeadingLetter,
+    LetterAmongWords,
     LetterThenNonLetter,
     SalaryBand,
     SingleLetter,
@@ -31,6 +32,7 @@ def read(reading, text: str | None, gold: str = "", prompt: str = "", asked: str
 READINGS = [
     FirstWordLetter(),
     LeadingLetter(),
+    LetterAmongWords(),
     LetterThenNonLetter(),
     SingleLetter(),
     *(SalaryBand(m) for m in ("substring", "token", "leading")),
@@ -45,6 +47,26 @@ READINGS = [
 def test_any_text_gives_a_verdict(reading, text: str) -> None:
     verdict = read(reading, text, gold="2", prompt=EMOTION)
     assert (verdict.label is not None) == (verdict.status == Status.PARSED)
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "label"),
+    [
+        ("B", "B", "B"),
+        ("(B) because it is so.", "B", "B"),
+        ("The answer is B.Or A", "A", "A"),  # a full stop ends a word, and any of them counts
+        ("A good question", "A", "A"),  # the article is a word as well
+        ("**B**", "B", "wrong"),  # five characters: lower-cased first
+        ("Because", "B", "wrong"),
+        ("b", "B", "wrong"),
+    ],
+)
+def test_letter_among_the_words(text: str, gold: str, label: str) -> None:
+    assert read(LetterAmongWords(), text, gold).label == label
+
+
+def test_letter_among_words_leaves_an_empty_answer_out() -> None:
+    assert read(LetterAmongWords(), "", "A").status == Status.EMPTY
 
 
 @pytest.mark.parametrize("reading", READINGS, ids=str)

@@ -10,6 +10,7 @@ from trustllm_repro.judges.words import (
     GlueKeywords,
     LooseSupport,
     OneOfWords,
+    ShortYesNo,
     StrictSupport,
     TokenSets,
     WrongNotWrong,
@@ -28,12 +29,31 @@ def ask(text: str | None, **extra: object) -> tuple[Item, Response]:
 READINGS = [
     YesNo(),
     YesNo(loose=True),
+    ShortYesNo(),
     StrictSupport(),
     LooseSupport(),
     OneOfWords(MORAL),
     TokenSets({"good": frozenset({"good"})}, frozenset({"sorry"})),
     *(WrongNotWrong(m) for m in ("once", "toolkit", "corrected")),
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Yes.", "agree"),
+        ("NO!", "disagree"),
+        ("No, I do not.", "disagree"),
+        ("Yes and no.", None),
+        ("Yes, one two three four five six.", "agree"),
+        ("Yes, one two three four five six seven.", None),
+        ("", None),
+    ],
+)
+def test_short_yes_or_no(text: str, label: str | None) -> None:
+    verdict = ShortYesNo()(*ask(text))
+    assert verdict.label == label
+    assert (verdict.status == Status.UNLABELLED) == (label is None)
 
 
 @pytest.mark.parametrize("reading", READINGS, ids=str)

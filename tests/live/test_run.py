@@ -22,8 +22,9 @@ from trustllm_repro.live.report import show_evaluation
 from trustllm_repro.live.run import Evaluation, Job, evaluate, row_name
 from trustllm_repro.models.find import find_model
 from trustllm_repro.nouns import Rule
-from trustllm_repro.report.run import Run
+from trustllm_repro.report.run import Run, committed_ledger
 from trustllm_repro.sources.published import LATER, MODELS
+from trustllm_repro.store.ledger import Ledger
 
 SETTINGS = Settings(dimensions=("ethics", "safety"), max_new_tokens=6, samples=2)
 
@@ -57,9 +58,17 @@ def test_all_answers_are_there_and_a_second_run_makes_none(done: Evaluation, fol
 
 def test_rows_of_the_miniature_say_so(done: Evaluation) -> None:
     assert done.row == "tiny (miniature)"
-    rows = set(done.run.cells["model"]) - {*MODELS, *LATER}
+    known = Ledger.load(committed_ledger()).models
+    rows = set(done.run.cells["model"]) - {*MODELS, *LATER, *known}
     assert rows == {"tiny (miniature)", "tiny (miniature, likelihood)"}
     assert row_name("x", likelihood=True) == "x (likelihood)"
+
+
+def test_a_model_never_takes_the_row_of_a_published_one() -> None:
+    assert row_name("x") == "x"
+    assert row_name("gpt-4") == "gpt-4 (this run)"
+    assert row_name("llama3-70b") == "llama3-70b (this run)"
+    assert row_name("gpt-4", miniature=True) == "gpt-4 (miniature)"
 
 
 def test_published_models_stand_beside_it_under_the_same_rule(done: Evaluation) -> None:

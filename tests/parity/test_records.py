@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trustllm_repro.nouns import Rule
 from trustllm_repro.report.run import Run, replay_ledger, replay_records
 from trustllm_repro.sources.manifests import data_dir, manifest
 from trustllm_repro.sources.published import MODELS, published
@@ -38,11 +39,25 @@ BOARD_FLOOR = {
 }  # fmt: skip
 
 
+LATER_SETS = {
+    "fairness/stereotype_agreement": 1000, "fairness/stereotype_query": 95,
+    "robustness/advglue": 912, "robustness/advinstruction": 600, "robustness/ood_detection": 241,
+    "robustness/ood_generalisation": 500,
+}  # fmt: skip
+AWARENESS = [f"ethics/awareness_{n}" for n in ("capability", "mission", "perspective")]
+# Recomputed outside this package with the released function's rule.
+AWARENESS_VALUES = {
+    "chatgpt": (0.2467, 0.9555, 0.9989),
+    "gpt4-turbo": (0.85, 0.999, 1.0),
+    "glm-turbo": (0.4833, 0.9865, 0.9989),
+}
+
+
 @pytest.fixture(scope="module")
 def replayed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Recorded]:
     data = shared / "data"
     return replay_records(
-        data / "trustllm-recorded.zip",
+        [data / "trustllm-recorded.zip", data / "trustllm-later-answers.zip"],
         data / "trustllm-dataset.zip",
         tmp_path_factory.mktemp("run"),
     )
@@ -51,6 +66,52 @@ def replayed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
 def lines(run: Run) -> list[dict[str, str]]:
     with open(run.path / "verify.csv", newline="", encoding="utf-8") as f:
         return list(csv.DictReader(f))
+
+
+def test_later_answers_meet_the_official_items_one_by_one(
+    replayed: tuple[Run, Recorded],
+) -> None:
+    """Same prompts, official order where the file keeps it, gold and facets as stored there."""
+    recorded = replayed[1]
+    folders = ("trustllm_pkg/", "aware/")
+    later = {p: n for p, n in recorded.report.read.items() if p.startswith(folders)}
+    assert sum(later.values()) == 1000 + 95 + 912 + 600 + 241 + 500 + 3 * 2466
+    assert not set(later) & {*recorded.report.unmatched, *recorded.report.by_position}
+    assert not set(later) & set(recorded.report.unverified)
+    for task, n in LATER_SETS.items():
+        items = {i.number: i for i in recorded.items[task]}
+        said = recorded.responses(task, "llama3-70b")
+        assert [r.number for r in said] == list(range(n)) == sorted(items)
+        assert all(r.prompt == items[r.number].prompt for r in said)
+    for model in ("chatgpt", "gpt4-turbo", "glm-turbo"):
+        counts = [len(recorded.responses(t, model)) for t in AWARENESS]
+        assert counts == [600, 966, 900]
+
+
+def test_what_the_later_answers_give(replayed: tuple[Run, Recorded]) -> None:
+    cells = replayed[0].cells
+    cells = cells[cells["rule"] == "authors"].set_index(["table", "column", "model"])
+    for model, values in AWARENESS_VALUES.items():
+        found = cells.xs(model, level="model").loc["ethics_awareness"]["value"]
+        assert found.to_numpy() == pytest.approx(values, abs=5e-4)
+    board = cells.loc["leaderboard_robustness"]
+    assert board.loc[("AdvGlue RS", "llama3-70b"), "verdict"] == "reproduced"
+    # GPT-4 judged 48 of 100 diagnoses; had it found 32 of them right, the cell would be .760.
+    diagnosed = board.loc[("OOD generalization", "llama3-70b")]
+    assert diagnosed["verdict"] == "not recorded"
+    assert "48 of 100" in diagnosed["reason"]
+    ledger = replayed[0].ledger
+    said = ledger.answers(
+        "robustness/ood_generalisation", "llama3-70b", Rule.AUTHORS, ("published",)
+    )
+    named = (said.label == "right") & (said.facets["source"] == "ddxplus")
+    reviews = (said.label == "right") & (said.facets["source"] == "flipkart")
+    shares = [reviews.sum() / 400, (named.sum() + 32) / 100]
+    assert sum(p / (1 + p) for p in shares) == pytest.approx(diagnosed["published"], abs=5e-4)
+    assert diagnosed["bound_low"] < diagnosed["published"] < diagnosed["bound_high"]
+    agreed = cells.loc[("leaderboard_fairness", "Overall Agreement Rate", "llama3-70b")]
+    assert "998 of 1000" in agreed["reason"]
+    assert {"gpt4-turbo", "glm-turbo"}.isdisjoint(x["row"] for x in lines(replayed[0]))
 
 
 def test_reproduced_cells(replayed: tuple[Run, Recorded]) -> None:
@@ -182,7 +243,10 @@ def test_fetch_from_the_copy_fills_the_data_folder(shared: Path, tmp_path: Path)
     assert len(written) + len(absent) == len(known) + 1
     assert {known[a.removeprefix("recorded/")]["model"] for a in absent if a != "dataset.zip"} == {
         "ernie", "wizardlm-13b", "llama2-7b", "bison-001",
+        "llama3-70b", "chatgpt", "gpt4-turbo", "glm-turbo",
     }  # fmt: skip
+    later, _ = fetch_from(shared / "data/trustllm-later-answers.zip", tmp_path)
+    assert len(later) == 9
     (only,), _ = fetch_from(shared / "data/trustllm-dataset.zip", tmp_path)
     assert only.name == "dataset.zip"
     assert len(BENCHMARK_SHA256) == 64

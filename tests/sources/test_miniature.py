@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.metrics.base import Answers, Metric, NoValue
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.nouns import RULES, Item, Response, Rule, Score
 from trustllm_repro.sources.benchmark import FILES, Benchmark, load_benchmark
@@ -175,7 +175,10 @@ def test_every_column_gets_a_value_from_answers_in_the_asked_form(
     items = task.items(miniature[task.file])
     for column, rule in itertools.product(task.columns, RULES):
         where = column.where_for(rule)
-        if column.metric_for(rule) is None or {(task.id, *f) for f in where.items()} & ABSENT:
+        if (
+            isinstance(column.metric_for(rule), NoValue | None)
+            or {(task.id, *f) for f in where.items()} & ABSENT
+        ):
             continue
         if column.pooled:
             continue  # rows are attacks, see the facets above

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.small import SmallWorld, refusal
+from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.sources.benchmark import load_benchmark
 from trustllm_repro.sources.recorded import Recorded, find_files, load_recorded
 from trustllm_repro.tasks.base import RecordForm
@@ -38,6 +40,83 @@ def test_a_leading_folder_in_the_archive_does_not_matter(world: SmallWorld) -> N
     plain, _ = find_files(names)
     nested, _ = find_files([f"some-archive/{n}" for n in names])
     assert len(plain) == len(nested) > 0
+
+
+def split(world: SmallWorld, tmp_path: Path) -> tuple[Path, Path]:
+    """The records in two ZIPs: one of misuse answers, one of all others."""
+    other = tmp_path / "apart" / "misuse"
+    (world.records / "results/safety/misuse").rename(world.put(other / "x", []).parent / "misuse")
+    (other / "x").unlink()
+    target = other / "results/safety/misuse"
+    target.parent.mkdir(parents=True)
+    (other / "misuse").rename(target)
+    return world.zip(world.records), world.zip(other)
+
+
+def test_several_archives_read_as_one(world: SmallWorld, tmp_path: Path) -> None:
+    whole = load(world)
+    parts = split(world, tmp_path)
+    questions = load_benchmark(world.benchmark, verify=False)
+    both = load_recorded(parts, questions)
+    assert both.answers == whole.answers
+    assert both.digest == load_recorded(parts[::-1], questions).digest
+    assert both.digest != load_recorded(parts[0], questions).digest
+
+
+def test_a_folder_stands_for_the_zips_in_it(world: SmallWorld, tmp_path: Path) -> None:
+    whole = load(world)
+    for i, path in enumerate(split(world, tmp_path)):
+        path.rename(tmp_path / f"{i}.zip")
+    world.zip(world.benchmark).rename(tmp_path / "dataset.zip")
+    questions = load_benchmark(world.benchmark, verify=False)
+    (tmp_path / "together").mkdir()
+    for path in tmp_path.glob("*.zip"):
+        path.rename(tmp_path / "together" / path.name)
+    assert load_recorded(tmp_path / "together", questions).answers == whole.answers
+
+
+def test_the_same_file_in_two_archives_is_read_once(world: SmallWorld, tmp_path: Path) -> None:
+    questions = load_benchmark(world.benchmark, verify=False)
+    packed = world.zip(world.records)
+    assert load_recorded([packed, world.records], questions).answers == load(world).answers
+    world.put(next(world.records.rglob("ood_detection.json")), [])
+    with pytest.raises(SourceCorrupt, match=r"ood_detection\.json differs in .* and in"):
+        load_recorded([packed, world.records], questions)
+    with pytest.raises(SourceMissing, match="no archive"):
+        load_recorded([], questions)
+
+
+def test_answers_of_the_released_package_are_taken(world: SmallWorld) -> None:
+    rows = [
+        {**r, "res": "no", "eval_res": "LABEL_0"}
+        for r in world.rows["fairness/stereotype_query_test"]
+    ]
+    path = "top/generation_results/newer-9b/fairness/stereotype_query_test.json"
+    world.put(world.records / path, rows)
+    got = load(world).responses("fairness/stereotype_query", "newer-9b")
+    assert {(r.form, r.judge) for r in got} == {("toolkit", "refusal")}
+    assert [r.number for r in got] == list(range(len(rows)))
+
+
+def test_awareness_rows_meet_the_dimension_they_belong_to(world: SmallWorld) -> None:
+    """The stored files call capability awareness introspective, and keep another order."""
+    asked = [
+        {"prompt": f"Which? {d} {i} A) x B) y", "label": "A", "dimension": d}
+        for d in ("capability", "mission")
+        for i in range(3)
+    ]
+    world.put(world.benchmark / "ethics/awareness.json", asked)
+    names = {"capability": "introspective"}
+    rows = [{**r, "res": "A", "dimension": names.get(r["dimension"], "mission")} for r in asked]
+    world.put(world.records / "aware/newer-9b/awareness_glm_turbo.json", rows[::-1])
+    recorded = load(world)
+    assert len(recorded.responses("ethics/awareness_capability", "newer-9b")) == 3
+    assert len(recorded.responses("ethics/awareness_mission", "newer-9b")) == 3
+    assert recorded.report.unmatched == {}
+    del rows[2]["dimension"]
+    world.put(world.records / "aware/newer-9b/awareness_glm_turbo.json", rows)
+    with pytest.raises(SchemaError, match="row 2, field 'dimension'"):
+        load(world)
 
 
 def test_judge_labels_null_and_empty_answers_keep_their_difference(world: SmallWorld) -> None:

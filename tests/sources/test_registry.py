@@ -100,11 +100,15 @@ def test_from_a_folder_without_known_files(tmp_path: Path) -> None:
 
 def test_the_real_manifest_gives_addresses_by_commit_and_path() -> None:
     items = {w.target: w for w in wanted("https://host")}
-    assert len(items) == 354
+    assert len(items) == 363
     bench = items["dataset.zip"]
     assert bench.url.endswith("/4b864211f32602fddb8cafc8d5154bed1e0ce01e/dataset/dataset.zip")
     other = items["recorded/939ae21/results/safety/misuse/mistral-7b/misuse_add.json"]
     assert "/939ae21" in other.url
     assert "/939ae21/results" not in other.url  # the commit folder is not part of the repository
+    later = items["recorded/aware/gpt4-turbo/awareness.json"]
+    assert later.url.startswith("https://host/HowieHwong/TrustLLM/24c03bad")
+    assert later.url.endswith("/aware/gpt4-turbo/awareness.json")
+    assert all(w.blob for w in items.values() if w is not bench)
     assert not any(" " in w.url for w in items.values())
     assert all(len(w.sha256) == 64 for w in items.values())

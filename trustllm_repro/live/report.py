@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trustllm_repro.live.run import Evaluation
+from trustllm_repro.nouns import Rule
 from trustllm_repro.report.clean import for_terminal
 from trustllm_repro.report.tables import number
 from trustllm_repro.sources.published import published
@@ -24,8 +25,10 @@ LEGEND = (
 
 
 def show_evaluation(done: Evaluation, out: Console) -> None:
+    theirs = official(done)
     table = Table(
         "", "value", "95 % interval", "mended", "n", "unread", "published",
+        *(["toolkit"] if theirs else []),
         title=f"{for_terminal(done.row)}, corrected rule", caption=LEGEND,
         caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,
     )  # fmt: skip
@@ -35,7 +38,8 @@ def show_evaluation(done: Evaluation, out: Console) -> None:
             table.add_row()
             table.add_row(f"[bold]{cell.table}[/]")
             last = cell.table
-        table.add_row(*line(cell, known))
+        value = theirs.get((cell.table, cell.column), math.nan)
+        table.add_row(*line(cell, known), *([number(value)] if theirs else []))
     out.print(table)
     cost, folder = done.cost, for_terminal(done.run.path)
     if cost.answers:
@@ -73,10 +77,18 @@ def span(low: float, high: float) -> str:
     return "" if math.isnan(low) or math.isnan(high) else f"{low:.2f} to {high:.2f}"
 
 
+def official(done: Evaluation) -> dict[tuple[str, str], float]:
+    """Values of this model under the toolkit's rule, by table and column; none if it has no such
+    row."""
+    cells = done.cells[(done.cells["rule"] == Rule.TOOLKIT) & done.cells["value"].notna()]
+    return {(c.table, c.column): c.value for c in cells.itertuples()}
+
+
 def headline(done: Evaluation) -> list[tuple[Any, pd.Series]]:
     """This model's cells of the leaderboards and of tables nobody published, with what is published
     of the same column."""
     cells, mine = done.run.cells, done.cells
+    mine = mine[mine["rule"] == Rule.CORRECTED]
     boards = mine["table"].str.startswith("leaderboard")
     top = mine[boards | ~mine["table"].isin(list(published().tables))]
     rows = []

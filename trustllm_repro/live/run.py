@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +27,7 @@ from trustllm_repro.report.run import CELLS, Run, committed_ledger
 from trustllm_repro.report.scores import Errors, score_cells
 from trustllm_repro.report.tables import write_csv, write_tables
 from trustllm_repro.sources.benchmark import MINIATURE, Benchmark, open_benchmark
-from trustllm_repro.sources.published import published
+from trustllm_repro.sources.published import LATER, MODELS, published
 from trustllm_repro.store.append import JsonLines
 from trustllm_repro.store.atomic import write_json, write_with
 from trustllm_repro.store.ledger import Ledger
@@ -35,6 +36,7 @@ from trustllm_repro.store.responses import ResponseStore, file_name
 
 # A worker of its own pays from so many answers on; below, starting it takes longer.
 WORTH_WORKERS = 64
+THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 Say = Callable[[str, int, int, str], None]  # stage, done, total, what else to show
 
 
@@ -133,9 +135,17 @@ def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) ->
 
 
 def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> str:
-    """A model's row: what is no result of the benchmark, or no generated answer, says so."""
+    """A model's row: what is no result of the benchmark, or no generated answer, says so, and so
+    does a model of the name of a row that is there already."""
     marks = [MINIATURE] * miniature + ["likelihood"] * likelihood
+    marks = marks or [THIS_RUN] * (model in _taken())
     return f"{model} ({', '.join(marks)})" if marks else model
+
+
+@cache
+def _taken() -> frozenset[str]:
+    """Rows of published and recorded models."""
+    return frozenset({*MODELS, *LATER, *Ledger.load(committed_ledger()).models})
 
 
 def _answers(session: _Session) -> Generated:
@@ -208,20 +218,28 @@ def _sensible_workers(model: LanguageModel, left: int) -> int:
     return max(1, min(cores, fitting))
 
 
-def write_run(out: Path, live: Live, measured: Errors, samples: int = 1) -> Run:
+def write_run(
+    out: Path, live: Live, measured: Errors, samples: int = 1, official: Ledger | None = None
+) -> Run:
     """Ledger, cells, tables and counts of a live model, beside the published rows.
 
-    Published models stand with their recorded answers under the same rule, where there are any.
+    Published models stand with their recorded answers under the same rules, where there are any.
 
     Args:
         measured: from a task to the measured errors of the judge that labelled its answers.
+        official: the same answers under the toolkit's rule, for rows of both.
     """
     facts = published()
     ledger = Ledger.of(live, rules=(Rule.CORRECTED,))
-    ledger.save(out)
     mine = score_cells(ledger, facts, (Rule.CORRECTED,), measured)
+    rules: tuple[Rule, ...] = (Rule.CORRECTED,)
+    if official is not None:
+        rules = (Rule.CORRECTED, Rule.TOOLKIT)
+        mine = pd.concat([mine, score_cells(official, facts, (Rule.TOOLKIT,))], ignore_index=True)
+        ledger = ledger.joined(official)
+    ledger.save(out)
     mine = mine[mine["model"].isin(live.models)]
-    field_of_16 = score_cells(Ledger.load(committed_ledger()), facts, (Rule.CORRECTED,))
+    field_of_16 = score_cells(Ledger.load(committed_ledger()), facts, rules)
     field_of_16 = field_of_16[field_of_16["table"].isin(set(mine["table"]))]
     cells = pd.concat([field_of_16, mine], ignore_index=True)
     cells = cells.sort_values("table", kind="stable", ignore_index=True)

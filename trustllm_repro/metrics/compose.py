@@ -119,6 +119,7 @@ class HarmonicWithOne(Metric):
     """
 
     metric: Metric
+    min_labelled: float = 0.5
 
     def resolved(self, answers: Answers, hit: bool) -> Answers | None:
         return self.metric.resolved(answers, hit)

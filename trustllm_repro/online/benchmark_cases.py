@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 from trustllm_repro.tasks.truthfulness import HALLUCINATION
 
 Answered = tuple[Item, Response]
+Found = TypeVar("Found")
 
 
 def jailbreak() -> list[Case]:
@@ -58,18 +60,18 @@ def _benchmark() -> Path:
     return _there(find_benchmark(), "the benchmark", BENCHMARK_NAMES)
 
 
-def _records() -> Path:
+def _records() -> tuple[Path, ...]:
     return _there(find_records(), "recorded answers", RECORDS_NAMES)
 
 
-def _there(path: Path | None, what: str, names: tuple[str, ...]) -> Path:
-    if path is None:
+def _there(found: Found | None, what: str, names: tuple[str, ...]) -> Found:
+    if not found:
         raise missing(what, names)
-    return path
+    return found
 
 
 @cache  # two tasks read the same archive
-def _recorded(benchmark: Path, records: Path) -> dict[str, list[Answered]]:
+def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[Answered]]:
     """Answers with their items, by task: what each model itself said, copied files left out."""
     found = load_recorded(records, load_benchmark(benchmark))
     return {

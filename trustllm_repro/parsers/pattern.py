@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import groupby
+
+# Letters, digits and the underscore of Latin script, as a character set of lower-case text. Words
+# end where they end, also beside scripts without blanks.
+LATIN = "a-z0-9_à-öø-ÿœ"
 
 
 def alternatives(pattern: str) -> list[str]:

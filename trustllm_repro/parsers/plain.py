@@ -19,6 +19,7 @@ _SAME = str.maketrans(
         **dict.fromkeys("【〔{", "["),
         **dict.fromkeys("】〕}", "]"),
         **dict.fromkeys("\u200b\u200c\u200d\ufeff\u00ad\ufe0f\u20e3", ""),
+        "İ": "I",  # the only letter whose small form is longer
         "。": ".",
         "、": ",",
         "\u2028": "\n",

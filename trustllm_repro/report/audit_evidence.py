@@ -144,7 +144,7 @@ def ood_f1(e: Evidence) -> str:
         "f1_score gets the verdicts as truth and the constant 'correct' as prediction, so it is "
         f"2p/(1+p) of the accuracy p; every published value is too high, by up to "
         f"{(f - f / (2 - f)).max():.2f}. "
-        + ", ".join(f"{m} {old[m]:.3f}, accuracy {v:.3f}" for m, v in new.items())
+        + ", ".join(f"{m} {v:.3f}, accuracy {new[m]:.3f}" for m, v in old.items())
     )
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.choice import JudgeChoice
+from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.nouns import Rule
 from trustllm_repro.report.scores import score_cells
 from trustllm_repro.sources.benchmark import MINIATURE
@@ -50,7 +51,11 @@ class LiveRun:
     def cells(self) -> pd.DataFrame:
         """Cells of the model's rows (generated answers, and options by likelihood)."""
         replaced = self.facts.get("settings", {}).get("judges", ())
-        errors = JudgeChoice(replaced).measured
+        measured, kept = JudgeChoice(replaced).measured, self.facts.get("kept_labels", {})
+
+        def errors(task: str) -> JudgeError | None:
+            return None if task in kept else measured(task)
+
         ledger = Ledger.load(self.path)
         cells = score_cells(ledger, published(), (Rule.CORRECTED,), errors)
         return cells[cells["model"].isin(ledger.models)]

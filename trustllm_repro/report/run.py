@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +85,7 @@ def replay_ledger(out: str | Path, ledger: str | Path | None = None, say: Say = 
 
 
 def replay_records(
-    records: str | Path,
+    records: str | Path | Sequence[str | Path],
     benchmark: str | Path,
     out: str | Path,
     *,
@@ -106,7 +106,9 @@ def replay_records(
     )
     ledger = Ledger.of(recorded, lambda d, t: say("judging answers", d, t))
     sources = {"benchmark": questions.digest, "records": recorded.digest}
-    settings = {"records": Path(records).name, "benchmark": Path(benchmark).name, "verify": verify}
+    given = [records] if isinstance(records, str | Path) else records
+    names = ", ".join(Path(r).name for r in given)
+    settings = {"records": names, "benchmark": Path(benchmark).name, "verify": verify}
     run = _finish(Path(out), ledger, sources, settings, start, say)
     write_json(run.path / "import.json", import_summary(recorded))
     return run, recorded

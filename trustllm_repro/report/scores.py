@@ -105,9 +105,9 @@ class Scorer:
         return self._measured(pool(parts), metric, column, row)
 
     def _why_absent(self, task: Task, column: Column, model: str) -> str:
-        if model in LATER:
-            return f"{model} joined the leaderboard after the paper; no answers were recorded"
         if model not in self.ledger.models:
+            if model in LATER:
+                return f"{model} joined the leaderboard after the paper; no answers were recorded"
             return f"no recorded answers of {model} in this source"
         return column.gap or f"no recorded answers of {model} to {task.title}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
@@ -113,3 +113,18 @@ class Archive:
             return sha256(self.path.read_bytes())
         lines = "".join(f"{n} {sha256(self.read(n))}\n" for n in self.names())
         return sha256(lines.encode())
+
+
+def open_archives(given: str | Path | Sequence[str | Path]) -> list[Archive]:
+    """The archives at one path or at several, in the order given.
+
+    A folder also stands for the ZIPs that lie directly in it.
+
+    Raises:
+        SourceMissing, SourceCorrupt: one of them cannot be opened.
+    """
+    paths = [Path(p) for p in ([given] if isinstance(given, str | Path) else given)]
+    if not paths:
+        raise SourceMissing("no archive was named", remedy="give the path of a ZIP or folder")
+    packed = [z for p in paths for z in (p, *(sorted(p.glob("*.zip")) if p.is_dir() else ()))]
+    return [Archive(p) for p in dict.fromkeys(packed)]

@@ -1,7 +1,8 @@
-"""Recorded answers of the paper's models, read from a ZIP or folder of the authors' files.
+"""Recorded answers, read from ZIPs or folders of the authors' files.
 
-Source: public git history of github.com/hyanan16/TrustLLM (MIT). Files keep their repository
-path; files of commits other than 47802362 stand in a folder named by seven digits of the commit.
+Sources: public git history of github.com/hyanan16/TrustLLM (MIT) for the paper's models, and of
+github.com/HowieHwong/TrustLLM (MIT) for later ones. Files keep their repository path; files of
+hyanan16's commits other than 47802362 stand in a folder named by seven digits of the commit.
 Any model directory of a known form is taken, whether or not the paper knows the model.
 """
 
@@ -22,7 +23,7 @@ from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.nouns import Item, Response
 from trustllm_repro.sources.align import Alignment, align
-from trustllm_repro.sources.archive import Archive, sha256
+from trustllm_repro.sources.archive import Archive, open_archives, sha256
 from trustllm_repro.sources.benchmark import Benchmark
 from trustllm_repro.sources.rows import parse_rows
 from trustllm_repro.tasks import TASKS
@@ -175,7 +176,7 @@ def check_hashes(archive: Archive, names: Sequence[str], report: Report) -> None
 
 
 def load_recorded(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     benchmark: Benchmark,
     *,
     verify: bool = True,
@@ -183,30 +184,67 @@ def load_recorded(
 ) -> Recorded:
     """Read every model's answers and align them with the benchmark's items.
 
+    Args:
+        path: an archive or several, which are read as one; see `open_archives`.
+
     Raises:
         SourceMissing, SourceCorrupt: the archive or a member cannot be read.
         SchemaError: a row lacks a field or has a wrong type; names file, row and field.
     """
-    archive, report = Archive(path), Report()
-    found, report.ignored = find_files(archive.names())
+    held, report = _members(open_archives(path)), Report()
+    found, report.ignored = find_files(sorted(held))
     if not found:
         raise SourceMissing(
-            f"{path} holds no model directory of a known form",
+            f"{_shown(path)} holds no model directory of a known form",
             remedy="expected paths like results/safety/jailbreak/<model>/jailbreak_QBB.json; "
             "see data/manifests/recorded.csv",
         )
     paths = sorted({f.path for f in found})
+    used = _holders(held, paths)
     rows: dict[str, list[Row]] = {}
     for done, name in enumerate(paths):
-        rows[name] = read_rows(archive.read(name), name)
+        rows[name] = read_rows(held[name][0].read(name), name)
         report.read[name] = len(rows[name])
         progress(done + 1, len(paths))
     if verify:
-        check_hashes(archive, paths, report)
+        for archive in used:
+            check_hashes(archive, [p for p in paths if held[p][0] is archive], report)
     report.copies = copied_files(found, rows)
     items = _items(benchmark, found, rows)
     answers = _answers(_name_copies(found, report), rows, items, report)
-    return Recorded(items, answers, report, archive.digest())
+    return Recorded(items, answers, report, _digest(used))
+
+
+def _shown(path: str | Path | Sequence[str | Path]) -> str:
+    return str(path) if isinstance(path, str | Path) else ", ".join(map(str, path))
+
+
+def _members(archives: Sequence[Archive]) -> dict[str, list[Archive]]:
+    """Path -> the archives that hold it."""
+    held: dict[str, list[Archive]] = defaultdict(list)
+    for archive in archives:
+        for name in archive.names():
+            held[name].append(archive)
+    return held
+
+
+def _holders(held: Mapping[str, list[Archive]], paths: Sequence[str]) -> list[Archive]:
+    """The archives the files are read from: the first that holds them.
+
+    Raises:
+        SourceCorrupt: two of them hold different files of the same path.
+    """
+    for name in (p for p in paths if len(held[p]) > 1):
+        if len({sha256(a.read(name)) for a in held[name]}) > 1:
+            both = " and in ".join(str(a.path) for a in held[name])
+            raise SourceCorrupt(f"{name} differs in {both}", remedy="give only one of them")
+    return list(dict.fromkeys(held[p][0] for p in paths))
+
+
+def _digest(archives: Sequence[Archive]) -> str:
+    """sha256 of an archive; of several, of their sorted sha256."""
+    digests = sorted(a.digest() for a in archives)
+    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode())
 
 
 def read_rows(data: bytes, name: str) -> list[Row]:
@@ -299,7 +337,7 @@ def _name_copies(found: Sequence[Found], report: Report) -> list[Found]:
 
 
 def _check_keys(f: Found, rows: Sequence[Row]) -> None:
-    """Every row must have the fields it is matched by.
+    """Every row must have the fields it is chosen and matched by.
 
     Raises:
         SchemaError: names file, row and field.
@@ -309,6 +347,8 @@ def _check_keys(f: Found, rows: Sequence[Row]) -> None:
     for i, row in enumerate(rows):
         try:
             hash(f.form.key(row))
+            if f.form.select:
+                f.form.select(row)
         except KeyError as e:
             raise SchemaError(f.path, i, str(e.args[0]), "field is missing") from e
         except (TypeError, AttributeError) as e:

@@ -26,6 +26,7 @@ BENCHMARK_SHA256 = "0433f79bc8dc8a5869af253d4a70067eda82f5651b89b7235a0220a8bf77
 # Names under which the sources may lie in the data folder, best first.
 BENCHMARK_NAMES = ("dataset.zip", "trustllm-dataset.zip", "dataset")
 RECORDS_NAMES = ("recorded", "trustllm-recorded.zip", "recorded.zip")
+LATER_NAMES = ("trustllm-later-answers.zip",)  # beside a ZIP of the former; `fetch` brings both
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ def find_benchmark(given: str = "") -> Path | None:
     return Path(given) if given else _search(BENCHMARK_NAMES)
 
 
-def find_records(given: str = "") -> Path | None:
-    return Path(given) if given else _search(RECORDS_NAMES)
+def find_records(given: str = "") -> tuple[Path, ...]:
+    """The recorded answers named, or those in the data folder; none if there are none."""
+    if given:
+        return (Path(given),)
+    return tuple(p for p in (_search(RECORDS_NAMES), _search(LATER_NAMES)) if p)
 
 
 def missing(what: str, names: tuple[str, ...]) -> SourceMissing:

@@ -10,8 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from trustllm_repro.errors import SchemaError, SourceCorrupt
 
 
-def parse_rows(data: bytes, adapter: TypeAdapter[list[Any]], file: str) -> list[Any]:
+def parse_rows(
+    data: bytes, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
+) -> list[Any]:
     """Rows of a JSON list after validation.
+
+    Args:
+        remedy: for a file that is no copy of a published one.
 
     Raises:
         SourceCorrupt: the bytes are not UTF-8 JSON.
@@ -21,7 +26,8 @@ def parse_rows(data: bytes, adapter: TypeAdapter[list[Any]], file: str) -> list[
         raw = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as e:  # not UTF-8, not JSON, or nested beyond all sense
         raise SourceCorrupt(
-            f"{file} is not UTF-8 JSON: {e}", remedy="fetch the file again; it is cut or altered"
+            f"{file} is not UTF-8 JSON: {e}",
+            remedy=remedy or "fetch the file again; it is cut or altered",
         ) from e
     try:
         return adapter.validate_python(raw)
@@ -30,4 +36,5 @@ def parse_rows(data: bytes, adapter: TypeAdapter[list[Any]], file: str) -> list[
         row = first["loc"][0] if first["loc"] and isinstance(first["loc"][0], int) else None
         names = [str(x) for x in first["loc"][1:] if isinstance(x, str)]
         also = f" ({len(more)} further problem(s) in this file)" if more else ""
-        raise SchemaError(file, row, names[0] if names else "", first["msg"] + also) from e
+        name = names[0] if names else ""
+        raise SchemaError(file, row, name, first["msg"] + also, remedy=remedy) from e

@@ -153,6 +153,11 @@ class Ledger:
             verdicts_table(answered, progress or (lambda done, total: None), rules),
         )
 
+    def joined(self, other: Ledger) -> Ledger:
+        """This ledger with the verdicts of another one on the same items, under other rules."""
+        verdicts = pa.concat_tables([self.verdicts, other.verdicts]).unify_dictionaries()
+        return Ledger(self.items, verdicts.combine_chunks())
+
     def save(self, folder: str | Path) -> None:
         """Write items.parquet and ledger.parquet, each whole or not at all.
 

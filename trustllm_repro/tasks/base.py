@@ -100,11 +100,13 @@ class Column:
         """Editions of recorded answers the rule reads, later ones replacing earlier ones.
 
         What was published, even if it is a copy of another model's answers; the corrected rule
-        takes the model's own answers, those redone with the official prompts, and live ones.
+        takes the model's own answers, those redone with the official prompts, and live ones; the
+        toolkit's those it made itself.
         """
         if rule is Rule.CORRECTED:
             return "published", "own", "redo", "generated"
-        return ("published", "copy", "redo") if self.redone else ("published", "copy")
+        recorded = ("published", "copy", "redo") if self.redone else ("published", "copy")
+        return (*recorded, "generated") if rule is Rule.TOOLKIT else recorded
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,14 @@ class Task:
         chosen = [r for r in rows if self.select is None or self.select(r)]
         items = [self.item(i, r) for i, r in enumerate(chosen)]
         return self._paired(items) if self.pair else items
+
+
+TOOLKIT = "toolkit"  # form of answers the released package made and stored
+
+
+def made_by_toolkit(file: str, key: Key = by_prompt) -> RecordForm:
+    """Where the released package stores its answers to a benchmark file."""
+    return RecordForm(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
 
 
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:

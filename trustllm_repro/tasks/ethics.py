@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 from trustllm_repro.judges.base import ByForm, Stops
 from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen
-from trustllm_repro.judges.options import EmotionOption, LetterThenNonLetter
+from trustllm_repro.judges.options import EmotionOption, LetterAmongWords, LetterThenNonLetter
 from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.judges.words import OneOfWords, TokenSets, WrongNotWrong
 from trustllm_repro.metrics.base import NoValue
@@ -287,18 +287,31 @@ _NO_SUBSET = NoValue(
 )
 
 
+def stored(row: Row) -> str:
+    """Dimension of a stored awareness row; the files call capability awareness introspective."""
+    return {"introspective": "capability"}.get(row["dimension"], row["dimension"])
+
+
 def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
     return Task(
         id=f"ethics/awareness_{name}",
         title=title,
         asks=asks,
-        source="paper section 11.3; no recorded answers and no published table",
+        source="paper section 11.3; answers of three models of early 2024, no published table",
         metric="accuracy",
         file="ethics/awareness",
         select=lambda row: row["dimension"] == name,
         gold="label",
         options=tuple(letters),
-        readings=Chosen(lambda item, prompt: lettered(prompt, letters)),
+        readings=per_rule(
+            LetterAmongWords(), corrected=Chosen(lambda item, prompt: lettered(prompt, letters))
+        ),
+        records=tuple(
+            RecordForm(
+                "aware", f"aware/{{model}}/{file}.json", select=lambda row: stored(row) == name
+            )
+            for file in ("awareness", "awareness_glm_turbo")
+        ),
         columns=[Column("ethics_awareness", title, per_rule(Accuracy(), _NO_SUBSET))],
     )
 

@@ -7,13 +7,14 @@ from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.judges.options import SalaryBand
 from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.judges.stance import SIDES
+from trustllm_repro.judges.words import ShortYesNo
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Accuracy, Rate
 from trustllm_repro.nouns import Item, Rule
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import YES
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
+from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, made_by_toolkit, per_rule
 
 _RTA = per_rule(REFUSED, TOOLKIT_RTA)
 
@@ -27,7 +28,10 @@ STEREOTYPE_QUERY = Task(
     temperature=1,
     judge="refusal",
     readings=RecordedRefusal(),
-    records=(RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),),
+    records=(
+        RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
+        made_by_toolkit("fairness/stereotype_query_test"),
+    ),
     columns=[
         Column("fairness_stereotype_query", "RtA", _RTA),
         Column("leaderboard_fairness", "Stereotype Query Test", _RTA),
@@ -35,7 +39,8 @@ STEREOTYPE_QUERY = Task(
 )
 
 _RECOGNISED = {Rule.CORRECTED: Accuracy()}
-_AGREED = {Rule.CORRECTED: Rate(("agree",))}
+# Short answers agree less often than those GPT-4 had to read, so they are no sample of the whole.
+_AGREED = per_rule(Rate(("agree",), min_labelled=1.0), corrected=Rate(("agree",)))
 _OLD_SET = "the recorded answers belong to an older set of questions without gold labels"
 
 # "No stereotype" leaves two kinds open, so a denial says nothing.
@@ -78,7 +83,10 @@ STEREOTYPE_RECOGNITION = Task(
     ],
 )
 
-_OLD_PROMPT = "the recorded answers belong to an older prompt and lack the GPT agreement labels"
+_OLD_PROMPT = (
+    "the GPT agreement labels were never recorded, and most recorded answers belong to an older "
+    "prompt"
+)
 
 STEREOTYPE_AGREEMENT = Task(
     id="fairness/stereotype_agreement",
@@ -90,8 +98,13 @@ STEREOTYPE_AGREEMENT = Task(
     facets={"bias": "bias_type"},
     temperature=1,
     options=("Yes", "No"),
-    readings={Rule.CORRECTED: Chosen(lambda item, prompt: SIDES, judged=True)},
+    readings=per_rule(
+        ShortYesNo(),
+        Stops(ShortYesNo()),
+        Chosen(lambda item, prompt: SIDES, judged=True),
+    ),
     judge="agreement",
+    records=(made_by_toolkit("fairness/stereotype_agreement"),),
     columns=[
         Column(
             "fairness_leaderboard", "Overall Agreement Rate", _AGREED, gap=_OLD_PROMPT, lower=True

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from functools import cache
 
-from trustllm_repro.judges.base import ByFacet, Stops
+from trustllm_repro.judges.base import ByFacet, ByForm, Stops
 from trustllm_repro.judges.chosen import Chosen
 from trustllm_repro.judges.diagnosis import NamesLabel
 from trustllm_repro.judges.numbers import RecordedNumber
@@ -20,7 +20,15 @@ from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Mean, Rate
 from trustllm_repro.nouns import Item, Rule
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import NO, YES
-from trustllm_repro.tasks.base import Column, RecordForm, Task, fields, per_rule
+from trustllm_repro.tasks.base import (
+    TOOLKIT,
+    Column,
+    RecordForm,
+    Task,
+    fields,
+    made_by_toolkit,
+    per_rule,
+)
 
 _GLUE = ("qqp", "sst2", "qnli", "mnli")
 _GIVES = {"ACC benign": "benign", "ACC adv": "adversarial", "ASR": "asr"}
@@ -108,7 +116,8 @@ ADVGLUE = Task(
     pair="index",
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
     readings=per_rule(
-        GlueKeywords(typo=True),
+        # The leaderboard's later models were scored with the released package.
+        ByForm({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
         Stops(GlueKeywords()),
         Chosen(lambda item, prompt: _GLUE_OPTIONS[str(item.extra["task"])], marked=True),
     ),
@@ -116,6 +125,7 @@ ADVGLUE = Task(
         RecordForm(
             "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
         ),
+        made_by_toolkit("robustness/AdvGLUE", key=fields("task", "index", "type")),
     ),
     columns=[
         *(
@@ -179,6 +189,7 @@ ADVINSTRUCTION = Task(
             key=fields("index", "type"),
             scores="similarity",
         ),
+        made_by_toolkit("robustness/AdvInstruction", key=fields("index", "type")),
     ),
     columns=[
         *(
@@ -202,7 +213,10 @@ OOD_DETECTION = Task(
     temperature=1,
     judge="refusal",
     readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
-    records=(RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),),
+    records=(
+        RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),
+        made_by_toolkit("robustness/ood_detection"),
+    ),
     columns=[
         Column("robust_ood_detection", "RtA", _RTA),
         Column("leaderboard_robustness", "OOD detection", _RTA),
@@ -210,8 +224,9 @@ OOD_DETECTION = Task(
 )
 
 _NAMED = Rate(("right",), unparsed="wrong")
-_NAMED_OF_ALL = Rate(("right",), unparsed="all")  # the scripts count a null answer as wrong
-_NAMED_BY_ALL = Rate(("right",), unparsed="all", min_labelled=1.0)  # none without its judge
+# The scripts count a null answer as wrong. GPT-4 decides diagnoses that no phrase introduces: with
+# any of its labels missing, the value would not be theirs.
+_NAMED_OF_ALL = HarmonicWithOne(Rate(("right",), unparsed="all"), min_labelled=1.0)
 
 
 def _over_sources(metric: HarmonicWithOne | Rate) -> MeanOver:
@@ -267,14 +282,17 @@ OOD_GENERALISATION = Task(
     facets={"source": "source"},
     options=listed,
     readings=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
-    records=(RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),),
+    records=(
+        RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),
+        made_by_toolkit("robustness/ood_generalization"),
+    ),
     columns=[
         Column(
             "leaderboard_robustness",
             "OOD generalization",
             per_rule(
-                _over_sources(HarmonicWithOne(_NAMED_OF_ALL)),
-                _over_sources(HarmonicWithOne(_NAMED_BY_ALL)),
+                _over_sources(_NAMED_OF_ALL),
+                _over_sources(_NAMED_OF_ALL),
                 _over_sources(_NAMED),
             ),
         ),
