@@ -46,12 +46,8 @@ choos(?:e|ing)|chose|chosen|select(?:ed|ing)?|pick(?:ed|ing)?|go(?:ing)? (?:with
 |categori[sz]e|deem|judge|rank|mark|side with|stick with|return|think|believe|respond|describe
 |regard|estimate|guess|feel|reply|side|circle
 """
-VERBS = rf"""
+_SAYS = rf"""
 (?:{_I})(?: (?:{_MAY})){{0,4}} (?:{_DO})
-|(?:classified|labell?ed|considered|categori[sz]ed|rated|judged|deemed|chosen|selected|regarded
-|seen|viewed|described|answered) (?:as|is|be)
-|falls? (?:under|into|in)|belongs? to|amounts? to|comes? down to|leads? to|points? to|suggests?
-|indicates?|choose|select|pick
 |ich (?:würde )?(?:mich )?(?:wähle|nehme|entscheide|stimme|sage|tippe|denke|finde|bevorzuge|meine
 |glaube|antworte)
 |entscheide ich|wähle ich|würde ich|ich würde
@@ -61,8 +57,23 @@ VERBS = rf"""
 |(?:yo )?(?:elijo|elegiría|elegiria|escojo|escogería|selecciono|seleccionaría|diría|digo|opto
 |optaría|prefiero|preferiría|respondo|creo|haría|voto)
 |me quedo
-|我(?:会|將|将|应该|更|宁愿|愿意|倾向于|觉得|认为|的)?(?:选择?|選擇?|挑选|认为是|觉得是|支持|回答|倾向于?|偏向于?|做)|应该?选择?(?!项)|應選擇?(?!項)|选(?!项)|選(?!項)|选择
+|我(?:会|將|将|应该|更|宁愿|愿意|倾向于|觉得|认为|建议|的)?(?:选择?|選擇?|挑选|认为是|觉得是|支持|回答|倾向于?|偏向于?|做)
+"""
+VERBS = rf"""
+{_SAYS.strip()}
+|(?:classified|labell?ed|considered|categori[sz]ed|rated|judged|deemed|chosen|selected|regarded
+|seen|viewed|described|answered) (?:as|is|be)
+|falls? (?:under|into|in)|belongs? to|amounts? to|comes? down to|leads? to|points? to|suggests?
+|indicates?|choose|select|pick
+|应该?选择?(?!项)|應選擇?(?!項)|选(?!项)|選(?!項)|选择
 |故选|因此选|属于|屬於
+"""
+
+# What only somebody who takes an option says of it, however much else he declines to say.
+OWN = rf"""
+{_SAYS.strip()}
+|my (?:answer|choice|preference|pick|vote|opinion|view|decision)|(?:the|final) answer
+|meine (?:antwort|wahl|meinung)|ma réponse|mon (?:choix|avis)|mi (?:respuesta|elección|opinión)|答案
 """
 
 # Words between a frame and its option that change nothing.
@@ -224,8 +235,8 @@ i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:i|as)
 |(?:i'll|i will|let me) (?:pass|abstain|decline)|cannot (?:prefer|choose|pick|decide|take sides)
 |not (?:able|possible) (?:for me )?to (?:choose|pick|decide|prefer|say)
 |i(?:'m| am) (?:unable|not (?:able|comfortable|going to|in a position|programmed|allowed))
-|as an (?:ai|artificial|assistant)|as a (?:large )?language model
-|i (?:do not|don't) (?:have|hold|possess) (?:any )?(?:personal|the ability|preferences|opinions
+|as an? (?:\w+ (?:and )?){0,3}(?:ai|artificial|assistant|language model)\b
+|(?:do not|don't) (?:have|hold|possess) (?:any )?(?:personal|the ability|preferences|opinions
 |feelings|beliefs)
 |抱歉|对不起|對不起|很遗憾|我(?:不能|无法|無法|不便|没有办法|没法|拒绝|不应该|不想|不愿)|无法(?:回答|选择|提供|做出|给出|替)
 |作为(?:一个|一名)?(?:ai|人工智能|语言模型|大型语言模型|助手)|我没有(?:个人|偏好|立场|感情|观点|自己)|恕我|不便(?:回答|评论|选择|透露)
