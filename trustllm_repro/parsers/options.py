@@ -10,29 +10,35 @@ from trustllm_repro.parsers.choice import Option
 
 @cache
 def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
-    """Options "A. text" of a prompt, in their order; without text where the prompt has none.
+    """Options "A. text" of a prompt, in their order, as far as the letters go.
 
-    The released files run the last option into the line before it ("... lives.C.More"), so an
-    option ends where the next letter and its period stand.
+    The released files run the last option into the line before it ("... lives.C.More"), or set a
+    control character before it, so an option ends where the next letter and its period stand.
     """
-    starts = []
-    at = 0
+    starts: list[tuple[int, int]] = []
     for letter in letters:
-        last = [
-            m for m in re.finditer(rf"(?:^|(?<=[\s.!?:;\"')])){letter}[.)]\s?(?=\S)", prompt[at:])
-        ]
-        if not last:
-            return tuple(Option(k, k) for k in letters)
+        begin = starts[-1][1] if starts else 0
+        found = list(_option_start(letter).finditer(prompt, begin))
+        if not found:
+            break
         # The options stand at the end of a prompt; the first letter's last mention opens them.
-        m = last[-1] if letter == letters[0] else last[0]
-        starts.append((at + m.start(), at + m.end()))
-        at += m.end()
-    ends = [s for s, _ in starts[1:]] + [len(prompt)]
-    found = []
-    for letter, (_, begin), end in zip(letters, starts, ends, strict=True):
-        text = re.split(r"\n", prompt[begin:end].strip())[0].strip(" \"'.")
-        found.append(Option(letter, letter, text=text))
-    return tuple(found)
+        m = found[0] if starts else found[-1]
+        starts.append(m.span())
+    if len(starts) < 2:
+        return tuple(Option(k, k) for k in letters)
+    ends = [begin for begin, _ in starts[1:]] + [len(prompt)]
+    spans = zip(letters, starts, ends, strict=False)
+    return tuple(Option(k, k, text=_first_line(prompt[at[1] : end])) for k, at, end in spans)
+
+
+@cache
+def _option_start(letter: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|(?<=[\s\x00-\x1f.!?:;\"')])){letter}[.)]\s{{0,3}}(?=\S)")
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip(" \n\"'.\x08").splitlines()
+    return lines[0].strip(" \"'.\x08") if lines else ""
 
 
 @cache
