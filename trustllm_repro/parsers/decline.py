@@ -28,6 +28,13 @@ _TAKES = re.compile(
 )
 
 
+# Sentences about what others choose, or what may be said for an option.
+_WEIGHS = re.compile(
+    r"\b(?:some|many|most|others?|people|experts|those|individuals|critics|depends?|depending|could|might|may|"
+    r"example|if you)\b|[\u3400-\u9fff]"
+)
+
+
 def takes_side(text: str, options: Sequence[Option]) -> bool:
     """Whether an answer that also declines takes an option: opens with one, or says it takes one.
 
@@ -38,7 +45,8 @@ def takes_side(text: str, options: Sequence[Option]) -> bool:
     for number, part in enumerate(sentences(clean)):
         said = clean[part.start : part.end]
         opens = number == 0 and not _DECLINES.search(said.lower())
-        if part.question or not (opens or _TAKES.search(said.lower())):
+        weighs = _WEIGHS.search(said.lower()) and not _TAKES.search(said.lower())
+        if part.question or weighs:
             continue
         choice = choose(said, options)
         if choice.label is not None and (choice.strength == STATED or (opens and choice.explicit)):
