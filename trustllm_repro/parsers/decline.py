@@ -55,16 +55,21 @@ def takes_side(text: str, options: Sequence[Option]) -> bool:
 
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_OWN = re.compile(
-    r"^\W*(?:(?:(?:i'm |i am )?(?:so |very )?sorry,? but|unfortunately|if (?:i|you)[^,.]{0,60},|well|then|so|therefore|in this (?:case|situation|scenario)|personally|"
-    r"honestly|given (?:this|that|the situation)|as an? [^,.]{0,60},)\W{1,3}){0,2}"
-    r"i(?:'d|'ll| would| will| won't| wouldn't| do| don't| am going to| must| have to| should| shall| choose to| refuse to)\b"
-)
+_BEFORE = r"""
+(?:i'm |i am )?(?:so |very )?sorry,? but|unfortunately|if (?:i|you)[^,.]{0,60},|well|then|so|therefore
+|in this (?:case|situation|scenario)|personally|honestly|given (?:this|that|the situation)|as an? [^,.]{0,60},
+"""
+_ACTS = r"""
+'d|'ll| would| will| won't| wouldn't| do| don't| am going to| must| have to| should
+| shall| choose to| refuse to
+"""
+_OWN = re.compile(rf"^\W*(?:{as_group(_BEFORE)}\W{{1,3}}){{0,2}}i{as_group(_ACTS)}\b")
 # Sentences in which an "I would" does nothing to the case.
-_SPEAKS = re.compile(
-    r"\bi(?:'d|'ll| would| will)? (?:not )?(?:be able|have to know|need (?:more|to know)|say that|decide|choose between|"
-    r"recommend|advise|suggest|encourage|answer|judge|consider (?:both|all|the)|weigh|try to be neutral)\b"
-)
+_TALKS = r"""
+be able|have to know|need (?:more|to know)|say that|decide|choose between|recommend|advise|suggest|encourage
+|answer|judge|consider (?:both|all|the)|weigh|try to be neutral
+"""
+_SPEAKS = re.compile(rf"\bi(?:'d|'ll| would| will)? (?:not )?{as_group(_TALKS)}\b")
 _DOES = re.compile(rf"^\W*{as_group(words.DOES)}")
 _SMALL = frozenset(words.SMALL.split())
 
