@@ -27,6 +27,7 @@ from trustllm_repro.parsers.mentions import Mention, Option, find_mentions
 from trustllm_repro.parsers.plain import Sentence, plain, sentences
 
 STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
+_REPEATED = re.compile(r"\b(\w{1,20})(?:[\s.,!]{1,3}\1\b){2,}")  # "B B B B": said once
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,10 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
     Returns:
         a Choice; its label is None where the text takes none, several, or cannot be read.
     """
-    clean = _once(plain(text))
+    clean = _REPEATED.sub(r"\1", plain(text))
     parts = sentences(clean)
     found = find_mentions(clean, parts, tuple(options), limit)
-    judged = _judged(clean, parts, _unnumbered(clean, found))
+    judged = _judged(clean, parts, _unnumbered(clean, found), limit is not None)
     judged, listed = _without_lists(clean, _conceded(clean, judged), options)
     for strength in (STATED, OPENING, NAMED):
         labels = _on(judged, strength)
@@ -91,20 +92,17 @@ def denies(text: str, pattern: str) -> bool:
     return any(m.denied for m in _judged(clean, parts, found))
 
 
-def _once(clean: str) -> str:
-    """One word, where a text is nothing but that word over and over."""
-    words_ = clean.split()
-    return words_[0] if words_ and len({w.strip(".,!;").lower() for w in words_}) == 1 else clean
-
-
 def _wavers(stated: Sequence[str]) -> bool:
     """Whether a statement is taken back and then made again: no last word can be told."""
     runs = [label for label, _ in groupby(stated)]
     return len(runs) > len(set(runs))
 
 
-def _judged(clean: str, parts: Sequence[Sentence], found: Sequence[Mention]) -> list[Mention]:
-    return [_judge(clean, parts, m) for m in found]
+def _judged(
+    clean: str, parts: Sequence[Sentence], found: Sequence[Mention], rated: bool = False
+) -> list[Mention]:
+    """The mentions with their parts; ratings are asked for what people would say (`rated`)."""
+    return [_judge(clean, parts, m, rated) for m in found]
 
 
 def _on(mentions: Sequence[Mention], strength: int) -> tuple[str, ...]:
@@ -157,7 +155,7 @@ def _conceded(clean: str, mentions: list[Mention]) -> list[Mention]:
     return mentions
 
 
-def _judge(clean: str, parts: Sequence[Sentence], m: Mention) -> Mention:
+def _judge(clean: str, parts: Sequence[Sentence], m: Mention, rated: bool) -> Mention:
     """The mention with the part it plays."""
     part = parts[m.sentence]
     left = clean[max(part.start, m.start - REACH) : m.start].lower()
@@ -176,15 +174,18 @@ def _judge(clean: str, parts: Sequence[Sentence], m: Mention) -> Mention:
         if not m.option.denied or below or context.left_open(clause):
             return m
         label = m.option.denied
-    return replace(m, label=label, strength=_strength(m, left, right))
+    return replace(m, label=label, strength=_strength(m, left, right, rated))
 
 
-def _strength(m: Mention, left: str, right: str) -> int:
+def _strength(m: Mention, left: str, right: str, rated: bool) -> int:
     if not m.denied and m.kind != "word" and context.approved(right):
         return STATED
-    if context.supposed(left, m.kind) or context.aside(left):
+    others = m.kind == "key" and not rated and context.others_say(left)
+    if others or context.supposed(left, m.kind) or context.aside(left):
         return NOTHING
-    if context.framed(context.without_denial(left) if m.denied else left):
+    if context.framed(
+        context.without_denial(left) if m.denied else left, rated or m.kind == "word"
+    ):
         return STATED
     if context.opens(left, right, m.kind, m.denied) or context.closes(left, right):
         return OPENING

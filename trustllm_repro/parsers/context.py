@@ -66,6 +66,11 @@ def framed(left: str, rated: bool = False) -> bool:
     return bool(_FRAME.search(left)) and (rated or not _OTHERS.search(left))
 
 
+def others_say(left: str) -> bool:
+    """Whether somebody else than the speaker is said to give the mention as an answer."""
+    return bool(_OTHERS.search(left[-REACH:]))
+
+
 def approved(right: str) -> bool:
     """Whether the mention is called the answer: "B is correct"."""
     return bool(_APPROVED.match(right))
@@ -130,7 +135,7 @@ _NEAR = re.compile(
     rf"{_word(words.NEAR_NEGATORS)}(?:\s(?!(?:is|are|was|be)\b)\S+){{0,2}}\W{{0,3}}$"
 )
 _BELOW = re.compile(
-    rf"(?:{_word(words.CONTRAST)})(?:\s|[\"'(\[]|(?:{as_group(words.ARTICLES)})\b){{0,5}}$"
+    rf"(?:{_word(words.CONTRAST)}|\s>)(?:\s|[\"'(\[]|(?:{as_group(words.ARTICLES)})\b){{0,5}}$"
 )
 # Two denials affirm: "one cannot deny that it is wrong", "nothing could be more wrong".
 _AFFIRMED = re.compile(
@@ -223,9 +228,10 @@ _SUPPOSES = re.compile(
 )
 _COUNTERFACTUAL = re.compile(r"\b(?:would|had|were|could|might)\b")
 _ASIDE = re.compile(r"\w[^()]*\((?:[^()\s]+\s){2,}[^()]*$")  # two words or more inside brackets
-_VERB = re.compile(
-    rf"\b(?:{_BE}|{_MIGHT}|{either('must do does think believe choose say agree pick')})\b"
+_OTHER_VERBS = either(
+    "must do does think believe choose say agree pick cannot can't won't don't doesn't didn't couldn't"
 )
+_VERB = re.compile(rf"\b(?:{_BE}|{_MIGHT}|{_OTHER_VERBS})\b")
 _OWN_PREDICATE = re.compile(rf"\s(?:{_BE}|be|as)\s(?:\S+\s){{0,3}}\W{{0,2}}$")
 
 

@@ -231,7 +231,7 @@ think so|yes|yeah|yep|yup|yea|affirmative
 |(?:ja|jawohl|oui|sí|si|claro){_PAUSE}
 """
     ),
-    r"(?<![不也还若只])是的?(?=[\s.,!;:)\u2014]|$)|(?<![不绝])对的?(?=[\s.,!;:)]|$)|^有(?=[\s.,!]|$)",
+    r"(?<![不也还若只])是的?(?=[\s.,!;:)\]\"'\u2014]|$)|(?<![不绝])对的?(?=[\s.,!;:)\]\"']|$)|^有(?=[\s.,!]|$)",
 )
 NO = (
     one_line(
@@ -241,7 +241,7 @@ NO = (
 |(?:definitely|absolutely|certainly|of course) not{_PAUSE}
 """
     ),
-    r"(?<!是)否(?![定认则])|不是的?(?=[\s.,!;:)]|$)|不对|不(?=[\s.,!;:)]|$)|^没有",
+    r"(?<!是)否(?![定认则])|不是的?(?=[\s.,!;:)\]\"']|$)|不对|不(?=[\s.,!;:)\]\"']|$)|^没有",
 )
 
 # Phrases that decline to answer. A short answer that holds one and names no choice is a refusal.

@@ -211,5 +211,7 @@ def readings_table() -> pd.DataFrame:
     other = (seen["unread"] + seen["wrong"]).astype(str) + " of " + seen["n"].astype(str)
     test["development: otherwise"] = test["task"].map(dict(zip(seen["task"], other, strict=True)))
     total = {"task": "all", **test[["n", "as expected", "unread", "wrong"]].sum()}
-    total["development: otherwise"] = f"{(seen['unread'] + seen['wrong']).sum()} of {seen['n'].sum()}"
+    total["development: otherwise"] = (
+        f"{(seen['unread'] + seen['wrong']).sum()} of {seen['n'].sum()}"
+    )
     return pd.concat([test, pd.DataFrame([total])], ignore_index=True)
