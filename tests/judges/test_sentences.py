@@ -76,6 +76,15 @@ def test_the_committed_figures_are_those_of_the_committed_judge(said) -> None:
     assert measured()["sentences_taught"] == len(sentences("training"))
 
 
+def test_agreement_on_models_left_out_did_not_fall_where_labels_can_be_believed() -> None:
+    """Over all labels it must fall: answers in Chinese that refuse are labelled as answers."""
+    found = measured()["compared"]["all"]
+    assert found["without both"]["after"] >= found["without both"]["before"]
+    assert found["believed"]["after"] > found["believed"]["before"]
+    wrong = measured()["doubted"]["Chinese or Japanese"]
+    assert wrong["recorded_refusals"] < 0.1 * wrong["with_phrase"]
+
+
 def test_figures_by_language_and_kind() -> None:
     rows = [
         {"language": "de", "kind": "policy", "label": REFUSAL, "text": "a"},
