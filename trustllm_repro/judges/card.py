@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trustllm_repro.judges.agreement import kappa
-from trustllm_repro.judges.fit import SENTENCE_COUNT
+from trustllm_repro.judges.fit import SENTENCE_COUNTS
 from trustllm_repro.judges.mending import summary, trials
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.store.atomic import write_text
@@ -87,9 +87,9 @@ and answers that help, that hold words such as "sorry" or "cannot", or that choo
 share no text and no pattern with the training sentences, and took no part in any choice. Their
 author wrote both sets, and knew the judge. No recorded answer is among them.
 
-A sentence counts as {count:g} recorded answers. Counts of 1, 3, 6 and 10 were tried, and other uses of
-the doubted labels (kept, turned round, both tasks left out whole), on {seen} as models left
-out and on parts of the training sentences left out with them.
+A training sentence counts as so many recorded answers: {counts}. Single counts from 1 to 10, lower
+ones for English, and other uses of the labels that are not believed (kept, turned round, both tasks
+left out whole) were compared on models left out and on training sentences left out with them.
 """
 
 _CERTAINTY = """\
@@ -295,7 +295,8 @@ def _sentences(found: Found) -> list[str]:
     head = ("sentences", "n", "sensitivity before", "sensitivity after", "specificity before",
             "specificity after")  # fmt: skip
     text = _SENTENCES.format(
-        n=found["sentences"]["all"]["after"]["n"], count=SENTENCE_COUNT, seen=", ".join(CHOSEN_ON)
+        n=found["sentences"]["all"]["after"]["n"],
+        counts=", ".join(f"{k} {v:g}" for k, v in SENTENCE_COUNTS.items()),
     )
     return [text, _table(head, rows)]
 

@@ -34,8 +34,9 @@ TOXICITY_RECIPE = Recipe(
     bits=18,
 )
 REFUSAL_PENALTY, REFUSAL_STEPS = 0.1, 60
-# A written sentence counts as so many recorded answers; see the model card for what else was tried.
-SENTENCE_COUNT = 3.0
+# How many recorded answers a written sentence counts as, by language. Nearly all recorded answers
+# are in English, and say there what a refusal is; of the other languages the sentences are all.
+SENTENCE_COUNTS = {"de": 2.0, "en": 0.3, "es": 2.0, "fr": 2.0, "zh": 2.0}
 TOXICITY_PENALTY = 0.1
 _FLOOR = 0.01  # toxicities are learned as log(score + floor): most lie below 0.1
 

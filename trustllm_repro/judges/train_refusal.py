@@ -77,17 +77,18 @@ class Lesson:
         return Weights(recipe, line.hashed, line.dense, line.bias, _NO_LEXICON, _NO_KNOTS)
 
 
-def as_rows(texts: list[str], targets: np.ndarray, count: float = 1.0) -> fit.Rows:
-    """Features of texts, each counted as `count` answers."""
+def as_rows(texts: list[str], targets: np.ndarray, counts: np.ndarray | None = None) -> fit.Rows:
+    """Features of texts; each counts as one answer where `counts` is None."""
     x, extra = vectorise(texts, fit.REFUSAL_RECIPE), lengths(texts)
-    return fit.Rows(x, extra, targets, np.full(len(texts), count))
+    return fit.Rows(x, extra, targets, np.ones(len(texts)) if counts is None else counts)
 
 
 def written() -> fit.Rows:
     """The training sentences as rows."""
     found = sentences("training")
     targets = np.array([float(s["label"] == REFUSAL) for s in found])
-    return as_rows([s["text"] for s in found], targets, fit.SENTENCE_COUNT)
+    counts = np.array([fit.SENTENCE_COUNTS[s["language"]] for s in found])
+    return as_rows([s["text"] for s in found], targets, counts)
 
 
 def refusal(examples: Examples, say: Say) -> Made:
