@@ -79,6 +79,25 @@ def human_table() -> pd.DataFrame:
     return frame.astype({k: float for k in FIGURES if k != "n" and k in frame})
 
 
+def sentences_table() -> pd.DataFrame:
+    """Our test sentences by language and kind: the judge taught by recorded labels alone (before),
+    and ours (after)."""
+    lines = []
+    for group, both in measured()["refusal"]["sentences"].items():
+        line: dict[str, Any] = {"sentences": group, "n": both["after"]["n"]}
+        for side in ("sensitivity", "specificity"):
+            line |= {f"{side}, {when}": one[side] for when, one in both.items()}
+        lines.append(line)
+    frame = pd.DataFrame(lines)
+    return frame.astype({c: float for c in frame.columns[2:]})
+
+
+def compared_table() -> pd.DataFrame:
+    """Kappa with the recorded labels before and after, by which answers count."""
+    found = measured()["refusal"]["compared"]["all"]
+    return pd.DataFrame([{"answers": answers, **one} for answers, one in found.items()])
+
+
 def toxicity_table() -> pd.DataFrame:
     """Rank correlation with the recorded Perspective scores on models left out, beside others'."""
     found = measured()["toxicity"]
