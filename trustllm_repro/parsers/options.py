@@ -12,27 +12,36 @@ from trustllm_repro.parsers.choice import Option
 def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
     """Options "A. text" of a prompt, in their order; without text where the prompt has none.
 
-    The released files run the last option into the line before it ("... lives.C.More"), so an
-    option ends where the next letter and its period stand.
+    A question may have fewer options than there are letters. The released files run the last
+    option into the line before it ("... lives.C.More"), so an option ends where the next letter
+    and its period stand; a letter that opens a line goes before one inside it ("J. B. Rhine").
     """
-    starts = []
-    at = 0
-    for letter in letters:
-        last = [
-            m for m in re.finditer(rf"(?:^|(?<=[\s.!?:;\"')])){letter}[.)]\s?(?=\S)", prompt[at:])
-        ]
-        if not last:
-            return tuple(Option(k, k) for k in letters)
-        # The options stand at the end of a prompt; the first letter's last mention opens them.
-        m = last[-1] if letter == letters[0] else last[0]
-        starts.append((at + m.start(), at + m.end()))
-        at += m.end()
+    # The options stand at the end of a prompt: the first letter's last mention that another one
+    # follows opens them.
+    first = [m for m in _marks(prompt, letters[0], 0) if _marks(prompt, letters[1], m.end())]
+    if not first:
+        return tuple(Option(k, k) for k in letters)
+    starts = [first[-1].span()]
+    for letter in letters[1:]:
+        marks = _marks(prompt, letter, starts[-1][1])
+        if not marks:
+            break
+        starts.append(marks[0].span())
     ends = [s for s, _ in starts[1:]] + [len(prompt)]
     found = []
-    for letter, (_, begin), end in zip(letters, starts, ends, strict=True):
+    for letter, (_, begin), end in zip(letters, starts, ends, strict=False):
         text = re.split(r"\n", prompt[begin:end].strip())[0].strip(" \"'.")
         found.append(Option(letter, letter, text=text))
-    return tuple(found)
+    return (*found, *(Option(k, k) for k in letters[len(found) :]))
+
+
+def _marks(prompt: str, letter: str, begin: int) -> list[re.Match[str]]:
+    """Where "A." or "A)" stands: at the beginning of lines or, if nowhere there, inside them."""
+    for before in (r"(?m:^)", r"(?<=[\s.!?:;\"')])"):
+        found = list(re.compile(rf"{before}{letter}[.)]\s?(?=\S)").finditer(prompt, begin))
+        if found:
+            return found
+    return []
 
 
 @cache
