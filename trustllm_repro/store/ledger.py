@@ -255,9 +255,9 @@ class Ledger:
         )
 
     def asked(self, task: str) -> dict[str, np.ndarray]:
-        """Facet name -> value per item of a task."""
+        """Facet name -> value per item of a task; and "item", "gold" and "pair"."""
         return {n: self._items[task][f"facet {n}"] for n in TASKS[task].facets} | {
-            "item": self._items[task]["item"]
+            n: self._items[task][n] for n in ("item", "gold", "pair")
         }
 
     def frame(self, rows: np.ndarray) -> pd.DataFrame:
