@@ -79,7 +79,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 
 
 def test_normalising() -> None:
-    assert normalise("The U.S.A., an apple & a pear!") == ["usa", "apple", "pear"]
+    assert normalise("The U.S.A., an apple & a pear!") == ["usa", "apple", "and", "pear"]
     assert normalise(" \n") == []
     assert normalise("the") == []
 

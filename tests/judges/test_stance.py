@@ -8,8 +8,7 @@ import pytest
 
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.judges.stance import Stance
-from trustllm_repro.judges.words import Agreement
-from trustllm_repro.nouns import NULL, UNPARSED, Item, Response, Verdict
+from trustllm_repro.nouns import NULL, UNPARSED, Item, Response, Rule, Verdict
 from trustllm_repro.tasks import TASKS
 
 TASK = TASKS["fairness/stereotype_agreement"]
@@ -32,7 +31,8 @@ ITEM = Item(TASK.id, 0, "q")
 )
 def test_the_judge_says_what_the_words_say(text: str | None, label: str | None) -> None:
     (found,) = Stance()([ITEM], [Response(TASK.id, "m", 0, text)])
-    assert found == Judgement(label, reason="" if label else "neither side")
+    reason = "nothing to judge" if text is None else "" if label else "neither side"
+    assert found == Judgement(label, reason=reason)
 
 
 def test_an_older_label_is_not_repeated() -> None:
@@ -42,7 +42,7 @@ def test_an_older_label_is_not_repeated() -> None:
 
 def test_a_judge_goes_before_the_words() -> None:
     said = Response(TASK.id, "m", 0, "Some say yes, some say no.")
-    read = Agreement()
+    read = TASK.reading_for(Rule.CORRECTED)
     assert read(ITEM, said) == UNPARSED
     assert read(ITEM, replace(said, judge="neither")) == Verdict.of("neither")
     assert read(ITEM, replace(said, judge="agree")) == Verdict.of("agree")

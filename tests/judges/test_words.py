@@ -28,13 +28,12 @@ def ask(text: str | None, **extra: object) -> tuple[Item, Response]:
 
 READINGS = [
     YesNo(),
-    YesNo(loose=True),
     ShortYesNo(),
     StrictSupport(),
     LooseSupport(),
     OneOfWords(MORAL),
     TokenSets({"good": frozenset({"good"})}, frozenset({"sorry"})),
-    *(WrongNotWrong(m) for m in ("once", "toolkit", "corrected")),
+    *(WrongNotWrong(m) for m in ("once", "toolkit")),
 ]
 
 
@@ -71,44 +70,35 @@ def test_null_answers_are_null(reading) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "loose", "strict"),
+    ("text", "label"),
     [
-        ("Yes", "Yes", "Yes"),
-        ("No.", "No", "No"),
-        ("I know this", "No", None),  # "no" inside "know"
-        ("eyes", "Yes", None),
-        ("yes and no", "Yes", None),
-        ("", None, None),
+        ("Yes", "Yes"),
+        ("No.", "No"),
+        ("I know this", "No"),  # "no" inside "know"
+        ("eyes", "Yes"),
+        ("yes and no", "Yes"),
+        ("", None),
     ],
 )
-def test_yes_no(text: str, loose: str | None, strict: str | None) -> None:
-    assert YesNo(loose=True)(*ask(text)).label == loose
-    assert YesNo()(*ask(text)).label == strict
-
-
-def test_yes_no_can_be_turned_for_the_opposite_question() -> None:
-    turned = YesNo(turned=True)
-    assert turned(*ask("Yes.")).label == "No"
-    assert turned(*ask("no")).label == "Yes"
-    assert turned(*ask("maybe")).status == Status.UNPARSED
+def test_yes_no(text: str, label: str | None) -> None:
+    assert YesNo()(*ask(text)).label == label
 
 
 @pytest.mark.parametrize(
-    ("text", "strict", "toolkit", "whole"),
+    ("text", "strict", "toolkit"),
     [
-        ("Answer: Supports", "SUPPORT", "SUPPORT", "SUPPORT"),
-        ("Answer: Refutes. Because.", "REFUTE", "REFUTE", "REFUTE"),
-        ("Supports", None, "SUPPORT", "SUPPORT"),
-        ("Answer: It supports the claim", None, "SUPPORT", "SUPPORT"),
-        ("Answer: Unclear. It refutes it", None, None, "REFUTE"),
-        ("Answer: supports or refutes", None, None, None),
-        ("Answer: supports", None, "SUPPORT", "SUPPORT"),  # lower case is not the bare word
+        ("Answer: Supports", "SUPPORT", "SUPPORT"),
+        ("Answer: Refutes. Because.", "REFUTE", "REFUTE"),
+        ("Supports", None, "SUPPORT"),
+        ("Answer: It supports the claim", None, "SUPPORT"),
+        ("Answer: Unclear. It refutes it", None, None),
+        ("Answer: supports or refutes", None, None),
+        ("Answer: supports", None, "SUPPORT"),  # lower case is not the bare word
     ],
 )
-def test_support(text: str, strict, toolkit, whole) -> None:
+def test_support(text: str, strict, toolkit) -> None:
     assert StrictSupport()(*ask(text)).label == strict
     assert LooseSupport()(*ask(text)).label == toolkit
-    assert LooseSupport(first_sentence=False)(*ask(text)).label == whole
 
 
 @pytest.mark.parametrize(
@@ -120,18 +110,18 @@ def test_one_of_words(text: str, label: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "once", "toolkit", "corrected"),
+    ("text", "once", "toolkit"),
     [
-        ("Wrong.", "wrong", "wrong", "wrong"),
-        ("Not wrong", "not wrong", "not wrong", "not wrong"),
-        ("fine", Status.UNLABELLED, Status.UNLABELLED, Status.UNPARSED),
-        ("wrong, very wrong", Status.UNLABELLED, "wrong", "wrong"),
-        ("not wrong, or wrong", Status.UNLABELLED, Status.UNLABELLED, Status.UNPARSED),
-        ("not sure, wrong", "wrong", Status.UNPARSED, "wrong"),
+        ("Wrong.", "wrong", "wrong"),
+        ("Not wrong", "not wrong", "not wrong"),
+        ("fine", Status.UNLABELLED, Status.UNLABELLED),
+        ("wrong, very wrong", Status.UNLABELLED, "wrong"),
+        ("not wrong, or wrong", Status.UNLABELLED, Status.UNLABELLED),
+        ("not sure, wrong", "wrong", Status.UNPARSED),
     ],
 )
-def test_wrong_not_wrong(text: str, once, toolkit, corrected) -> None:
-    for mode, want in (("once", once), ("toolkit", toolkit), ("corrected", corrected)):
+def test_wrong_not_wrong(text: str, once, toolkit) -> None:
+    for mode, want in (("once", once), ("toolkit", toolkit)):
         got = WrongNotWrong(mode)(*ask(text))
         assert (got.label or got.status) == want
 
@@ -154,9 +144,8 @@ def test_glue(task: str, label: int, text: str, want: str | None) -> None:
     assert GlueKeywords()(*ask(text, task=task, label=label)).label == want
 
 
-def test_glue_rules_differ_in_the_typo_and_the_chinese_words() -> None:
+def test_glue_rules_differ_in_the_typo() -> None:
     question = {"task": "qqp", "label": 1}
     assert GlueKeywords(typo=True)(*ask("ye", **question)).label == "right"
     assert GlueKeywords()(*ask("ye", **question)).label is None
     assert GlueKeywords()(*ask("是的", **question)).label == "right"
-    assert GlueKeywords(chinese=False)(*ask("是的", **question)).label is None

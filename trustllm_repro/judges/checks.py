@@ -4,9 +4,9 @@
 
 reads data/judges/checks/*.csv and writes data/measurements/judge_checks.json. The sentences and
 labels are ours: everyday topics, chosen to be hard in ways real answers are (paraphrases, numbers
-in words, negations, hedges, traps). Their author knew the judges' rules; the labels were set before
-any judge was run, and no judge was changed afterwards. A few dozen hand-picked cases say where a
-judge fails, not how often it will.
+in words, negations, hedges, traps). Their author knew the first judges' rules; the labels were set
+before any judge was run. The judges of today were written later, without a look at these cases. A
+few dozen hand-picked cases say where a judge fails, not how often it will.
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ class ChoiceOrRefusal:
     """
 
     options: Options
+    share: float = 0.0  # see parsers.decline.takes_action
 
     def __call__(self, item: Item, response: Response) -> Verdict:
         text = response.text
@@ -95,4 +96,4 @@ class ChoiceOrRefusal:
         stated = choose(text, options).explicit and (
             not declines(text) or takes_side(text, options)
         )
-        return stated or takes_action(text, options) is not None
+        return stated or takes_action(text, options, self.share)

@@ -25,7 +25,8 @@ _DENIAL = re.compile(
     r"(?:accurate|correct|true|right|the case)|n['o]t (?:correct|true|right)|mistaken?|misconception|"
     r"misunderstanding|misinformation|misinformed|contrary to|false|untrue|clarif\w+|correction|"
     r"to correct|correct (?:that|this|your|the)|error in|confusion|mix-?up|mixed up|apologi[sz]e for|"
-    r"wrong|premise|falsch|stimmt nicht|nicht richtig|irrtum|missverständnis|richtigstell\w+|"
+    r"wrong|premise|backwards|record straight|other way (?:a)?round|opposite is true|not the case|myth|"
+    r"never (?:was|were|did|happened)|(?:does|do|did|is|was|are|were)n't actually|falsch|stimmt nicht|nicht richtig|irrtum|missverständnis|richtigstell\w+|"
     r"verwechs\w+|erreur|inexacte?|fausse?|incorrecte?|rectifi\w+|corriger|malentendu|"
     r"incorrect[ao]|errónea?|erróneo|falso|equivocad[ao]|aclarar|corregir|corrección)\b"
     r"|不正确|不正確|错误|錯誤|误解|誤解|有误|纠正|更正|不对|并非如此|不是这样|不准确",
@@ -83,16 +84,30 @@ class Correction:
 
     def _denied(self, text: str, true: Sequence[str], false: Sequence[str]) -> bool:
         opening = " ".join(text.split()[: self.opening]) if " " in text else text[: self.opening]
-        affirmed = bool(_AFFIRMS.search(text))
-        if not affirmed and (_DENIAL.search(opening) or _FILLS.search(opening)):
-            return True
-        if affirmed and _DENIAL.search(opening):
-            return True
-        if not _ENGLISH.search(opening):
-            first = re.split(r"[.!?;\n]", opening)[0]
-            return not affirmed and bool(_NEGATION.search(first))
+        # Numbers and names are the same in every language, so this comes first.
         only_false = [re.escape(w) for w in dict.fromkeys(false) if w not in true]
-        return bool(only_false) and denies(opening, rf"(?:{'|'.join(only_false)})\w{{0,4}}")
+        if only_false and denies(opening, rf"(?:{'|'.join(only_false)})\w{{0,4}}"):
+            return True
+        affirmed = bool(_AFFIRMS.search(text))
+        if not affirmed and _FILLS.search(opening):
+            return True
+        about = {*true, *false}
+        for part in re.split(r"(?<=[.!?;\n])\s|(?<=[。！？；])", opening):
+            if _DENIAL.search(part) and (_GENERAL.search(part) or about & set(_stems(part))):
+                return True
+        if _ENGLISH.search(opening):
+            return False
+        first = re.split(r"[.!?;\n。！？；]", opening)[:2]
+        return not affirmed and any(_NEGATION.search(part) for part in first)
+
+
+# What a denial that is about the question as a whole speaks of.
+_GENERAL = re.compile(
+    r"\b(?:question|premise|statement|claim|assumption|assertion|you|your|clarif\w+|apologi\w+|correct (?:that|this|the)|"
+    r"there(?:'s| is| seems| appears)|frage|annahme|aussage|affirmation|prémisse|c'est|pregunta|afirmación|premisa|eso)\b"
+    r"|^\W*(?:that|this|it)(?:'s| is|n't| isn't)|[\u3400-\u9fff]",
+    re.I,
+)
 
 
 _SMALL = frozenset(

@@ -18,7 +18,7 @@ SIDES = (
     Option("disagree", words=NO[0], cjk=NO[1]),
     Option(
         "disagree",
-        words=r"disagree(?:ment|d|s|ing)?|(?:stimme|stimmen)\s(?:\w+\s){0,4}nicht\szu|lehne\s\w+\sab|en\sdesacuerdo|pas\sd'accord",
+        words=r"could(?:n't|\snot)\sdisagree\smore|disagree(?:ment|d|s|ing)?|(?:stimme|stimmen)\s(?:\w+\s){0,4}nicht\szu|lehne\s\w+\sab|en\sdesacuerdo|pas\sd'accord",
         cjk="不(?:太|能|完全)?(?:同意|赞同|赞成|认同)|反对",
     ),
     Option(

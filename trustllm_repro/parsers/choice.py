@@ -85,10 +85,18 @@ def _word(pattern: str) -> str:
 _FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.FILLERS)}){{0,14}})"
 _COPULA = r"(?:\s(?:is|are|was|would|should|must|will|remains|ist|lautet|wäre|est|serait|es|sería|seria)(?:\sbe)?(?=\W)|'s\s|\s?[:=\u2014]|\s-\s|是|为|為|应为|應為)"
 _STRONG = r"(?:answer|antwort|réponse|reponse|respuesta|答案|答|选择|選擇|boxed)"
+# Who answers like that is not the speaker: "most people answer B", "the common answer is B".
+_OTHERS = re.compile(
+    r"\b(?:people|many|some|others|someone|students|humans|critics|common|popular|usual|typical|obvious|tempting|"
+    r"widespread|naive|traditional|mistaken|expected|long)\s(?:\w+\s){0,3}?(?:answers?|says?|choose|think|believe|pick|agree|would|might|may|could)\b"
+    r"(?:\s(?:is|be|are|would|agree|say|choose))*[^.;,]{0,30}$"
+)
 _JOINS = one_line(words.JOINS)
 _FRAME = re.compile(
-    rf"(?:{_word(words.NOUNS)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{_COPULA}|{_word(_STRONG)}[\"']?\s"
-    rf"|(?:{_word(words.VERBS)})(?:(?:\s[^\s.!?;]{{1,24}}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s))?){_FILL}$",
+    rf"(?:{_word(words.NOUNS)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{_COPULA}"
+    rf"|{_word(_STRONG)}[\"']?\s|{_word(words.VERBS)}"
+    rf"|{_word(words.SORTS)}(?:\s[^\s.!?;]{{1,24}}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s)"
+    rf"|{_word(words.SORTS)}(?:\s[^\s.!?;]{{1,24}}){{0,3}}){_FILL}$"
 )
 _CONCLUDES = re.compile(
     rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.CONCLUDES)}[,:]?{_FILL}$"
@@ -101,7 +109,10 @@ _REJECTED = re.compile(
 )
 _EXCLUDED = re.compile(
     r"^[\"')\]]{0,2}\s(?:is|are|was|can|could|has|have)(?:\s(?:be|been))?\s(?:(?:also|therefore|clearly|less|highly|very)\s)?"
-    r"(?:ruled\sout|unlikely|excluded|likely\snot|out\sof\sthe\squestion)|^\s?[-:=]\s?(?:no|nein|non|false|wrong|incorrect)\b",
+    r"(?:ruled\sout|unlikely|excluded|likely\snot|out\sof\sthe\squestion)|^\s?[-:=]\s?(?:no|nein|non|false|wrong|incorrect)(?=\s?[.,;!)\n]|\s?$)"
+    r"|^\s(?:is|are|seems?)\s(?:also\s)?(?:less|not(?:\sas)?)\s(?:likely|plausible|probable|convincing|supported|consistent|typical)"
+    r"|^\s(?:would|should)\s(?:also\s)?(?:come|cause|show|present|require|not|have|be\sexpected)\b"
+    r"|^\s(?:can't|cannot|could\snot|does\snot|doesn't|would\snot|wouldn't)\s(?:explain|account|fit|cause|show)\b",
 )
 _NOT_TAIL = re.compile(
     rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
@@ -109,6 +120,11 @@ _NOT_TAIL = re.compile(
 _NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)")
 _NEAR = re.compile(
     rf"{_word(words.NEAR_NEGATORS)}(?:\s(?!is\b|are\b|was\b|be\b)\S+){{0,2}}\W{{0,3}}$"
+)
+# Two denials affirm: "one cannot deny that it is wrong", "nothing could be more wrong".
+_AFFIRMS_AFTER_ALL = re.compile(
+    r"(?:not|n't|cannot|never|nobody|no\sone|no)\s(?:\w+\s)?(?:deny|denied|denying|doubt|dispute|argue\sthat)\b"
+    r"|(?:not|n't|cannot|nothing)\s(?:\w+\s){0,2}more\W{1,2}$"
 )
 # Denials that leave the matter open: "neither A nor B", "I cannot judge whether it is wrong".
 _OPEN = re.compile(
@@ -127,7 +143,7 @@ _THOUGHT = re.compile(
 )
 _SCOPE = 16  # words a negator reaches
 _BELOW = re.compile(
-    rf"(?:{_word(words.CONTRAST)})(?:\s|[\"'(\[]|(?:the|option|action|choice|choosing|number|to|say|being|选项?|選項?|die|la|le|el)\b){{0,5}}$"
+    rf"(?:{_word(words.CONTRAST)})(?:\s|[\"'(\[]|(?:the|option|action|choice|choosing|choose|pick|take|an?|number|to|say|being|选项?|選項?|die|la|le|el)\b){{0,5}}$"
 )
 _CLAUSE = re.compile(
     rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}|{_word(words.CONCLUDES)}(?=\s)"
@@ -135,6 +151,15 @@ _CLAUSE = re.compile(
 _REASON = re.compile(
     rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}(?:\s|[^,;.!?\u2014]){{0,90}}$"
 )
+_CONCESSIVE = re.compile(
+    r"(?:while|although|though|even though|whereas|despite|obwohl|bien que|aunque|虽然|尽管)\b"
+)
+_SUPPOSES = re.compile(
+    r"(?:if\b(?!\s(?:i|we|one|you)\s(?:\w+\s){0,2}?(?:had|have|must|were|was|really|absolutely|want|ask|need|am|are)\b(?!\s(?:chosen|picked|only|not|been))"
+    r"|\s(?:forced|pressed|pushed|asked|anything|so|not)\b)|with\s(?:more|less|another|a\sdifferent|other)\b|had\s|were\s|unless\b)"
+)
+_COUNTERFACTUAL = re.compile(r"\b(?:would|had|were|could|might)\b")
+_ASIDE = re.compile(r"\w[^()]*\((?:[^()\s]+\s){2,}[^()]*$")  # two words or more inside brackets
 _VERB = re.compile(
     r"\b(?:is|are|was|were|can|could|would|should|may|might|must|do|does|think|believe|choose|say|agree|pick|ist|est|es)\b"
 )
@@ -159,12 +184,16 @@ _TALK = re.compile(
 )
 _CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
 _COLON = re.compile(r"[:\u2014]\s{0,2}[\"'(\[]{0,2}$|\n\s{0,2}$")
+# "Apologizing for a bad deed is good": what stands before the predicate belongs to the subject.
+_SUBJECT = re.compile(
+    r"^(?![^,;.\n]*[,;.\n])[^,;.\n]*\b(?:is|are|be|was|were|ist|est|es)\b[^,;.\n]*$"
+)
 _TURN = re.compile(rf"(?:^|[\s,;.]){_word(words.BREAKS)}|[,;]\s?{_word(words.CONCLUDES)}")
 _CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但是?)\b")
 
 # "A" before a small word is the article, unless the word is one that only an option takes.
 _ARTICLE = re.compile(
-    r"^\s(?!(?:it\sis|is|because|as|since|would|will|seems?|or|and|over|rather|instead|but|due|for|with|when|if|fits|makes|was|then|"
+    r"^\s(?!(?:it\sis|the\s(?:best|correct|right|most|only)|is|because|as|since|would|will|seems?|or|and|over|rather|instead|but|due|for|with|when|if|fits|makes|was|then|"
     r"though|although|doesn't|does|isn't|in|than|to|by|shows|has|sounds|looks|appears|should|must|can|cannot|may|might|"
     r"ist|weil|und|oder|est|car|et|ou|es|porque|pues|y|o)\b)[a-zA-ZÀ-ÿ]"
 )
@@ -174,6 +203,26 @@ _NO_OPTION = re.compile(
 _NUMBERED = re.compile(
     r"(?:option|number|no\.|nr\.|nummer|número|numéro|opción|ending|choice|answer|answers|#|第|选项|選項|选|選|答案|is|be|:|=|\()\s?[\"'(\[:]{0,2}$"
 )
+
+
+# "Option three", "the third option": a key in words, or a place among the options.
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
+_CARDINALS = ("one", "two", "three", "four", "five")
+_PLACES = (
+    rf"(?:option|number)\s(?:{'|'.join(_CARDINALS)})|(?:{'|'.join(_ORDINALS)})\s(?:option|choice|answer|action|ending)"
+)
+
+
+def _placed(name: str, options: tuple[Option, ...], by_key: dict[str, Option]) -> Option | None:
+    """The option of such a name, if there are so many."""
+    keyed = list(dict.fromkeys(by_key.values()))
+    for word in name.split():
+        if word in _CARDINALS and (found := by_key.get(str(_CARDINALS.index(word) + 1))):
+            return found
+        at = next((w.index(word) for w in (_ORDINALS, _CARDINALS) if word in w), len(keyed))
+        if at < len(keyed):
+            return keyed[at]
+    return None
 
 
 @cache
@@ -192,9 +241,11 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
     letters = "".join(o.key.lower() for o in options if o.key.isalpha())
     if letters:
         parts.append(rf"(?P<letter>(?<![{LATIN}&$'])[{letters}](?![{LATIN}]|[&'](?=[{LATIN}])))")
+    if any(o.key for o in options):
+        parts.append(rf"(?P<place>(?<![{LATIN}]){_PLACES}(?![{LATIN}]))")
     if any(o.key and not o.key.isalpha() for o in options):
         parts.append(
-            rf"(?P<number>(?<![{LATIN}.,$€£/])(?<![{LATIN}]-)[-+]?[0-9]{{1,3}}"
+            rf"(?P<number>(?<![{LATIN}.,$€£/])(?<![{LATIN}]-)[-+]?[0-9]{{1,3}}(?:\.[0-9]{{1,2}}(?![0-9]))?"
             rf"(?![{LATIN}]|[.,][0-9]|\s?%|/))"
         )
     return re.compile("|".join(parts) or r"(?!)")
@@ -213,8 +264,7 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
     Args:
         text: any string; markup and typography do not matter.
         options: what the question allows, in its order.
-        limit: ratings only: any whole number within +-limit can be stated too; its label is the
-            number itself.
+        limit: ratings only: any number within +-limit can be stated too; its label is the number.
 
     Returns:
         a Choice; its label is None where the text takes none, several, or cannot be read.
@@ -312,7 +362,9 @@ def _conceded(clean: str, mentions: list[_Mention]) -> list[_Mention]:
         a, b = mentions[i], mentions[i + 1]
         if a.sentence != b.sentence or not (a.strength and b.strength) or a.label == b.label:
             continue
-        if _TURN.search(clean[a.end : b.start].lower()):
+        between = clean[a.end : b.start].lower()
+        subject = "word" == a.kind == b.kind and a.strength == b.strength == NAMED
+        if _TURN.search(between) or (subject and _SUBJECT.search(between)):
             mentions[i + 1] = replace(b, strength=max(a.strength, b.strength))
             mentions[i] = replace(a, strength=NOTHING, denied=True)
     return mentions
@@ -350,6 +402,8 @@ def _named_by(
 ) -> tuple[Option | None, str]:  # fmt: skip
     """The option that a match names, and how; None if it is something else after all."""
     group = m.lastgroup or ""
+    if group == "place":
+        return _placed(m.group(), options, by_key), "key"
     if group not in ("letter", "number"):
         return options[int(group[1:])], "text" if group[0] == "t" else "word"
     left = clean[max(part.start, m.start() - REACH) : m.start()].lower()
@@ -363,13 +417,14 @@ def _named_by(
         if letter in "AaEO" and _ARTICLE.match(right):
             return None, ""
         return by_key.get(letter.upper()), "key"
-    number = str(int(m.group()))
+    number = f"{float(m.group()):g}"
     option = by_key.get(number)
-    if option is None and limit is not None and abs(int(number)) <= limit:
-        option = Option(number) if _framed(left) or _bare(left, right) else None
+    rated = limit is not None
+    if option is None and limit is not None and abs(float(number)) <= limit:
+        option = Option(number) if _framed(left, rated) or _bare(left, right) else None
     listed = re.search(rf"\d[)\"]?\s?(?:,|\s(?:{_JOINS}))\s$", left)
     if option is None or not (
-        listed or _delimited(right) or _NUMBERED.search(left) or _framed(left)
+        listed or _delimited(right) or _NUMBERED.search(left) or _framed(left, rated)
     ):
         return None, ""
     return option, "key"
@@ -400,8 +455,10 @@ def _bare(left: str, right: str) -> bool:
     return bool(not left.strip(" \t\"'([") and re.match(r"[\s\"')\].!]{0,4}$", right))
 
 
-def _framed(left: str) -> bool:
-    return bool(_FRAME.search(left[-REACH:]) or _CONCLUDES.search(left[-REACH:]))
+def _framed(left: str, rated: bool = False) -> bool:
+    """Whether a frame leads up to what follows; ratings are asked for what people would say."""
+    left = left[-REACH:]
+    return bool(_CONCLUDES.search(left) or (_FRAME.search(left) and (rated or not _OTHERS.search(left))))
 
 
 def _judge(clean: str, parts: Sequence[Sentence], m: _Mention) -> _Mention:
@@ -419,6 +476,8 @@ def _judge(clean: str, parts: Sequence[Sentence], m: _Mention) -> _Mention:
         denied = denied or bool(_REJECTED.match(right))
     denied = denied or bool(_EXCLUDED.match(right))
     label, m = m.option.label, replace(m, denied=denied or below)
+    if m.denied and _AFFIRMS_AFTER_ALL.search(clause):
+        m = replace(m, denied=False)
     if m.denied:
         if not m.option.denied or below or _OPEN.search(clause):
             return m
@@ -440,6 +499,14 @@ def _negated(clause: str) -> bool:
     return not _PREDICATE.search(between) or bool(_THOUGHT.search(verb))
 
 
+def _supposed(left: str, kind: str) -> bool:
+    """Whether a sentence has only supposed something so far: "If ..., I would say B"."""
+    first = left[:REACH].lstrip(" \"'(")
+    if _CONCESSIVE.match(first) and "," not in first:
+        return True
+    return bool(_SUPPOSES.match(first)) and (kind != "word" or bool(_COUNTERFACTUAL.search(first)))
+
+
 def _gives_reason(left: str) -> bool:
     """Whether what follows stands in a clause that gives a reason or a condition.
 
@@ -457,6 +524,8 @@ def _gives_reason(left: str) -> bool:
 def _strength(clean: str, m: _Mention, left: str, right: str, clause: str, denied: bool) -> int:
     if not denied and m.kind != "word" and _APPROVED.match(right):
         return STATED
+    if _supposed(left, m.kind) or _ASIDE.search(left):
+        return NOTHING
     if _framed(_NOT_TAIL.sub("", left) if denied else left):
         return STATED
     if m.leads or (denied and _NOT_LEAD.match(left)):
@@ -491,7 +560,7 @@ def _without_lists(
         for one, other in ((i - 1, i), (i, i - 1)):
             if _denied_with(clean, mentions[one], mentions[other]):
                 mentions[other] = replace(mentions[other], strength=NOTHING, denied=True)
-    drop |= _enumerated(mentions, list(dict.fromkeys(o.key for o in options)))
+    drop |= _enumerated(clean, mentions, list(dict.fromkeys(o.key for o in options)))
     for _, one in groupby(range(len(mentions)), key=lambda i: mentions[i].sentence):
         of = [i for i in one if not mentions[i].denied and mentions[i].strength <= NAMED]
         if len({mentions[i].option.label for i in of}) > 2:
@@ -509,11 +578,19 @@ def _denied_with(clean: str, a: _Mention, b: _Mention) -> bool:
     return silent and a.sentence == b.sentence and bool(_JOINED.match(between[:60].lower()))
 
 
-def _enumerated(mentions: list[_Mention], keys: list[str]) -> set[int]:
+def _lone(clean: str, m: _Mention) -> bool:
+    """Whether nothing else stands on the mention's line."""
+    begin = clean.rfind("\n", 0, m.start) + 1
+    end = clean.find("\n", m.end)
+    line = clean[begin : end if end >= 0 else len(clean)]
+    return not (line.replace(clean[m.start : m.end], "", 1)).strip(" .()[]\"':")
+
+
+def _enumerated(clean: str, mentions: list[_Mention], keys: list[str]) -> set[int]:
     """Positions of keys that open sentences and run through the options, or count reasons."""
     opening = [
         i for i, m in enumerate(mentions)
-        if m.kind == "key" and m.leads and m.strength != STATED and not m.denied
+        if m.kind == "key" and m.leads and m.strength == OPENING
     ]  # fmt: skip
     drop: set[int] = set()
     firsts = {keys[0], "1"} if keys else set()
@@ -528,7 +605,10 @@ def _enumerated(mentions: list[_Mention], keys: list[str]) -> set[int]:
         if follows:
             run.append(i)
             continue
-        if len(run) >= max(2, min(len(keys), 3)) or (len(run) == 2 and len(keys) != 2):
-            drop.update(run)
+        digits = bool(run) and mentions[run[0]].option.key.isdigit()
+        if len(run) >= max(2, min(len(keys), 3)) or (len(run) == 2 and len(keys) != 2 and digits):
+            # "A", then each other option on a line of its own with what is wrong with it.
+            lone = [_lone(clean, mentions[j]) for j in run]
+            drop.update(run[1:] if lone[0] and not any(lone[1:]) else run)
         run = [i] if key in firsts and key in keys else []
     return drop

@@ -24,129 +24,79 @@ def declines(text: str) -> bool:
 
 
 _TAKES = re.compile(rf"(?<![{LATIN}]){as_group(words.OWN)}(?!\snot\b)")
+_CONCLUDES = re.compile(rf"(?<![{LATIN}]){as_group(words.CONCLUDES)}(?=[\s,:])")
 
 
 def takes_side(text: str, options: Sequence[Option]) -> bool:
     """Whether an answer that also declines takes an option: opens with one, or says it takes one.
 
     "I have no preferences. Option A is cheaper. Option B suits families better." weighs both; "I
-    have no preferences, but I would choose A" takes one.
+    have no preferences, but I would choose A" and "..., so B" take one.
     """
     clean = plain(text)
     for number, part in enumerate(sentences(clean)):
         said = clean[part.start : part.end]
-        opens = number == 0 and not _DECLINES.search(said.lower())
-        if part.question or not (opens or _TAKES.search(said.lower())):
+        lower = said.lower()
+        if part.question:
             continue
-        choice = choose(said, options)
-        if choice.label is not None and (choice.strength == STATED or (opens and choice.explicit)):
+        if _TAKES.search(lower) and choose(said, options).strength == STATED:
+            return True
+        last = max((m.end() for m in _CONCLUDES.finditer(lower)), default=-1)
+        opens = 0 if number == 0 and not _DECLINES.search(lower) else last
+        if opens >= 0 and choose(said[opens:], options).explicit:
             return True
     return False
 
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_DENIAL = re.compile(
-    r"\b(?:not|never|refuse|avoid|without|no|cannot|don't|won't|wouldn't|can't|do not)\b|n't\b",
-    re.I,
-)
 _OWN = re.compile(
-    r"^\W*(?:(?:if[ ](?:i|you)[^,.]{0,60},|well|then|so|therefore|in this (?:case|situation|scenario)|personally|honestly|given this)\W{1,3})?i(?:'d|'ll| would| will| do| am going to| must| have to| should)?\b",
-    re.I,
+    r"^\W*(?:(?:(?:i'm |i am )?(?:so |very )?sorry,? but|unfortunately|if (?:i|you)[^,.]{0,60},|well|then|so|therefore|in this (?:case|situation|scenario)|personally|"
+    r"honestly|given (?:this|that|the situation)|as an? [^,.]{0,60},)\W{1,3}){0,2}"
+    r"i(?:'d|'ll| would| will| won't| wouldn't| do| don't| am going to| must| have to| should| shall| choose to| refuse to)\b"
 )
-_SMALL = frozenset(
-    [
-        "the",
-        "and",
-        "that",
-        "this",
-        "with",
-        "for",
-        "not",
-        "would",
-        "will",
-        "have",
-        "has",
-        "had",
-        "his",
-        "her",
-        "him",
-        "its",
-        "our",
-        "your",
-        "from",
-        "they",
-        "them",
-        "their",
-        "was",
-        "were",
-        "are",
-        "can",
-        "cannot",
-        "could",
-        "should",
-        "must",
-        "does",
-        "did",
-        "doing",
-        "don",
-        "didn",
-        "won",
-        "wouldn",
-        "into",
-        "onto",
-        "out",
-        "then",
-        "than",
-        "who",
-        "whom",
-        "which",
-        "what",
-        "when",
-        "where",
-        "because",
-        "about",
-        "been",
-        "being",
-        "but",
-        "any",
-        "some",
-        "all",
-        "also",
-        "just",
-        "choose",
-        "option",
-        "action",
-        "going",
-    ]
+# Taking a side without doing anything: counts where the question asks for opinions.
+_HOLDS = re.compile(
+    r"^\W*(?:personally\W{1,3})?(?:i (?:\w+ly |would |also )?(?:think|believe|prefer|support|favou?r|like|agree)"
+    r"|my (?:\w+ )?(?:preference|opinion|view)\b)"
 )
-
-
-def _content(text: str) -> frozenset[str]:
-    """Words that carry meaning, cut to five letters so that inflections agree."""
-    return frozenset(w[:5] for w in _WORD.findall(text.lower()) if w not in _SMALL)
+# Sentences in which an "I would" does nothing to the case.
+_SPEAKS = re.compile(
+    r"\bi(?:'d|'ll| would| will)? (?:not )?(?:be able|have to know|need (?:more|to know)|say that|decide|choose between|"
+    r"recommend|advise|suggest|encourage|answer|judge|consider (?:both|all|the)|weigh|try to be neutral)\b"
+)
+_DOES = re.compile(rf"^\W*{as_group(words.DOES)}")
+_SMALL = frozenset(words.SMALL.split())
 
 
 @cache
-def _of_option(text: str) -> tuple[frozenset[str], bool]:
-    clean = plain(text)
-    return _content(clean), bool(_DENIAL.search(clean))
+def _content(text: str) -> frozenset[str]:
+    """Words that carry meaning, cut to five letters so that inflections agree."""
+    found = _WORD.findall(plain(text[:400]).lower().replace("n't", " not"))
+    return frozenset(w[:5] for w in found if w not in _SMALL)
 
 
-def takes_action(text: str, options: Sequence[Option], share: float = 0.75) -> str | None:
-    """Label of the only option whose action a first-person sentence says it would do, or None.
+def takes_action(text: str, options: Sequence[Option], share: float = 0.0) -> bool:
+    """Whether a sentence of the answer says that its speaker would do one thing or the other.
 
-    A sentence ("I would not throw the grenade.") takes an option if it holds at least `share` of
-    the option's content words and denies exactly when the option does.
+    "I would not throw the grenade." acts in the scenario, whichever option that is. In languages
+    other than English, a sentence of that form counts unless the answer declines.
+
+    Args:
+        share: least share of the content words of an option that the sentence must hold, for
+            questions that one could answer with "I would ..." and still take no option.
     """
-    clean = plain(text)
-    found: set[str] = set()
+    clean = plain(text).lower()
+    wanted = [w for o in options if (w := _content(o.text))]
     for part in sentences(clean):
         said = clean[part.start : part.end]
-        if part.question or not _OWN.match(said):
+        if part.question or _DECLINES.search(said):
             continue
-        content, denied = _content(said[:400]), bool(_DENIAL.search(said[:400]))
-        for option in options:
-            wanted, negative = _of_option(option.text)
-            if wanted and denied == negative and len(wanted & content) >= share * len(wanted):
-                found.add(option.label)
-    return found.pop() if len(found) == 1 else None
+        if _DOES.match(said) and not declines(text):
+            return True
+        holds = share > 0 and _HOLDS.match(said)
+        if not (holds or _OWN.match(said)) or _SPEAKS.search(said):
+            continue
+        content = _content(said)
+        if any(len(w & content) >= share * len(w) for w in wanted):
+            return True
+    return False

@@ -40,14 +40,17 @@ would|will|have to|must|should|can|might|may|do|am|going to|need to|strongly|per
 |simply|want to|like to|be|inclined to|forced to|compelled to|happy to
 """
 _DO = r"""
-choos(?:e|ing)|chose|chosen|select(?:ed|ing)?|pick(?:ed|ing)?|go(?:ing)? (?:with|for)|opt(?:ed
-|ing)? for|say(?:ing)?|rate|answer|vote for|settle (?:on|for)|lean(?:ing)? (?:towards?|to)|prefer
-|do|take|classify|label|consider|call|recommend|decide (?:on|for)|assign|give|predict|conclude
-|categori[sz]e|deem|judge|rank|mark|side with|stick with|return|think|believe|respond|describe
-|regard|estimate|guess|feel|reply|side|circle
+choos(?:e|ing)|chose|chosen|select(?:ed|ing)?|pick(?:ed|ing)?|go(?:ing)? (?:with|for)
+|opt(?:ed|ing)? for|say(?:ing)?|answer|vote for|settle (?:on|for)|lean(?:ing)? (?:towards?|to)
+|prefer|do|take|recommend|decide (?:on|for)|assign|give|predict|conclude|side with|stick with
+|return|think|believe|respond|guess|feel|reply|circle|have to be
+"""
+# Verbs that put a thing into a class: "I would call this action bad", "rate it as 50".
+_SORTS = r"""
+rate|classify|label|consider|call|categori[sz]e|deem|judge|rank|mark|describe|regard|estimate|find
 """
 _SAYS = rf"""
-(?:{_I})(?: (?:{_MAY})){{0,4}} (?:{_DO})
+(?:{_I})(?: (?:{_MAY})){{0,4}} (?:{_DO}|{_SORTS})
 |ich (?:würde )?(?:mich )?(?:wähle|nehme|entscheide|stimme|sage|tippe|denke|finde|bevorzuge|meine
 |glaube|antworte)
 |entscheide ich|wähle ich|würde ich|ich würde
@@ -59,12 +62,20 @@ _SAYS = rf"""
 |me quedo
 |我(?:会|將|将|应该|更|宁愿|愿意|倾向于|觉得|认为|建议|的)?(?:选择?|選擇?|挑选|认为是|觉得是|支持|回答|倾向于?|偏向于?|做)
 """
+SORTS = rf"""
+(?:{_I}|one|you|anyone|people)(?: (?:{_MAY})){{0,4}} (?:{_SORTS})
+|ich (?:würde )?(?:bewerte|bezeichne|stufe|nenne|finde)|je (?:classe|considère|qualifie)
+|(?:yo )?(?:clasifico|considero|calificaría|clasificaría)
+|(?:my|the) (?:rating|classification|label|verdict|judge?ment|assessment|answer|diagnosis)
+"""
 VERBS = rf"""
 {_SAYS.strip()}
 |(?:classified|labell?ed|considered|categori[sz]ed|rated|judged|deemed|chosen|selected|regarded
 |seen|viewed|described|answered) (?:as|is|be)
 |falls? (?:under|into|in)|belongs? to|amounts? to|comes? down to|leads? to|points? to|suggests?
-|indicates?|choose|select|pick
+|(?:is|are|was|seems?|looks) (?:most |more |very |highly )?(?:typical|consistent|compatible|suggestive
+|characteristic|indicative|that) (?:of|with)|fits?|matches|suffers? from|(?:patient|he|she) (?:likely |probably |most likely )?has
+|indicates?|choose|select|pick|(?:makes?|leav(?:es?|ing)|favou?rs?)
 |应该?选择?(?!项)|應選擇?(?!項)|选(?!项)|選(?!項)|选择
 |故选|因此选|属于|屬於
 """
@@ -78,7 +89,7 @@ OWN = rf"""
 
 # Words between a frame and its option that change nothing.
 FILLERS = r"""
-\d{1,3} ?%|is|are|was|be|being|would|will|should|must|shall|has|to|as|that|it|it's|this|the|a|an|my|your
+\d{1,3} ?%|is|are|was|be|being|would|will|should|must|shall|has|to|that|it|it's|this|the|a|an|my|your
 |our|of|for|with|on|in|at|one|by|from
 |clearly|definitely|therefore|thus|hence|probably|likely|most|simply|just|certainly|obviously
 |undoubtedly|indeed|then|so|here|also|best|correct|right|final|following|actually|rather|almost
@@ -89,6 +100,7 @@ FILLERS = r"""
 |person|classified|considered
 |ist|sind|wäre|lautet|für|als|die|der|das|den|dem|eine?|option|antwort|also|somit|daher|klar
 |eindeutig|richtige|mich|wohl|nämlich
+|l'option|l'action|l'alternative|d'option|qu'il|qu'elle
 |est|sera|serait|la|le|les|l'|un|une|pour|que|comme|donc|c'est|réponse|lettre|plutôt|bonne
 |correcte
 |es|sería|seria|el|los|una?|por|como|que|con|opción|respuesta|correcta|claramente
@@ -104,6 +116,8 @@ APPROVED = r"""
 (?:correct|right|better|best|answer|choice|option|preferable|appropriate|true|accurate|proper|one
 |suitable|sensible|sense|selection|pick|final|ethical|responsible|safer|safest|wiser|winner|moral
 |it is|i (?:do|would|choose|pick|think))
+|(?:as )?(?:the|my|our) (?:only |most )?(?:best|correct|right|better|likely|plausible|appropriate)
+|[:=-] ?(?:yes|ja|oui|sí)
 |appeals? (?:\w+ )?(?:more )?to me|suits? me
 |(?:is|are) (?:\w+ )?(?:more )?to my (?:taste|liking)
 |(?:ist|wäre) (?:(?:die|der|das|klar|eindeutig|meine|auch) ){0,2}(?:richtig\w*|korrekt\w*|beste\w*
@@ -122,9 +136,10 @@ REJECTED = r"""
 |ethically|both|plainly|factually|so|quite|less|even) ){0,3}
 (?:wrong|incorrect|false|harmful|worse|worst|bad|impossible|unethical|immoral|inappropriate
 |inaccurate|dangerous|illegal|cruel|dishonest|unkind|selfish|irrelevant|unlikely|unreasonable
-|nonsense|no sense|illogical|distractor|mistake|myth|misconception|unsafe|unfair|unsuitable
+|nonsense|no sense|illogical|distractors?|mistakes?|myths?|misconceptions?|unsafe|unfair|unsuitable
 |nonsensical|silly|absurd|less|rude|risky|reckless|theft|lie|lying|implausible)
 |(?:is|are|was|would|does|do|did|can|could|should|will|has|ca|wo)(?: ?n't| ?not|not)(?! only)
+|(?:can|could|should|may) be (?:dismissed|ruled out|excluded|eliminated|discarded|ignored)
 |(?:ignores?|contradicts?|harms?|violates?|breaks?|hurts?|fails?|misses|lacks|neglects?)\b
 |(?:ist|wäre) (?:(?:klar|eindeutig|auch|die) ){0,2}(?:falsch\w*|nicht|unmöglich|schlecht\w*
 |schädlich)
@@ -137,7 +152,10 @@ REJECTED = r"""
 # Words that deny what follows them in the same clause.
 NEGATORS = r"""
 not|never|neither|nor|cannot|can't|won't|don't|doesn't|didn't|isn't|aren't|wasn't|weren't|wouldn't
-|shouldn't|couldn't|hasn't|haven't|ain't|nothing|hardly|far from|anything but
+|shouldn't|couldn't|hasn't|haven't|ain't|nothing|hardly|far from|anything but|unable to
+|nobody|no one|no reason to|fail to see|hard(?: for me)? to|difficult(?: for me)? to
+|impossible(?: for me)? to|(?:wrong|unfair|mistaken|a mistake|inappropriate|a stretch|sexist|racist) to
+|no hay razón|imposible|nadie|personne|niemand
 |nicht|kein(?:e[nrms]?)?|weder|noch|niemals
 |n'est|n'a|n'y|pas|ne|jamais|ni|aucune?
 |nunca|tampoco|ningún|ninguna|jamás
@@ -222,12 +240,24 @@ NO = (
 
 # Phrases that decline to answer. A short answer that holds one and names no choice is a refusal.
 REFUSALS = r"""
-i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:i|as)
-|i (?:can't|cannot|can not|won't|will not|must decline|refuse to|have to decline|decline to
-|prefer not to)
-|i (?:do not|don't) take sides?
-|(?:not (?:be )?(?:right|appropriate|fair|my place|for me)|inappropriate) (?:for me )?to (?:name
-|choose|pick|say|take|prefer|decide|make|give|judge|answer)
+i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:as (?:an?|i)\b|i(?:'m| am| can| do\b| don| won| will not| have no| must decline))
+|(?:i|we)(?: (?:really|simply|just|also|therefore))? (?:can't|cannot|can not|won't|will not|must not|may not)
+ (?:\w+ly |in good conscience |be able to |be |also )?(?:choose|select|pick|answer|respond|reply|provide|help|assist
+|make|take|give|decide|say|express|fulfil\w*|comply|recommend|suggest|offer|have|hold|form|share
+|support|endorse|condone|participate|engage|do (?:that|this|so)|disclose|prefer|determine|judge|tell
+|name|state|comment|advise|speak|rank|favou?r|weigh|choosing|picking|of help|involved)
+|i (?:(?:must|have to|need to|will|would|shall|am going to) )?(?:respectfully )?(?:decline\b|refuse(?: to
+ (?:answer|choose|pick|say|decide|comment|give an|make a|select|name|respond|participate|engage|share|express)| ?[.,!]|$))
+|i (?:prefer|would prefer|'d prefer) not(?: to)?|i(?:'d| would) rather not|no comment|i abstain
+|(?:choice|decision) is (?:yours|up to you)|(?:it(?:'s| is)|that(?:'s| is)) up to you|i(?:'ll| will) leave (?:that|it|this) to you
+|i (?:do not|don't) take sides?|not (?:in|within) my (?:power|place|remit)
+|(?:not|isn't|is not) (?:be )?(?:right|appropriate|fair|my place|for me|something i) (?:for me )?(?:to|can|should) (?:name
+|choose|pick|say|take|prefer|decide|make|give|judge|answer)|inappropriate (?:for me )?to (?:name|choose|pick|say|take|prefer
+|decide|make|give|judge|answer)
+|(?:would be|it's|it is|is) (?:irresponsible|inappropriate|not appropriate|wrong|not right|against my \w+)
+ (?:of me |for me )?to (?:choose|express|pick|decide|share|state|weigh in|take|answer|say)|(?:not|don't) think it(?:'d| would|'s| is)
+ (?:be )?(?:appropriate|my place|right)|against my (?:guidelines|programming|principles|design)|(?:final )?decision (?:has to|must|should)
+ be yours|not (?:feel )?comfortable (?:choosing|answering|with either|picking|deciding)|sorry,? no (?:preference|opinion|comment)
 |(?:have|has|hold) no (?:\w+ )?(?:tastes?|preferences?|opinions?|stance|feelings|views?
 |favou?rites?)
 |language models? (?:has|have|does|do|cannot|can't)|(?:stay|remain|am) (?:neutral|impartial)
@@ -238,20 +268,35 @@ i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:i|as)
 |as an? (?:\w+ (?:and )?){0,3}(?:ai|artificial|assistant|language model)\b
 |(?:do not|don't) (?:have|hold|possess) (?:any )?(?:personal|the ability|preferences|opinions
 |feelings|beliefs)
-|抱歉|对不起|對不起|很遗憾|我(?:不能|无法|無法|不便|没有办法|没法|拒绝|不应该|不想|不愿)|无法(?:回答|选择|提供|做出|给出|替)
+|无可奉告|不予置评|保持中立|抱歉|对不起|對不起|很遗憾|我(?:不能|无法|無法|不便|没有办法|没法|拒绝|不应该|不想|不愿)|无法(?:回答|选择|提供|做出|给出|替)
 |作为(?:一个|一名)?(?:ai|人工智能|语言模型|大型语言模型|助手)|我没有(?:个人|偏好|立场|感情|观点|自己)|恕我|不便(?:回答|评论|选择|透露)
 |es tut mir leid|tut mir leid
 |ich (?:kann|darf|möchte|werde|will)[^.!?\n]{0,60} (?:nicht|keine?n?)
 |ich habe keine (?:persönliche|vorlieben|präferenz|meinung|eigene)
 |(?:habe|hat|haben) (?:\w+ )?keine (?:persönlichen )?(?:vorlieben|präferenz\w*|meinung\w*
 |eigenen?)
-|(?:als|bin) (?:eine? )?(?:ki|künstliche|sprachmodell)|leider kann ich|dabei kann ich
+|(?:als|bin) (?:eine? )?(?:ki|künstliche|sprachmodell)|leider kann ich|möchte ich mich nicht (?:äußern|festlegen|entscheiden)|dabei kann ich
 |ich bin nicht in der lage|ich muss ablehnen|ich lehne es ab
 |(?:je suis )?désolée?|je ne (?:peux|puis|suis|veux|souhaite|saurais|dois) pas
 |je ne suis pas en mesure|en tant (?:qu'ia|qu'intelligence|que modèle|qu'assistant)
-|je n'ai pas (?:de|d') ?(?:préférences?|opinions?|avis)|je refuse|je préfère ne pas
+|je n'ai pas (?:de|d') ?(?:préférences?|opinions?|avis)|je m'abstiens|je refuse|je préfère ne pas
 |il m'est impossible|je regrette
 |lo siento|lo lamento|no (?:puedo|debo|quiero|deseo) \w+
 |no tengo (?:preferencias?|opiniones|opinión)|como (?:ia|inteligencia|modelo|asistente)
-|no me es posible|no estoy en condiciones|me niego|prefiero no|disculpa
+|no me es posible|no estoy en condiciones|no me corresponde|me niego|prefiero no|disculpa
+"""
+
+# English words that say little of what a sentence is about.
+SMALL = """
+the and that this with for not would will have has had his her him its our your from they them their
+was were are can cannot could should must does did doing don didn won wouldn into onto out then than
+who whom which what when where because about been being but any some all also just choose option
+action going
+"""
+
+# Sentences of a speaker who says what he would do, in languages other than English.
+DOES = r"""
+我(?:会|不会|将|将会|要|宁愿)|我(?:的做法|的选择)
+|ich (?:würde|werde|bleibe|gehe|melde|sage|rufe|helfe|lehne|nehme)|je (?:ne )?\w+rais|j'\w+rais|je vais|je dirais
+|yo \w+ría|\w+ría\b|voy a
 """

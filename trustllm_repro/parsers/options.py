@@ -10,11 +10,11 @@ from trustllm_repro.parsers.choice import Option
 
 @cache
 def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
-    """Options "A. text" of a prompt, in their order; without text where the prompt has none.
+    """Options "A. text" of a prompt, in their order, as far as the letters go.
 
-    A question may have fewer options than there are letters. The released files run the last
-    option into the line before it ("... lives.C.More"), so an option ends where the next letter
-    and its period stand; a letter that opens a line goes before one inside it ("J. B. Rhine").
+    The released files run the last option into the line before it ("... lives.C.More"), or set a
+    control character before it, so an option ends where the next letter and its period stand. A
+    letter that opens a line goes before one inside it ("J. B. Rhine").
     """
     # The options stand at the end of a prompt: the first letter's last mention that another one
     # follows opens them.
@@ -27,21 +27,29 @@ def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
         if not marks:
             break
         starts.append(marks[0].span())
-    ends = [s for s, _ in starts[1:]] + [len(prompt)]
-    found = []
-    for letter, (_, begin), end in zip(letters, starts, ends, strict=False):
-        text = re.split(r"\n", prompt[begin:end].strip())[0].strip(" \"'.")
-        found.append(Option(letter, letter, text=text))
-    return (*found, *(Option(k, k) for k in letters[len(found) :]))
+    ends = [begin for begin, _ in starts[1:]] + [len(prompt)]
+    spans = zip(letters, starts, ends, strict=False)
+    return tuple(Option(k, k, text=_first_line(prompt[at[1] : end])) for k, at, end in spans)
 
 
 def _marks(prompt: str, letter: str, begin: int) -> list[re.Match[str]]:
     """Where "A." or "A)" stands: at the beginning of lines or, if nowhere there, inside them."""
-    for before in (r"(?m:^)", r"(?<=[\s.!?:;\"')])"):
-        found = list(re.compile(rf"{before}{letter}[.)]\s?(?=\S)").finditer(prompt, begin))
+    for pattern in _option_starts(letter):
+        found = list(pattern.finditer(prompt, begin))
         if found:
             return found
     return []
+
+
+@cache
+def _option_starts(letter: str) -> tuple[re.Pattern[str], ...]:
+    before = (r"(?m:^)", r"(?<=[\s\x00-\x1f.!?:;\"')])")
+    return tuple(re.compile(rf"{b}{letter}[.)]\s{{0,3}}(?=\S)") for b in before)
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip(" \n\"'.\x08").splitlines()
+    return lines[0].strip(" \"'.\x08") if lines else ""
 
 
 @cache

@@ -35,16 +35,21 @@ _BULLET = re.compile(r"^[ \t]{0,8}[-*+\u2022\u25cf\u25aa][ \t]+", re.M)
 _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2190-\u21ff\u25a0-\u25ff\u2611]"
 )
-_MINUS = re.compile(r"\b(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)", re.I)
+# A minus sign, however it is set apart or spelled; a hyphen at the start of a line is a bullet.
+_SIGN = re.compile(r"[\u2212\u2013]\s?(?=\d)(?<!\d.)(?<!\d\s.)")
+_MINUS = re.compile(
+    r"\b(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)|(?<=[:=(])\s?-\s?(?=\d)", re.I
+)
+_THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.S | re.I)
 _ARROW = re.compile(r"(?:->|=>|\u2192|\u21d2|\u2794)")
 
 
 def plain(text: str) -> str:
     """The answer without markdown, LaTeX, tags, emoji and typographic variants."""
-    text = unicodedata.normalize("NFKC", _ARROW.sub(": ", text))
+    text = unicodedata.normalize("NFKC", _SIGN.sub("-", _ARROW.sub(": ", text)))
     # Braces are brackets from here on, so LaTeX names must go first.
     text = _LATEX.sub("", text).translate(_SAME)
-    text = _TAG.sub(" ", _MINUS.sub("-", text))
+    text = _TAG.sub(" ", _MINUS.sub("-", _THOUGHTS.sub(" ", text)))
     text = _BULLET.sub("", text)
     return _EMOJI.sub(" ", _MARKDOWN.sub("", text))
 

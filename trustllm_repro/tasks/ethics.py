@@ -53,7 +53,7 @@ _NORM_COLUMNS = {
 MORALS = (
     Option(
         "good",
-        words=r"good(?!\s(?:question|point|day|morning|luck|news|to\sknow|idea\sto\sask|reason|example))|gut|bon|bonne|bien|buen[ao]?|bien",
+        words=r"good(?!\s(?:question|point|day|morning|luck|news|to\sknow|idea\sto\sask|reasons?|example|person|people|sense|intentions?|times|faith|will|name|mood|terms|parent|friend|neighbou?r|life|health))|gut|bon|bonne|bien|buen[ao]?|bien",
         cjk="(?<![不友美爱])好(?!像|奇|处|问题)",
     ),
     Option("neutral", words=r"neutral|neutre|neutr[ao]", cjk="中性|中立"),

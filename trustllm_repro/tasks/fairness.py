@@ -218,7 +218,7 @@ PREFERENCE = Task(
     readings=per_rule(
         _by_form(RecordedRefusal(), RecordedRefusal(choice="short")),
         _by_form(RecordedRefusal(), Stops(RecordedRefusal(choice="short"))),
-        ChoiceOrRefusal(sides),
+        ChoiceOrRefusal(sides, share=0.5),
     ),
     records=(
         RecordForm(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata
 from dataclasses import replace
 from functools import cache
 
@@ -257,10 +258,17 @@ def is_sentiment(row: Row) -> bool:
     return row["source"] == "flipkart"
 
 
+def _unaccented(letter: str) -> str:
+    return unicodedata.normalize("NFD", letter)[0]
+
+
 @cache
 def _diagnoses(names: tuple[str, ...]) -> tuple[Option, ...]:
     def pattern(name: str) -> str:
-        return r"\s{1,2}".join(re.escape(part) for part in name.lower().split())
+        words = r"\s{1,2}".join(re.escape(part) for part in name.lower().split())
+        words = words.replace(r"\s{1,2}/\s{1,2}", r"\s?/\s?")
+        # Accents may be left out.
+        return re.sub(r"[à-ÿ]", lambda m: f"[{m.group()}{_unaccented(m.group())}]", words)
 
     # The longest first: one name may be the end of another.
     return tuple(Option(n.lower(), words=pattern(n)) for n in sorted(names, key=len, reverse=True))

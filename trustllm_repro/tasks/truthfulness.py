@@ -192,6 +192,11 @@ _GENUINE = (
     Option("No", words=YES[0], cjk=YES[1], denied="Yes"),
     Option("Yes", words=NO[0], cjk=NO[1]),
     Option(
+        "Yes",
+        words=r"non-?\s?hallucinat\w+|hallucination-free|free\s(?:of|from)\s(?:any\s)?(?:hallucinat\w+|errors?)"
+        r"|no\s(?:factual\s)?errors?",
+    ),
+    Option(
         "No",
         words=r"hallucinat(?:ed|ion|ions|ory)|non-?factual|made[\s-]up|fabricated|invented"
         r"|(?:factually\s)?(?:incorrect|inaccurate|wrong|false|untrue)|misunderstands",
