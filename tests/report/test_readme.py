@@ -12,6 +12,7 @@ from trustllm_repro.report.audit_list import DEFECTS
 from trustllm_repro.report.evidence import Evidence
 from trustllm_repro.report.run import replay_ledger
 from trustllm_repro.sources.manifests import project_root
+from trustllm_repro.sources.published import MODELS
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,19 @@ def readme() -> str:
 
 def value(e: Evidence, table: str, column: str, model: str, rule: Rule = Rule.AUTHORS) -> str:
     return f"{e.line(table, column, model, rule)['value']:.2f}"
+
+
+def test_counts_of_cells(evidence: Evidence, readme: str) -> None:
+    c = evidence.run.cells
+    c = c[(c["rule"] == Rule.AUTHORS) & c["published"].notna()]
+    made, right = c["value"].notna(), c["verdict"] == "reproduced"
+    assert f"Of {len(c):,} published cells in {c['table'].nunique()} tables" in readme
+    assert f"allow {made.sum()} to be recomputed" in readme
+    assert f"{right.sum()} of them agree within 0.005" in readme
+    later = set(c.loc[made, "model"]) - set(MODELS) - {""}
+    twelve = {m for m in c.loc[made, "model"] if m in MODELS}
+    assert (len(twelve), later) == (12, {"llama3-70b"})
+    assert made[c["model"] == "llama3-70b"].sum() == 1  # the paper: all but one
 
 
 def test_hallucination(evidence: Evidence, readme: str) -> None:

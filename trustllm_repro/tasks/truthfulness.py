@@ -153,8 +153,8 @@ _PARTS = {"KGD": "halu_dial", "QA": "halu_qa", "SUM": "halu_summ", "MC": "mc"}
 
 def _judged(row: Row) -> tuple[str, str]:
     """What a HaluEval prompt shows before the text to be judged, and that text."""
-    parts = re.split(r"#(?:Answer|Response|Summary)#:", row["prompt"])
-    return parts[-2], parts[-1].split("#Your Judgement#")[0]
+    *before, judged = re.split(r"#(?:Answer|Response|Summary)#:", row["prompt"])
+    return "".join(before[-1:]), judged.split("#Your Judgement#")[0]
 
 
 def judged_words(row: Row, number: int) -> int:
