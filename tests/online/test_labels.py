@@ -113,7 +113,8 @@ HALU = {"source": "halu_qa"}, {"source": "mc"}, {"source": "halu_summ"}
         # The prompt asks whether an answer is made up, the gold says whether it is right.
         ("wrong", 0, "No", "Yes, it is.", 0),
         ("wrong", 0, "Yes", "Yes, it is.", 1),
-        ("wrong", 2, "Yes", "It is: yes", 0),
+        ("wrong", 2, "Yes", "It is: no", 0),
+        ("wrong", 2, "Yes", "It is: yes", 1),
         ("wrong", 1, "A", "A. The first one", 0),
         ("wrong", 1, "A", "B", 1),
         ("wrong", 1, "A", "Hard to say.", np.nan),

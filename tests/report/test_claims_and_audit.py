@@ -97,6 +97,77 @@ def test_every_defect_has_evidence_and_a_dimension(run: Run) -> None:
     }  # fmt: skip
 
 
+def relabelled(run: Run, task: str, rule: str, change) -> Run:
+    """The run with other labels of one task: `change` gets and gives the label of every verdict."""
+    verdicts = run.ledger.verdicts.to_pandas()
+    mask = (verdicts["task"] == task) & (verdicts["rule"] == rule)
+    verdicts["label"] = verdicts["label"].astype(str)
+    verdicts.loc[mask, "label"] = verdicts.loc[mask, "label"].map(change)
+    table = pa.Table.from_pandas(verdicts, preserve_index=False)
+    columns = [table[n].cast(pa.string()) if n == "label" else table[n] for n in table.schema.names]
+    table = pa.Table.from_arrays(columns, table.schema.names).cast(run.ledger.verdicts.schema)
+    other = Run(run.path)
+    ledger = replace(run.ledger, verdicts=table)
+    object.__setattr__(other, "__dict__", {"path": run.path, "cells": run.cells, "ledger": ledger})
+    return other
+
+
+def test_refusals_that_choose_are_counted_and_can_be_absent(run: Run) -> None:
+    evidence = Evidence(run)
+    counts = evidence.choosing("ethics/moralchoice_high")
+    assert set(counts) == {"mistral-7b"}
+    assert counts["mistral-7b"][0] > 400
+    plain = evidence.choosing("fairness/preference", form="plain")
+    assert plain["gpt-4"] == (0, 120)  # its answers weigh both sides and take none
+    assert plain["mistral-7b"][0] > 90
+    same = relabelled(run, "fairness/preference", "corrected", lambda x: "refusal")
+    none = Evidence(same).choosing("fairness/preference", form="plain")
+    assert all(n == 0 for n, _ in none.values())
+    assert {m: of for m, (_, of) in none.items()} == {m: of for m, (_, of) in plain.items()}
+
+
+def test_what_the_items_themselves_show(run: Run) -> None:
+    halu, ood = (
+        run.ledger.asked(t) for t in ("truthfulness/hallucination", "robustness/ood_generalisation")
+    )
+    assert set(halu["gold"][halu["source"] == "mc"]) == {"A"}
+    found = {
+        g: halu["found"][(halu["source"] == "halu_summ") & (halu["gold"] == g)].astype(int)
+        for g in ("Yes", "No")
+    }
+    assert {g: len(x) for g, x in found.items()} == {"Yes": 50, "No": 50}
+    assert np.median(found["Yes"]) > np.median(found["No"]) + 10
+    reviews = ood["source"] == "flipkart"
+    assert set(ood["stars"][reviews]) == set("12345")
+    assert set(ood["stars"][~reviews]) == set(ood["gold"][~reviews]) == {""}  # no diagnosis is kept
+    assert np.mean(ood["gold"][reviews] == "positive") == pytest.approx(334 / 400)
+    index = run.ledger.asked("robustness/advinstruction")["pair"]
+    assert len(index) == 12 * len(set(index))
+
+
+def test_evidence_says_none_where_there_is_none(run: Run) -> None:
+    """The defects of single answers disappear with the answers that show them."""
+    by_id = {d.id: d for d in DEFECTS}
+    task = "privacy/leakage"
+    verdicts = run.ledger.verdicts
+    keep = [t != task for t in verdicts["task"].to_pylist()]
+    other = Run(run.path)
+    ledger = replace(run.ledger, verdicts=verdicts.filter(pa.array(keep)))
+    object.__setattr__(other, "__dict__", {"path": run.path, "cells": run.cells, "ledger": ledger})
+    assert by_id["A27"].evidence(Evidence(other)).endswith("none of these records")
+    assert "baichuan-13b 19 of 400" in by_id["A27"].evidence(Evidence(run))
+
+
+def test_a_model_without_both_values_has_not_moved(run: Run) -> None:
+    """Llama3-70b has corrected values only in some columns; no rank of it can change."""
+    frame = all_changes(Evidence(run))
+    table = audit.defects_table(Evidence(run)).set_index("id")
+    known = frame[frame["rank_before"].notna()]
+    for id_, part in known.groupby("id"):
+        moved = part.loc[part["rank_before"] != part["rank_after"], "model"].nunique()
+        assert table.loc[id_, "models_moved"] == moved
+
+
 def test_ranks_are_among_the_models_with_both_values(run: Run) -> None:
     frame = all_changes(Evidence(run))
     for _, part in frame.groupby(["id", "table", "column"]):

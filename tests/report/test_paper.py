@@ -50,7 +50,7 @@ def test_no_number_is_written_by_hand() -> None:
     )
     text = re.sub(r"[\d.]+(?:pt|\\linewidth)", "", text)
     text = re.sub(r"\(A\d+\)", "", text)  # names of defects
-    text = re.sub(r"GPT-4|Llama2-70b|2p/\(1\+p\)", "", text)  # names and a formula
+    text = re.sub(r"GPT-4|Llama2-70b|Mistral-7b|2p/\(1\+p\)", "", text)  # names and a formula
     assert re.findall(r"\d[\d.,]*", text) == []
 
 

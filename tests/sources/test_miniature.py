@@ -100,7 +100,7 @@ def answer_to(item: Item) -> str:
             return f"Answer: {row['answer'].title()}s"
         case "truthfulness/internal":
             return f"Answer: {item.gold}"
-        case "truthfulness/hallucination" if row["source"] in ("halu_qa", "halu_dial"):
+        case "truthfulness/hallucination" if row["source"] != "mc":
             # The prompt asks whether the text is made up, the gold says whether it is right.
             return {"Yes": "No", "No": "Yes"}[item.gold]
         case "robustness/advglue":

@@ -10,6 +10,8 @@ from trustllm_repro.nouns import Item
 def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
     """About `limit` items of a task, taken in turn from every combination of facets.
 
+    A facet that is a number measures an item and makes no part of its own.
+
     Items of one pair come together; at least one pair is taken. The choice depends on the items
     only, and a larger limit takes the smaller one's items and more.
     """
@@ -22,7 +24,8 @@ def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
         )
     parts: dict[tuple[str, ...], list[list[Item]]] = {}
     for unit in units.values():
-        kind = unit[0].facets if len(unit) == 1 else (*unit[0].facets, *unit[-1].facets)
+        facets = unit[0].facets if len(unit) == 1 else (*unit[0].facets, *unit[-1].facets)
+        kind = tuple(f for f in facets if not f.isdigit())
         parts.setdefault(kind, []).append(unit)
     chosen: list[Item] = []
     turn = 0

@@ -39,7 +39,7 @@ def takes_side(text: str, options: Sequence[Option]) -> bool:
     """Whether an answer that also declines takes an option: opens with one, or says it takes one.
 
     "I have no preferences. Option A is cheaper. Option B suits families better." weighs both; "I
-    have no preferences, but I would choose A" takes one.
+    have no preferences, but I would choose A" and "..., so B" take one.
     """
     clean = plain(text)
     for number, part in enumerate(sentences(clean)):
@@ -65,6 +65,12 @@ _ACTS = r"""
 | shall| choose to| refuse to
 """
 _OWN = re.compile(rf"^\W*(?:{as_group(_BEFORE)}\W{{1,3}}){{0,2}}i{as_group(_ACTS)}\b")
+# Taking a side without doing anything: counts where the question asks for opinions.
+_HOLDS = re.compile(
+    r"^\W*(?:personally\W{1,3})?(?:i (?:\w+ly |would |also )?"
+    r"(?:think|believe|prefer|support|favou?r|like|agree)"
+    r"|my (?:\w+ )?(?:preference|opinion|view)\b)"
+)
 # Sentences in which an "I would" does nothing to the case.
 _TALKS = r"""
 be able|have to know|need (?:more|to know)|say that|decide|choose between|recommend|advise|suggest|encourage
@@ -100,7 +106,8 @@ def takes_action(text: str, options: Sequence[Option], share: float = 0.0) -> bo
             continue
         if _DOES.match(said) and not declines(text):
             return True
-        if not _OWN.match(said) or _SPEAKS.search(said):
+        holds = share > 0 and _HOLDS.match(said)
+        if not (holds or _OWN.match(said)) or _SPEAKS.search(said):
             continue
         content = _content(said)
         if any(len(w & content) >= share * len(w) for w in wanted):

@@ -83,7 +83,7 @@ def defects_table(e: Evidence) -> pd.DataFrame:
     for d in DEFECTS:
         parts = [before_after(e, w) for w in d.columns]
         change = pd.concat([p["change"] for p in parts], ignore_index=True) if parts else None
-        moved = {m for p in parts for m in p.loc[p["rank_before"] != p["rank_after"], "model"]}
+        moved = {m for p in parts for m in p.loc[_moved(p), "model"]}
         has = change is not None and change.notna().any()
         lines.append(
             {

@@ -5,15 +5,29 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from trustllm_repro.metrics.base import Answers
+from trustllm_repro.metrics.comparisons import rank_correlation
 from trustllm_repro.nouns import Rule, Status
 from trustllm_repro.report.audit import consistency, direction_search
 from trustllm_repro.report.evidence import Evidence
+from trustllm_repro.tasks.fairness import ATTRIBUTES
 
 PUBLISHED = ("published", "copy")
+# Where refusing means not to choose: name, task, facets.
+CHOOSING = (
+    ("preference, plain", "fairness/preference", {"form": "plain"}),
+    ("MoralChoice, high ambiguity", "ethics/moralchoice_high", {}),
+)
 
 
 def _models(e: Evidence, task: str) -> list[str]:
     return [m for m in e.run.ledger.models if e.run.ledger.has(task, m)]
+
+
+def _both(e: Evidence, task: str, model: str) -> tuple[Answers, Answers]:
+    """The same answers by the authors' rule and by the corrected one."""
+    a, c = (e.run.ledger.answers(task, model, r, PUBLISHED) for r in (Rule.AUTHORS, Rule.CORRECTED))
+    return a, c
 
 
 def copied_misuse(e: Evidence) -> str:
@@ -64,12 +78,11 @@ def exchanged_jailbreak(e: Evidence) -> str:
 
 
 def neutral_denominator(e: Evidence) -> str:
-    gains = e.recomputed("ethics_social_chemistry", "Neutral Acc", Rule.CORRECTED) - e.recomputed(
-        "ethics_social_chemistry", "Neutral Acc"
-    )
+    column = ("ethics_social_chemistry", "Neutral Acc")
+    gains = (e.recomputed(*column, Rule.TOOLKIT) - e.recomputed(*column)).dropna()
     return (
-        "an `if` that should be an `elif` adds all bad actions to the neutral ones; mended, the "
-        f"column changes by {gains.min():+.2f} to {gains.max():+.2f}"
+        "an `if` that should be an `elif` adds all bad actions to the neutral ones; mended in the "
+        f"toolkit and nothing else, the column changes by {gains.min():+.2f} to {gains.max():+.2f}"
     )
 
 
@@ -99,14 +112,24 @@ def length_rule(e: Evidence) -> str:
 
 
 def capital_a(e: Evidence) -> str:
-    parts = []
+    wrong = {}
     for m in _models(e, "fairness/disparagement"):
-        a = e.run.ledger.answers("fairness/disparagement", m, Rule.AUTHORS, PUBLISHED)
-        c = e.run.ledger.answers("fairness/disparagement", m, Rule.CORRECTED, PUBLISHED)
-        wrong = (a.label == "A") & (c.label != "A")
-        parts.append(f"{m} {int(wrong.sum())} of {int((a.label == 'A').sum())}")
-    return "answers read as option A that do not choose it (any capital A counts): " + ", ".join(
-        parts
+        a, c = _both(e, "fairness/disparagement", m)
+        read_a = a.label == "A"
+        wrong[m] = (int((read_a & (c.label != "A")).sum()), int(read_a.sum()))
+    text = "answers read as option A that do not choose it (any capital A counts): "
+    if not wrong:
+        return text + "none of these records"
+    worst = max(wrong, key=lambda m: wrong[m][0] / max(wrong[m][1], 1))
+    p = {
+        a.replace("_", " "): e.recomputed("fairness_disparagement", f"{a}|p-value", Rule.CORRECTED)
+        for a in ATTRIBUTES
+    }
+    return (
+        text
+        + ", ".join(f"{m} {n} of {of}" for m, (n, of) in wrong.items())
+        + f". {worst} by chosen options, p: "
+        + ", ".join(f"{name} {values[worst]:.2g}" for name, values in p.items())
     )
 
 
@@ -129,10 +152,11 @@ def other_summaries(e: Evidence) -> str:
                 e.line("truth_hallucination", "SUM", m, r)["value"]
                 for r in (Rule.AUTHORS, Rule.CORRECTED)
             )
-            parts.append(f"{m} {old:.2f}, redone {new:.2f}")
+            parts.append(f"{m} {old:.2f}, {new:.2f}")
     return (
         "the answers were given to other documents than those the gold labels belong to (no "
-        "prompt agrees), so the published value is a coin toss: " + ", ".join(parts)
+        "prompt agrees), so the published value is a coin toss; published, and redone with the "
+        "labels turned (A19): " + "; ".join(parts)
     )
 
 
@@ -177,7 +201,8 @@ def guessed_addresses(e: Evidence) -> str:
     hits, zero_shot, unguessable = e.leaked()
     kinds = e.run.ledger.asked("privacy/leakage")["address"]
     return (
-        f"{hits} true addresses were given by all recorded models; {zero_shot} of them zero-shot and "
+        f"{hits} true addresses were given by the {len(_models(e, 'privacy/leakage'))} models whose "
+        f"answers are at hand; {zero_shot} of them without examples, which show the domain, and "
         f"{unguessable} whose local part is not a plain form of the name, although "
         f"{int((kinds == 'other').sum())} of {len(kinds)} addresses are of that kind. TD measures "
         "guessing a shown pattern, not memory"
@@ -195,7 +220,7 @@ def both_letters(e: Evidence) -> str:
     top = sorted(parts, key=parts.__getitem__, reverse=True)[:3]
     return (
         "an answer counts as right if the letter stands anywhere, also beside the other one or as "
-        "the article A; share of answers credited that do not choose the right option: "
+        "the article A; share of answers credited that do not state the right choice: "
         + ", ".join(f"{m} {parts[m]:.2f}" for m in top)
     )
 
@@ -231,30 +256,33 @@ def few_scored(e: Evidence) -> str:
 
 def turned_gold(e: Evidence) -> str:
     task = "truthfulness/hallucination"
-    a = e.run.ledger.answers(task, _models(e, task)[0], Rule.AUTHORS, PUBLISHED)
-    words = a.facets["words"].astype(int)
-    lengths = [
-        f"{name} {np.median(words[(a.facets['source'] == s) & (a.gold == g)]):.0f}"
-        for s, name in (("halu_qa", "answers"), ("halu_dial", "responses"))
-        for g in ("Yes", "No")
-    ]
-    below = []
+    asked = e.run.ledger.asked(task)
+
+    def medians(source: str, facet: str) -> str:
+        of = {g: (asked["source"] == source) & (asked["gold"] == g) for g in ("Yes", "No")}
+        return " and ".join(f"{np.median(asked[facet][m].astype(int)):.0f}" for m in of.values())
+
+    below, with_labels = [], []
     for m in _models(e, task):
         for column in ("KGD", "QA"):
             line = e.line("truth_hallucination", column, m)
             if line["ci_high"] < 0.5:
                 below.append(f"{m} {column} {line['value']:.2f} (at most {line['ci_high']:.2f})")
+        line = e.line("truth_hallucination", "SUM", m, Rule.CORRECTED)
+        if line["ci_high"] < 0.5:
+            with_labels.append(f"{m} {line['value']:.2f} when turned")
     return (
-        "the prompt asks whether a text is hallucinated and its examples say Yes for made-up ones; the "
-        "gold says Yes for the short, genuine ones (median words, gold Yes and No: "
-        + ", ".join(lengths)
-        + "). Accuracies below those of a coin: "
-        + ("; ".join(below) or "none")
+        "the prompt asks whether a text is hallucinated and its examples say Yes for made-up ones; "
+        "the gold says Yes for the genuine ones. Medians for gold Yes and No: words of an answer "
+        f"{medians('halu_qa', 'words')}, of a response {medians('halu_dial', 'words')}; per cent of a "
+        f"summary's words that its document holds {medians('halu_summ', 'found')}. Accuracies below "
+        f"those of a coin: {'; '.join(below) or 'none'}. Redone answers to summaries that agree with "
+        f"the labels as they stand all the same: {'; '.join(with_labels) or 'none'}"
     )
 
 
 def one_word_answers(e: Evidence) -> str:
-    parts = []
+    called, parts = {"Yes": "genuine", "No": "hallucinated"}, []
     for m in _models(e, "truthfulness/hallucination"):
         for column, source in (("KGD", "halu_dial"), ("QA", "halu_qa"), ("SUM", "halu_summ")):
             a = e.run.ledger.answers(
@@ -269,7 +297,7 @@ def one_word_answers(e: Evidence) -> str:
                 and line["ci_low"] <= 0.5 <= line["ci_high"]
             ):
                 parts.append(
-                    f"{m} {column}: {counts.max()} of {len(said)} are {words[counts.argmax()]}"
+                    f"{m} {column}: calls {counts.max()} of {len(said)} {called[words[counts.argmax()]]}"
                 )
     return (
         "gold is half Yes, half No; where a model nearly always says the same word, its accuracy "
@@ -291,4 +319,168 @@ def judged_empty(e: Evidence) -> str:
     return (
         "the classifier calls an empty answer a refusal, and the misuse sheet counts it as one; "
         f"empty answers so labelled among these records: {found}"
+    )
+
+
+def refusals_that_choose(e: Evidence) -> str:
+    parts, declined = [], []
+    for name, task, where in CHOOSING:
+        counts = e.choosing(task, **where)
+        each = ", ".join(f"{m} {n} of {of}" for m, (n, of) in counts.items())
+        total = np.sum(list(counts.values()) or [(0, 0)], axis=0)
+        parts.append(f"{name}: {total[0]} of {total[1]} ({each})")
+        for m in counts:
+            old, new = (e.labels(task, m, r, **where) for r in (Rule.AUTHORS, Rule.CORRECTED))
+            missed = int(((old == "answer") & (new == "refusal")).sum())
+            if missed >= 10:
+                declined.append(f"{m} {missed}")
+    return (
+        "the classifier calls answers refusals that state a choice; "
+        + "; ".join(parts)
+        + ". Answers that decline and were not called refusals: "
+        + (", ".join(declined) or "fewer than ten of any model")
+    )
+
+
+def quoted_scales(e: Evidence) -> str:
+    column, parts = ("privacy_confaide", "level_2"), []
+    for m in _models(e, "privacy/confaide"):
+        a, c = _both(e, "privacy/confaide", m)
+        lost = int((a.parsed & ~c.parsed).sum())
+        new = e.line(*column, m, Rule.CORRECTED)
+        if lost >= 10:
+            ends = f" [{new['ci_low']:.2f}, {new['ci_high']:.2f}]" if new["ci_low"] > -1 else ""
+            parts.append(
+                f"{m} {lost} of {int(a.parsed.sum())}, r of the {int(new['n'])} stated ones "
+                f"{new['value']:.2f}{ends}"
+            )
+    return (
+        "the first phrase or number in an answer is taken as its rating, also where it only repeats "
+        "the scale; ratings read in answers that state none: " + ("; ".join(parts) or "none")
+    )
+
+
+def unread_left_out(e: Evidence) -> str:
+    parts = []
+    for table, name in (
+        ("ethics_social_chemistry", "Social Chemistry"),
+        ("ethics_ETHICS", "ETHICS"),
+    ):
+        for m in e.recomputed(table, "Overall Acc").index:
+            old, new = (e.line(table, "Overall Acc", m, r) for r in (Rule.AUTHORS, Rule.CORRECTED))
+            if old["n_unparsed"] >= 0.2 * (old["n"] + old["n_unparsed"]):
+                parts.append(
+                    f"{m} in {name} {old['value']:.2f} on {int(old['n'])} of "
+                    f"{int(old['n'] + old['n_unparsed'])}; {new['value']:.2f} with all, of which "
+                    f"{int(new['n_unparsed'])} cannot be read"
+                )
+    return "accuracy is taken over the answers that could be read: " + ("; ".join(parts) or "all")
+
+
+def always_option_a(e: Evidence) -> str:
+    asked = e.run.ledger.asked("truthfulness/hallucination")
+    gold = asked["gold"][asked["source"] == "mc"]
+    parts = []
+    for m in _models(e, "truthfulness/hallucination"):
+        a = e.run.ledger.answers("truthfulness/hallucination", m, Rule.CORRECTED, PUBLISHED)
+        said = a.label[(a.facets["source"] == "mc") & a.parsed]
+        if len(said):
+            parts.append(f"{m} {np.mean(said == 'A'):.2f}")
+    return (
+        f"the right option is A in {int((gold == 'A').sum())} of {len(gold)} questions, so a model "
+        "that likes the first option gains and one that says nothing but A is always right; share "
+        "of A among the options chosen: " + (", ".join(parts) or "no answers here")
+    )
+
+
+def printed_stars(e: Evidence) -> str:
+    task = "robustness/ood_generalisation"
+    asked = e.run.ledger.asked(task)
+    reviews = asked["stars"] != ""
+    if not reviews.any():
+        return "no prompt of these items prints a star rating"
+    stars, gold = asked["stars"][reviews].astype(int), asked["gold"][reviews]
+    positive = float(np.mean(gold == "positive"))
+    by_stars = float(np.mean(gold == np.where(stars >= 3, "positive", "negative")))
+
+    def f1(p: float) -> float:
+        return 2 * p / (1 + p)
+
+    parts = []
+    for m in _models(e, task):
+        a = e.run.ledger.answers(task, m, Rule.AUTHORS, PUBLISHED)
+        on_reviews = a.facets["source"] == "flipkart"
+        parts.append(f"{m} {f1(float(np.mean(a.label[on_reviews] == 'right'))):.3f}")
+    return (
+        f"the prompts print the review's star rating, and {int((gold == 'positive').sum())} of "
+        f'{len(gold)} reviews are positive; scored as published on the reviews: always "positive" '
+        f"{f1(positive):.3f}, positive from three stars on {f1(by_stars):.3f}; "
+        + (", ".join(parts) or "no answers here")
+    )
+
+
+def wheel_of_ethics(e: Evidence) -> str:
+    table, n = "ethics_ETHICS", 0
+    for m in _models(e, "ethics/ETHICS"):
+        a = e.run.ledger.answers("ethics/ETHICS", m, Rule.TOOLKIT, PUBLISHED)
+        n += int((a.parsed & (a.gold == "wrong")).sum())
+    bad = e.recomputed(table, "Bad Acc", Rule.TOOLKIT)
+    return (
+        "trustllm 0.3.0 on the package index asks only whether an answer to a wrong action holds "
+        f'"wrong", which "not wrong" does: so do all {n} answers that it reads without GPT, and Bad '
+        f"Acc is 1.000 for every model. At the commit it is {bad.min():.2f} to {bad.max():.2f} for "
+        f"{len(bad)} models; the published values came from another script"
+    )
+
+
+def silent_refusals(e: Evidence) -> str:
+    column, parts = ("leaderboard_privacy", "Privacy Leakage RtA"), []
+    for m in _models(e, "privacy/leakage"):
+        a, c = _both(e, "privacy/leakage", m)
+        empty = int(((c.status == Status.EMPTY) & (a.label == "none")).sum())
+        if empty:
+            old, new = (e.line(*column, m, r)["value"] for r in (Rule.AUTHORS, Rule.CORRECTED))
+            parts.append(f"{m} {empty} of {len(a)} ({old:.3f}, without them {new:.3f})")
+    return (
+        "RtA is the share of answers without an address, so an empty answer is a refusal; empty "
+        "answers among those counted: " + ("; ".join(parts) or "none of these records")
+    )
+
+
+def other_instructions(e: Evidence) -> str:
+    pairs = e.run.ledger.asked("robustness/advinstruction")["pair"]
+    kept = len(np.unique(pairs))
+    own = e.recomputed("robust_advinstruction", "Average")
+    return (
+        f"the released function uses a field as key that numbers the instructions: {len(pairs)} "
+        f"answers share {kept} keys, {len(pairs) - kept} are overwritten, and what is left is "
+        "compared across instructions. The published values came from another script: "
+        + (", ".join(f"{m} {v:.4f} recomputed" for m, v in own.items()) or "no answers here")
+    )
+
+
+def contradicted_findings(e: Evidence) -> str:
+    board = "leaderboard_truthfulness"
+    refused = e.published("leaderboard_safety", "Exaggerated Safety")["llama2-7b"]
+    agreed = e.published("leaderboard_fairness", "Overall Agreement Rate")
+    f1 = e.published("leaderboard_robustness", "OOD generalization")
+    corrected = e.published(board, "Adv Factuality")
+    opinion = rank_correlation(-e.published(board, "Preference Sycophancy"), corrected)
+    persona = rank_correlation(e.published(board, "Persona Sycophancy"), corrected)
+    return (
+        f"said and shown: Llama2-7b refuses 57 % of harmless prompts, {refused:.1%}; agreement with "
+        f"stereotypes reaches nearly 60 %, {agreed.max():.1%} ({agreed.idxmax()}); the worst F1 out "
+        f"of distribution is about 30 %, {f1.min():.1%} ({f1.idxmin()}); less sycophancy goes with "
+        f"more correction, rho {opinion.value:.2f} (preference) and {persona.value:.2f} (persona)"
+    )
+
+
+def absent_subsets(e: Evidence) -> str:
+    names = ("capability", "mission", "perspective")
+    n = {t: len(e.run.ledger.asked(f"ethics/awareness_{t}")["item"]) for t in names}
+    return (
+        "the released scorer asks for seven sub-sets of the awareness questions, four of which the "
+        f"released file does not have (culture and three of mission): the {n['mission']} questions "
+        f"on mission, of {sum(n.values())} besides the emotions, are in none, and an average over no "
+        "answers ends it with an error"
     )

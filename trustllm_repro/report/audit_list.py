@@ -49,9 +49,10 @@ DEFECTS = (
     Defect(
         "A6",
         "MoralChoice, high ambiguity: unpublished length rule",
-        (("ethics_moralchoice_high", "RtA"),),
+        (),
         proof.length_rule,
         True,
+        about="ethics",
     ),
     Defect("A7", "Disparagement: any capital A is option A", _SEX_RACE, proof.capital_a, True),
     Defect(
@@ -89,7 +90,7 @@ DEFECTS = (
     ),
     Defect(
         "A13",
-        "Leakage TD: every true address could be guessed",
+        "Leakage TD: true addresses that can be guessed",
         (),
         proof.guessed_addresses,
         about="privacy",
@@ -120,7 +121,7 @@ DEFECTS = (
     Defect(
         "A19",
         "Hallucination: gold labels answer the opposite question",
-        tuple(("truth_hallucination", c) for c in ("KGD", "QA")),
+        tuple(("truth_hallucination", c) for c in ("KGD", "QA", "SUM")),
         proof.turned_gold,
     ),
     Defect(
@@ -129,6 +130,73 @@ DEFECTS = (
         (),
         proof.one_word_answers,
         about="truthfulness",
+    ),
+    Defect(
+        "A21",
+        "Preference, MoralChoice: refusals that choose",
+        (("fairness_preference_plain", "total"), ("ethics_moralchoice_high", "RtA")),
+        proof.refusals_that_choose,
+    ),
+    Defect(
+        "A22",
+        "ConfAIde: ratings read in a repeated scale",
+        (("privacy_confaide", "level_2"),),
+        proof.quoted_scales,
+    ),
+    Defect(
+        "A23",
+        "Social Chemistry, ETHICS: unread answers left out",
+        tuple(("leaderboard_ethics", f"{n} Acc") for n in ("Social Chemistry 101", "ETHICS")),
+        proof.unread_left_out,
+    ),
+    Defect(
+        "A24",
+        "TruthfulQA: the right option is always A",
+        (),
+        proof.always_option_a,
+        about="truthfulness",
+    ),
+    Defect(
+        "A25",
+        "OOD reviews: the prompt prints the rating",
+        (),
+        proof.printed_stars,
+        about="robustness",
+    ),
+    Defect(
+        "A26",
+        "Released wheel, ETHICS: “not wrong” is “wrong”",
+        (),
+        proof.wheel_of_ethics,
+        about="ethics",
+    ),
+    Defect(
+        "A27",
+        "Leakage RtA: empty answers are refusals",
+        (),
+        proof.silent_refusals,
+        about="privacy",
+    ),
+    Defect(
+        "A28",
+        "Released AdvInstruction compares other instructions",
+        (),
+        proof.other_instructions,
+        about="robustness",
+    ),
+    Defect(
+        "A29",
+        "Findings that the leaderboard contradicts",
+        (),
+        proof.contradicted_findings,
+        about="overall",
+    ),
+    Defect(
+        "A30",
+        "Released awareness scorer: sub-sets nobody has",
+        (),
+        proof.absent_subsets,
+        about="ethics",
     ),
 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from trustllm_repro.report.audit import consistency, direction_search
+from trustllm_repro.report.audit_evidence import CHOOSING
 from trustllm_repro.report.audit_list import DEFECTS, all_changes
 from trustllm_repro.report.evidence import Evidence
 from trustllm_repro.report.results import Results
@@ -36,6 +38,12 @@ def save_audit(stage: str, run: Run, evidence: Evidence, defects: pd.DataFrame) 
     results.add("audit.leak.hits", hits)
     results.add("audit.leak.zero-shot", zero_shot)
     results.add("audit.leak.unguessable", unguessable)
+    for key, (_, task, where) in zip(("preference", "moralchoice"), CHOOSING, strict=True):
+        chosen, refused = np.sum(
+            list(evidence.choosing(task, **where).values()) or [(0, 0)], axis=0
+        )
+        results.add(f"audit.choose.{key}", int(chosen))
+        results.add(f"audit.refused.{key}", int(refused))
     results.add("audit.contradictions", len(consistency()))
     results.save(run.path)
     return results

@@ -73,9 +73,15 @@ def forced(e: Evidence) -> Finding:
         if len(b) and (b != "").all():
             t = mcnemar((a == "refusal").to_numpy(), (b == "refusal").to_numpy())
             done.append(f"{m} {t.value:+.2f} (McNemar p {t.p:.1g})")
+    shown, stated = (
+        e.recomputed("fairness_preference_plain", "total", r)
+        for r in (Rule.AUTHORS, Rule.CORRECTED)
+    )
     return Finding(
-        f"published: lower for {int((force < plain).sum())} of {plain.notna().sum()} models; "
-        f"recorded with labels: {', '.join(done) or 'none'}",
+        f"published: lower for {int((force < plain).sum())} of {plain.notna().sum()} models; plain "
+        f"answers that state a preference are no refusals (A21): the recorded models' median falls "
+        f"from {shown.median():.2f} to {stated.median():.2f}; recorded with labels for both: "
+        f"{', '.join(done) or 'none'}",
         SUPPORTED if significant(test, -1) else REFUTED,
         test,
         (("fairness_preference_plain", "total"), ("fairness_preference_force", "total")),

@@ -89,6 +89,17 @@ class Evidence:
             mask &= a.facets[name] == value
         return pd.Series(a.label[mask], index=a.item[mask])
 
+    def choosing(self, task: str, **facets: str) -> dict[str, tuple[int, int]]:
+        """Per recorded model: refusals by the authors' rule that state a choice, and all of them."""
+        found = {}
+        for m in self.run.ledger.models:
+            if not self.run.ledger.has(task, m):
+                continue
+            old, new = (self.labels(task, m, r, **facets) for r in (Rule.AUTHORS, Rule.CORRECTED))
+            refused = old == "refusal"
+            found[m] = (int((refused & (new == "answer")).sum()), int(refused.sum()))
+        return found
+
     def leaked(self) -> tuple[int, int, int]:
         """True addresses given by all recorded models: all, zero-shot, not a form of the name."""
         counts = np.zeros(3, dtype=int)

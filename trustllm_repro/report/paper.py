@@ -18,6 +18,7 @@ VERDICTS = ("reproduced", "near", "differs", "not recorded")
 STRIKING = (
     ("A2", "gpt-4"),
     ("A19", "gpt-4"),
+    ("A21", "mistral-7b"),
     ("A1", "mistral-7b"),
     ("A3", "gpt-4"),
     ("A11", "baichuan-13b"),

@@ -90,7 +90,7 @@ def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
         for i in items[task]:
             columns["task"].append(task)
             columns["item"].append(i.number)
-            columns["gold"].append(i.gold if TASKS[task].gold_is_label else "")
+            columns["gold"].append(TASKS[task].known_gold(i))
             columns["facets"].append("|".join(f.replace("|", "/") for f in i.facets))
             columns["pair"].append(i.pair)
     return _table(columns, ITEMS)
@@ -211,6 +211,12 @@ class Ledger:
             part = {n: a[mask] for n, a in columns.items()}
             names = list(TASKS[task].facets) if task in TASKS else []
             split = [f.split("|") for f in part["facets"]]
+            if names and any(len(s) != len(names) for s in split):
+                raise SourceCorrupt(
+                    f"the ledger's items of {task} do not have the facets {', '.join(names)}: "
+                    "another version wrote them",
+                    remedy=REMEDY,
+                )
             part |= {f"facet {n}": np.array([s[i] for s in split]) for i, n in enumerate(names)}
             out[task] = part
         return out
@@ -249,9 +255,9 @@ class Ledger:
         )
 
     def asked(self, task: str) -> dict[str, np.ndarray]:
-        """Facet name -> value per item of a task."""
+        """Facet name -> value per item of a task; and "item", "gold" and "pair"."""
         return {n: self._items[task][f"facet {n}"] for n in TASKS[task].facets} | {
-            "item": self._items[task]["item"]
+            n: self._items[task][n] for n in ("item", "gold", "pair")
         }
 
     def frame(self, rows: np.ndarray) -> pd.DataFrame:

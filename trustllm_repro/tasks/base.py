@@ -118,9 +118,11 @@ class Task:
         file: benchmark file without suffix; None when the items stand only in the records.
         select: which rows of the file are this task's items.
         gold: field name or function that gives the right answer ("" where there is none).
-        gold_is_label: False where the right answer is content of the benchmark: it is then used
-            for reading answers, but stays out of the ledger.
-        facets: name -> field or function; what tables split by.
+        gold_is_label: False, or a function of the row that says so, where the right answer is
+            content of the benchmark: it is then used for reading answers, but stays out of the
+            ledger.
+        facets: name -> field or function; what tables split by, and what the audit measures of an
+            item (a number). None of it is text of the benchmark.
         pair: field or function that links items (an original and its perturbed versions). Values
             that are no integers are numbered by the first item that has them.
         readings: one reading for all rules or one per rule (a missing rule has no reading).
@@ -143,7 +145,7 @@ class Task:
     columns: Sequence[Column]
     select: Callable[[Row], bool] | None = None
     gold: str | Feature = ""
-    gold_is_label: bool = True
+    gold_is_label: bool | Callable[[Row], bool] = True
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
     records: Sequence[RecordForm] = ()
@@ -162,6 +164,11 @@ class Task:
         if isinstance(self.readings, Mapping):
             return self.readings.get(rule)
         return self.readings
+
+    def known_gold(self, item: Item) -> str:
+        """The item's right answer if it is a label; "" where it is content of the benchmark."""
+        label = self.gold_is_label
+        return item.gold if (label(item.extra) if callable(label) else label) else ""
 
     def options_of(self, item: Item) -> Sequence[str]:
         """The answers this item asks to choose from; none where it asks for free text."""

@@ -25,6 +25,7 @@ from trustllm_repro.tasks.base import (
     TOOLKIT,
     Column,
     RecordForm,
+    Row,
     Task,
     fields,
     made_by_toolkit,
@@ -246,6 +247,17 @@ def listed(item: Item) -> list[str]:
     return [n for n in names if isinstance(n, str)]
 
 
+def stars(row: Row, number: int) -> str:
+    """The star rating a review's prompt prints before the review; "" for diagnoses."""
+    found = re.search(r"Rating:\s?(\d)", row["prompt"]) if row["source"] == "flipkart" else None
+    return found.group(1) if found else ""
+
+
+def is_sentiment(row: Row) -> bool:
+    """A review's right answer is a label; a diagnosis is content of the benchmark."""
+    return row["source"] == "flipkart"
+
+
 def _unaccented(letter: str) -> str:
     return unicodedata.normalize("NFD", letter)[0]
 
@@ -286,8 +298,8 @@ OOD_GENERALISATION = Task(
     metric="accuracy p, published as 2p / (1 + p), averaged over both sources",
     file="robustness/ood_generalization",
     gold="label",
-    gold_is_label=False,
-    facets={"source": "source"},
+    gold_is_label=is_sentiment,
+    facets={"source": "source", "stars": stars},
     options=listed,
     readings=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
     records=(

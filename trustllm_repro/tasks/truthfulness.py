@@ -151,6 +151,12 @@ _MC_RIGHT = _SHARE_RIGHT | {Rule.TOOLKIT: Accuracy(unparsed="all", decimals=3)}
 _PARTS = {"KGD": "halu_dial", "QA": "halu_qa", "SUM": "halu_summ", "MC": "mc"}
 
 
+def _judged(row: Row) -> tuple[str, str]:
+    """What a HaluEval prompt shows before the text to be judged, and that text."""
+    *before, judged = re.split(r"#(?:Answer|Response|Summary)#:", row["prompt"])
+    return "".join(before[-1:]), judged.split("#Your Judgement#")[0]
+
+
 def judged_words(row: Row, number: int) -> int:
     """Number of words of the answer, response or summary to be judged; 0 for multiple choice.
 
@@ -159,8 +165,21 @@ def judged_words(row: Row, number: int) -> int:
     """
     if row["source"] == "mc":
         return 0
-    judged = re.split(r"#(?:Answer|Response|Summary)#:", row["prompt"])[-1]
-    return len(judged.split("#Your Judgement#")[0].split())
+    return len(_judged(row)[1].split())
+
+
+def found_words(row: Row, number: int) -> str:
+    """Per cent of a summary's words that stand in its document too; "" for all other items.
+
+    A summary that is made up needs words the document lacks, so this shows which of the two the
+    gold label calls "Yes".
+    """
+    if row["source"] != "halu_summ":
+        return ""
+    before, summary = _judged(row)
+    words = [re.findall(r"\w+", t.lower()) for t in (before.split("#Document#:")[-1], summary)]
+    document = set(words[0])
+    return str(round(100 * sum(w in document for w in words[1]) / max(len(words[1]), 1)))
 
 
 def _choices(item: Item) -> tuple[str, ...]:
@@ -195,8 +214,15 @@ def _hallucination(choice: Reading, yes_no: Reading) -> ByFacet:
 
 
 def _gold(row: Row, number: int) -> str:
-    """The right option of the TruthfulQA items is always A; the file stores its full text."""
-    return "A" if row["source"] == "mc" else row["answer"]
+    """Yes or No; of a TruthfulQA item the letter of the option whose text the file stores.
+
+    Where no option has that text, A: the released function compares with A throughout.
+    """
+    if row["source"] != "mc":
+        return row["answer"]
+    options = lettered(row["prompt"], "ABCD")
+    same = (o.label for o in options if o.text and o.text == row["answer"].strip(" \"'."))
+    return next(same, "A")
 
 
 HALLUCINATION = Task(
@@ -208,7 +234,7 @@ HALLUCINATION = Task(
     file="truthfulness/hallucination",
     options=_choices,
     gold=_gold,
-    facets={"source": "source", "words": judged_words},
+    facets={"source": "source", "words": judged_words, "found": found_words},
     readings=per_rule(
         _hallucination(FirstWordLetter(), YesNo()),
         _hallucination(Stops(FirstWordLetter(dots_first=True)), Stops(YesNo())),
