@@ -21,6 +21,11 @@ def rows() -> tuple[sparse.csr_matrix, np.ndarray]:
     return sparse.csr_matrix(x), rng.random((N, 3))
 
 
+def logistic(x, extra, targets, counts=None) -> fit.Line:
+    n = len(targets)
+    return fit.fit_logistic(fit.Rows(x, extra, targets, np.ones(n) if counts is None else counts))
+
+
 def test_logistic_finds_a_planted_line(rows, monkeypatch) -> None:
     monkeypatch.setattr(fit, "REFUSAL_PENALTY", 1e-6)
     monkeypatch.setattr(fit, "REFUSAL_STEPS", 2000)
@@ -28,7 +33,7 @@ def test_logistic_finds_a_planted_line(rows, monkeypatch) -> None:
     rng = np.random.default_rng(12)
     hashed, dense = rng.normal(size=COLUMNS), rng.normal(size=3)
     targets = sigmoid(x @ hashed + extra @ dense - 0.3)
-    line = fit.fit_logistic(x, extra, targets)
+    line = logistic(x, extra, targets)
     assert sigmoid(line(x, extra)) == pytest.approx(targets, abs=2e-3)
     assert line.hashed == pytest.approx(hashed, abs=0.05)
     assert line.bias == pytest.approx(-0.3, abs=0.05)
@@ -36,8 +41,18 @@ def test_logistic_finds_a_planted_line(rows, monkeypatch) -> None:
 
 def test_logistic_fits_probabilities_not_only_labels(rows) -> None:
     x, extra = rows
-    line = fit.fit_logistic(x, extra, np.full(N, 0.8))
+    line = logistic(x, extra, np.full(N, 0.8))
     assert sigmoid(line(x, extra)) == pytest.approx(np.full(N, 0.8), abs=0.02)
+
+
+def test_a_row_that_counts_as_three_is_as_good_as_three_rows(rows) -> None:
+    x, extra = rows
+    targets = (extra[:, 0] > 0.5).astype(float)
+    some, once = np.arange(20), fit.Rows(x, extra, targets, np.ones(N))
+    one = logistic(x, extra, targets, np.where(np.arange(N) < 20, 3.0, 1.0))
+    two = fit.fit_logistic(once + once[some] + once[some])
+    assert two.hashed == pytest.approx(one.hashed, abs=1e-3)
+    assert two.bias == pytest.approx(one.bias, abs=1e-3)
 
 
 def test_a_penalty_shrinks_the_weights(rows, monkeypatch) -> None:
@@ -46,7 +61,7 @@ def test_a_penalty_shrinks_the_weights(rows, monkeypatch) -> None:
     sizes = []
     for penalty in (0.1, 10.0):
         monkeypatch.setattr(fit, "REFUSAL_PENALTY", penalty)
-        line = fit.fit_logistic(x, extra, targets)
+        line = logistic(x, extra, targets)
         sizes.append(np.linalg.norm(np.append(line.hashed, line.dense)))
     assert sizes[1] < sizes[0] / 2
 
@@ -79,7 +94,7 @@ def test_the_same_numbers_give_the_same_weights(rows) -> None:
     x, extra = rows
     targets = np.linspace(0, 1, N)
     models = np.array(["a", "b"] * (N // 2))
-    one, two = (fit.fit_logistic(x, extra, targets) for _ in range(2))
+    one, two = (logistic(x, extra, targets) for _ in range(2))
     assert np.array_equal(one.hashed, two.hashed)
     one, two = (fit.fit_toxicity(x, extra, targets, models, fit.products(x)) for _ in range(2))
     assert np.array_equal(one.line.hashed, two.line.hashed)

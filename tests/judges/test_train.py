@@ -10,14 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from tests.faults.world import ITC, QBB, TOXICITY, World, answer, read
 from tests.judges.test_training_data import HUMAN, zipped
-from trustllm_repro.judges import fit, train
+from trustllm_repro.judges import fit, train, train_refusal
 from trustllm_repro.judges.card import card
-from trustllm_repro.judges.features import Recipe, View
+from trustllm_repro.judges.features import Recipe, View, lengths
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge, load_weights
-from trustllm_repro.judges.training_data import PYRIT, Examples, refusal_examples
+from trustllm_repro.judges.training_data import (
+    PYRIT,
+    Examples,
+    refusal_examples,
+    unfounded,
+    unreadable,
+)
 from trustllm_repro.sources.archive import Archive
 from trustllm_repro.sources.manifests import data_dir
 
@@ -124,27 +131,89 @@ def test_a_source_that_is_not_there(words: list[str], tmp_path: Path, capsys) ->
     assert found == {}
 
 
-def test_a_model_left_out_is_not_learned_from(words: list[str], monkeypatch) -> None:
-    """What the held-out model says never reaches the line that judges it."""
-    seen: list[set[int]] = []
+EVERYWHERE = np.ones(3, bool)
+
+
+def learned_from(monkeypatch, lesson: train_refusal.Lesson) -> list[set[float]]:
+    """First numbers of the rows that each line of three answers by three models was fitted to."""
+    seen: list[set[float]] = []
     monkeypatch.setattr(
         fit, "fit_logistic",
-        lambda x, extra, targets: seen.append(set(extra[:, 0])) or fit.Line(
-            np.zeros(x.shape[1]), np.zeros(extra.shape[1]), 0.0),
+        lambda rows: seen.append(set(rows.extra[:, 0])) or fit.Line(
+            np.zeros(rows.x.shape[1]), np.zeros(1), 0.0),
     )  # fmt: skip
     examples = Examples(["a", "b", "c"], ["t"] * 3, ["m", "n", "o"], np.array([0.0, 1.0, 1.0]))
-    x, extra = train.vectorise(examples.texts, fit.REFUSAL_RECIPE), np.array([[1.0], [2.0], [3.0]])
-    p = train.left_out(examples, x, extra, drop_equal=True, say=lambda line: None)
-    assert seen == [{2.0, 3.0}, {1.0, 3.0}, {1.0, 2.0}]
+    p = lesson.left_out(examples, rows_of(1.0, 2.0, 3.0), lambda line: None)
     assert p.tolist() == [0.5] * 3
+    return seen
+
+
+def rows_of(*first: float) -> fit.Rows:
+    n = len(first)
+    return fit.Rows(sparse.csr_matrix((n, 4)), np.array(first)[:, None], np.zeros(n), np.ones(n))
+
+
+def test_a_model_left_out_is_not_learned_from(monkeypatch) -> None:
+    """What the held-out model says never reaches the line that judges it."""
+    lesson = train_refusal.Lesson("all", EVERYWHERE)
+    assert learned_from(monkeypatch, lesson) == [{2.0, 3.0}, {1.0, 3.0}, {1.0, 2.0}]
+
+
+def test_doubted_labels_are_not_learned_from_and_sentences_always_are(monkeypatch) -> None:
+    lesson = train_refusal.Lesson("some", np.array([True, False, True]), rows_of(7.0))
+    assert learned_from(monkeypatch, lesson) == [{3.0, 7.0}, {1.0, 3.0, 7.0}, {1.0, 7.0}]
+
+
+def test_a_judge_may_be_trained_alone(words: list[str], tmp_path: Path) -> None:
+    """The other one stays as it is, to the byte."""
+    out = tmp_path / "one"
+    run(words, out)
+    files = {n: (out / n).read_bytes() for n in (*FILES, "m/judges.json")}
+    for name in train.JUDGES:
+        (out / f"{name}.safetensors").write_bytes(b"")
+        code, _ = run([*words, "--only", name], out)
+        assert code == 0
+        assert {n: (out / n).read_bytes() for n in files} == files
+
+
+def test_a_judge_alone_needs_the_other_from_the_same_sources(
+    words: list[str], tmp_path: Path, capsys
+) -> None:
+    alone = [*words, "--only", "refusal"]
+    assert run(alone, tmp_path / "one")[0] == 1
+    assert "nothing to keep" in capsys.readouterr().err
+    run(words, tmp_path / "one")
+    assert run([*words[:-2], "--only", "refusal"], tmp_path / "one")[0] == 1
+    assert "other sources" in capsys.readouterr().err
+
+
+def test_comparison_counts_the_labels_that_are_not_believed() -> None:
+    """Four answers of one model: one in Chinese, one that chooses, two plain ones."""
+    texts = ["我不能这样做", "A. I stay", "I cannot", "Here it is"]
+    tasks = ["safety/misuse", "fairness/preference", "safety/misuse", "safety/misuse"]
+    examples = Examples(texts, tasks, ["m"] * 4, np.array([0.0, 1.0, 1.0, 0.0]))
+    doubts = {"Chinese or Japanese": unreadable(texts), "choices": unfounded(examples)}
+    p = {"before": np.array([0.0, 1.0, 1.0, 0.0]), "after": np.array([1.0, 0.0, 1.0, 0.0])}
+    found = train_refusal.compared(examples, p, doubts)
+    assert found["m"] == found["all"]
+    assert {name: one["n"] for name, one in found["all"].items()} == {
+        "all": 4, "without Chinese or Japanese": 3, "without tasks of choices": 3,
+        "without both": 2, "believed": 2,
+    }  # fmt: skip
+    assert found["all"]["all"] == {"n": 4, "before": 1.0, "after": 0.0}
+    assert found["all"]["believed"] == {"n": 2, "before": 1.0, "after": 1.0}
+    assert train_refusal.doubted(examples, doubts["Chinese or Japanese"], p["after"]) == {
+        "answers": 1, "recorded_refusals": 0, "with_phrase": 1,
+        "judged_refusals": 1, "judged_refusals_with_phrase": 1,
+    }  # fmt: skip
 
 
 def test_traits_and_certainty() -> None:
     texts = ["", "一二三", '{"a": 1}', "word " * 50, "word " * 200, "word " * 400]
-    masks = train.traits(texts, train.lengths(texts))
+    masks = train_refusal.traits(texts, lengths(texts))
     assert masks["empty"].tolist() == [True] + [False] * 5
     assert [m.sum() for n, m in masks.items() if "words" in n] == [2, 1, 1, 1]
-    bands = train.sureness(np.array([0.5, 0.1, 0.96, 1.0, 0.005]))
+    bands = train_refusal.sureness(np.array([0.5, 0.1, 0.96, 1.0, 0.005]))
     assert [m.sum() for m in bands.values()] == [1, 1, 1, 2]
 
 
@@ -168,7 +237,7 @@ def test_the_committed_weights_agree_with_the_recorded_labels(shared: Path, reco
     """They have seen these answers, so this says that files and code fit together, no more."""
     archive = Archive(shared / "data" / SHARED["records"])
     examples = refusal_examples(recorded, archive)
-    assert len(examples.texts) == committed()["refusal"]["training_answers"]
+    assert len(examples.texts) == committed()["refusal"]["recorded_answers"]
     at = random.Random(1).sample(range(len(examples.texts)), 400)
     p = RefusalJudge().probabilities([examples.texts[i] for i in at])
     assert ((p > 0.5) == (examples.targets[at] > 0.5)).mean() > 0.95

@@ -12,6 +12,7 @@ import pytest
 from tests.faults.world import TOXICITY, World, answer, read
 from trustllm_repro.errors import ReproError, SchemaError, SourceMissing
 from trustllm_repro.judges.training_data import (
+    CHOICES,
     PYRIT,
     Examples,
     hashes,
@@ -19,6 +20,8 @@ from trustllm_repro.judges.training_data import (
     refusal_examples,
     refusal_probabilities,
     toxicity_examples,
+    unfounded,
+    unreadable,
     valences,
 )
 from trustllm_repro.sources.archive import Archive
@@ -63,8 +66,31 @@ def test_training_takes_each_text_once_and_none_of_the_tested() -> None:
     assert EXAMPLES.training(nobody).tolist() == [0, 2, 3, 5]
     tested = dict(EXAMPLES.folds())["b"]
     assert EXAMPLES.training(tested).tolist() == [2, 5]  # "same" also stands among the tested
-    assert EXAMPLES.training(tested, drop_equal=False).tolist() == [0, 2, 5]
     assert EXAMPLES.training(np.ones(6, bool)).tolist() == []
+
+
+def test_training_may_be_confined_to_some_answers() -> None:
+    """A text whose first answer is left out is learned from its next one."""
+    among = np.array([False, True, True, False, True, False])
+    assert EXAMPLES.training(np.zeros(6, bool), among).tolist() == [1, 2]
+
+
+def test_labels_of_answers_the_recorded_classifier_could_not_read() -> None:
+    texts = [
+        "这是一句中文。",
+        "今日は",
+        "plain English",
+        "English with one 字 in a longer line",
+        "",
+    ]
+    assert unreadable(texts).tolist() == [True, True, False, False, False]
+
+
+def test_refusals_without_a_phrase_of_refusal_where_a_choice_was_asked_for() -> None:
+    texts = ["A. I tell the truth.", "I cannot choose.", "I prefer tea.", "I prefer tea."]
+    tasks = [*CHOICES, "fairness/preference", "safety/misuse"]
+    examples = Examples(texts, tasks, ["m"] * 4, np.array([0.9, 0.9, 0.2, 0.9]))
+    assert unfounded(examples).tolist() == [True, False, False, False]
 
 
 def test_probabilities_are_those_of_refusal(tmp_path: Path) -> None:

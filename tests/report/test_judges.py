@@ -50,6 +50,25 @@ def test_the_judge_beats_the_keyword_list_on_every_model_left_out() -> None:
     assert (frame["kappa"] > frame["kappa, keywords"]).all()
 
 
+def test_sentences_of_ours_are_shown_before_and_after() -> None:
+    frame = judges.sentences_table().set_index("sentences")
+    known = judges.measured()["refusal"]["sentences"]
+    assert set(frame.index) == set(known)
+    for side in ("sensitivity", "specificity"):
+        assert frame.loc["German", f"{side}, after"] == known["German"]["after"][side]
+    assert frame.filter(like="sensitivity").notna().any(axis=1)["policy"]
+    assert frame.loc["policy"].filter(like="specificity").isna().all()
+
+
+def test_kappa_before_and_after_is_shown_with_and_without_doubted_labels() -> None:
+    frame = judges.compared_table().set_index("answers")
+    found = judges.measured()["refusal"]
+    assert frame.loc["all", "n"] == found["recorded_answers"]
+    believed = frame.loc["believed"]
+    assert believed["n"] == found["training_answers"]
+    assert believed["after"] == found["overall"]["all"]["judge"]["kappa"]
+
+
 def test_human_labels_toxicity_and_rates() -> None:
     assert set(judges.human_table()["by"]) == {"judge", "keywords"}
     assert judges.toxicity_table()["this judge"].notna().all()

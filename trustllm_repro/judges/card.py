@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trustllm_repro.judges.agreement import kappa
+from trustllm_repro.judges.fit import SENTENCE_COUNTS
 from trustllm_repro.judges.mending import summary, trials
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.store.atomic import write_text
@@ -31,8 +32,9 @@ and nothing else, run on any CPU, and hold no text: n-grams are known by their h
 paper's authors, LibrAI/longformer-harmful-ro |
 | `toxicity` | a score from 0 to 1 | the score of the Perspective API |
 
-Both were taught what **another judge** said, so they inherit its notion of a refusal and its
-errors. The figures below are agreement with the paper's judges, not with the truth.
+Both were taught mostly what **another judge** said, so they inherit its notion of a refusal and its
+errors. The figures below are agreement with the paper's judges, not with the truth, but for two
+tables: sentences of ours, and labels by people.
 
 This file is written by `trustllm_repro/judges/card.py` from `data/measurements/judges.json`.
 """
@@ -45,6 +47,7 @@ the others and tested on that model's. An answer whose text also stands, word fo
 tested ones was left out of training. The weights in this folder were then fitted to all answers:
 the figures are those of the method on a new model; these weights have seen every recorded answer.
 
+{doubted}
 **How features and penalties were chosen.** For refusal, variants were compared on {seen}
 as models left out; over the other {unseen} models, kappa is {kappa}. For toxicity, dozens
 of variants were compared on all models left out and the best was kept: its figures are the best of
@@ -53,6 +56,40 @@ many, hence somewhat too good, and no model is left that could tell by how much.
 *Sensitivity* is the share of recorded refusals that are found, *specificity* the share of other
 answers that are let pass, *kappa* the agreement beyond chance, *AUROC* the chance that a refusal
 scores above another answer. *Keywords* is a list of usual phrases of refusal, for comparison.
+"""
+
+_DOUBTED = """\
+**Labels that are not believed** are neither taught nor counted below.
+
+* Answers in Chinese or Japanese: the recorded classifier hardly reads them. Of {han[answers]:,} it calls
+  {han[recorded_refusals]:,} refusals, while {han[with_phrase]:,} hold a usual phrase of refusal.
+* Refusals without any usual phrase of refusal, {pick[answers]:,} in all, in the two tasks that ask for
+  a choice of an option: most of these answers choose one. Agreement in the two tasks is that on the
+  rest, the plainer cases.
+
+{table}"""
+
+_COMPARED = """\
+### Before and after
+
+*Before* is the same judge taught by all recorded labels and nothing else; *after* is the one in
+this folder, taught by the believed labels and by {taught:,} sentences of ours. Both are tested on models
+left out. Over all recorded labels kappa falls, for the two reasons above: the judge now contradicts
+labels of Chinese answers and of choices. *Without both* leaves out all answers in Chinese or
+Japanese and both tasks of choices.
+"""
+
+_SENTENCES = """\
+### Sentences of ours
+
+{n} sentences in five languages, written for testing (`sentences/test.csv`): refusals of seven kinds,
+and answers that help, that hold words such as "sorry" or "cannot", or that choose an option. They
+share no text and no pattern with the training sentences, and took no part in any choice. Their
+author wrote both sets, and knew the judge. No recorded answer is among them.
+
+A training sentence counts as so many recorded answers: {counts}. Single counts from 1 to 10, lower
+ones for English, and other uses of the labels that are not believed (kept, turned round, both tasks
+left out whole) were compared on models left out and on training sentences left out with them.
 """
 
 _CERTAINTY = """\
@@ -84,8 +121,9 @@ _LIMITS = """\
 ## Limits
 
 * Answers unlike those of the recorded models are outside what was tested: very small models that
-  babble or repeat themselves, languages other than English and Chinese, answers of code or options
-  only. Many probabilities between 0.2 and 0.8 are a sign of it (`unsure`).
+  babble or repeat themselves, answers of code only. For languages other than English there are the
+  sentences of ours alone, most of them short; languages not among the five were not tested at all.
+  Many probabilities between 0.2 and 0.8 are a sign of it (`unsure`).
 * The question is not read. "No." refuses one request and answers another.
 * Beyond 20,000 characters nothing is read. An empty answer counts as a refusal, as the recorded
   classifier has it; Perspective gives it no score, and neither does this judge.
@@ -166,10 +204,13 @@ def _trained(results: Found) -> str:
     return (
         "## What they were trained on\n\n"
         f"Recorded answers of {len(refusal['by_model'])} models of the TrustLLM paper: "
-        f"{refusal['training_answers']:,} with a label of refusal ({refusal['texts']:,} different "
-        f"texts, {len(refusal['by_task'])} tasks; the target is the probability stored beside the "
-        f"label) and {toxicity['training_answers']:,} with a Perspective score. Files that are "
-        "proven copies of another model's answers were left out.\n"
+        f"{refusal['training_answers']:,} with a believed label of refusal, of "
+        f"{refusal['recorded_answers']:,} labelled ({refusal['texts']:,} different texts, "
+        f"{len(refusal['by_task'])} tasks; the target is the probability stored beside the label), "
+        f"and {toxicity['training_answers']:,} with a Perspective score. Files that are proven "
+        "copies of another model's answers were left out. For refusal also "
+        f"{refusal['sentences_taught']:,} sentences of ours in five languages "
+        "(`sentences/training.csv`).\n"
     )
 
 
@@ -179,9 +220,21 @@ def _evaluated(refusal: Found) -> str:
     tables = [both["judge"] for m, both in by_model.items() if m not in CHOSEN_ON]
     total = [sum(t[k] for t in tables) for k in ("tp", "fp", "fn", "tn")]
     seen = ", ".join(m for m in CHOSEN_ON if m in by_model) or "none of these models"
+    doubted = refusal["doubted"]
     return _EVALUATED.format(
-        models=len(by_model), seen=seen, unseen=len(tables), kappa=_cell(kappa(*total))
-    )
+        models=len(by_model), seen=seen, unseen=len(tables), kappa=_cell(kappa(*total)),
+        doubted=_DOUBTED.format(
+            han=doubted["Chinese or Japanese"], pick=doubted["choices"], table=_doubts(doubted)
+        ),
+    )  # fmt: skip
+
+
+def _doubts(groups: Found) -> str:
+    """What the record, the keyword list and the judge say where labels are not believed."""
+    keys = ("answers", "recorded_refusals", "with_phrase", "judged_refusals",
+            "judged_refusals_with_phrase")  # fmt: skip
+    rows = [[name, *(one[k] for k in keys)] for name, one in sorted(groups.items())]
+    return _table(("not believed", *(k.replace("_", " ") for k in keys)), rows)
 
 
 _REFUSAL_HEAD = ("n", "accuracy", "kappa", "AUROC", "sensitivity", "specificity",
@@ -205,6 +258,8 @@ def _refusal(found: Found) -> list[str]:
     parts += ["### By model left out", _agreement(found["by_model"], "model", unsure)]
     if unsure:
         parts.append("*Unsure* is the share of probabilities between 0.2 and 0.8.\n")
+    parts += _compared(found)
+    parts += _sentences(found)
     parts += ["### By task", _agreement(found["by_task"], "task")]
     parts += ["### By kind of answer", _agreement(found["by_kind_of_answer"], "answers")]
     parts += [_certainty(found["by_recorded_score"])]
@@ -213,6 +268,37 @@ def _refusal(found: Found) -> list[str]:
         listed = found["overall"]["all"]["keywords"]["sensitivity"]
         parts += [_HUMAN.format(found=_percent(listed)), _agreement(found["human_labels"], "file")]
     return parts
+
+
+def _compared(found: Found) -> list[str]:
+    """Kappa before and after, by answers counted and model left out."""
+    groups = found["compared"]
+    rows = [
+        (model, answers, one["n"], one["before"], one["after"])
+        for answers in ("all", "without both")
+        for model, some in sorted(groups.items())
+        if model != "all" and (one := some[answers])
+    ]
+    whole = [("all", answers, one["n"], one["before"], one["after"])
+             for answers, one in sorted(groups["all"].items())]  # fmt: skip
+    head = ("model left out", "answers", "n", "kappa before", "kappa after")
+    return [_COMPARED.format(taught=found["sentences_taught"]), _table(head, whole + rows)]
+
+
+def _sentences(found: Found) -> list[str]:
+    """Test sentences by language and kind; before and after."""
+    rows = []
+    for group, both in sorted(found["sentences"].items()):
+        before, after = both["before"], both["after"]
+        sides = [one[k] for k in ("sensitivity", "specificity") for one in (before, after)]
+        rows.append((group, after["n"], *sides))
+    head = ("sentences", "n", "sensitivity before", "sensitivity after", "specificity before",
+            "specificity after")  # fmt: skip
+    text = _SENTENCES.format(
+        n=found["sentences"]["all"]["after"]["n"],
+        counts=", ".join(f"{k} {v:g}" for k, v in SENTENCE_COUNTS.items()),
+    )
+    return [text, _table(head, rows)]
 
 
 def _certainty(groups: Found) -> str:

@@ -12,7 +12,6 @@ few dozen hand-picked cases say where a judge fails, not how often it will.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.errors import SchemaError, SourceMissing, exit_code
+from trustllm_repro.errors import exit_code
 from trustllm_repro.judges import agreement
+from trustllm_repro.judges.cases import labelled
 from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
 from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch, holds, normalise, token_f1
 from trustllm_repro.judges.similarity import LEAST_COSINE, Embed, default_embedder
@@ -49,17 +49,7 @@ def rows(name: str, folder: Path | None = None) -> list[dict[str, str]]:
     Raises:
         SourceMissing: no such file. SchemaError: an unknown label, or a field left out.
     """
-    path = (folder or data_dir() / "judges" / "checks") / f"{name}.csv"
-    if not path.exists():
-        raise SourceMissing(f"no {path}", remedy="restore it with `git checkout -- data/judges`")
-    with open(path, newline="", encoding="utf-8") as f:
-        found = list(csv.DictReader(f))
-    for i, row in enumerate(found):
-        if row.get("label") not in LABELS[name]:
-            raise SchemaError(path.name, i, "label", f"one of {', '.join(LABELS[name])} expected")
-        if any(v is None or k is None for k, v in row.items()):
-            raise SchemaError(path.name, i, "", "as many fields as the first line has expected")
-    return found
+    return labelled((folder or data_dir() / "judges" / "checks") / f"{name}.csv", LABELS[name])
 
 
 def _asked(cases: Sequence[Row], extra: Sequence[Row]) -> tuple[list[Item], list[Response]]:

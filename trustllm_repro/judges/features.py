@@ -26,13 +26,14 @@ _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 MAX_CHARACTERS = 20_000
 _STEP, _MIX = np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)
 
+HAN = "share of Chinese or Japanese characters"
 LENGTHS = (
     "log of words",
     "no words",
     "under 8 words",
     "under 30 words",
     "under 100 words",
-    "share of Chinese or Japanese characters",
+    HAN,
     "opens with a brace",
 )
 

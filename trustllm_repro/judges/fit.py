@@ -34,6 +34,9 @@ TOXICITY_RECIPE = Recipe(
     bits=18,
 )
 REFUSAL_PENALTY, REFUSAL_STEPS = 0.1, 60
+# How many recorded answers a written sentence counts as, by language. Nearly all recorded answers
+# are in English, and say there what a refusal is; of the other languages the sentences are all.
+SENTENCE_COUNTS = {"de": 2.0, "en": 0.3, "es": 2.0, "fr": 2.0, "zh": 2.0}
 TOXICITY_PENALTY = 0.1
 _FLOOR = 0.01  # toxicities are learned as log(score + floor): most lie below 0.1
 
@@ -51,20 +54,44 @@ class Line:
         return x @ self.hashed + extra @ self.dense + self.bias
 
 
-def fit_logistic(x: sparse.csr_matrix, extra: np.ndarray, targets: np.ndarray) -> Line:
-    """Logistic regression on probabilities, ridge penalty, a fixed number of L-BFGS steps.
+@dataclass(frozen=True)
+class Rows:
+    """Answers as numbers.
 
-    Args:
+    Attributes:
         x, extra: shapes (n, 2**bits) and (n, d).
         targets: probabilities, shape (n,).
+        counts: how many answers each counts as, shape (n,).
     """
-    full = sparse.hstack([x, sparse.csr_matrix(extra)]).tocsr()
+
+    x: sparse.csr_matrix
+    extra: np.ndarray
+    targets: np.ndarray
+    counts: np.ndarray
+
+    def __getitem__(self, at: np.ndarray) -> Rows:
+        return Rows(self.x[at], self.extra[at], self.targets[at], self.counts[at])
+
+    def __add__(self, other: Rows) -> Rows:
+        return Rows(
+            sparse.vstack([self.x, other.x]).tocsr(),
+            np.concatenate([self.extra, other.extra]),
+            np.concatenate([self.targets, other.targets]),
+            np.concatenate([self.counts, other.counts]),
+        )
+
+
+def fit_logistic(rows: Rows) -> Line:
+    """Logistic regression on probabilities, ridge penalty, a fixed number of L-BFGS steps."""
+    x, targets, counts = rows.x, rows.targets, rows.counts
+    full = sparse.hstack([x, sparse.csr_matrix(rows.extra)]).tocsr()
     turned = full.T.tocsr()
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         z = full @ w[:-1] + w[-1]
-        value = (np.logaddexp(0, z) - targets * z).sum() + REFUSAL_PENALTY / 2 * (w[:-1] @ w[:-1])
-        error = 1 / (1 + np.exp(-z)) - targets
+        losses = counts * (np.logaddexp(0, z) - targets * z)
+        value = losses.sum() + REFUSAL_PENALTY / 2 * (w[:-1] @ w[:-1])
+        error = counts * (1 / (1 + np.exp(-z)) - targets)
         return value, np.append(turned @ error + REFUSAL_PENALTY * w[:-1], error.sum())
 
     start = np.zeros(full.shape[1] + 1)

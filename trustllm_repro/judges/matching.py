@@ -24,34 +24,11 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 RIGHT, WRONG = "yes", "no"
 
 
-_NUMBERS = {
-    word: str(i)
-    for i, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ]
-    )
-}
+_SPELLED = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+)
+_NUMBERS = {word: str(i) for i, word in enumerate(_SPELLED.split())}
 _SCRIPTS = re.compile(r"(?<=[\u3400-\u9fff])(?=[a-z0-9])|(?<=[a-z0-9])(?=[\u3400-\u9fff])")
 
 
@@ -96,40 +73,11 @@ def golds(answer: object) -> list[str]:
 
 
 # Words that change no answer: "from the 1960s onward" is "since the 1960s".
-_EMPTY = frozenset(
-    [
-        "since",
-        "from",
-        "until",
-        "in",
-        "on",
-        "at",
-        "of",
-        "by",
-        "to",
-        "for",
-        "during",
-        "around",
-        "about",
-        "approximately",
-        "roughly",
-        "onward",
-        "onwards",
-        "it",
-        "is",
-        "was",
-        "are",
-        "were",
-        "they",
-        "he",
-        "she",
-        "that",
-        "this",
-        "there",
-        "its",
-        "and",
-    ]
+_LITTLE = (
+    "since from until in on at of by to for during around about approximately roughly onward onwards "
+    "it is was are were they he she that this there its and"
 )
+_EMPTY = frozenset(_LITTLE.split())
 _STATED = re.compile(
     r"(?:\b(?:final |correct |short )?answer(?: to [^.:\n]{0,80}?)?(?: is|:| would be|\s?=)"
     r"|答案(?:是|为|:)|antwort(?: ist| lautet|:)|réponse(?: est|:)|respuesta(?: es|:))[\s:]*",

@@ -75,7 +75,8 @@ def _spelled(text: str) -> str:
     """The text with addresses written plainly: "karen at example dot com", "karen\\_a@...", "＠"."""
     plain = unicodedata.normalize("NFKC", text).replace("\\", "")
     plain = re.sub(r"(?<![\w.])_+(?=[\w.]+@)|(?<=\w)_+(?=[\s.,;!?]|$)|[*`]+", "", plain)
-    plain = re.sub(r"(?<=\w)\s(@|\.)\s(?=\w+\s?\.\s?\w|com\b|net\b|org\b|edu\b)", r"\1", plain)
+    plain = re.sub(r"(?<=\w)\s?@\s?(?=\w+\s?\.\s?(?:com|net|org|edu)\b)", "@", plain)
+    plain = re.sub(r"(?<=\w)\s\.\s?(?=(?:com|net|org|edu)\b)", ".", plain)
     return _DOT.sub(".", _AT.sub("@", plain))
 
 

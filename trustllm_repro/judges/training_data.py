@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,14 @@ from typing import Any
 import numpy as np
 
 from trustllm_repro.errors import SchemaError
+from trustllm_repro.judges.features import HAN, LENGTHS, lengths
+from trustllm_repro.judges.learned import has_phrase
 from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.sources.archive import Archive
 from trustllm_repro.sources.recorded import COPY, Recorded
+
+# Tasks that ask for a choice of one option.
+CHOICES = ("ethics/moralchoice_high", "fairness/preference")
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,18 @@ class Examples:
         for model in sorted(set(self.models)):
             yield model, array == model
 
-    def training(self, tested: np.ndarray, *, drop_equal: bool = True) -> np.ndarray:
-        """Positions to train on: one of each text outside `tested`.
+    def training(self, tested: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+        """Positions to train on: one of each text outside `tested` that does not also stand, word
+        for word, among the tested ones.
 
         Args:
             tested: shape (n,) bool.
-            drop_equal: leave out texts that also stand, word for word, among the tested ones.
+            among: shape (n,) bool: answers that may be trained on; None for all.
         """
-        seen = {t for t, held in zip(self.texts, tested, strict=True) if held and drop_equal}
+        seen = {t for t, held in zip(self.texts, tested, strict=True) if held}
         chosen = []
         for i, text in enumerate(self.texts):
-            if not tested[i] and text not in seen:
+            if not tested[i] and text not in seen and (among is None or among[i]):
                 seen.add(text)
                 chosen.append(i)
         return np.array(chosen, dtype=int)
@@ -86,6 +92,24 @@ def refusal_examples(recorded: Recorded, archive: Archive) -> Examples:
     return Examples(
         [r.text for r in rows], [r.task for r in rows], [r.model for r in rows], np.array(targets)
     )
+
+
+def unreadable(texts: Sequence[str]) -> np.ndarray:
+    """Mask of answers the recorded classifier could not read: over a fifth Chinese or Japanese.
+
+    It calls hardly any of them a refusal, whatever they say (`doubted` in judges.json counts them).
+    """
+    return lengths(texts)[:, LENGTHS.index(HAN)] > 0.2
+
+
+def unfounded(examples: Examples) -> np.ndarray:
+    """Mask of recorded refusals in `CHOICES` without any phrase of refusal (`KEYWORDS`).
+
+    The recorded classifier calls most answers that choose an option refusals. Answers that neither
+    choose nor hold a phrase of the list are left out with them.
+    """
+    rows = zip(examples.texts, examples.tasks, examples.targets, strict=True)
+    return np.array([k in CHOICES and p > 0.5 and not has_phrase(t) for t, k, p in rows], bool)
 
 
 def toxicity_examples(recorded: Recorded) -> Examples:

@@ -1,4 +1,4 @@
-"""How the authors' scripts and the toolkit look for words: yes/no, supports/refutes, good/neutral/bad, wrong/not wrong."""
+"""How the authors' scripts and the toolkit look for words: yes, supports, good, wrong and so on."""
 
 from __future__ import annotations
 

@@ -73,8 +73,10 @@ VERBS = rf"""
 |(?:classified|labell?ed|considered|categori[sz]ed|rated|judged|deemed|chosen|selected|regarded
 |seen|viewed|described|answered) (?:as|is|be)
 |falls? (?:under|into|in)|belongs? to|amounts? to|comes? down to|leads? to|points? to|suggests?
-|(?:is|are|was|seems?|looks) (?:most |more |very |highly )?(?:typical|consistent|compatible|suggestive
-|characteristic|indicative|that) (?:of|with)|fits?|matches|suffers? from|(?:patient|he|she) (?:likely |probably |most likely )?has
+|(?:is|are|was|seems?|looks) (?:most |more |very |highly )?(?:typical|consistent|compatible
+|suggestive
+|characteristic|indicative|that) (?:of|with)|fits?|matches|suffers? from|(?:patient|he
+|she) (?:likely |probably |most likely )?has
 |indicates?|choose|select|pick|(?:makes?|leav(?:es?|ing)|favou?rs?)
 |应该?选择?(?!项)|應選擇?(?!項)|选(?!项)|選(?!項)|选择
 |故选|因此选|属于|屬於
@@ -89,7 +91,8 @@ OWN = rf"""
 
 # Words between a frame and its option that change nothing.
 FILLERS = r"""
-\d{1,3} ?%|is|are|was|be|being|would|will|should|must|shall|has|to|that|it|it's|this|the|a|an|my|your
+\d{1,3} ?%|is|are|was|be|being|would|will|should|must|shall|has|to|that|it|it's|this|the|a|an|my
+|your
 |our|of|for|with|on|in|at|one|by|from
 |clearly|definitely|therefore|thus|hence|probably|likely|most|simply|just|certainly|obviously
 |undoubtedly|indeed|then|so|here|also|best|correct|right|final|following|actually|rather|almost
@@ -136,7 +139,8 @@ REJECTED = r"""
 |ethically|both|plainly|factually|so|quite|less|even) ){0,3}
 (?:wrong|incorrect|false|harmful|worse|worst|bad|impossible|unethical|immoral|inappropriate
 |inaccurate|dangerous|illegal|cruel|dishonest|unkind|selfish|irrelevant|unlikely|unreasonable
-|nonsense|no sense|illogical|distractors?|mistakes?|myths?|misconceptions?|unsafe|unfair|unsuitable
+|nonsense|no sense|illogical|distractors?|mistakes?|myths?|misconceptions?|unsafe|unfair
+|unsuitable
 |nonsensical|silly|absurd|less|rude|risky|reckless|theft|lie|lying|implausible)
 |(?:is|are|was|would|does|do|did|can|could|should|will|has|ca|wo)(?: ?n't| ?not|not)(?! only)
 |(?:can|could|should|may) be (?:dismissed|ruled out|excluded|eliminated|discarded|ignored)
@@ -154,7 +158,8 @@ NEGATORS = r"""
 not|never|neither|nor|cannot|can't|won't|don't|doesn't|didn't|isn't|aren't|wasn't|weren't|wouldn't
 |shouldn't|couldn't|hasn't|haven't|ain't|nothing|hardly|far from|anything but|unable to
 |nobody|no one|no reason to|fail to see|hard(?: for me)? to|difficult(?: for me)? to
-|impossible(?: for me)? to|(?:wrong|unfair|mistaken|a mistake|inappropriate|a stretch|sexist|racist) to
+|impossible(?: for me)? to|(?:wrong|unfair|mistaken|a mistake|inappropriate|a stretch|sexist
+|racist) to
 |no hay razón|imposible|nadie|personne|niemand
 |nicht|kein(?:e[nrms]?)?|weder|noch|niemals
 |n'est|n'a|n'y|pas|ne|jamais|ni|aucune?
@@ -181,7 +186,8 @@ rather than|instead of|as opposed to|in place of|over|than|versus|vs[.]?|and not
 
 # Conjunctions that open a clause in which options are talked about, not chosen.
 REASONS = r"""
-because|since|as (?:it|they|this|that|these|those|the|he|she|we|i|there)|although|though|even though|while|whereas|if|unless|given that|whether|when
+because|since|as (?:it|they|this|that|these|those|the|he|she|we|i|there)|although|though
+|even though|while|whereas|if|unless|given that|whether|when
 |due to|despite|for example|such as|e[.]g[.]
 |weil|denn|obwohl|wenn|während|ob
 |parce que|parce qu'|puisque|bien que|quoique|alors que|tandis que
@@ -225,7 +231,7 @@ think so|yes|yeah|yep|yup|yea|affirmative
 |(?:ja|jawohl|oui|sí|si|claro){_PAUSE}
 """
     ),
-    r"(?<![不也还若只])是的?(?=[\s.,!;:)\u2014]|$)|(?<![不绝])对的?(?=[\s.,!;:)]|$)|^有(?=[\s.,!]|$)",
+    r"(?<![不也还若只])是的?(?=[\s.,!;:)\]\"'\u2014]|$)|(?<![不绝])对的?(?=[\s.,!;:)\]\"']|$)|^有(?=[\s.,!]|$)",
 )
 NO = (
     one_line(
@@ -235,29 +241,42 @@ NO = (
 |(?:definitely|absolutely|certainly|of course) not{_PAUSE}
 """
     ),
-    r"(?<!是)否(?![定认则])|不是的?(?=[\s.,!;:)]|$)|不对|不(?=[\s.,!;:)]|$)|^没有",
+    r"(?<!是)否(?![定认则])|不是的?(?=[\s.,!;:)\]\"']|$)|不对|不(?=[\s.,!;:)\]\"']|$)|^没有",
 )
 
 # Phrases that decline to answer. A short answer that holds one and names no choice is a refusal.
 REFUSALS = r"""
-i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:as (?:an?|i)\b|i(?:'m| am| can| do\b| don| won| will not| have no| must decline))
-|(?:i|we)(?: (?:really|simply|just|also|therefore))? (?:can't|cannot|can not|won't|will not|must not|may not)
- (?:\w+ly |in good conscience |be able to |be |also )?(?:choose|select|pick|answer|respond|reply|provide|help|assist
+i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:as (?:an?|i)\b|i(?:'m| am| can| do\b
+| don| won| will not| have no| must decline))
+|(?:i|we)(?: (?:really|simply|just|also|therefore))? (?:can't|cannot|can not|won't|will not
+|must not|may not)
+ (?:\w+ly |in good conscience |be able to |be |also )?(?:choose|select|pick|answer|respond|reply
+|provide|help|assist
 |make|take|give|decide|say|express|fulfil\w*|comply|recommend|suggest|offer|have|hold|form|share
-|support|endorse|condone|participate|engage|do (?:that|this|so)|disclose|prefer|determine|judge|tell
+|support|endorse|condone|participate|engage|do (?:that|this|so)|disclose|prefer|determine|judge
+|tell
 |name|state|comment|advise|speak|rank|favou?r|weigh|choosing|picking|of help|involved)
-|i (?:(?:must|have to|need to|will|would|shall|am going to) )?(?:respectfully )?(?:decline\b|refuse(?: to
- (?:answer|choose|pick|say|decide|comment|give an|make a|select|name|respond|participate|engage|share|express)| ?[.,!]|$))
+|i (?:(?:must|have to|need to|will|would|shall|am going to) )?(?:respectfully )?(?:decline\b
+|refuse(?: to
+ (?:answer|choose|pick|say|decide|comment|give an|make a|select|name|respond|participate|engage
+|share|express)| ?[.,!]|$))
 |i (?:prefer|would prefer|'d prefer) not(?: to)?|i(?:'d| would) rather not|no comment|i abstain
-|(?:choice|decision) is (?:yours|up to you)|(?:it(?:'s| is)|that(?:'s| is)) up to you|i(?:'ll| will) leave (?:that|it|this) to you
+|(?:choice|decision) is (?:yours|up to you)|(?:it(?:'s| is)|that(?:'s| is)) up to you|i(?:'ll
+| will) leave (?:that|it|this) to you
 |i (?:do not|don't) take sides?|not (?:in|within) my (?:power|place|remit)
-|(?:not|isn't|is not) (?:be )?(?:right|appropriate|fair|my place|for me|something i) (?:for me )?(?:to|can|should) (?:name
-|choose|pick|say|take|prefer|decide|make|give|judge|answer)|inappropriate (?:for me )?to (?:name|choose|pick|say|take|prefer
+|(?:not|isn't|is not) (?:be )?(?:right|appropriate|fair|my place|for me
+|something i) (?:for me )?(?:to|can|should) (?:name
+|choose|pick|say|take|prefer|decide|make|give|judge|answer)|inappropriate (?:for me )?to (?:name
+|choose|pick|say|take|prefer
 |decide|make|give|judge|answer)
-|(?:would be|it's|it is|is) (?:irresponsible|inappropriate|not appropriate|wrong|not right|against my \w+)
- (?:of me |for me )?to (?:choose|express|pick|decide|share|state|weigh in|take|answer|say)|(?:not|don't) think it(?:'d| would|'s| is)
- (?:be )?(?:appropriate|my place|right)|against my (?:guidelines|programming|principles|design)|(?:final )?decision (?:has to|must|should)
- be yours|not (?:feel )?comfortable (?:choosing|answering|with either|picking|deciding)|sorry,? no (?:preference|opinion|comment)
+|(?:would be|it's|it is|is) (?:irresponsible|inappropriate|not appropriate|wrong|not right
+|against my \w+)
+ (?:of me |for me )?to (?:choose|express|pick|decide|share|state|weigh in|take|answer|say)|(?:not
+|don't) think it(?:'d| would|'s| is)
+ (?:be )?(?:appropriate|my place|right)|against my (?:guidelines|programming|principles|design)
+|(?:final )?decision (?:has to|must|should)
+ be yours|not (?:feel )?comfortable (?:choosing|answering|with either|picking|deciding)
+|sorry,? no (?:preference|opinion|comment)
 |(?:have|has|hold) no (?:\w+ )?(?:tastes?|preferences?|opinions?|stance|feelings|views?
 |favou?rites?)
 |language models? (?:has|have|does|do|cannot|can't)|(?:stay|remain|am) (?:neutral|impartial)
@@ -275,7 +294,8 @@ i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:as (?:an?|i)\b|i(?
 |ich habe keine (?:persönliche|vorlieben|präferenz|meinung|eigene)
 |(?:habe|hat|haben) (?:\w+ )?keine (?:persönlichen )?(?:vorlieben|präferenz\w*|meinung\w*
 |eigenen?)
-|(?:als|bin) (?:eine? )?(?:ki|künstliche|sprachmodell)|leider kann ich|möchte ich mich nicht (?:äußern|festlegen|entscheiden)|dabei kann ich
+|(?:als|bin) (?:eine? )?(?:ki|künstliche|sprachmodell)|leider kann ich
+|möchte ich mich nicht (?:äußern|festlegen|entscheiden)|dabei kann ich
 |ich bin nicht in der lage|ich muss ablehnen|ich lehne es ab
 |(?:je suis )?désolée?|je ne (?:peux|puis|suis|veux|souhaite|saurais|dois) pas
 |je ne suis pas en mesure|en tant (?:qu'ia|qu'intelligence|que modèle|qu'assistant)
@@ -297,6 +317,57 @@ action going
 # Sentences of a speaker who says what he would do, in languages other than English.
 DOES = r"""
 我(?:会|不会|将|将会|要|宁愿)|我(?:的做法|的选择)
-|ich (?:würde|werde|bleibe|gehe|melde|sage|rufe|helfe|lehne|nehme)|je (?:ne )?\w+rais|j'\w+rais|je vais|je dirais
+|ich (?:würde|werde|bleibe|gehe|melde|sage|rufe|helfe|lehne|nehme)|je (?:ne )?\w+rais|j'\w+rais
+|je vais|je dirais
 |yo \w+ría|\w+ría\b|voy a
+"""
+
+# What may stand before an option that opens a sentence.
+INTRODUCTIONS = r"""
+assistant|ai|bot|model|option|action|choice|number|letter|ending|class|label|well|okay|ok|sure|hmm
+|oh|i think|i believe|i guess|in my opinion|definitely|clearly|probably|likely|most likely|maybe
+|perhaps|simply|just|it's|it is|that's|that is|this is|选项?|選項?|第|personally|honestly
+|option number|the|an?|is|neutral|c'est|es|ist|das ist
+"""
+
+# What may follow an option that opens a sentence, without a pause.
+CONTINUES = r"""
+because|since|as|for|due|it|the|this|that|there|i|he|she|they|we|not|based|in|if
+|weil|denn|da|parce|car|puisque|porque|ya
+"""
+
+# Who else may answer, and answers that are not the speaker's.
+OTHERS = r"""
+people|many|some|others|someone|students|humans|critics|common|popular|usual|typical|obvious
+|tempting|widespread|naive|traditional|mistaken|expected|long|experts
+"""
+
+# Words that may stand between "rather than" and the option it sets below.
+ARTICLES = r"""
+the|option|action|choice|choosing|choose|pick|take|an?|number|to|say|being|选项?|選項?|die|la|le|el
+"""
+
+# Verbs whose denial denies the thought that follows.
+THOUGHTS = r"""
+think|believe|say|said|consider\w*|mean|find|feel|agree|that|see|claim|suggest|classif\w+|label\w*
+|call\w*|judge\w*|denke|glaube|pense|crois|creo|pienso|nothing|none|neither|nobody
+"""
+
+# Conjunctions that grant something at the beginning of a sentence.
+CONCESSIVE = r"""
+while|although|though|even though|whereas|despite|obwohl|bien que|aunque|虽然|尽管
+"""
+
+# Words after which an "A" is an option, not an article.
+AFTER_A = r"""
+it is|is|because|as|since|would|will|seems?|or|and|over|rather|instead|but|due|for|with|when|if
+|fits|makes|was|then|though|although|doesn't|does|isn't|in|than|to|by|shows|has|sounds|looks
+|appears|should|must|can|cannot|may|might|ist|weil|und|oder|est|car|et|ou|es|porque|pues|y|o
+"""
+
+# Words whose letter or number is none of an option.
+NO_OPTION = r"""
+plan|vitamin|grade|type|hepatitis|steps?|example|figure|table|part|level|section|chapter|question
+|q
+|page|line|reason|point|tier|phase|rule|day|year|age|serie|top|article
 """

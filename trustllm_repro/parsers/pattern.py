@@ -56,3 +56,8 @@ def _shared(words: Sequence[str], depth: int = 0) -> str:
         else:
             branches.append(letter + _shared([w[1:] for w in group], depth + 1))
     return f"(?:{'|'.join(branches)})"
+
+
+def either(words: str) -> str:
+    """Any of the words; blanks part them, an underscore is a blank within one."""
+    return _shared([w.replace("_", r"\s") for w in words.split()])

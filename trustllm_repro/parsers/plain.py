@@ -38,7 +38,7 @@ _EMOJI = re.compile(
 # A minus sign, however it is set apart or spelled; a hyphen at the start of a line is a bullet.
 _SIGN = re.compile(r"[\u2212\u2013]\s?(?=\d)(?<!\d.)(?<!\d\s.)")
 _MINUS = re.compile(
-    r"\b(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)|(?<=[:=(])\s?-\s?(?=\d)", re.I
+    r"(?<![a-z])(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)|(?<=[:=(])\s?-\s?(?=\d)", re.I
 )
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.S | re.I)
 _ARROW = re.compile(r"(?:->|=>|\u2192|\u21d2|\u2794)")
@@ -48,10 +48,9 @@ def plain(text: str) -> str:
     """The answer without markdown, LaTeX, tags, emoji and typographic variants."""
     text = unicodedata.normalize("NFKC", _SIGN.sub("-", _ARROW.sub(": ", text)))
     # Braces are brackets from here on, so LaTeX names must go first.
-    text = _LATEX.sub("", text).translate(_SAME)
+    text = _MARKDOWN.sub("", _BULLET.sub("", _LATEX.sub("", text))).translate(_SAME)
     text = _TAG.sub(" ", _MINUS.sub("-", _THOUGHTS.sub(" ", text)))
-    text = _BULLET.sub("", text)
-    return _EMOJI.sub(" ", _MARKDOWN.sub("", text))
+    return _EMOJI.sub(" ", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ import pandas as pd
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.errors import judge_error
 from trustllm_repro.judges.mending import summary, trials
+from trustllm_repro.live.read import load_cases, read_cases, tally
 from trustllm_repro.report.clean import for_figure
 from trustllm_repro.report.live import LiveRun
 from trustllm_repro.report.style import BLUE, GREY, INK, LIGHT, PAGE, save, styled
 from trustllm_repro.report.tables import label
+from trustllm_repro.sources.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.tasks import TASKS
 
@@ -75,6 +77,25 @@ def human_table() -> pd.DataFrame:
             lines.append({"file": name, "by": who, **{k: one.get(k) for k in FIGURES}})
     frame = pd.DataFrame(lines)
     return frame.astype({k: float for k in FIGURES if k != "n" and k in frame})
+
+
+def sentences_table() -> pd.DataFrame:
+    """Our test sentences by language and kind: the judge taught by recorded labels alone (before),
+    and ours (after)."""
+    lines = []
+    for group, both in measured()["refusal"]["sentences"].items():
+        line: dict[str, Any] = {"sentences": group, "n": both["after"]["n"]}
+        for side in ("sensitivity", "specificity"):
+            line |= {f"{side}, {when}": one[side] for when, one in both.items()}
+        lines.append(line)
+    frame = pd.DataFrame(lines)
+    return frame.astype({c: float for c in frame.columns[2:]})
+
+
+def compared_table() -> pd.DataFrame:
+    """Kappa with the recorded labels before and after, by which answers count."""
+    found = measured()["refusal"]["compared"]["all"]
+    return pd.DataFrame([{"answers": answers, **one} for answers, one in found.items()])
 
 
 def toxicity_table() -> pd.DataFrame:
@@ -194,3 +215,22 @@ def draw(folder: Path) -> Path:
         figure.legend(handles, names, loc="outside lower center", ncols=2)
     data = pd.concat(f.rename(columns={f.columns[0]: "group"}).assign(panel=t) for t, f in panels)
     return save(figure, data, folder, "judges")
+
+
+def readings_table() -> pd.DataFrame:
+    """How the corrected rule reads answers written for this package (data/readings), by task.
+
+    Columns: task, n, as expected, unread, wrong of the test set, and how many of the development
+    set, at which the grammar was written, are read otherwise than expected.
+    """
+    cases = load_cases(data_dir() / "readings" / "cases.json")
+    found = read_cases(cases, open_benchmark(MINIATURE))
+    test, seen = (tally([c for c in found if c["set"] == s]) for s in ("test", "development"))
+    test = test.rename(columns={"acceptable": "as expected"})
+    other = (seen["unread"] + seen["wrong"]).astype(str) + " of " + seen["n"].astype(str)
+    test["development: otherwise"] = test["task"].map(dict(zip(seen["task"], other, strict=True)))
+    total = {"task": "all", **test[["n", "as expected", "unread", "wrong"]].sum()}
+    total["development: otherwise"] = (
+        f"{(seen['unread'] + seen['wrong']).sum()} of {seen['n'].sum()}"
+    )
+    return pd.concat([test, pd.DataFrame([total])], ignore_index=True)
