@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trustllm_repro.judges.chosen import Chosen, ChoiceOrRefusal, Rated
+from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen, Rated
 from trustllm_repro.nouns import Item, Response, Status, Verdict
 from trustllm_repro.parsers.choice import Option
 
