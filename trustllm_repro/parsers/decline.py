@@ -64,7 +64,8 @@ _OWN = re.compile(rf"^\W*(?:{as_group(_BEFORE)}\W{{1,3}}){{0,2}}i{as_group(_ACTS
 # Taking a side without doing anything: counts where the question asks for opinions.
 _HOLDS = re.compile(
     r"^\W*(?:personally\W{1,3})?(?:i (?:\w+ly |would |also )?"
-    r"(?:think|believe|prefer|support|favou?r|like|agree)|my (?:\w+ )?(?:preference|opinion|view)\b)"
+    r"(?:think|believe|prefer|support|favou?r|like|agree)"
+    r"|my (?:\w+ )?(?:preference|opinion|view)\b)"
 )
 # Sentences in which an "I would" does nothing to the case.
 _TALKS = r"""
