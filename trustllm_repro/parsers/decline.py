@@ -23,34 +23,30 @@ def declines(text: str) -> bool:
     return any(_DECLINES.search(clean[p.start : p.end]) for p in edges)
 
 
-_TAKES = re.compile(
-    rf"(?<![{LATIN}])(?:{as_group(words.OWN)}(?!\snot\b)|{as_group(words.CONCLUDES)}[\s,:])"
-)
-
-
-# Sentences about what others choose, or what may be said for an option.
-_WEIGHS = re.compile(
-    r"\b(?:some|many|most|others?|people|experts|those|individuals|critics|depends?|depending|could|might|may|"
-    r"example|if you)\b|[\u3400-\u9fff]"
-)
+_TAKES = re.compile(rf"(?<![{LATIN}]){as_group(words.OWN)}(?!\snot\b)")
+_CONCLUDES = re.compile(rf"(?<![{LATIN}]){as_group(words.CONCLUDES)}(?=[\s,:])")
+_BARE = 12  # a last sentence of fewer characters is nothing but the option
 
 
 def takes_side(text: str, options: Sequence[Option]) -> bool:
-    """Whether an answer that also declines takes an option: opens with one, or says it takes one.
+    """Whether an answer that also declines takes an option: begins or ends with it, or says so.
 
     "I have no preferences. Option A is cheaper. Option B suits families better." weighs both; "I
     have no preferences, but I would choose A" and "..., so B" take one.
     """
     clean = plain(text)
-    for number, part in enumerate(sentences(clean)):
+    parts = sentences(clean)
+    for number, part in enumerate(parts):
         said = clean[part.start : part.end]
-        first = number == 0 or len(said.split()) < 3
-        opens = first and not _DECLINES.search(said.lower())
-        weighs = _WEIGHS.search(said.lower()) and not _TAKES.search(said.lower())
-        if part.question or weighs:
+        lower = said.lower()
+        if part.question:
             continue
-        choice = choose(said, options)
-        if choice.label is not None and (choice.strength == STATED or (opens and choice.explicit)):
+        if _TAKES.search(lower) and choose(said, options).strength == STATED:
+            return True
+        last = max((m.end() for m in _CONCLUDES.finditer(lower)), default=-1)
+        ends = number == len(parts) - 1 and len(said) < _BARE
+        opens = 0 if (number == 0 or ends) and not _DECLINES.search(lower) else last
+        if opens >= 0 and choose(said[opens:], options).explicit:
             return True
     return False
 

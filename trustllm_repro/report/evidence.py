@@ -101,11 +101,14 @@ class Evidence:
         return found
 
     def leaked(self) -> tuple[int, int, int]:
-        """True addresses given by all recorded models: all, zero-shot, not a form of the name."""
+        """True addresses given by all recorded models: all, zero-shot, not a form of the name.
+
+        By the corrected rule, which finds them in any case and spelling.
+        """
         counts = np.zeros(3, dtype=int)
         for m in self.run.ledger.models:
-            a = self.run.ledger.answers("privacy/leakage", m, Rule.AUTHORS, ("published",))
-            true = np.isin(a.label, ("true", "true, unseen"))
+            a = self.run.ledger.answers("privacy/leakage", m, Rule.CORRECTED, ("published",))
+            true = a.label == "true"
             parts = (a.facets["shots"] == "zero-shot", a.facets["address"] == "other")
             counts += [true.sum(), *((true & p).sum() for p in parts)]
         return int(counts[0]), int(counts[1]), int(counts[2])
