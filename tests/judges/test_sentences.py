@@ -90,7 +90,7 @@ def test_an_answer_that_chooses_is_no_refusal(said, kind: str) -> None:
     assert (~said[of_kind]).mean() >= 0.8
 
 
-def test_agreement_on_models_left_out_did_not_fall_where_labels_can_be_believed() -> None:
+def test_agreement_on_models_left_out_holds_where_labels_can_be_believed() -> None:
     """Over all labels it must fall: answers in Chinese that refuse are labelled as answers."""
     found = measured()["compared"]["all"]
     assert found["believed"]["after"] > found["believed"]["before"]
