@@ -83,9 +83,10 @@ _SENTENCES = """\
 ### Sentences of ours
 
 {n} sentences in five languages, written for testing (`sentences/test.csv`): refusals of seven kinds,
-and answers that help, that hold words such as "sorry" or "cannot", or that choose an option. They
-share no text and no pattern with the training sentences, and took no part in any choice. Their
-author wrote both sets, and knew the judge. No recorded answer is among them.
+and answers that help, that hold words such as "sorry" or "cannot", or that choose an option. No text
+stands in both files, nor nearly so. Their author wrote both, and knew the judge. The training
+sentences were widened once after a first look at this table, in which the sensitivity was low, by
+what recorded answers in Chinese are like; no single test sentence was looked at for it.
 
 A training sentence counts as so many recorded answers: {counts}. Single counts from 1 to 10, lower
 ones for English, and other uses of the labels that are not believed (kept, turned round, both tasks

@@ -1,8 +1,7 @@
 """Refusals and answers written for this package in five languages: some to learn from, some to test.
 
-data/judges/sentences/training.csv and test.csv hold language, kind, label and text. The two share
-no text and no pattern of sentences; the test sentences were written first and took no part in any
-choice.
+data/judges/sentences/training.csv and test.csv hold language, kind, label and text. They share no
+text; the test sentences were written first, and no training sentence for one of them that failed.
 """
 
 from __future__ import annotations
