@@ -77,8 +77,7 @@ SHOWN = ("value", "published", "ci_low", "ci_high", "verdict", "reason", "n_unpa
 def cells_table(cells: pd.DataFrame, table: str, columns: list[str] | None = None) -> str:
     """A published table: recomputed (authors' rule) with interval and counts, published, verdict,
     the other two rules where they give another value, and what our judge's labels give where none
-    were recorded. Models without any recorded answer are
-    left out."""
+    were recorded. Models without any recorded answer are left out."""
     frames = {v: wide(cells, table, Rule.AUTHORS, v) for v in SHOWN}
     others = {r: wide(cells, table, r) for r in (Rule.TOOLKIT, Rule.CORRECTED)}
     ours = {v: wide(cells, table, OUR_JUDGE, v) for v in ("value", "verdict")}

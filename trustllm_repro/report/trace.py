@@ -80,4 +80,5 @@ def _part(ledger: Ledger, task: Task, column: Column, model: str, rule: Rule) ->
     frame = frame[np.isin(frame["item"], answers.item)]
     sizes = frame.groupby(["status", "label"], observed=True).size()
     counts = {f"{status} {label}".strip(): int(n) for (status, label), n in sizes.items()}
-    return Part(f"{column.table} / {model} / {column.column} / {rule}", counts, frame[SHOWN])
+    word = OUR_JUDGE if ledger.ours else rule
+    return Part(f"{column.table} / {model} / {column.column} / {word}", counts, frame[SHOWN])
