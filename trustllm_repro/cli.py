@@ -15,7 +15,7 @@ from rich.table import Table
 from trustllm_repro import __version__
 from trustllm_repro import cli_options as options
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.nouns import Rule
+from trustllm_repro.nouns import OUR_JUDGE, Rule
 from trustllm_repro.report.clean import for_terminal
 
 app = typer.Typer(
@@ -298,10 +298,12 @@ def verify(
 
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
+    from trustllm_repro.report.our_judge import judged_sentence
     from trustllm_repro.report.tables import read_verify
 
     path = run_dir / "verify.csv"
-    frame = read_verify(path)
+    every = read_verify(path)
+    frame = every[every["rule"] != OUR_JUDGE]
     counts = frame.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
     names = ["reproduced", "near", "differs", "not recorded"]
     counts = counts.reindex(columns=names, fill_value=0)
@@ -319,8 +321,9 @@ def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
         f"{total['reproduced']} of {len(frame)} published cells reproduced, {total['near']} near, "
         f"{total['differs']} differ, {total['not recorded']} not recorded"
     )
+    out.print(judged_sentence(every), highlight=False)
     if misses:
-        wrong = frame[frame["verdict"].isin(["near", "differs"])]
+        wrong = every[every["verdict"].str.startswith(("near", "differs"))]
         table = Table("table", "row", "column", "published", "recomputed", "verdict", "n")
         for r in wrong.itertuples():
             table.add_row(

@@ -19,6 +19,8 @@ class Rule(StrEnum):
 
 
 RULES = tuple(Rule)
+# No fourth rule: marks the authors' reading of labels that our judge gave where none was recorded.
+OUR_JUDGE = "our judge"
 
 
 class Status(StrEnum):

@@ -13,6 +13,7 @@ import pytest
 
 from trustllm_repro.nouns import Rule
 from trustllm_repro.report.run import Run, replay_ledger, replay_records
+from trustllm_repro.report.scores import verdict
 from trustllm_repro.sources.manifests import data_dir, manifest
 from trustllm_repro.sources.published import MODELS, published
 from trustllm_repro.sources.recorded import Recorded
@@ -124,6 +125,28 @@ def test_reproduced_cells(replayed: tuple[Run, Recorded]) -> None:
         if x["table"].startswith("leaderboard") and x["verdict"] == "reproduced"
     )
     assert {c: board[c] for c in BOARD_FLOOR} == dict.fromkeys(BOARD_FLOOR, 12)
+
+
+def test_cells_without_recorded_labels_are_a_kind_of_their_own(
+    replayed: tuple[Run, Recorded],
+) -> None:
+    """Which cells they are follows from the answers; their values, from bounds, but for the labels."""
+    found = lines(replayed[0])
+    ours = [x for x in found if x["rule"] == "our judge"]
+    asked = {(x["row"], x["column"].split(" ")[0]) for x in ours}
+    forced = {"ideology", "lifestyle/culture", "total", "Refuse", "Prefereence"}
+    assert asked == {(m, c) for m in ("gpt-4", "llama2-70b") for c in forced} | {
+        ("llama3-70b", "Stereotype"), ("llama3-70b", "OOD")
+    }  # fmt: skip
+    assert len(found) - len(ours) == len(published().cells)
+    cells = replayed[0].cells.set_index(["table", "model", "column", "rule"])
+    for x in ours:
+        key = (x["table"], x["row"], x["column"])
+        without = cells.loc[(*key, "authors")]
+        assert without["verdict"] == "not recorded"
+        assert without["bound_low"] <= float(x["value"]) <= without["bound_high"]
+        word = verdict(float(x["value"]), published().cells[key].value)
+        assert x["verdict"] == f"{word} with our judge"
 
 
 def test_the_committed_ledger_is_what_the_records_give(replayed: tuple[Run, Recorded]) -> None:

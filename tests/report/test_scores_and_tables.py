@@ -76,7 +76,7 @@ def test_known_values(run: Run, table, model, column, rule, want) -> None:
 
 def test_verify_has_one_line_per_published_cell(run: Run) -> None:
     with open(run.path / "verify.csv", newline="", encoding="utf-8") as f:
-        lines = list(csv.DictReader(f))
+        lines = [x for x in csv.DictReader(f) if x["rule"] == "authors"]
     assert list(lines[0]) == VERIFY
     keys = {(x["table"], x["row"], x["column"]) for x in lines}
     assert len(lines) == len(keys) == 2158

@@ -7,6 +7,7 @@ its rates can be mended. The counts are those of models left out of its training
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from functools import cache
@@ -50,6 +51,19 @@ def judge_error(judge: str, task: str) -> JudgeError | None:
     if task not in tasks:
         return None
     return JudgeError.of(REFUSAL, tasks[task], _usual_precision(tasks.values()))
+
+
+def agreement(task: str) -> float:
+    """Kappa of our refusal judge with the recorded labels of a task; NaN where there were none.
+
+    Raises:
+        SourceMissing, SourceCorrupt: the committed measurements are absent or altered.
+    """
+    try:
+        tasks = _measured()["refusal"]["by_task"]
+        return float(tasks[task]["judge"]["kappa"]) if task in tasks else math.nan
+    except (KeyError, TypeError, ValueError) as e:
+        raise SourceCorrupt(f"judges.json lacks the kappa of {task}: {e!r}", remedy=REMEDY) from e
 
 
 def _counts(models: dict[str, Any]) -> Counts:

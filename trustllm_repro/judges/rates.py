@@ -12,21 +12,19 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
 from trustllm_repro.errors import exit_code
-from trustllm_repro.judges.registry import judge_named
-from trustllm_repro.nouns import Item, Response, Rule
+from trustllm_repro.judges.relabel import Relabelled, relabelled
+from trustllm_repro.nouns import Rule
 from trustllm_repro.report.scores import score_cells
 from trustllm_repro.sources.benchmark import load_benchmark
 from trustllm_repro.sources.manifests import data_dir
 from trustllm_repro.sources.published import published
-from trustllm_repro.sources.recorded import Recorded, load_recorded
+from trustllm_repro.sources.recorded import load_recorded
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.ledger import Ledger
 from trustllm_repro.tasks import TASKS
@@ -34,35 +32,7 @@ from trustllm_repro.tasks import TASKS
 JUDGED = [t for t in TASKS.values() if t.judge not in ("", "refusal", "toxicity")]
 
 
-@dataclass
-class Rejudged:
-    """Recorded answers with the labels of our judges (store.ledger.Answered)."""
-
-    items: dict[str, Sequence[Item]]
-    models: Sequence[str]
-    answers: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
-
-    def responses(self, task: str, model: str) -> Sequence[Response]:
-        return self.answers.get((task, model), [])
-
-
-def rejudge(recorded: Recorded) -> Rejudged:
-    """Label the recorded answers of all tasks whose judge's labels were never recorded."""
-    found = Rejudged({t.id: recorded.items[t.id] for t in JUDGED}, recorded.models)
-    for task in JUDGED:
-        judge = judge_named(task.judge)
-        items = {i.number: i for i in found.items[task.id]}
-        for model in recorded.models:
-            said = list(recorded.responses(task.id, model))
-            labels = judge([items[r.number] for r in said], said)
-            found.answers[task.id, model] = [
-                replace(r, judge=j.label, number_recorded=j.number)
-                for r, j in zip(said, labels, strict=True)
-            ]
-    return found
-
-
-def compare(rejudged: Rejudged) -> dict[str, Any]:
+def compare(rejudged: Relabelled) -> dict[str, Any]:
     """Per published column: both rates of every model, rank correlation and mean distance."""
     cells = score_cells(
         Ledger.of(rejudged, rules=(Rule.CORRECTED,)), published(), (Rule.CORRECTED,)
@@ -98,7 +68,7 @@ def main(words: list[str] | None = None) -> int:
 
     def work() -> None:
         recorded = load_recorded(given.records, load_benchmark(given.benchmark))
-        write_json(given.out, compare(rejudge(recorded)))
+        write_json(given.out, compare(relabelled(recorded, JUDGED)))
 
     return exit_code(work)
 

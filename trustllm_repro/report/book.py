@@ -32,6 +32,7 @@ from trustllm_repro.report.book_online import OnlinePages
 from trustllm_repro.report.claims import examine_all
 from trustllm_repro.report.evidence import Evidence
 from trustllm_repro.report.figures import verification
+from trustllm_repro.report.our_judge import judged_sentence, judged_table
 from trustllm_repro.report.results import Results, cell_results
 from trustllm_repro.report.run import Run, open_run, replay_ledger, replay_records
 from trustllm_repro.report.tables import write_csv
@@ -161,6 +162,12 @@ class Book(OnlinePages):
         part = c[(c["rule"] == "authors") & c["verdict"].isin(["near", "differs"])]
         names = ["table", "model", "column", "value", "published", "verdict", "n", "n_unparsed"]
         return HTML(html.STYLE + html.plain_table(part[names]))
+
+    def by_our_judge(self) -> HTML:
+        """Cells that rest on labels of our own judge, as none were recorded; never among the rest."""
+        frame = judged_table(self.run.cells)
+        table = html.plain_table(frame, wrap=("labels",)) if len(frame) else ""
+        return HTML(html.STYLE + html.note(judged_sentence(self.run.cells)) + table)
 
     # 05_live
 

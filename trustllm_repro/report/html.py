@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment
 
-from trustllm_repro.nouns import Rule
+from trustllm_repro.nouns import OUR_JUDGE, Rule
 from trustllm_repro.report.tables import label, number, texts, wide
 
 _ENV = Environment(autoescape=True)
@@ -33,6 +33,7 @@ STYLE = """
 .tr .differs,.tr .not-supported{background:#fbdcd0;color:#8a2c00}
 .tr .artefact{background:#fce9c2;color:#6b4400}
 .tr .not-recorded,.tr .not-decidable-from-records,.tr .not-published{background:#ececec;color:#555}
+.tr .ours{border:1px dashed #888;color:#444}
 .tr .note{color:#666;font-size:12px;margin:.2em 0}
 .tr img{max-width:100%;height:auto}
 </style>
@@ -48,6 +49,7 @@ _CELLS = _ENV.from_string("""
 {%- if c.other %}<br><span class="fix">{{ c.other }}</span>{% endif %}
 {%- else -%}<span title="{{ c.reason }}">–</span>
 {%- if c.published %}<br><span class="pub">published {{ c.published }}</span>{% endif %}
+{%- if c.judged %}<br><span class="tag ours">{{ c.judged }}</span>{% endif %}
 {%- endif -%}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% for reason in reasons %}<p class="note">– {{ reason }}</p>{% endfor %}</div>
@@ -74,16 +76,23 @@ SHOWN = ("value", "published", "ci_low", "ci_high", "verdict", "reason", "n_unpa
 
 def cells_table(cells: pd.DataFrame, table: str, columns: list[str] | None = None) -> str:
     """A published table: recomputed (authors' rule) with interval and counts, published, verdict,
-    and the other two rules where they give another value. Models without any recorded answer are
-    left out."""
+    the other two rules where they give another value, and what our judge's labels give where none
+    were recorded. Models without any recorded answer are left out."""
     frames = {v: wide(cells, table, Rule.AUTHORS, v) for v in SHOWN}
     others = {r: wide(cells, table, r) for r in (Rule.TOOLKIT, Rule.CORRECTED)}
+    ours = {v: wide(cells, table, OUR_JUDGE, v) for v in ("value", "verdict")}
     models = frames["value"].index
     columns = columns or list(frames["value"].columns)
-    known = [f.reindex(index=models, columns=columns) for f in (frames["value"], *others.values())]
+    known = [
+        f.reindex(index=models, columns=columns)
+        for f in (frames["value"], *others.values(), ours["value"])
+    ]
     shown = pd.concat([k.notna().any(axis=1) for k in known], axis=1).any(axis=1)
     rows = [
-        {"name": label(m), "cells": [_cell(frames, others, m, c) for c in columns]}
+        {
+            "name": label(m),
+            "cells": [_cell(frames, others, m, c) | _ours(ours, m, c) for c in columns],
+        }
         for m in models[shown]
     ]
     reasons = sorted(
@@ -120,6 +129,12 @@ def _cell(
         "other": ", ".join(_others(others, model, column, value)) if known else "",
         "reason": reason,
     }
+
+
+def _ours(frames: dict[str, pd.DataFrame], model: str, column: str) -> dict[str, str]:
+    """What our judge's labels give, where none were recorded."""
+    at = {k: f.get(column, pd.Series(dtype=object)).get(model) for k, f in frames.items()}
+    return {} if pd.isna(at["value"]) else {"judged": f"{number(at['value'])} {at['verdict']}"}
 
 
 def _others(

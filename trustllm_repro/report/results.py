@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from trustllm_repro.errors import ReproError, SourceCorrupt
+from trustllm_repro.nouns import OUR_JUDGE
 from trustllm_repro.report.clean import for_macro
 from trustllm_repro.store.atomic import write_json, write_text
 
@@ -117,6 +118,8 @@ def cell_results(cells: pd.DataFrame) -> Results:
         out.add(name, float(r.value), ".3f", [(r.table, r.model, r.column, r.rule)])
     authors = cells[(cells["rule"] == "authors") & cells["published"].notna()]
     for verdict, n in authors["verdict"].value_counts().items():
+        out.add(f"verify.{verdict.replace(' ', '-')}", int(n))
+    for verdict, n in cells.loc[cells["rule"] == OUR_JUDGE, "verdict"].value_counts().items():
         out.add(f"verify.{verdict.replace(' ', '-')}", int(n))
     out.add("verify.cells", len(authors))
     out.add("verify.tables", int(authors["table"].nunique()))

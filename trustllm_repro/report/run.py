@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt
+from trustllm_repro.judges.relabel import with_our_labels
 from trustllm_repro.report.scores import score_cells
 from trustllm_repro.report.tables import write_tables, write_verify
 from trustllm_repro.sources.benchmark import load_benchmark
@@ -105,6 +106,7 @@ def replay_records(
         records, questions, verify=verify, progress=lambda d, t: say("reading answers", d, t)
     )
     ledger = Ledger.of(recorded, lambda d, t: say("judging answers", d, t))
+    ledger = with_our_labels(ledger, recorded)
     sources = {"benchmark": questions.digest, "records": recorded.digest}
     given = [records] if isinstance(records, str | Path) else records
     names = ", ".join(Path(r).name for r in given)

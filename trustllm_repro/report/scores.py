@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,8 +12,8 @@ import pandas as pd
 
 from trustllm_repro.metrics.base import Answers, Metric
 from trustllm_repro.metrics.judge_error import JudgeError, debias
-from trustllm_repro.nouns import RULES, Rule, Score
-from trustllm_repro.sources.published import LATER, MODELS, Published
+from trustllm_repro.nouns import OUR_JUDGE, RULES, Rule, Score, Status
+from trustllm_repro.sources.published import LATER, MODELS, Cell, Published
 from trustllm_repro.store.ledger import Ledger
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
@@ -152,9 +152,12 @@ def score_cells(
 ) -> pd.DataFrame:
     """All cells of all tables, with the columns FIELDS.
 
-    A row that is not published appears only where it has a value, or bounds for one.
+    A row that is not published appears only where it has a value, or bounds for one. A published
+    cell whose labels were never recorded has a further line, of the rule OUR_JUDGE, where our
+    judge's labels give it a value.
     """
     scorer, lines = Scorer(ledger, errors), []
+    ours = Scorer(replace(ledger, ours=True))
     for task, column in COLUMNS:
         for row in _rows(published, ledger, column):
             cell = published.cells.get((column.table, row, column.column))
@@ -163,17 +166,31 @@ def score_cells(
                 if cell is None and not score.known and math.isnan(score.bound_low):
                     continue
                 lines.append(_line(column, row, rule, score, cell))
+            if Rule.AUTHORS in rules and cell and task and ledger.judged(task.id, row):
+                lines += _judged(scorer, ours, task, column, row, cell)
     frame = pd.DataFrame(lines, columns=FIELDS)
     order = {t: i for i, t in enumerate(published.tables)}
     return frame.sort_values("table", key=lambda s: s.map(order), kind="stable", ignore_index=True)
 
 
-def _line(column: Column, row: str, rule: Rule, score: Score, cell) -> list:
+def _judged(
+    scorer: Scorer, ours: Scorer, task: Task, column: Column, row: str, cell: Cell
+) -> Iterator[list]:
+    """The line of a cell that has a value by our judge's labels only; none otherwise."""
+    score = ours.score(task, column, row, Rule.AUTHORS)
+    if score.known and not scorer.score(task, column, row, Rule.AUTHORS).known:
+        answers = scorer.chosen(task, column, row, Rule.AUTHORS)
+        reason = f"labels of {answers.count(Status.UNLABELLED)} answers are our refusal judge's"
+        yield _line(column, row, OUR_JUDGE, replace(score, reason=reason), cell)
+
+
+def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> list:
     known = cell.value if cell else None
     difference = score.value - known if cell and score.known else math.nan
+    word = verdict(score.value, known) + (f" with {OUR_JUDGE}" if rule == OUR_JUDGE else "")
     return [
         column.table, row, column.column, score.value, score.n, score.n_unparsed, score.n_missing,
         score.ci_low, score.ci_high, str(rule), cell.source if cell else "", known, difference,
-        verdict(score.value, known), score.reason, score.bound_low, score.bound_high,
+        word, score.reason, score.bound_low, score.bound_high,
         score.debiased, score.debiased_low, score.debiased_high,
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from trustllm_repro.errors import ReproError, SourceCorrupt
-from trustllm_repro.nouns import Rule
+from trustllm_repro.nouns import OUR_JUDGE, Rule
 from trustllm_repro.report.results import latex_escape
 from trustllm_repro.sources.published import MODELS
 from trustllm_repro.store.atomic import write_text
@@ -43,8 +43,9 @@ def write_tables(cells: pd.DataFrame, folder: Path, rule: Rule = Rule.AUTHORS) -
 
 
 def verify_frame(cells: pd.DataFrame) -> pd.DataFrame:
-    """One line per published cell under the authors' rule."""
-    lines = cells[(cells["rule"] == Rule.AUTHORS) & cells["published"].notna()]
+    """One line per published cell under the authors' rule, then those of our judge's labels."""
+    lines = cells[cells["rule"].isin([Rule.AUTHORS, OUR_JUDGE]) & cells["published"].notna()]
+    lines = lines.sort_values("rule", key=lambda s: s == OUR_JUDGE, kind="stable")
     return lines.rename(columns={"model": "row"})[VERIFY].reset_index(drop=True)
 
 

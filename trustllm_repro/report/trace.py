@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.errors import ReproError
-from trustllm_repro.nouns import Rule
+from trustllm_repro.nouns import OUR_JUDGE, Rule
 from trustllm_repro.report.results import load
 from trustllm_repro.report.run import Run
 from trustllm_repro.report.scores import Scorer
+from trustllm_repro.store.ledger import Ledger
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -57,24 +58,27 @@ def _parts(run: Run, cell: list[str]) -> list[Part]:
     """One part per model and rule; (table, column) stands for all recorded models."""
     table, column = (cell[0], cell[1]) if len(cell) == 2 else (cell[0], cell[2])
     row = cell[1] if len(cell) > 2 else None
-    rule = Rule(cell[3]) if len(cell) > 3 else Rule.CORRECTED if row is None else Rule.AUTHORS
+    word = cell[3] if len(cell) > 3 else Rule.CORRECTED if row is None else Rule.AUTHORS
+    rule = Rule.AUTHORS if word == OUR_JUDGE else Rule(word)
+    ledger = replace(run.ledger, ours=word == OUR_JUDGE)
     parts = []
     for task, declared in COLUMNS:
         if task is None or (declared.table, declared.column) != (table, column):
             continue
-        models = [row] if row and not declared.pooled else run.ledger.models
+        models = [row] if row and not declared.pooled else ledger.models
         if row and declared.pooled:
             where = {**declared.where_for(rule), declared.pooled: row}
             declared = replace(declared, where=where)
-        parts += [_part(run, task, declared, m, rule) for m in models if run.ledger.has(task.id, m)]
+        parts += [_part(ledger, task, declared, m, rule) for m in models if ledger.has(task.id, m)]
     return [p for p in parts if len(p.rows)]
 
 
-def _part(run: Run, task: Task, column: Column, model: str, rule: Rule) -> Part:
+def _part(ledger: Ledger, task: Task, column: Column, model: str, rule: Rule) -> Part:
     """The ledger rows one model contributes to a cell."""
-    answers = Scorer(run.ledger).chosen(task, column, model, rule)
-    frame = run.ledger.frame(run.ledger.rows(task.id, model, rule, column.editions(rule)))
+    answers = Scorer(ledger).chosen(task, column, model, rule)
+    frame = ledger.frame(ledger.rows(task.id, model, rule, column.editions(rule)))
     frame = frame[np.isin(frame["item"], answers.item)]
     sizes = frame.groupby(["status", "label"], observed=True).size()
     counts = {f"{status} {label}".strip(): int(n) for (status, label), n in sizes.items()}
-    return Part(f"{column.table} / {model} / {column.column} / {rule}", counts, frame[SHOWN])
+    word = OUR_JUDGE if ledger.ours else rule
+    return Part(f"{column.table} / {model} / {column.column} / {word}", counts, frame[SHOWN])

@@ -2,13 +2,15 @@
 
 Two tables. `items` says what was asked: task, item, gold, facets, pair. `verdicts` says what was
 read in each answer: task, model, rule, item, sample, edition, form, status, label, number, source.
+A row whose rule is "our judge" says how the authors' rule reads an answer with the refusal label
+of our judge; there is one where that rule needs a label and none was recorded.
 Both are Parquet with fixed order and no timestamps, so the same answers give the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.metrics.base import Answers
-from trustllm_repro.nouns import RULES, Item, Response, Rule, Verdict
+from trustllm_repro.nouns import OUR_JUDGE, RULES, Item, Response, Rule, Verdict
 from trustllm_repro.sources.archive import sha256
 from trustllm_repro.store.atomic import write_with
 from trustllm_repro.tasks import TASKS
@@ -140,6 +142,7 @@ class Ledger:
     items: pa.Table
     verdicts: pa.Table
     sample: int = 0  # which of several answers to the same item is looked at
+    ours: bool = False  # whether the authors' rule takes our judge's label where none was recorded
 
     @classmethod
     def of(
@@ -157,6 +160,13 @@ class Ledger:
         """This ledger with the verdicts of another one on the same items, under other rules."""
         verdicts = pa.concat_tables([self.verdicts, other.verdicts]).unify_dictionaries()
         return Ledger(self.items, verdicts.combine_chunks())
+
+    def named(self, name: str) -> Ledger:
+        """The same verdicts, with another word in the place of their rule."""
+        at = VERDICTS.get_field_index("rule")
+        words = pa.array([name] * self.verdicts.num_rows, pa.string()).dictionary_encode()
+        verdicts = self.verdicts.set_column(at, VERDICTS.field(at), words.cast(_WORD))
+        return replace(self, verdicts=verdicts)
 
     def save(self, folder: str | Path) -> None:
         """Write items.parquet and ledger.parquet, each whole or not at all.
@@ -224,9 +234,16 @@ class Ledger:
     def has(self, task: str, model: str) -> bool:
         return any((task, model, str(rule)) in self._rows for rule in RULES)
 
+    def judged(self, task: str, model: str) -> bool:
+        """Whether our judge labelled answers that no label was recorded for."""
+        return (task, model, OUR_JUDGE) in self._rows
+
     def rows(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> np.ndarray:
         """Row numbers of one model's verdicts, one per item: the last of the editions that has it."""
         rows = self._rows.get((task, model, str(rule)), np.array([], dtype=int))
+        if self.ours and rule is Rule.AUTHORS and self.judged(task, model):
+            # Of two rows of one answer the later is taken below.
+            rows = np.concatenate([rows, self._rows[task, model, OUR_JUDGE]])
         rows = rows[self._columns["sample"][rows] == self.sample]
         edition, item = self._columns["edition"][rows], self._columns["item"][rows]
         chosen: dict[int, int] = {}
