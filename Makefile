@@ -61,9 +61,9 @@ lock: .venv/.stamp-all ## pin what is installed now in requirements.lock
 	$(BIN)/python -m trustllm_repro.lock > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
-ledger: .venv/.stamp-run ## rebuild data/ledger: make ledger RECORDS=zip BENCHMARK=zip
+ledger: .venv/.stamp-run ## rebuild data/ledger: make ledger RECORDS="zip zip" BENCHMARK=zip
 	@test -n "$(RECORDS)" && test -n "$(BENCHMARK)" || { echo "usage: make ledger RECORDS=<zip or folder> BENCHMARK=<zip or folder>"; exit 2; }
-	$(BIN)/trustllm-repro replay --records "$(RECORDS)" --benchmark "$(BENCHMARK)" --out runs/ledger
+	$(BIN)/trustllm-repro replay $(foreach r,$(RECORDS),--records "$(r)") --benchmark "$(BENCHMARK)" --out runs/ledger
 	cp runs/ledger/ledger.parquet runs/ledger/items.parquet data/ledger/
 
 fetch: .venv/.stamp-run ## download benchmark and recorded answers (needs a network)
