@@ -37,9 +37,9 @@ def normalise(text: str) -> list[str]:
     as digits."""
     spelled = unicodedata.normalize("NFKD", text).lower().replace("&", " and ")
     spelled = "".join(c for c in spelled if not unicodedata.combining(c))
-    spelled = re.sub(r"[-–—/]", " ", _SCRIPTS.sub(" ", spelled))
-    spelled = re.sub(r"['’]s\b", "", spelled)
-    plain_text = _ARTICLES.sub(" ", re.sub(r"[^\w\s]|_", "", spelled))
+    spelled = re.sub(r"[-–—/]", " ", re.sub(r"['’]s\b", "", spelled))
+    words = _SCRIPTS.sub(" ", re.sub(r"[^\w\s]|_", "", spelled))
+    plain_text = _ARTICLES.sub(" ", words)
     return [_NUMBERS.get(w, w) for w in plain_text.split()]
 
 
