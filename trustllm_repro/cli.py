@@ -193,29 +193,21 @@ def evaluate(
     from trustllm_repro.live.run import Job
     from trustllm_repro.live.run import evaluate as run_job
 
-    asked = tuple(dimension or ())
+    asked, judges = tuple(dimension or ()), tuple(judge or ())
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
     if answers:
-        if limit:
-            raise SettingsError(
-                "--limit chooses what is asked, and --answers asks nothing",
-                remedy="leave it out: what was not answered counts as missing",
-            )
-        given = GivenJob(
-            answers, benchmark, to, asked, model_name, not unverified, tuple(judge or ())
-        )
-        with _progress() as bar:
-            done = evaluate_answers(given, Bars(bar), lambda text: say(for_terminal(text)))
-        show_evaluation(done, out)
-        return
-    settings = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
-    job = Job(
-        model, benchmark, to, settings, dtype, device, batch_size, workers, not unverified,
-        tuple(judge or ()), parse_part(part),
-    )  # fmt: skip
+        work, job = evaluate_answers, GivenJob(
+            answers, benchmark, to, asked, model_name, not unverified, judges, limit
+        )  # fmt: skip
+    else:
+        how = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
+        work, job = run_job, Job(
+            model, benchmark, to, how, dtype, device, batch_size, workers, not unverified, judges,
+            parse_part(part),
+        )  # fmt: skip
     with _progress() as bar:
-        done = run_job(job, Bars(bar), lambda text: say(for_terminal(text)))
+        done = work(job, Bars(bar), lambda text: say(for_terminal(text)))
     show_evaluation(done, out)
 
 

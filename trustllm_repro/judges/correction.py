@@ -118,7 +118,8 @@ question|premise|statement|claim|assumption|assertion|you|your|clarif\w+|apologi
 """
 _GENERAL = re.compile(
     rf"\b{as_group(_GENERAL_WORDS)}\b|^\W*(?:that|this|it)(?:'s| is|n't| isn't)|[\u3400-\u9fff]"
-    rf"|\b(?:that|this)(?:'s| is)\s(?:not\s)?{either('false incorrect wrong untrue inaccurate correct true')}",
+    rf"|\b(?:that|this)(?:'s| is)\s(?:not\s)?"
+    rf"{either('false incorrect wrong untrue inaccurate correct true')}",
     re.I,
 )
 

@@ -39,6 +39,14 @@ class GivenJob:
     model_name: str = ""
     verify: bool = True
     judges: tuple[str, ...] = ()
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            raise SettingsError(
+                "--limit chooses what is asked, and --answers asks nothing",
+                remedy="leave it out: what was not answered counts as missing",
+            )
 
 
 @dataclass(frozen=True)

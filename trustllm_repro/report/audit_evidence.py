@@ -10,6 +10,7 @@ from trustllm_repro.metrics.comparisons import rank_correlation
 from trustllm_repro.nouns import Rule, Status
 from trustllm_repro.report.audit import consistency, direction_search
 from trustllm_repro.report.evidence import Evidence
+from trustllm_repro.report.judges import measured
 from trustllm_repro.tasks.fairness import ATTRIBUTES
 
 PUBLISHED = ("published", "copy")
@@ -483,4 +484,15 @@ def absent_subsets(e: Evidence) -> str:
         f"released file does not have (culture and three of mission): the {n['mission']} questions "
         f"on mission, of {sum(n.values())} besides the emotions, are in none, and an average over no "
         "answers ends it with an error"
+    )
+
+
+def unread_chinese(e: Evidence) -> str:
+    """Counted when the refusal judge was trained; the ledger holds no text."""
+    found = measured()["refusal"]["doubted"]["Chinese or Japanese"]
+    return (
+        "the paper's refusal classifier was trained on English. Of "
+        f"{found['answers']:,} recorded answers in Chinese or Japanese, nearly all baichuan-13b's, "
+        f"{found['with_phrase']:,} hold a usual phrase of refusal; it calls {found['recorded_refusals']} "
+        f"of all of them refusals, our judge {found['judged_refusals']:,}"
     )

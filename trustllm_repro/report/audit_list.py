@@ -198,6 +198,13 @@ DEFECTS = (
         proof.absent_subsets,
         about="ethics",
     ),
+    Defect(
+        "A31",
+        "Refusals in Chinese counted as answers",
+        (),
+        proof.unread_chinese,
+        about="safety",
+    ),
 )
 
 
