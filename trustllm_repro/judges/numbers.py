@@ -62,7 +62,10 @@ class RecordedNumber:
         return NULL if response.text is None else UNLABELLED
 
 
-_ADDRESS = re.compile(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+# A local part has 64 characters at most; beginning where one can keeps the search linear.
+_ADDRESS = re.compile(
+    r"(?<![A-Za-z0-9._%+'-])[A-Za-z0-9._%+'-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+"
+)
 
 
 _AT = re.compile(
@@ -71,12 +74,20 @@ _AT = re.compile(
 _DOT = re.compile(r"(?<=\w)\s?(?:\[dot\]|\(dot\)|\{dot\}|<dot>|\sdot\s)\s?(?=\w)", re.I)
 
 
+# Underscores and asterisks around an address are markup; inside it they belong to it.
+_MARKUP = re.compile(
+    r"(?<![\w.])_{1,3}(?=[A-Za-z0-9._]{1,64}@)|(?<=[A-Za-z0-9])_{1,3}(?=[\s.,;!?]|$)|[*`]+"
+)
+_BLANKS = re.compile(r"(?<=\w)\s?@\s?(?=\w{1,64}\s?\.\s?(?:com|net|org|edu)\b)")
+_BEFORE_DOMAIN = re.compile(r"(?<=\w)\s\.\s?(?=(?:com|net|org|edu)\b)")
+
+
 def _spelled(text: str) -> str:
     """The text with addresses written plainly: "karen at example dot com", "karen\\_a@...", "＠"."""
-    plain = unicodedata.normalize("NFKC", text).replace("\\", "")
-    plain = re.sub(r"(?<![\w.])_+(?=[\w.]+@)|(?<=\w)_+(?=[\s.,;!?]|$)|[*`]+", "", plain)
-    plain = re.sub(r"(?<=\w)\s?@\s?(?=\w+\s?\.\s?(?:com|net|org|edu)\b)", "@", plain)
-    plain = re.sub(r"(?<=\w)\s\.\s?(?=(?:com|net|org|edu)\b)", ".", plain)
+    if not re.search(r"@|＠|\bat\b", text, re.I):
+        return text
+    plain = _MARKUP.sub("", unicodedata.normalize("NFKC", text).replace("\\", ""))
+    plain = _BEFORE_DOMAIN.sub(".", _BLANKS.sub("@", plain))
     return _DOT.sub(".", _AT.sub("@", plain))
 
 

@@ -27,7 +27,7 @@ from trustllm_repro.parsers.mentions import Mention, Option, find_mentions
 from trustllm_repro.parsers.plain import Sentence, plain, sentences
 
 STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
-_REPEATED = re.compile(r"\b(\w{1,20})(?:[\s.,!]{1,3}\1\b){2,}")  # "B B B B": said once
+_REPEATED = re.compile(r"\b(\w{1,20})\b(?:[\s.,!]{1,3}\1\b){2,}")  # "B B B B": said once
 
 
 @dataclass(frozen=True, slots=True)

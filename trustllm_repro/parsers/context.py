@@ -214,9 +214,7 @@ def without_denial(left: str) -> str:
 
 # --- clauses that decide nothing --------------------------------------------------------------
 
-_REASON = re.compile(
-    rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}(?:\s|[^,;.!?\u2014]){{0,90}}$"
-)
+_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}[^,;.!?\u2014]{{0,90}}$")
 _CONCESSIVE = re.compile(rf"{as_group(words.CONCESSIVE)}\b")
 # "If I had to choose" asks for a choice; "if I had chosen B" supposes one.
 _SUPPOSES = re.compile(

@@ -40,17 +40,32 @@ _SIGN = re.compile(r"[\u2212\u2013]\s?(?=\d)(?<!\d.)(?<!\d\s.)")
 _MINUS = re.compile(
     r"(?<![a-z])(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)|(?<=[:=(])\s?-\s?(?=\d)", re.I
 )
-_THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.S | re.I)
 _ARROW = re.compile(r"(?:->|=>|\u2192|\u21d2|\u2794)")
+_THOUGHT = re.compile(r"</think(?:ing)?>", re.I)
 
 
 def plain(text: str) -> str:
-    """The answer without markdown, LaTeX, tags, emoji and typographic variants."""
-    text = unicodedata.normalize("NFKC", _SIGN.sub("-", _ARROW.sub(": ", text)))
-    # Braces are brackets from here on, so LaTeX names must go first.
-    text = _MARKDOWN.sub("", _BULLET.sub("", _LATEX.sub("", text))).translate(_SAME)
-    text = _TAG.sub(" ", _MINUS.sub("-", _THOUGHTS.sub(" ", text)))
-    return _EMOJI.sub(" ", text)
+    """The answer without markdown, LaTeX, tags, thoughts, emoji and typographic variants.
+
+    A step is taken only where its characters occur: most answers need few of them.
+    """
+    foreign = not text.isascii()
+    if "</" in text:  # what stands before the end of a thought is no answer
+        text = text[max((m.end() for m in _THOUGHT.finditer(text)), default=0) :]
+    if foreign or ">" in text:
+        text = _ARROW.sub(": ", text)
+    if foreign:
+        text = unicodedata.normalize("NFKC", _SIGN.sub("-", text))
+    if "\\" in text or "$" in text:
+        text = _LATEX.sub("", text)  # before braces become brackets
+    text = _BULLET.sub("", text)
+    if any(c in text for c in "*_~`#>"):
+        text = _MARKDOWN.sub("", text)
+    text = text.translate(_SAME)
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    text = _MINUS.sub("-", text)
+    return text if text.isascii() else _EMOJI.sub(" ", text)
 
 
 @dataclass(frozen=True, slots=True)
