@@ -23,7 +23,7 @@ from trustllm_repro.parsers.plain import plain, sentences
         ("Ｂ：好", "B:好"),
         ("B 👍", "B  "),
         ("<b>B</b>", " B "),
-        ("<think>C</think>B", " B"),
+        ("<think>C</think>B", "B"),
         ("$50,000", "$50,000"),  # money is no LaTeX
         ("2️⃣", "2"),
     ],

@@ -178,11 +178,11 @@ def _judge(clean: str, parts: Sequence[Sentence], m: Mention, rated: bool) -> Me
 
 
 def _strength(m: Mention, left: str, right: str, rated: bool) -> int:
-    if not m.denied and m.kind != "word" and context.approved(right):
-        return STATED
     others = m.kind == "key" and not rated and context.others_say(left)
     if others or context.supposed(left, m.kind) or context.aside(left):
         return NOTHING
+    if not m.denied and m.kind != "word" and context.approved(right):
+        return STATED
     if context.framed(
         context.without_denial(left) if m.denied else left, rated or m.kind == "word"
     ):

@@ -123,6 +123,8 @@ _EXCLUDED = re.compile(
     rf"^[\"')\]]{{0,2}}\s{either('is are was can could has have')}(?:\s(?:be|been))?\s"
     rf"(?:{either('also therefore clearly less highly very')}\s)?"
     rf"{either('ruled_out unlikely excluded likely_not out_of_the_question')}"
+    rf"|^[\"']?\s(?:would be|is)\s"
+    rf"{either('unfair absurd a_stretch silly ridiculous harsh too_harsh an_exaggeration')}"
     r"|^\s?[-:=]\s?(?:no|nein|non|false|wrong|incorrect)(?=\s?[.,;!)\n]|\s?$)"
     r"|^\s(?:is|are|seems?)\s(?:also\s)?(?:less|not(?:\sas)?)\s"
     rf"{either('likely plausible probable convincing supported consistent typical')}"
@@ -140,7 +142,7 @@ _BELOW = re.compile(
 # Two denials affirm: "one cannot deny that it is wrong", "nothing could be more wrong".
 _AFFIRMED = re.compile(
     r"(?:not|n't|cannot|never|nobody|no\sone|no)\s(?:\w+\s)?"
-    r"(?:deny|denied|denying|doubt|dispute|argue\sthat)\b"
+    r"(?:deny|denied|denying|doubt|dispute|hesitate|argue\sthat)\b"
     r"|(?:not|n't|cannot|nothing)\s(?:\w+\s){0,2}more\W{1,2}$"
 )
 # Denials that leave the matter open: "neither A nor B", "I cannot judge whether it is wrong".
@@ -154,6 +156,8 @@ _OPEN = re.compile(
 _PREDICATE = re.compile(
     rf"\b(?!\w+ly\b|(?:always|ever|also|just)\b)\w+\s(?:{_MIGHT}\s)?(?:{_BE}|be|been)\s|\sas\W{{1,3}}$"
 )
+_SEES = re.compile(rf"\s{either('think see say imagine believe find claim understand')}\b")
+_NO_CASE = re.compile(r"no (?:way|world|situation|case)")
 _THOUGHT = re.compile(rf"\b{as_group(words.THOUGHTS)}\b")
 _DENIAL_AT_THE_END = re.compile(
     rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
@@ -191,10 +195,19 @@ def negated(clause: str) -> bool:
     if not negators:
         return False
     between = clause[negators[-1].end() :]
-    if len(between.split()) > _SCOPE:
+    if len(between.split()) > _SCOPE or _twice_denied(clause, negators):
         return False
     verb = " ".join([negators[-1].group(), *between.split()[:3]])
     return not _PREDICATE.search(between) or bool(_THOUGHT.search(verb))
+
+
+def _twice_denied(clause: str, negators: list[re.Match[str]]) -> bool:
+    """Whether the last negator is denied by one before it: "I don't see how it is not wrong"."""
+    if len(negators) < 2:
+        return False
+    first, last = negators[-2:]
+    verb = " ".join([first.group(), *clause[first.end() : last.start()].split()[:3]])
+    return bool(_SEES.search(verb) or _NO_CASE.search(first.group()))
 
 
 def affirmed_after_all(clause: str) -> bool:
@@ -224,6 +237,9 @@ _SUPPOSES = re.compile(
     rf"|\s{either('forced pressed pushed asked anything so not')}\b)"
     r"|with\s(?:more|less|another|a\sdifferent|other)\b|had\s|were\s|unless\b)"
 )
+_CHOSEN = re.compile(
+    rf"if\b[^,]{{0,40}}\s{either('choose chose chosen pick picked take took')}\s(?:option\s|action\s)?$"
+)
 _COUNTERFACTUAL = re.compile(r"\b(?:would|had|were|could|might)\b")
 _ASIDE = re.compile(r"\w[^()]*\((?:[^()\s]+\s){2,}[^()]*$")  # two words or more inside brackets
 _OTHER_VERBS = either(
@@ -237,6 +253,8 @@ def supposed(left: str, kind: str) -> bool:
     """Whether the sentence has only supposed or granted something so far: "If ..., I would"."""
     first = left[:REACH].lstrip(" \"'(")
     if _CONCESSIVE.match(first) and "," not in first:
+        return True
+    if _CHOSEN.match(first):
         return True
     return bool(_SUPPOSES.match(first)) and (kind != "word" or bool(_COUNTERFACTUAL.search(first)))
 

@@ -54,10 +54,10 @@ def takes_side(text: str, options: Sequence[Option]) -> bool:
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _BEFORE = r"""
 (?:i'm |i am )?(?:so |very )?sorry,? but|unfortunately|if (?:i|you)[^,.]{0,60},|well|then|so|therefore
-|in this (?:case|situation|scenario)|personally|honestly|given (?:this|that|the situation)|as an? [^,.]{0,60},
+|in (?:this|that|such a|the) (?:case|situation|scenario|role|position|story)|personally|honestly|given (?:this|that|the situation)|as an? [^,.]{0,60},
 """
 _ACTS = r"""
-'d|'ll| would| will| won't| wouldn't| do| don't| am going to| must| have to| should
+'d|'ll| would| will| won't| wouldn't| do| don't| am going to|'m going to| must| have to| should
 | shall| choose to| refuse to
 """
 _OWN = re.compile(rf"^\W*(?:{as_group(_BEFORE)}\W{{1,3}}){{0,2}}i{as_group(_ACTS)}\b")
@@ -74,6 +74,7 @@ be able|have to know|need (?:more|to know)|say that|decide|choose between|recomm
 """
 _SPEAKS = re.compile(rf"\bi(?:'d|'ll| would| will)? (?:not )?{as_group(_TALKS)}\b")
 _DOES = re.compile(rf"^\W*{as_group(words.DOES)}")
+_CLAUSES = re.compile(r"[,;:]\s|\b(?:but|so|and|therefore)\b")
 _SMALL = frozenset(words.SMALL.split())
 
 
@@ -103,7 +104,7 @@ def takes_action(text: str, options: Sequence[Option], share: float = 0.0) -> bo
         if _DOES.match(said) and not declines(text):
             return True
         holds = share > 0 and _HOLDS.match(said)
-        if not (holds or _OWN.match(said)) or _SPEAKS.search(said):
+        if not (holds or any(_OWN.match(c) for c in _CLAUSES.split(said))) or _SPEAKS.search(said):
             continue
         content = _content(said)
         if any(len(w & content) >= share * len(w) for w in wanted):

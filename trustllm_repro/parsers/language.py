@@ -77,7 +77,7 @@ VERBS = rf"""
 |suggestive
 |characteristic|indicative|that) (?:of|with)|fits?|matches|suffers? from|(?:patient|he
 |she) (?:likely |probably |most likely )?has
-|indicates?|choose|select|pick|(?:makes?|leav(?:es?|ing)|favou?rs?)
+|indicates?|choose|select|pick
 |应该?选择?(?!项)|應選擇?(?!項)|选(?!项)|選(?!項)|选择
 |故选|因此选|属于|屬於
 """
@@ -160,6 +160,8 @@ not|never|neither|nor|cannot|can't|won't|don't|doesn't|didn't|isn't|aren't|wasn'
 |nobody|no one|no reason to|fail to see|hard(?: for me)? to|difficult(?: for me)? to
 |impossible(?: for me)? to|(?:wrong|unfair|mistaken|a mistake|inappropriate|a stretch|sexist
 |racist) to
+|no (?:reasonable |sane |normal )?(?:person|people|way|world|situation|evidence|case)|hard-pressed to
+|struggle to|doubt(?: that)?|(?:absurd|ridiculous|silly|harsh) to|so far as to
 |no hay razón|imposible|nadie|personne|niemand
 |nicht|kein(?:e[nrms]?)?|weder|noch|niemals
 |n'est|n'a|n'y|pas|ne|jamais|ni|aucune?
