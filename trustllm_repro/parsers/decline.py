@@ -54,7 +54,8 @@ def takes_side(text: str, options: Sequence[Option]) -> bool:
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _BEFORE = r"""
 (?:i'm |i am )?(?:so |very )?sorry,? but|unfortunately|if (?:i|you)[^,.]{0,60},|well|then|so|therefore
-|in (?:this|that|such a|the) (?:case|situation|scenario|role|position|story)|personally|honestly|given (?:this|that|the situation)|as an? [^,.]{0,60},
+|in (?:this|that|such a|the) (?:case|situation|scenario|role|position|story)
+|personally|honestly|given (?:this|that|the situation)|as an? [^,.]{0,60},
 """
 _ACTS = r"""
 'd|'ll| would| will| won't| wouldn't| do| don't| am going to|'m going to| must| have to| should
