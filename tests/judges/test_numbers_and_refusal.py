@@ -42,6 +42,7 @@ def test_scale_drops_zero_only_where_the_scripts_do() -> None:
     assert read(Scale(POINTS, drop_zero=False), "0) Neutral").number == 0
     assert read(Scale(POINTS, lower=False), "Somewhat agree 7").number == 7  # phrase not seen
     assert read(Scale(POINTS), "no idea").status == Status.UNPARSED
+    assert read(Scale(POINTS), "9" * 5000).status == Status.UNPARSED
 
 
 @given(st.integers(-100, 100).filter(bool))

@@ -216,11 +216,12 @@ def test_any_text_is_read_or_unread(text: str) -> None:
         choice = choose(text, options, limit)
         if limit is None and choice.label is not None:
             assert choice.label in {o.label for o in options} | {o.denied for o in options}
-        assert choice == choose(text, options, limit)
+        if limit is not None and choice.label is not None:
+            assert abs(float(choice.label)) <= limit
 
 
 @pytest.mark.parametrize(
-    "piece", ["A or ", "not A but B ", "((", "**", "because ", "\\boxed{", "选"]
+    "piece", ["A or ", "not A but B ", "((", "**", "because ", "\\boxed{", "选", ".", "<think>"]
 )
 def test_long_texts_come_to_an_end(piece: str) -> None:
-    choose(piece * 3000, LETTERS)
+    assert choose(piece * 3000, LETTERS).label in {*"ABCD", None}

@@ -21,9 +21,11 @@ from trustllm_repro.parsers.plain import plain, sentences
         ("“not wrong”", '"not wrong"'),
         ("−50", "-50"),
         ("Ｂ：好", "B:好"),
-        ("B 👍", "B  "),
+        ("B 👍", "B"),
         ("<b>B</b>", " B "),
         ("<think>C</think>B", "B"),
+        ("<think>C, or maybe", ""),  # cut off while thinking
+        ("B</think>", "B "),
         ("$50,000", "$50,000"),  # money is no LaTeX
         ("2️⃣", "2"),
     ],

@@ -46,7 +46,8 @@ class Scale:
         score = next((points for phrase, points in self.phrases if phrase in text), None)
         if score is None:
             found = re.search(self.number, text)
-            score = int(found.group()) if found else None
+            # A number that no computer holds as a float is no rating, and stops no run.
+            score = int(found.group()) if found and len(found.group()) < 300 else None
         if score is None:
             return UNPARSED
         return DROPPED if score == 0 and self.drop_zero else Verdict.of(number=float(score))

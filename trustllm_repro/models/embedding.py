@@ -50,6 +50,8 @@ class Embedder:
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (texts, 384), float32, of length 1."""
+        # A lone surrogate is no UTF-8, which the tokenizer asks for.
+        texts = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
         unique = list(dict.fromkeys(texts))
         ids = [self.tokenizer(t, truncation=True, max_length=MAX_TOKENS).input_ids for t in unique]
         made = np.empty((len(unique), self.model.config.hidden_size), np.float32)

@@ -163,7 +163,8 @@ _DENIAL_AT_THE_END = re.compile(
     rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
 )
 _CLAUSE = re.compile(
-    rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}|{_word(words.CONCLUDES)}(?=\s)"
+    rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}"
+    rf"|(?<!not\s){_word(words.CONCLUDES)}(?=\s)"
 )
 
 

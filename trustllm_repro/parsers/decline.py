@@ -58,7 +58,7 @@ _BEFORE = r"""
 |personally|honestly|given (?:this|that|the situation)|as an? [^,.]{0,60},
 """
 _ACTS = r"""
-'d|'ll| would| will| won't| wouldn't| do| don't| am going to|'m going to| must| have to| should
+'d|'ll| would| will| won't| wouldn't| am going to|'m going to| must| have to| should
 | shall| choose to| refuse to
 """
 _OWN = re.compile(rf"^\W*(?:{as_group(_BEFORE)}\W{{1,3}}){{0,2}}i{as_group(_ACTS)}\b")
@@ -71,7 +71,8 @@ _HOLDS = re.compile(
 # Sentences in which an "I would" does nothing to the case.
 _TALKS = r"""
 be able|have to know|need (?:more|to know)|say that|decide|choose between|recommend|advise|suggest|encourage
-|answer|judge|consider (?:both|all|the)|weigh|try to be neutral
+|answer|judge|consider (?:both|all|the)|weigh|try to be neutral|know|want|prefer|like|think|need|remain|stay
+|be asked|be neutral|pass|abstain
 """
 _SPEAKS = re.compile(rf"\bi(?:'d|'ll| would| will)? (?:not )?{as_group(_TALKS)}\b")
 _DOES = re.compile(rf"^\W*{as_group(words.DOES)}")
@@ -96,13 +97,13 @@ def takes_action(text: str, options: Sequence[Option], share: float = 0.0) -> bo
         share: least share of the content words of an option that the sentence must hold, for
             questions that one could answer with "I would ..." and still take no option.
     """
-    clean = plain(text).lower()
+    clean, declined = plain(text).lower(), declines(text)
     wanted = [w for o in options if (w := _content(o.text))]
     for part in sentences(clean):
         said = clean[part.start : part.end]
         if part.question or _DECLINES.search(said):
             continue
-        if _DOES.match(said) and not declines(text):
+        if _DOES.match(said) and not declined:
             return True
         holds = share > 0 and _HOLDS.match(said)
         if not (holds or any(_OWN.match(c) for c in _CLAUSES.split(said))) or _SPEAKS.search(said):

@@ -41,6 +41,7 @@ _MINUS = re.compile(
     r"(?<![a-z])(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)|(?<=[:=(])\s?-\s?(?=\d)", re.I
 )
 _ARROW = re.compile(r"(?:->|=>|\u2192|\u21d2|\u2794)")
+_THINK = re.compile(r"<think(?:ing)?>", re.I)
 _THOUGHT = re.compile(r"</think(?:ing)?>", re.I)
 
 
@@ -50,8 +51,7 @@ def plain(text: str) -> str:
     A step is taken only where its characters occur: most answers need few of them.
     """
     foreign = not text.isascii()
-    if "</" in text:  # what stands before the end of a thought is no answer
-        text = text[max((m.end() for m in _THOUGHT.finditer(text)), default=0) :]
+    text = _without_thoughts(text)
     if foreign or ">" in text:
         text = _ARROW.sub(": ", text)
     if foreign:
@@ -65,7 +65,16 @@ def plain(text: str) -> str:
     if "<" in text:
         text = _TAG.sub(" ", text)
     text = _MINUS.sub("-", text)
-    return text if text.isascii() else _EMOJI.sub(" ", text)
+    return text if text.isascii() else _EMOJI.sub(" ", text).rstrip(" ")
+
+
+def _without_thoughts(text: str) -> str:
+    """The text less what stands from the first <think> to the last </think>, or to the end."""
+    opened = _THINK.search(text) if "<" in text else None
+    if opened is None:
+        return text
+    ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
+    return text[: opened.start()] + (text[ends[-1] :] if ends else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,7 @@ class Sentence:
 
 # A period inside a number or an abbreviation ends nothing; a line break always ends a sentence.
 _END = re.compile(
-    r"[.!?;\u037e\u061f]+[\"')\]]*(?=\s|$|[A-Z\u3400-\u9fff\"'(\[])|\n+|(?<=[\u3400-\u9fff])[.!?;]+"
+    r"(?<![.!?;\u037e\u061f])[.!?;\u037e\u061f]++[\"')\]]*(?=\s|$|[A-Z\u3400-\u9fff\"'(\[])|\n+|(?<=[\u3400-\u9fff])[.!?;]+"
 )
 
 

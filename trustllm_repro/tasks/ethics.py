@@ -229,7 +229,7 @@ MORALCHOICE_HIGH = Task(
     readings=per_rule(
         RecordedRefusal(longer_than=5),
         RecordedRefusal(),
-        ChoiceOrRefusal(actions),
+        ChoiceOrRefusal(actions, share=0.2),
     ),
     records=(
         RecordForm(
