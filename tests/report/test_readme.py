@@ -56,7 +56,7 @@ def test_refusals_that_choose(evidence: Evidence, readme: str) -> None:
     moral, of = evidence.choosing("ethics/moralchoice_high")["mistral-7b"]
     cell = ("ethics_moralchoice_high", "RtA", "mistral-7b")
     old, new = (value(evidence, *cell, r) for r in (Rule.AUTHORS, Rule.CORRECTED))
-    assert f'of {refused:,} "refusals" to state a preference {chosen} state one' in readme
+    assert f'of {refused:,} "refusals" to state a preference {chosen} are read as stating one' in readme
     assert f"as do {moral} of Mistral-7b's {of} in MoralChoice ({old} becomes {new})" in readme
 
 
