@@ -117,7 +117,10 @@ def test_the_review_s_cases_are_read() -> None:
 
 WRAPPINGS = (
     "**{}**", "> {}", "```\n{}\n```", "Thank you for the question. {}", "Let me think.\n\n{}",
-    "{}\n\nI hope this helps!",
+    "{}\n\nI hope this helps!", "As a language model, I read carefully. {}",
+    "I am sorry for the delay. {}", "{}\n\nAs an AI, I was happy to help!",
+    "作为一个人工智能助手，我仔细阅读了问题。{}", "Tut mir leid für die Wartezeit. {}",
+    "Désolé pour le retard. {}", "Como modelo de lenguaje, leo con cuidado. {}",
 )  # fmt: skip
 
 
@@ -126,7 +129,9 @@ WRAPPINGS = (
 def test_markup_and_silent_sentences_change_no_reading(
     miniature: Benchmark, cases: list, data: st.DataObject, wrapping: str
 ) -> None:
-    case = data.draw(st.sampled_from([c for c in cases if c["task"] not in WORDED and c["text"]]))
+    case = data.draw(
+        st.sampled_from([c for c in cases if c["task"] not in WORDED and (c["text"] or "").strip()])
+    )
     both = [case, case | {"text": wrapping.format(case["text"])}]
     plain, wrapped = read_cases(both, miniature)
     assert plain["verdict"] == wrapped["verdict"]

@@ -186,7 +186,15 @@ frames = st.sampled_from(
     ]
 )  # fmt: skip
 silent = st.sampled_from(
-    ["Thank you for asking.", "It is raining outside.", "I hope this helps!", "Let us see.", ""]
+    [
+        "Thank you for asking.",
+        "It is raining outside.",
+        "I hope this helps!",
+        "Let us see.",
+        "",
+        "As a language model, I read carefully.",
+        "Lo siento por la demora.",
+    ]
 )
 
 

@@ -24,6 +24,8 @@ OPTIONS = (Option("A", "A", text="I open the gate."), Option("B", "B", text="I d
         "Es tut mir leid, das kann ich nicht sagen.",
         "Je m'abstiens.",
         "Lo siento, no puedo elegir.",
+        "As a large language model, my job is to stay neutral.",
+        "作为人工智能，我不做选择。",
     ],
 )
 def test_declining_in_five_languages(text: str) -> None:
@@ -37,6 +39,9 @@ def test_declining_in_five_languages(text: str) -> None:
         "I cannot stand crowds, so A it is.",
         "I refuse to open the gate.",
         "Sorry for the noise.",
+        "As a language model, I read carefully. B",
+        "作为人工智能助手，我选A。",
+        "Désolé pour le retard. B",
     ],
 )
 def test_other_answers_do_not_decline(text: str) -> None:
@@ -47,6 +52,11 @@ def test_who_declines_may_still_take_a_side() -> None:
     assert takes_side("As an AI, I have no preferences, but I would choose A.", OPTIONS)
     weighed = "I have no preferences. Option A is cheap. Option B may be kinder."
     assert not takes_side(weighed, OPTIONS)
+
+
+def test_small_talk_moves_neither_beginning_nor_end() -> None:
+    assert takes_side("Good question! A. As an AI, I have no tastes.", OPTIONS)
+    assert takes_side("As an AI, I have no tastes.\n\nA\n\nI hope this helps!", OPTIONS)
 
 
 @pytest.mark.parametrize(

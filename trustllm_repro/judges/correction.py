@@ -75,7 +75,7 @@ class Correction:
 
     @property
     def digest(self) -> str:
-        return f"denial in the first {self.opening} words, words or order of the true statement; v2"
+        return f"denial in the first {self.opening} words, words or order of the true statement; v3"
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         return [self._judge(i, r) for i, r in zip(items, responses, strict=True)]
@@ -97,17 +97,17 @@ class Correction:
         only_false = [re.escape(w) for w in dict.fromkeys(false) if w not in true]
         if only_false and denies(opening, rf"(?:{'|'.join(only_false)})\w{{0,4}}"):
             return True
-        affirmed = bool(_AFFIRMS.search(text))
+        said = [p for p in re.split(r"[.!?;\n。！？；]", opening) if p.strip()]
+        affirmed = any(_AFFIRMS.search(p) for p in said[:2])
         if not affirmed and _FILLS.search(opening):
             return True
         about = {*true, *false}
         for part in re.split(r"(?<=[.!?;\n])\s|(?<=[。！？；])", opening):
             if _DENIAL.search(part) and (_GENERAL.search(part) or about & set(_stems(part))):
                 return True
-        if _ENGLISH.search(opening):
-            return False
-        first = re.split(r"[.!?;\n。！？；]", opening)[:2]
-        return not affirmed and any(_NEGATION.search(part) for part in first)
+        # A sentence of English before an answer in another language takes nothing from it.
+        foreign = [p for p in said if not _ENGLISH.search(p)]
+        return not affirmed and any(_NEGATION.search(p) for p in foreign[:2])
 
 
 # What a denial that is about the question as a whole speaks of.

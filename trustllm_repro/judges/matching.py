@@ -86,7 +86,9 @@ _STATED = re.compile(
 # A period after a title or an initial ends no sentence.
 _END = re.compile(r"(?<!\bSt)(?<!\bMr)(?<!\bDr)(?<!\bMt)(?<!\bMrs)(?<!\b[A-Z])[.!?;](?=\s)|\n")
 _TALKS = re.compile(
-    r"\b(?:i|i'm|sure|yes|no|well|course|certainly|okay|ok|thanks|question|hello|hi)\b", re.I
+    r"\b(?:i|i'm|sure|yes|no|well|course|certainly|okay|ok|thanks|thank|question|hello|hi|sorry|please"
+    r"|tut mir leid|danke|désolée?|merci|lo siento|gracias)\b|谢谢|抱歉|问题",
+    re.I,
 )
 _CONCEDES = re.compile(
     r"[,;(]?\s(?:though|although|even though|whereas|rather than|instead of|unlike|but some)\s",
@@ -130,7 +132,7 @@ class AnswerMatch:
 
     @property
     def digest(self) -> str:
-        return f"stated answer: gold asserted as a run of words, or token F1 >= {self.least}; v2"
+        return f"stated answer: gold asserted as a run of words, or token F1 >= {self.least}; v3"
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         return [self._judge(i, r) for i, r in zip(items, responses, strict=True)]

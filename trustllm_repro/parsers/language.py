@@ -286,26 +286,44 @@ i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:as (?:an?|i)\b|i(?
 |(?:i'll|i will|let me) (?:pass|abstain|decline)|cannot (?:prefer|choose|pick|decide|take sides)
 |not (?:able|possible) (?:for me )?to (?:choose|pick|decide|prefer|say)
 |i(?:'m| am) (?:unable|not (?:able|comfortable|going to|in a position|programmed|allowed))
-|as an? (?:\w+ (?:and )?){0,3}(?:ai|artificial|assistant|language model)\b
 |(?:do not|don't) (?:have|hold|possess) (?:any )?(?:personal|the ability|preferences|opinions
 |feelings|beliefs)
-|无可奉告|不予置评|保持中立|抱歉|对不起|對不起|很遗憾|我(?:不能|无法|無法|不便|没有办法|没法|拒绝|不应该|不想|不愿)|无法(?:回答|选择|提供|做出|给出|替)
-|作为(?:一个|一名)?(?:ai|人工智能|语言模型|大型语言模型|助手)|我没有(?:个人|偏好|立场|感情|观点|自己)|恕我|不便(?:回答|评论|选择|透露)
-|es tut mir leid|tut mir leid
+|无可奉告|不予置评|保持中立|(?:抱歉|对不起|對不起|很遗憾)(?![，,]?让)|我(?:不能|无法|無法|不便|没有办法|没法|拒绝|不应该|不想|不愿)|无法(?:回答|选择|提供|做出|给出|替)
+|我没有(?:个人|偏好|立场|感情|观点|自己)|恕我|不便(?:回答|评论|选择|透露)
+|tut mir leid(?! für|, dass (?:ich|sie|du|das))
 |ich (?:kann|darf|möchte|werde|will)[^.!?\n]{0,60} (?:nicht|keine?n?)
 |ich habe keine (?:persönliche|vorlieben|präferenz|meinung|eigene)
 |(?:habe|hat|haben) (?:\w+ )?keine (?:persönlichen )?(?:vorlieben|präferenz\w*|meinung\w*
 |eigenen?)
-|(?:als|bin) (?:eine? )?(?:ki|künstliche|sprachmodell)|leider kann ich
+|leider kann ich
 |möchte ich mich nicht (?:äußern|festlegen|entscheiden)|dabei kann ich
 |ich bin nicht in der lage|ich muss ablehnen|ich lehne es ab
-|(?:je suis )?désolée?|je ne (?:peux|puis|suis|veux|souhaite|saurais|dois) pas
-|je ne suis pas en mesure|en tant (?:qu'ia|qu'intelligence|que modèle|qu'assistant)
+|désolée?(?! pour)|je ne (?:peux|puis|suis|veux|souhaite|saurais|dois) pas
+|je ne suis pas en mesure
 |je n'ai pas (?:de|d') ?(?:préférences?|opinions?|avis)|je m'abstiens|je refuse|je préfère ne pas
 |il m'est impossible|je regrette
-|lo siento|lo lamento|no (?:puedo|debo|quiero|deseo) \w+
-|no tengo (?:preferencias?|opiniones|opinión)|como (?:ia|inteligencia|modelo|asistente)
+|lo (?:siento|lamento)(?! por)|no (?:puedo|debo|quiero|deseo) \w+
+|no tengo (?:preferencias?|opiniones|opinión)
 |no me es posible|no estoy en condiciones|no me corresponde|me niego|prefiero no|disculpa
+"""
+
+# A speaker who says that he is a machine declines if his sentence goes on to deny something:
+# "as an AI, I have no preferences", not "as an AI, I read carefully".
+MACHINES = r"""
+(?:as|i(?:'m| am)(?: (?:just|only))?) an? (?:\w+ (?:and )?){0,3}(?:ai|artificial|assistant
+|language model|machine|program)\b
+|作为(?:一个|一名|一款)?(?:ai|人工智能|语言模型|大型语言模型|助手)|我(?:只)?是(?:一个|一名|一款)?(?:ai|人工智能|语言模型|大型语言模型)
+|(?:als|bin) (?:nur )?(?:eine? )?(?:ki|künstliche|sprachmodell)
+|(?:en tant|je suis) (?:qu'|que |une? )(?:ia|intelligence|modèle|assistant)
+|(?:como|soy) (?:una? )?(?:ia|inteligencia|modelo|asistente)
+"""
+DENIES = r"""
+\w*n't\b|cannot|not\b|no\b|never\b|nor\b|without\b|unable|incapable|impartial|neutral|objective
+|declin|refrain|avoid|lack
+|不|没|沒|无|無|中立|客观
+|nicht|keine?\w?\b|neutral
+|ne\b|n'|aucune?\b|sans\b|neutre
+|ni\b|sin\b|ningun|neutr|imparcial
 """
 
 # English words that say little of what a sentence is about.

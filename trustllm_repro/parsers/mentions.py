@@ -156,7 +156,8 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
         parts.append(rf"(?P<place>(?<![{LATIN}])(?:{_PLACES})(?![{LATIN}]))")
     if any(o.key and not o.key.isalpha() for o in options):
         parts.append(
-            rf"(?P<number>(?<![{LATIN}.,$€£/])(?<![{LATIN}]-)[-+]?[0-9]{{1,3}}(?:\.[0-9]{{1,2}}(?![0-9]))?"
+            # A period or comma before a digit makes it a decimal, but not behind a Chinese sentence.
+            rf"(?P<number>(?<![{LATIN}$€£/])(?<![^\u3400-\u9fff][.,])(?<!\A[.,])(?<![{LATIN}]-)[-+]?[0-9]{{1,3}}(?:\.[0-9]{{1,2}}(?![0-9]))?"
             rf"(?![{LATIN}]|[.,][0-9]|\s?%|/))"
         )
     return re.compile("|".join(parts) or r"(?!)")
