@@ -162,6 +162,7 @@ def _unknown_models(models: list[str]) -> None:
     "generation_results --benchmark dataset.zip --out runs/theirs"
 )
 def evaluate(
+    context: typer.Context,
     benchmark: options.BenchmarkOrMiniature,
     to: options.RunFolder,
     model: options.ModelToAsk = "",
@@ -196,9 +197,10 @@ def evaluate(
     asked, judges = tuple(dimension or ()), tuple(judge or ())
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
+    options.refuse_idle(context, "--answers" if answers else "--model")
     if answers:
         work, job = evaluate_answers, GivenJob(
-            answers, benchmark, to, asked, model_name, not unverified, judges, limit
+            answers, benchmark, to, asked, model_name, not unverified, judges
         )  # fmt: skip
     else:
         how = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Context, Option
+
+from trustllm_repro.errors import SettingsError
 
 MODEL_HELP = (
     "Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
@@ -69,6 +71,45 @@ Judges = Annotated[
 ]
 Part = Annotated[str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")]
 Unverified = Annotated[bool, Option("--unverified", help="Accept a benchmark with other rows.")]
+# Options of `evaluate` that only one of its two sources knows what to do with: their parameters,
+# and what to do instead.
+ONLY_WITH = {
+    "--model": (
+        ("limit", "dtype", "batch_size", "device", "max_new_tokens", "samples", "seed", "workers",
+         "likelihood", "system", "sampling", "part"),
+        "answers that are there are taken as they are, and what was not answered counts as missing",
+    ),
+    "--answers": (("model_name",), "a model that is asked is named by its folder, hub id or file"),
+}  # fmt: skip
+
+
+def _set_by_user(context: Context, parameter: str) -> bool:
+    # Typer brings a click of its own, whose enumeration it does not export.
+    return getattr(context.get_parameter_source(parameter), "name", "") == "COMMANDLINE"
+
+
+def refuse_idle(context: Context, source: str) -> None:
+    """Refuse options the user set that would do nothing with this source of answers.
+
+    Args:
+        source: the key of `ONLY_WITH` that was given.
+
+    Raises:
+        SettingsError: names all of them.
+    """
+    for other, (names, instead) in ONLY_WITH.items():
+        set_here = [
+            "/".join([*p.opts, *p.secondary_opts])
+            for p in context.command.params
+            if p.name in names and _set_by_user(context, p.name)
+        ]
+        if other != source and set_here:
+            raise SettingsError(
+                f"{', '.join(set_here)}: only for {other}, and without effect on {source}",
+                remedy=f"leave that out: {instead}",
+            )
+
+
 Tasks = Annotated[
     list[str] | None,
     Option("--task", help="Only this online task; may be given several times."),

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("transformers")
 
 from rich.console import Console
 
-from tests.faults.world import cli, refused
+from tests.faults.world import cli, refused, snapshot
 from tests.official import new_layout, old_layout, questions
+from trustllm_repro.cli import app
+from trustllm_repro.cli_options import ONLY_WITH
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.live.answers import GivenJob, KeepsLabels, evaluate_answers
@@ -203,13 +206,82 @@ def test_exactly_one_of_model_and_answers(more: list[str], tmp_path: Path) -> No
     assert not out.exists()
 
 
-def test_a_limit_is_refused_for_answers_that_are_there(tmp_path: Path) -> None:
+def invoked(out: Path, *words: str) -> BaseException | None:
+    """What `evaluate` ends in, in this process."""
+    given = ["evaluate", "--benchmark", "miniature", "--out", str(out), *words]
+    return CliRunner().invoke(app, given).exception
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--limit", "2"], ["--dtype", "float32"], ["--batch-size", "1"], ["--device", "cpu"],
+        ["--max-new-tokens", "9"], ["--samples", "2"], ["--seed", "0"], ["--workers", "1"],
+        ["--no-likelihood"], ["--likelihood"], ["--system", "blank"], ["--sampling", "plain"],
+        ["--part", "1/1"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_options_of_asking_are_refused_for_answers_that_are_there(
+    words: list[str], tmp_path: Path
+) -> None:
+    """A default that is spelled out, too: it would say how answers came about that exist already."""
     root = old_layout(tmp_path / "given", names=[MISUSE])
+    error = invoked(tmp_path / "out", "--answers", str(root), *words)
+    assert isinstance(error, SettingsError)
+    assert words[0] in error.problem
+    assert "--model" in error.problem
+    assert "leave that out" in error.remedy
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_idle_options_are_named_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
     message = refused(
-        cli("evaluate", "--answers", root, "--benchmark", "miniature", "--out", tmp_path / "out",
-            "--limit", "2")
+        cli("evaluate", "--answers", tmp_path, "--benchmark", "miniature", "--out", out,
+            "--seed", "1", "--part", "1/2")
     )  # fmt: skip
-    assert "--limit" in message
+    assert "--seed, --part: only for --model" in message
+
+
+def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) -> None:
+    error = invoked(tmp_path / "out", "--model", str(tmp_path), "--model-name", "mine")
+    assert isinstance(error, SettingsError)
+    assert "--model-name: only for --answers" in error.problem
+    assert "folder" in error.remedy
+
+
+def test_every_option_of_evaluate_is_for_both_sources_or_said_to_be_for_one() -> None:
+    import typer
+
+    (command,) = (c for n, c in typer.main.get_command(app).commands.items() if n == "evaluate")
+    both = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified", "help"}
+    of_one = {name for names, _ in ONLY_WITH.values() for name in names}
+    assert {p.name for p in command.params} - both == of_one
+
+
+def test_a_folder_with_another_model_s_run_is_left_alone(tmp_path: Path) -> None:
+    root = old_layout(tmp_path / "given", names=["ethics/implicit_ETHICS", MISUSE])
+    out = tmp_path / "out"
+    evaluate_answers(job(root, out, dimensions=("ethics",)), note=str)
+    before = snapshot(out)
+    with pytest.raises(SettingsError, match="holds the run of 'mine-7b'") as caught:
+        evaluate_answers(job(root, out, dimensions=("safety",), model_name="other"))
+    assert "another --out" in caught.value.remedy
+    assert snapshot(out) == before
+    again = evaluate_answers(job(root, out, dimensions=("safety",)), note=str)
+    assert again.row == ROW
+    assert json.loads((out / "provenance.json").read_text())["settings"]["dimensions"] == ["safety"]
+
+
+def test_repeated_rows_are_told_apart_from_unknown_ones(tmp_path: Path) -> None:
+    said: list[str] = []
+    root = old_layout(tmp_path / "given", names=[MISUSE], change=lambda n, rows: [*rows, rows[0]])
+    evaluate_answers(job(root, tmp_path / "out"), note=said.append)
+    assert any(line.startswith("1 rows repeat a prompt") for line in said)
+    assert not any("meet no item" in line for line in said)
+    (listed,) = json.loads((tmp_path / "out" / "answers.json").read_text())["files"].values()
+    assert (listed["repeated"], listed["unmatched"]) == ([len(questions(MISUSE))], [])
 
 
 def test_the_command_names_the_malformed_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from tests.faults.world import refusal_of
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
+from trustllm_repro.judges.registry import LABELS
 from trustllm_repro.live.read import load_cases, outcome, read_cases, tally
 from trustllm_repro.nouns import Rule
 from trustllm_repro.sources.benchmark import Benchmark, load_benchmark, open_benchmark
 from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.store.atomic import write_json
+from trustllm_repro.tasks import TASKS
 
 COMMITTED = data_dir() / "readings" / "cases.json"
 # Tasks read by the grammar; the others compare words with a reference or look for an address.
@@ -60,11 +65,80 @@ def test_a_case_without_a_label_is_judged_by_ours(miniature: Benchmark) -> None:
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"task": "ethics/none"}, "task"), ({"item": "x"}, "item"), ({"text": 3}, "text")],
+    [
+        ({"task": "ethics/none"}, "task"),
+        *(({"item": x}, "item") for x in ("x", "1", 1.0, True, math.nan)),
+        ({"text": 3}, "text"),
+        ({"judge": 1}, "judge"),
+        ({"expected": ["wrong", math.nan]}, "expected"),
+        ({"note": {"deep": [math.inf]}}, "note"),
+        ({"note": -math.inf}, "note"),
+    ],
 )
 def test_a_malformed_case_is_named(tmp_path: Path, change: dict, field: str) -> None:
-    with pytest.raises(SchemaError, match=rf"cases.json, row 1, field '{field}'"):
+    with pytest.raises(SchemaError, match=rf"cases.json, row 1, field '{field}'") as caught:
         load_cases(write(tmp_path / "cases.json", [ONE, ONE | change]))
+    assert caught.value.remedy == "mend that case; nothing was written"  # nobody can fetch it
+
+
+def test_a_number_too_large_for_a_float_is_infinite(tmp_path: Path) -> None:
+    text = json.dumps([ONE]).replace('"kept"', "1e999")
+    (tmp_path / "cases.json").write_text(text, encoding="utf-8")
+    with pytest.raises(SchemaError, match="row 0, field 'note'"):
+        load_cases(tmp_path / "cases.json")
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "possible"),
+    [
+        ("fairness/preference", "LABEL_0", "refusal, answer"),
+        ("fairness/preference", "Refusal", "refusal, answer"),
+        ("safety/misuse", "", "refusal, answer"),
+        ("truthfulness/internal", "right", "yes, no"),
+        ("fairness/stereotype_agreement", "yes", "agree, disagree, neither"),
+        ("safety/toxicity", "0.5", "none, for its judge gives numbers"),
+    ],
+)
+def test_a_label_no_judge_of_the_task_gives_is_refused(
+    tmp_path: Path, task: str, label: str, possible: str
+) -> None:
+    case = {"task": task, "item": 0, "text": "x", "judge": label}
+    with pytest.raises(SchemaError, match="row 1, field 'judge'") as caught:
+        load_cases(write(tmp_path / "cases.json", [ONE, case]))
+    assert possible in caught.value.problem
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_every_label_of_a_task_s_judge_is_taken(tmp_path: Path, task: str) -> None:
+    labels = [None, *LABELS[TASKS[task].judge]]
+    cases = [{"task": task, "item": 0, "text": "x", "judge": label} for label in labels]
+    assert load_cases(write(tmp_path / "cases.json", cases)) == cases
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+CASE = st.fixed_dictionaries(
+    {"task": st.sampled_from(["ethics/ETHICS", "safety/misuse"]), "item": st.integers() | JSON,
+     "text": st.text(max_size=5) | JSON},
+    optional={"judge": st.sampled_from(["refusal", "answer", "yes"]) | JSON, "note": JSON},
+)  # fmt: skip
+
+
+@given(cases=st.lists(CASE, max_size=3))
+def test_what_is_taken_can_be_written_again(
+    tmp_path_factory: pytest.TempPathFactory, cases: list
+) -> None:
+    path = write(tmp_path_factory.mktemp("cases") / "cases.json", cases)
+    found: list = []
+    if error := refusal_of(lambda: found.extend(load_cases(path))):
+        assert isinstance(error, SchemaError)
+        assert error.row is not None
+        return
+    assert json.loads(write_json(path, found).read_text(encoding="utf-8")) == cases
+    assert all(type(c["item"]) is int for c in found)
 
 
 def test_an_item_that_is_not_there_is_named(miniature: Benchmark) -> None:

@@ -14,12 +14,13 @@ pytest.importorskip("psutil")
 
 from rich.console import Console
 
+from tests.faults.world import snapshot
 from tests.tiny import tiny_model
 from trustllm_repro.errors import OutputError, SettingsError, SourceMissing
 from trustllm_repro.live.estimate import Estimate, duration, estimate
 from trustllm_repro.live.plan import Settings, parse_part
 from trustllm_repro.live.report import show_evaluation
-from trustllm_repro.live.run import Evaluation, Job, evaluate, row_name
+from trustllm_repro.live.run import Evaluation, Job, check_out, evaluate, row_name
 from trustllm_repro.models.find import find_model
 from trustllm_repro.nouns import Rule
 from trustllm_repro.report.run import Run, committed_ledger
@@ -186,6 +187,42 @@ def test_a_missing_model_or_benchmark_leaves_no_folder(folder: Path, tmp_path: P
     with pytest.raises(SourceMissing):
         evaluate(Job(str(folder), str(tmp_path / "none.zip"), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "whose"), [("other", 0, "'tiny'"), ("tiny", 1, "another 'tiny'")]
+)
+def test_a_folder_with_another_model_s_run_is_left_alone(
+    done: Evaluation, tmp_path: Path, name: str, seed: int, whose: str
+) -> None:
+    second, before = tiny_model(tmp_path / name, seed=seed), snapshot(done.run.path)
+    with pytest.raises(SettingsError, match=f"holds the run of {whose}") as caught:
+        evaluate(job(second, done.run.path))
+    assert "another --out" in caught.value.remedy
+    assert snapshot(done.run.path) == before
+
+
+@pytest.mark.parametrize(
+    ("facts", "free"),
+    [
+        ({"model": {"name": "mine", "weights": "a"}}, True),
+        ({"model": {"name": "mine", "weights": "b"}}, False),
+        ({"model": {"name": "mine"}}, False),
+        ({"settings": {"records": "recorded.zip"}}, False),
+        ({"model": ["mine"]}, False),
+        ([1], True),  # not one of ours: it says nothing of a model
+    ],
+)
+def test_what_a_provenance_file_says_of_its_folder(
+    tmp_path: Path, facts: object, free: bool
+) -> None:
+    check_out(tmp_path, "mine", "a")
+    (tmp_path / "provenance.json").write_text(json.dumps(facts))
+    if free:
+        check_out(tmp_path, "mine", "a")
+    else:
+        with pytest.raises(SettingsError, match="holds the run of"):
+            check_out(tmp_path, "mine", "a")
 
 
 def test_an_unwritable_folder_shows_at_once(folder: Path, tmp_path: Path) -> None:

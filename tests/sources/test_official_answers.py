@@ -46,7 +46,7 @@ def test_every_item_of_every_file_is_met(layout, miniature: Benchmark, tmp_path:
     assert got.model == "mine-7b"
     assert got.names == set(FILES)
     assert got.total("answers") == got.total("rows") == len(asked)
-    assert (got.unmatched, got.ignored) == (0, [])
+    assert (got.unmatched, got.repeated, got.ignored) == (0, 0, [])
 
 
 def test_both_layouts_and_a_zip_hold_the_same(miniature: Benchmark, tmp_path: Path) -> None:
@@ -109,7 +109,22 @@ def test_the_kth_equal_prompt_meets_the_kth_equal_item(
     put(tmp_path / "generation_results/m" / f"{QUERY}.json", answers)
     got = load_answers(tmp_path, doubled)
     assert got.texts == {("fairness/stereotype_query", i): str(i) for i in range(len(rows))}
-    assert got.unmatched == 2
+    (count,) = got.files.values()
+    assert (count.repeated, count.unmatched) == ([len(rows), len(rows) + 1], [])
+
+
+@LAYOUTS
+def test_a_repeated_row_is_no_unknown_one(layout, miniature: Benchmark, tmp_path: Path) -> None:
+    def change(name: str, rows: list) -> list:
+        again = {**rows[1], "res": "said again"}
+        return [*rows[:2], again, {"prompt": "a question of nobody", "res": "x"}, *rows[2:]]
+
+    got = load_answers(layout(tmp_path, names=[MISUSE], change=change), miniature)
+    (count,) = got.files.values()
+    assert (count.repeated, count.unmatched) == ([2], [3])
+    assert (got.repeated, got.unmatched) == (1, 1)
+    assert got.texts["safety/misuse", 1] == f"Reply 1 to {MISUSE}, yes."  # the first one counts
+    assert len(got.texts) == len(questions(MISUSE))
 
 
 def test_only_labels_of_the_refusal_judge_are_kept(miniature: Benchmark, tmp_path: Path) -> None:

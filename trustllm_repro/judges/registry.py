@@ -6,10 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.judges.correction import Correction
+from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
 from trustllm_repro.judges.judge import Judge, Judgement
-from trustllm_repro.judges.matching import AnswerMatch
-from trustllm_repro.judges.similarity import ChangedPreference, PairSimilarity, PersonaShift
+from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch
+from trustllm_repro.judges.refusal import ANSWER, REFUSAL
+from trustllm_repro.judges.similarity import (
+    CHANGED,
+    FIRST,
+    SAME,
+    ChangedPreference,
+    PairSimilarity,
+    PersonaShift,
+)
 from trustllm_repro.judges.stance import Stance
 from trustllm_repro.nouns import Item, Response
 
@@ -58,6 +66,19 @@ JUDGES: dict[str, Callable[[], Judge]] = {
     "agreement": Stance,
     "similarity": PairSimilarity,
     "sycophancy": lambda: BySource({"persona": PersonaShift(), "preference": ChangedPreference()}),
+}
+
+# Labels a judge can give, ours or what takes its place; toxicity and similarity give numbers.
+# Where a task has no judge of ours, the recorded labels are those of the paper's classifier.
+LABELS: dict[str, tuple[str, ...]] = {
+    "": (REFUSAL, ANSWER),
+    "refusal": (REFUSAL, ANSWER),
+    "answer match": (RIGHT, WRONG),
+    "correction": (CORRECTED, NOT_CORRECTED),
+    "agreement": ("agree", "disagree", "neither"),
+    "sycophancy": (CHANGED, SAME, FIRST),
+    "toxicity": (),
+    "similarity": (),
 }
 
 

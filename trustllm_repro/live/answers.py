@@ -13,7 +13,7 @@ from trustllm_repro.judges.judge import Judge, Judgement
 from trustllm_repro.live.generate import Generated
 from trustllm_repro.live.judging import Live, judged
 from trustllm_repro.live.plan import Plan, Settings
-from trustllm_repro.live.run import Evaluation, Say, quiet, row_name, write_run
+from trustllm_repro.live.run import Evaluation, Say, check_out, quiet, row_name, write_run
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.nouns import Item, Response, Rule, Status
@@ -39,14 +39,6 @@ class GivenJob:
     model_name: str = ""
     verify: bool = True
     judges: tuple[str, ...] = ()
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None:
-            raise SettingsError(
-                "--limit chooses what is asked, and --answers asks nothing",
-                remedy="leave it out: what was not answered counts as missing",
-            )
 
 
 @dataclass(frozen=True)
@@ -84,12 +76,14 @@ def evaluate_answers(
     `toolkit`, where what the official functions need is in the answers.
 
     Raises:
-        ReproError: a source is missing or malformed, or `out` cannot be written.
+        ReproError: a source is missing or malformed, or `out` cannot be written or holds another
+            model's run.
     """
     judges = JudgeChoice(job.judges)
     Settings(job.dimensions)  # an unknown dimension is refused before anything is read
     benchmark = open_benchmark(job.benchmark, verify=job.verify)
     given = load_answers(job.answers, benchmark, job.model_name)
+    check_out(job.out, given.model)
     plan = _plan(benchmark, given, job.dimensions)
     row = row_name(given.model, miniature=benchmark.path == MINIATURE)
     labels = {} if "refusal" in judges.replaced else given.labels
@@ -182,6 +176,11 @@ def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[
     if given.unmatched:
         lines.append(
             f"{given.unmatched} rows meet no item of the benchmark; listed in answers.json"
+        )
+    if given.repeated:
+        lines.append(
+            f"{given.repeated} rows repeat a prompt whose items earlier rows answer; the earlier "
+            "ones count, listed in answers.json"
         )
     if given.ignored:
         lines.append(f"{len(given.ignored)} other JSON files were not read: {given.ignored[0]} ...")

@@ -7,17 +7,18 @@ given, our judge of the task labels it, as it does live answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired
 
 import pandas as pd
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, StrictInt, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from trustllm_repro.errors import SchemaError, SourceMissing
-from trustllm_repro.judges.registry import judge_named
+from trustllm_repro.judges.registry import LABELS, judge_named
 from trustllm_repro.nouns import Item, Response, Rule, Status, Verdict
 from trustllm_repro.sources.benchmark import Benchmark
 from trustllm_repro.sources.rows import parse_rows
@@ -29,7 +30,7 @@ class Case(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     task: str
-    item: int
+    item: StrictInt
     text: str | None
     judge: NotRequired[str | None]
     expected: NotRequired[list[str | float]]
@@ -44,16 +45,33 @@ def load_cases(path: Path) -> list[dict[str, Any]]:
 
     Raises:
         SourceMissing: no such file. SourceCorrupt: not UTF-8 JSON.
-        SchemaError: a case lacks a field, has a wrong type, or names an unknown task; says which.
+        SchemaError: a case lacks a field, has a wrong type or a number that JSON has not (NaN,
+            Infinity), names an unknown task, or a label that no judge of its task gives; names
+            file, row and field.
     """
     if not path.is_file():
         raise SourceMissing(f"no file {path}", remedy="give a JSON list of {task, item, text}")
-    cases = parse_rows(path.read_bytes(), _CASES, str(path))
+    cases = parse_rows(path.read_bytes(), _CASES, str(path), remedy=_FIX)
     for row, case in enumerate(cases):
-        if case["task"] not in TASKS:
-            known = ", ".join(sorted(TASKS))
-            raise SchemaError(str(path), row, "task", f"no task {case['task']!r}", remedy=known)
+        if found := next(_problems(case), None):
+            raise SchemaError(str(path), row, *found, remedy=_FIX)
     return cases
+
+
+def _problems(case: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Fields of a case that cannot be read or written back, each with what is wrong."""
+    for field, value in case.items():
+        try:
+            json.dumps(value, allow_nan=False, indent=1)
+        except (ValueError, RecursionError):
+            yield field, "NaN, Infinity or endless nesting cannot be written as JSON"
+    if case["task"] not in TASKS:
+        yield "task", f"no task {case['task']!r}; known: {', '.join(sorted(TASKS))}"
+        return
+    label, labels = case.get("judge"), LABELS[TASKS[case["task"]].judge]
+    if label is not None and label not in labels:
+        possible = ", ".join(labels) or "none, for its judge gives numbers"
+        yield "judge", f"no judge of {case['task']} says {label!r}; possible labels: {possible}"
 
 
 def read_cases(

@@ -23,6 +23,7 @@ from trustllm_repro.live.workers import job_of, launch
 from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.find import find_model
 from trustllm_repro.nouns import Rule
+from trustllm_repro.report.live import LiveRun
 from trustllm_repro.report.run import CELLS, Run, committed_ledger
 from trustllm_repro.report.scores import Errors, score_cells
 from trustllm_repro.report.tables import write_csv, write_tables
@@ -110,7 +111,8 @@ def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) ->
 
     Raises:
         ReproError: a source is missing or malformed, the model cannot be loaded, a worker died,
-            or `out` cannot be written; whatever was answered before stays.
+            or `out` cannot be written or holds another model's run; whatever was answered before
+            stays.
     """
     judges = JudgeChoice(job.judges)
     benchmark = open_benchmark(job.benchmark, verify=job.verify)
@@ -120,6 +122,7 @@ def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) ->
         system=job.settings.system, sampling=job.settings.sampling,
     )  # fmt: skip
     say("loading the model", 1, 1, "")
+    check_out(job.out, model.name, model.identity.get("weights"))
     plan = make_plan(model, benchmark, job.settings)
     store = ResponseStore(job.out, model.name)
     store.lines.append([])  # an unwritable folder shows before hours of work
@@ -132,6 +135,31 @@ def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) ->
     run = write_run(job.out, live, judges.measured, job.settings.samples)
     _write_facts(job, model, benchmark, live, cost)
     return Evaluation(run, row, str(model.identity.get("dtype", "")), live, cost, plan)
+
+
+def check_out(out: Path, name: str, weights: str | None = None) -> None:
+    """Refuse a folder with the run of another model: its tables would stay there among new ones.
+
+    The same model may go on, in other dimensions and with other settings.
+
+    Args:
+        weights: digest of the model's weights; None where they are not on this machine.
+
+    Raises:
+        SettingsError: the provenance.json there names no model, another one, or other weights.
+    """
+    facts = LiveRun(out).facts
+    model = facts.get("model")
+    held = model if isinstance(model, dict) else {}
+    if not facts or (held.get("name"), held.get("weights")) == (name, weights):
+        return
+    whose = repr(held["name"]) if held.get("name") else "no single model"
+    if held.get("name") == name:
+        whose = f"another {name!r} (of other weights, or with answers from elsewhere)"
+    raise SettingsError(
+        f"{out} holds the run of {whose}, and its tables would mix with those of {name!r}",
+        remedy="give another --out, one for each model, or remove that folder",
+    )
 
 
 def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> str:

@@ -91,7 +91,12 @@ class AnswerFile:
 
 @dataclass
 class Counted:
-    """What became of the rows of one file. `unmatched` holds row numbers, counted from 0."""
+    """What became of the rows of one file; lists hold row numbers, counted from 0.
+
+    Attributes:
+        unmatched: rows whose prompt is none of the benchmark file's.
+        repeated: rows beyond those a prompt has items for; the first rows in file order are used.
+    """
 
     file: str
     rows: int = 0
@@ -101,6 +106,7 @@ class Counted:
     without_res: int = 0
     labels: int = 0
     unmatched: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -134,6 +140,10 @@ class OfficialAnswers:
     @property
     def unmatched(self) -> int:
         return sum(len(c.unmatched) for c in self.files.values())
+
+    @property
+    def repeated(self) -> int:
+        return sum(len(c.repeated) for c in self.files.values())
 
 
 def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> OfficialAnswers:
@@ -245,11 +255,12 @@ def _fill(
     items = [Item(file, i, q["prompt"], extra=q) for i, q in enumerate(questions)]
     matched = dict(align(RecordForm(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
     places = dict(_places(tasks, questions))
+    known = {questions[i]["prompt"] for i in places}
     given.files |= {path: Counted(file, len(part)) for path, part in parts.items()}
     for at, (path, number, row) in enumerate(rows):
         count = given.files[path]
-        if at not in matched or matched[at] not in places:
-            count.unmatched.append(number)
+        if matched.get(at, -1) not in places:
+            (count.repeated if row["prompt"] in known else count.unmatched).append(number)
         elif "res" not in row:
             count.without_res += 1
         else:

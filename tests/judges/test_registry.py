@@ -1,0 +1,62 @@
+"""The labels each judge can give are those its task's readings, and all who judge, know."""
+
+from __future__ import annotations
+
+import pytest
+
+from trustllm_repro.judges.checks import LABELS as CHECKED
+from trustllm_repro.judges.llm import QUESTIONS
+from trustllm_repro.judges.registry import JUDGES, LABELS, judge_named
+from trustllm_repro.nouns import Response, Rule, Status
+from trustllm_repro.sources.benchmark import MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.tasks import TASKS
+from trustllm_repro.tasks.base import Task
+
+TEXT = "There is much to be said about a question as long as this one."
+
+
+@pytest.fixture(scope="module")
+def miniature() -> Benchmark:
+    return open_benchmark(MINIATURE)
+
+
+def test_every_judge_has_its_labels() -> None:
+    assert LABELS.keys() == {"", *JUDGES}
+    assert {t.judge for t in TASKS.values()} <= LABELS.keys()
+
+
+def test_a_language_model_in_a_judge_s_place_gives_the_same_labels() -> None:
+    for name, question in QUESTIONS.items():
+        assert set(question.menu.values()) <= set(LABELS[name])
+    checked = {"correctness": "answer match"}
+    for name, labels in CHECKED.items():
+        assert set(labels) == set(LABELS[checked.get(name, name)])
+
+
+@pytest.mark.parametrize("name", ["refusal", "toxicity", "answer match", "correction", "agreement"])
+def test_a_judge_says_nothing_else(miniature: Benchmark, name: str) -> None:
+    task = next(t for t in TASKS.values() if t.judge == name)
+    items = task.items(miniature[task.file or ""])
+    texts = ["Yes.", "No.", "I agree.", "Sorry, I cannot help with that.", TEXT]
+    for text in texts:
+        said = judge_named(name)(items, [Response(task.id, "", i.number, text) for i in items])
+        assert {j.label for j in said} <= {None, *LABELS[name]}
+
+
+def reads_labels(task: Task, rule: Rule, miniature: Benchmark) -> bool:
+    """Whether a label changes what the rule reads in an answer."""
+    reading = task.reading_for(rule)
+    items = task.items(miniature[task.file]) if task.file and reading else []
+    return any(
+        reading(i, Response(task.id, "", i.number, TEXT)).status is Status.UNLABELLED
+        and reading(i, Response(task.id, "", i.number, TEXT, judge="refusal")).status
+        is Status.PARSED
+        for i in items
+    )
+
+
+def test_tasks_whose_readings_need_a_label_have_labels(miniature: Benchmark) -> None:
+    needing = {t.id for t in TASKS.values() for r in Rule if reads_labels(t, r, miniature)}
+    assert len(needing) > 10
+    assert "privacy/awareness_old_prompt" in needing  # recorded labels only, no judge of ours
+    assert not [t for t in needing if not LABELS[TASKS[t].judge]]
