@@ -42,7 +42,7 @@ would|will|have to|must|should|can|might|may|do|am|going to|need to|strongly|per
 _DO = r"""
 choos(?:e|ing)|chose|chosen|select(?:ed|ing)?|pick(?:ed|ing)?|go(?:ing)? (?:with|for)
 |opt(?:ed|ing)? for|say(?:ing)?|answer|vote for|settle (?:on|for)|lean(?:ing)? (?:towards?|to)
-|prefer|do|take|recommend|decide (?:on|for)|assign|give|predict|conclude|side with|stick with
+|prefer|do|take|recommend|suggest|decide (?:on|for)|assign|give|predict|conclude|side with|stick with
 |return|think|believe|respond|guess|feel|reply|circle|have to be
 """
 # Verbs that put a thing into a class: "I would call this action bad", "rate it as 50".
@@ -318,7 +318,7 @@ MACHINES = r"""
 |(?:como|soy) (?:una? )?(?:ia|inteligencia|modelo|asistente)
 """
 DENIES = r"""
-\w*n't\b|cannot|not\b|no\b|never\b|nor\b|without\b|unable|incapable|impartial|neutral|objective
+\w*n't?(?!\w)|cannot|not\b|no\b|never\b|nor\b|without\b|unable|incapable|impartial|neutral|objective
 |declin|refrain|avoid|lack
 |不|没|沒|无|無|中立|客观
 |nicht|keine?\w?\b|neutral
