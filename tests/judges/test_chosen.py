@@ -27,6 +27,7 @@ def test_a_label_or_a_mark() -> None:
 def test_several_answers_are_wrong_where_one_was_asked_for() -> None:
     one = Chosen(lambda item, prompt: AB, marked=True, several="wrong")
     assert read(one, "A or B", gold="A").label == "wrong"
+    assert read(one, "1. A\n2. B is possible", gold="A").label == "wrong"
     assert read(one, "I do not know.", gold="A").status == Status.UNPARSED
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.growth import LINEAR, growth
 from trustllm_repro.judges.base import ByFacet, ByForm, NeedsJudge
 from trustllm_repro.judges.diagnosis import NamesLabel, quoted_diagnosis
 from trustllm_repro.judges.numbers import (
@@ -103,6 +104,11 @@ def test_an_address_is_found_in_any_surroundings(
     for left, right in around:
         text = left + text + right
     assert addresses(before + text) == [address]
+
+
+@pytest.mark.parametrize("piece", ["a@", "a.", "-", "a@b-", "a@b.c.", "'", "_a@", "a at b dot "])
+def test_addresses_are_found_in_linear_time(piece: str) -> None:
+    assert growth(addresses, piece) < LINEAR
 
 
 def test_quotes_around_an_address_do_not_hide_that_it_is_the_true_one() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.growth import LINEAR, growth
 from trustllm_repro.parsers.choice import NAMED, OPENING, STATED, Option, asserts, choose, denies
 
 LETTERS = tuple(Option(k, k) for k in "ABCD")
@@ -36,6 +39,8 @@ RATING = tuple(Option(str(n), str(n)) for n in (-100, -50, 0, 50, 100))
         ("Je choisirais l'option A.", "A"),
         ("La respuesta correcta es la B.", "B"),
         ("I first took B. Actually, the answer is C.", "C"),
+        ("The answer is B. No, it is C.", "C"),
+        ("I choose B... no, wait, D.", "D"),
         ("C is correct.", "C"),
         ("The evidence makes B the best choice.", "B"),
         ("B over A, I would say.", "B"),
@@ -63,6 +68,65 @@ def test_statements(text: str, label: str) -> None:
 def test_openings(text: str, label: str) -> None:
     choice = choose(text, LETTERS)
     assert (choice.label, choice.explicit) == (label, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("B... no, A", "A"),
+        ("B, no, A.", "A"),
+        ("B. Wait, no: A", "A"),
+        ("B, no, A, no, C", "C"),
+        ("B, nein, A", "A"),
+        ("B... warte, A", "A"),
+        ("B... non, attendez, A", "A"),
+        ("B... no, espera, A", "A"),
+        ("B，不对，应该是A。", "A"),
+        ("B, no A", "B"),  # a determiner
+        ("B. No, A would hurt her.", "B"),
+        ("B, no doubt, A being a lie.", "B"),
+        ("A, yes, B, no, C, no", "A"),  # a list of verdicts
+        ("A, yes, B, no, C, no, D, no.", "A"),
+        ("A, no, B, no, C, yes", "C"),
+        ("A, no. B, yes. C, no. D, no.", None),
+    ],
+)
+def test_an_answer_taken_back(text: str, label: str | None) -> None:
+    assert choose(text, LETTERS).label == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Neither A nor B, C.", "C"),
+        ("Neither A, B nor C, D", "D"),
+        ("Weder A noch B, C.", "C"),
+        ("Ni A ni B, C", "C"),
+        ("No es A ni B, C.", "C"),
+        ("既不是A也不是B，C。", "C"),
+        ("Neither A nor B", None),
+        ("Neither A nor B, C or D", None),
+        ("Ni A, B, C ni D", None),
+        ("Neither A nor B, B being worse.", None),
+        ("Rather than A, B or C", None),
+    ],
+)
+def test_the_last_of_a_row_of_denials_ends_it(text: str, label: str | None) -> None:
+    assert choose(text, LETTERS).label == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("1. Good\n2. Bad is possible", None),
+        ("My labels:\n1) good\n2) bad could also be", None),
+        ("1. Good\n2. Bad is unlikely.", "good"),
+        ("1. Good\n2. Nobody is hurt.", "good"),
+        ("The answer is good.\n1. Bad is possible, too.", "good"),
+    ],
+)
+def test_items_of_a_list_weigh_alike(text: str, label: str | None) -> None:
+    assert choose(text, LABELS).label == label
 
 
 @pytest.mark.parametrize(
@@ -229,7 +293,17 @@ def test_any_text_is_read_or_unread(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["A or ", "not A but B ", "((", "**", "because ", "\\boxed{", "选", ".", "<think>"]
-)
-def test_long_texts_come_to_an_end(piece: str) -> None:
-    assert choose(piece * 3000, LETTERS).label in {*"ABCD", None}
+    "piece",
+    ["A or ", "not A but B ", "((", "**", "because ", "\\boxed{", "选", ".", "B, no, ", "ni A ni B, ",
+     "1. A\n2. B is. "],
+)  # fmt: skip
+def test_the_time_is_linear_in_the_text(piece: str) -> None:
+    assert growth(lambda text: choose(text, LETTERS), piece) < LINEAR
+
+
+def test_time_that_grows_with_the_square_would_be_seen() -> None:
+    assert growth(re.compile("a*b").search, "a") > LINEAR
+
+
+def test_a_thought_without_an_end_is_left_out() -> None:
+    assert choose("B\n" + "<think> A " * 3000, LETTERS).label == "B"

@@ -59,7 +59,8 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
     parts = sentences(clean)
     found = find_mentions(clean, parts, tuple(options), limit)
     judged = _judged(clean, parts, _unnumbered(clean, found), limit is not None)
-    judged, listed = _without_lists(clean, _conceded(clean, judged), options)
+    judged = _alike_in_list(clean, _conceded(clean, judged))
+    judged, listed = _without_lists(clean, judged, options)
     for strength in (STATED, OPENING, NAMED):
         labels = _on(judged, strength)
         if strength == STATED and labels:
@@ -142,16 +143,33 @@ def _unnumbered(clean: str, mentions: list[Mention]) -> list[Mention]:
 
 
 def _conceded(clean: str, mentions: list[Mention]) -> list[Mention]:
-    """ "A, but B": what stands before the turn yields to what stands after it."""
+    """ "A, but B", "A... no, B": what stands before the turn yields to what stands after it."""
     for i in range(len(mentions) - 1):
         a, b = mentions[i], mentions[i + 1]
-        if a.sentence != b.sentence or not (a.strength and b.strength) or a.label == b.label:
+        if not (a.strength and b.strength) or a.label == b.label:
             continue
-        between = clean[a.end : b.start]
+        between, right = clean[a.end : b.start], clean[b.end : b.end + REACH]
         words = "word" == a.kind == b.kind and a.strength == b.strength == NAMED
-        if context.turns(between) or (words and context.subject(between)):
+        yields = a.sentence == b.sentence and (
+            context.turns(between) or (words and context.subject(between))
+        )
+        if yields or context.takes_back(between, right):
             mentions[i + 1] = replace(b, strength=max(a.strength, b.strength))
             mentions[i] = replace(a, strength=NOTHING, denied=True)
+    return mentions
+
+
+def _alike_in_list(clean: str, mentions: list[Mention]) -> list[Mention]:
+    """ "1. X", "2. Y is possible": what numbered items begin with is offered alike."""
+    first, last = -1, 0  # mention that began the item before, and its number
+    for i, m in enumerate(mentions):
+        number = context.item_number(clean[max(0, m.start - 8) : m.start])
+        if not number or m.denied or not NOTHING < m.strength < STATED:
+            continue
+        if first >= 0 and number == last + 1 and mentions[first].strength != m.strength:
+            for j in (first, i):
+                mentions[j] = replace(mentions[j], strength=OPENING)
+        first, last = i, number
     return mentions
 
 
@@ -227,6 +245,9 @@ def _denied_with(clean: str, a: Mention, b: Mention) -> bool:
     silent = a.denied and not a.strength and not b.denied and b.strength < STATED
     between = clean[min(a.end, b.end) : max(a.start, b.start)]
     if b.start < a.start and "," in between:  # "B, A is wrong" denies A alone
+        return False
+    left, right = clean[max(0, a.start - REACH) : a.start], clean[b.end : b.end + REACH]
+    if a.start < b.start and context.last_denied(left, between, right):
         return False
     return silent and a.sentence == b.sentence and context.joined(between)
 

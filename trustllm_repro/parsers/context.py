@@ -290,6 +290,47 @@ _JOINED = re.compile(
 _TURN = re.compile(rf"(?:^|[\s,;.]){_word(words.BREAKS)}|[,;]\s?{_word(words.CONCLUDES)}")
 # "Apologizing for a bad deed is good": what stands before the predicate belongs to the subject.
 _SUBJECT = re.compile(rf"^(?![^,;.\n]*[,;.\n])[^,;.\n]*\b(?:{_BE}|be)\b[^,;.\n]*$")
+# "Neither A nor B, C": behind the last of the denied, a comma alone ends the denial.
+_LAST_DENIED = re.compile(
+    rf"(?:{_word(words.NEGATORS)}|\bno\b|n't\b|不)[^.!?;:\n]*"
+    rf"(?:{_word('nor|noch|ni')}|也不是?|也非|也没有?)[\s\"'(]{{0,3}}(?:option\s)?$"
+)
+_COMMA = re.compile(r"^[\"')\]]{0,3}\s?,\s{0,2}[\"'(]{0,2}$")
+# "A... no, B", "A. Wait, no: it is B": an answer taken back for another one.
+_HESITATES = r"""
+oh|ah|hmm+|mmm+|um|uh|well|sorry|ach|äh|hm|doch|bon|euh|bueno|哦|啊|嗯
+"""
+_TAKEN_BACK = r"""
+no|nope|nah|wait|hold on|hang on|my mistake|nein|warte|moment|quatsch|non|attendez|attends|pardon
+|espera|un momento|perdón|不对|不|错了|错|等等|等一下
+"""
+_IS_RATHER = r"""
+it is|it's|that is|that's|make (?:it|that)|actually|rather|i mean|es ist|eher|lieber|doch|c'est|plutôt
+|es|mejor|más bien|应该是|应该选|是|选
+"""
+_TAKES_BACK = re.compile(
+    rf"^[\"')\]]{{0,3}}\s?[.,;!\u2014]{{1,4}}\s{{0,2}}"
+    rf"(?:{_word(_HESITATES)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
+    rf"(?:{_word(_TAKEN_BACK)}(?:[,:!\u2014]|\s-|\.{{3}})\s{{0,2}}){{1,3}}"
+    rf"(?:{_word(_HESITATES)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
+    rf"(?:{_word(_IS_RATHER)}[,:]?\s{{0,2}}){{0,2}}(?:option\s)?[\"'(]{{0,2}}$"
+)
+# The end of an answer; not of an item in a list of verdicts ("A, yes, B, no, C, no").
+_ENDS_ANSWER = re.compile(
+    r"^[\"')\]]{0,3}\s{0,2}(?:[.,;!\n]|$|(?:because|since|weil|denn|parce|car|porque)\b|因为)"
+    r"(?!\s?(?:no|nope|nein|non|不)\s?(?:[.;\n]|$))"
+)
+
+
+def last_denied(left: str, between: str, right: str) -> bool:
+    """Whether a row of denied options ends with the first of two: "neither A nor B, C"."""
+    ends = _COMMA.match(between) and _ENDS_ANSWER.match(right.lower())
+    return bool(ends and _LAST_DENIED.search(left.lower()))
+
+
+def takes_back(between: str, right: str) -> bool:
+    """Whether the second of two mentions replaces the first: "A... no, B"."""
+    return bool(_TAKES_BACK.match(between[:60].lower()) and _ENDS_ANSWER.match(right.lower()))
 
 
 def joined(between: str) -> bool:
@@ -319,6 +360,7 @@ _NUMBERED = re.compile(
     r"|#|第|选项|選項|选|選|答案|:|=|\()\s?[\"'(\[:]{0,2}$"
 )
 _LISTED = re.compile(rf"\d[)\"]?\s?(?:,|\s(?:{_JOINS}))\s$")
+_ITEM = re.compile(r"(?:^|\s)([1-9]\d?)[.)]\s{0,2}[\"'(]{0,2}$")
 _ENDS = re.compile(
     r"[\"')\]]|\s{0,2}(?:[.):,;!?\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]"
     rf"|\s(?:{_JOINS}|because|since|as|is)\b"
@@ -333,6 +375,12 @@ def article(right: str) -> bool:
 def other_thing(left: str) -> bool:
     """Whether a letter or number belongs to something else: "vitamin C", "step 2"."""
     return bool(_NO_OPTION.search(left))
+
+
+def item_number(left: str) -> int:
+    """The number of the list item that the mention begins; 0 where it begins none."""
+    found = _ITEM.search(left)
+    return int(found.group(1)) if found else 0
 
 
 def bare(left: str, right: str) -> bool:
