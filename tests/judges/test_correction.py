@@ -41,6 +41,13 @@ def test_a_denial_counts_near_the_beginning_only() -> None:
     assert judged(text, opening=13).label == CORRECTED
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_each_chinese_character_is_a_word(blank: str) -> None:
+    text = "电车跑得很快" + blank + "也很准时这个说法不正确"
+    assert judged(text, opening=13).label == NOT_CORRECTED
+    assert judged(text, opening=17).label == CORRECTED
+
+
 def test_words_in_words_are_no_denial() -> None:
     assert judged("The factual part is fine.").label == NOT_CORRECTED
 

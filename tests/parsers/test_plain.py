@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.parsers.plain import plain, sentences
+from trustllm_repro.parsers.plain import first_words, plain, sentences
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,17 @@ def test_sentences_are_in_order_and_do_not_overlap(text: str) -> None:
 def test_sentences() -> None:
     found = sentences("It costs $1.50. Is it B? Yes.\nC")
     assert [s.question for s in found] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "words"),
+    [
+        ("one two, three", 2, "one two,"),
+        ("  one\ntwo", 2, "  one\ntwo"),
+        ("\u7535\u8f66 tram\u8dd1", 3, "\u7535\u8f66 tram"),
+        ("one", 0, ""),
+        (" ", 3, ""),
+    ],
+)
+def test_the_first_words(text: str, number: int, words: str) -> None:
+    assert first_words(text, number) == words

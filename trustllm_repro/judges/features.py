@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-# A Chinese or Japanese character is a word of its own: there are no spaces between words.
-_HAN = "\u3040-\u30ff\u3400-\u9fff"
-_HAN_CHARACTER = re.compile(f"[{_HAN}]")
-_WORD = re.compile(rf"[{_HAN}]|[^\W\d_{_HAN}]+(?:'[^\W\d_{_HAN}]+)?|\d|[^\w\s]")
+from trustllm_repro.parsers import pattern
+
+_HAN_CHARACTER = re.compile(f"[{pattern.HAN}]")
+_LETTER = rf"[^\W\d_{pattern.HAN}]"
+_WORD = re.compile(rf"[{pattern.HAN}]|{_LETTER}+(?:'{_LETTER}+)?|\d|[^\w\s]")
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 # Nothing beyond is read: one runaway answer must not cost as much as a thousand others.
 MAX_CHARACTERS = 20_000

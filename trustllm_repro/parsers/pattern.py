@@ -8,6 +8,8 @@ from itertools import groupby
 # Letters, digits and the underscore of Latin script, as a character set of lower-case text. Words
 # end where they end, also beside scripts without blanks.
 LATIN = "a-z0-9_à-öø-ÿœ"
+# Chinese and Japanese characters: each is a word of its own, as no blanks stand between words.
+HAN = "\u3040-\u30ff\u3400-\u9fff"
 
 
 def alternatives(pattern: str) -> list[str]:

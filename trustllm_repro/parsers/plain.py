@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import islice
+
+from trustllm_repro.parsers.pattern import HAN
 
 # Characters that mean the same to a reader. NFKC has already made full-width forms plain.
 _SAME = str.maketrans(
@@ -75,6 +78,15 @@ def _without_thoughts(text: str) -> str:
         return text
     ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
     return text[: opened.start()] + (text[ends[-1] :] if ends else "")
+
+
+_WORD = re.compile(rf"[{HAN}]|[^\s{HAN}]+")
+
+
+def first_words(text: str, number: int) -> str:
+    """The beginning of a text, so many words long; a Chinese or Japanese character is a word."""
+    found = list(islice(_WORD.finditer(text), number))
+    return text[: found[-1].end()] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
