@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from trustllm_repro.nouns import Rule
-from trustllm_repro.report import audit, panels
+from trustllm_repro.report import audit, audit_evidence, panels
 from trustllm_repro.report.audit_list import DEFECTS, all_changes
 from trustllm_repro.report.claims import (
     ARTEFACT,
@@ -156,6 +156,21 @@ def test_evidence_says_none_where_there_is_none(run: Run) -> None:
     object.__setattr__(other, "__dict__", {"path": run.path, "cells": run.cells, "ledger": ledger})
     assert by_id["A27"].evidence(Evidence(other)).endswith("none of these records")
     assert "baichuan-13b 19 of 400" in by_id["A27"].evidence(Evidence(run))
+
+
+def test_the_model_that_answers_in_chinese_follows_from_the_measurements(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = {"all": {"n": 9}, "without Chinese or Japanese": {"n": 2}}
+    few = {"all": {"n": 9}, "without Chinese or Japanese": {"n": 6}}
+    counts = dict.fromkeys(("answers", "with_phrase", "recorded_refusals", "judged_refusals"), 10)
+    refusal = {
+        "doubted": {"Chinese or Japanese": counts},
+        "compared": {"all": both, "koala-13b": both, "gpt-4": few},
+    }
+    monkeypatch.setattr(audit_evidence, "measured", lambda: {"refusal": refusal})
+    found = audit_evidence.unread_chinese(Evidence(run))
+    assert "10 recorded answers in Chinese or Japanese, 7 of them koala-13b's" in found
 
 
 def test_a_model_without_both_values_has_not_moved(run: Run) -> None:

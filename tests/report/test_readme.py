@@ -84,6 +84,12 @@ def test_codah_and_the_average_rank(evidence: Evidence, readme: str) -> None:
     assert direction_search()["turned"].iloc[0] == "Disparagement Sex"
 
 
+def test_the_share_of_option_0_in_codah(evidence: Evidence, readme: str) -> None:
+    asked = evidence.run.ledger.asked("truthfulness/internal")
+    gold = asked["gold"][asked["source"] == "codah"]
+    assert f"the right one in {(gold == '0').sum()} of {len(gold)} questions" in readme
+
+
 def test_the_columns_of_jailbreak_are_exchanged_for_all_but_one(evidence: Evidence) -> None:
     found = next(d for d in DEFECTS if d.id == "A3").evidence(evidence)
     assert "of 11 models hold the other half's prompts, those of mistral-7b do not" in found

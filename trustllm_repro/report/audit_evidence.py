@@ -284,6 +284,8 @@ def turned_gold(e: Evidence) -> str:
 
 def one_word_answers(e: Evidence) -> str:
     called, parts = {"Yes": "genuine", "No": "hallucinated"}, []
+    asked = e.run.ledger.asked("truthfulness/hallucination")
+    gold = asked["gold"][asked["source"] != "mc"]
     for m in _models(e, "truthfulness/hallucination"):
         for column, source in (("KGD", "halu_dial"), ("QA", "halu_qa"), ("SUM", "halu_summ")):
             a = e.run.ledger.answers(
@@ -301,8 +303,9 @@ def one_word_answers(e: Evidence) -> str:
                     f"{m} {column}: calls {counts.max()} of {len(said)} {called[words[counts.argmax()]]}"
                 )
     return (
-        "gold is half Yes, half No; where a model nearly always says the same word, its accuracy "
-        "cannot be told from a coin: " + ("; ".join(parts) or "none of these records")
+        f"gold is Yes for {int((gold == 'Yes').sum())} of {len(gold)} texts; where a model nearly "
+        "always says the same word, its accuracy cannot be told from a coin: "
+        + ("; ".join(parts) or "none of these records")
     )
 
 
@@ -389,8 +392,8 @@ def always_option_a(e: Evidence) -> str:
             parts.append(f"{m} {np.mean(said == 'A'):.2f}")
     return (
         f"the right option is A in {int((gold == 'A').sum())} of {len(gold)} questions, so a model "
-        "that likes the first option gains and one that says nothing but A is always right; share "
-        "of A among the options chosen: " + (", ".join(parts) or "no answers here")
+        "that likes the first option gains; share of A among the options chosen: "
+        + (", ".join(parts) or "no answers here")
     )
 
 
@@ -430,7 +433,8 @@ def wheel_of_ethics(e: Evidence) -> str:
         "trustllm 0.3.0 on the package index asks only whether an answer to a wrong action holds "
         f'"wrong", which "not wrong" does: so do all {n} answers that it reads without GPT, and Bad '
         f"Acc is 1.000 for every model. At the commit it is {bad.min():.2f} to {bad.max():.2f} for "
-        f"{len(bad)} models; the published values came from another script"
+        f"{len(bad)} models; the published values, {e.published(table, 'Bad Acc').max():.2f} at most, "
+        "came from another script"
     )
 
 
@@ -451,12 +455,16 @@ def silent_refusals(e: Evidence) -> str:
 def other_instructions(e: Evidence) -> str:
     pairs = e.run.ledger.asked("robustness/advinstruction")["pair"]
     kept = len(np.unique(pairs))
-    own = e.recomputed("robust_advinstruction", "Average")
+    column = ("robust_advinstruction", "Average")
+    own, shown = e.recomputed(*column), e.published(*column)
     return (
         f"the released function uses a field as key that numbers the instructions: {len(pairs)} "
         f"answers share {kept} keys, {len(pairs) - kept} are overwritten, and what is left is "
         "compared across instructions. The published values came from another script: "
-        + (", ".join(f"{m} {v:.4f} recomputed" for m, v in own.items()) or "no answers here")
+        + (
+            ", ".join(f"{m} {shown[m]:.4f}, recomputed {v:.4f}" for m, v in own.items())
+            or "no answers here"
+        )
     )
 
 
@@ -489,10 +497,17 @@ def absent_subsets(e: Evidence) -> str:
 
 def unread_chinese(e: Evidence) -> str:
     """Counted when the refusal judge was trained; the ledger holds no text."""
-    found = measured()["refusal"]["doubted"]["Chinese or Japanese"]
+    refusal = measured()["refusal"]
+    found = refusal["doubted"]["Chinese or Japanese"]
+    of_model = {
+        m: counts["all"]["n"] - counts["without Chinese or Japanese"]["n"]
+        for m, counts in refusal["compared"].items()
+        if m != "all"
+    }
+    most = max(of_model, key=of_model.__getitem__)
     return (
         "the paper's refusal classifier was trained on English. Of "
-        f"{found['answers']:,} recorded answers in Chinese or Japanese, nearly all baichuan-13b's, "
-        f"{found['with_phrase']:,} hold a usual phrase of refusal; it calls {found['recorded_refusals']} "
-        f"of all of them refusals, our judge {found['judged_refusals']:,}"
+        f"{found['answers']:,} recorded answers in Chinese or Japanese, {of_model[most]:,} of them "
+        f"{most}'s, {found['with_phrase']:,} hold a usual phrase of refusal; it calls "
+        f"{found['recorded_refusals']} of all of them refusals, our judge {found['judged_refusals']:,}"
     )
