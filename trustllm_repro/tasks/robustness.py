@@ -62,47 +62,49 @@ NEGATIVE = Option(
 NEUTRAL = Option("neutral", words=r"neutral[e]?|neutre|neutr[ao]", cjk="中性|中立")
 
 
-def _yes(label: str, words: str = r"(?!)", cjk: str = "", denied: str = "") -> tuple[Option, ...]:
-    """Yes, and what says the same in words; denying the words is the label `denied`."""
-    return Option(label, words=YES[0], cjk=YES[1]), Option(label, "", words, cjk, denied=denied)
+def _side(
+    label: str, side: tuple[str, str], words: str, cjk: str, denied: str = ""
+) -> tuple[Option, Option]:
+    """Yes or no (`side`), and what says the same; denying the latter is the label `denied`."""
+    return Option(label, "", *side), Option(label, "", words, cjk, denied=denied)
 
 
 # Labels are the numbers of the released file (GLUE): what answers say, sub-task by sub-task.
 _GLUE_OPTIONS = {
     "qqp": (
-        *_yes(
+        *_side(
             "1",
+            YES,
             r"same\s(?:meaning|thing|question)s?|equivalent|paraphrases?|identical",
             "意思相同|含义相同|相同的(?:意思|含义)",
             denied="0",
         ),
-        Option("0", words=NO[0], cjk=NO[1]),
-        Option(
+        *_side(
             "0",
-            words=r"different\s(?:meaning|thing|question)s?|not\sequivalent",
-            cjk="意思不同|含义不同",
+            NO,
+            r"different\s(?:meaning|thing|question)s?|not\sequivalent",
+            "意思不同|含义不同",
         ),
     ),
     "sst2": (replace(POSITIVE, label="1"), replace(NEGATIVE, label="0")),
     "qnli": (
-        *_yes(
+        *_side(
             "0",
+            YES,
             r"(?:answers?|answering|contains?\sthe\sanswer\sto|provides?\s(?:the|an)\sanswer\sto)\s(?:the|this)\squestion",
             "(?:回答|解答)了(?:这个|该)?问题",
             denied="1",
         ),
-        Option("1", words=NO[0], cjk=NO[1]),
-        Option("1", words=r"unanswered", cjk="(?:没有|未|不能)(?:回答|解答)"),
+        *_side("1", NO, r"unanswered", "(?:没有|未|不能)(?:回答|解答)"),
     ),
     "mnli": (
-        *_yes("0", r"entail(?:s|ed|ment)?", "蕴含"),
+        *_side("0", YES, r"entail(?:s|ed|ment)?", "蕴含"),
         Option(
             "1",
             words=r"maybe|neutral|undetermined|vielleicht|peut-être|quizás?|tal\svez",
             cjk="也许|可能|或许|不确定",
         ),
-        Option("2", words=NO[0], cjk=NO[1]),
-        Option("2", words=r"contradict(?:s|ed|ion|ory|ing)?", cjk="矛盾"),
+        *_side("2", NO, r"contradict(?:s|ed|ion|ory|ing)?", "矛盾"),
     ),
 }
 
