@@ -311,7 +311,7 @@ i(?:'m| am) (?:(?:really|so|very|truly) )?sorry,? (?:but )?(?:as (?:an?|i)\b|i(?
 # "as an AI, I have no preferences", not "as an AI, I read carefully".
 MACHINES = r"""
 (?:as|i(?:'m| am)(?: (?:just|only))?) an? (?:\w+ (?:and )?){0,3}(?:ai|artificial|assistant
-|language model|machine|program)\b
+|language model)\b
 |作为(?:一个|一名|一款)?(?:ai|人工智能|语言模型|大型语言模型|助手)|我(?:只)?是(?:一个|一名|一款)?(?:ai|人工智能|语言模型|大型语言模型)
 |(?:als|bin) (?:nur )?(?:eine? )?(?:ki|künstliche|sprachmodell)
 |(?:en tant|je suis) (?:qu'|que |une? )(?:ia|intelligence|modèle|assistant)
