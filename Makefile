@@ -51,14 +51,14 @@ test-slow: .venv/.stamp-dev ## the slow group
 	$(BIN)/python -m pytest -q -m slow
 
 figures: .venv/.stamp-run ## copy the chosen figures of the last run to figures/
-	$(BIN)/python -m trustllm_repro.report.gallery runs/$(PROFILE)
+	$(BIN)/python -m tools.gallery runs/$(PROFILE)
 
 lint: .venv/.stamp-dev ## style and import order
 	$(BIN)/ruff check trustllm_repro tests
 	$(BIN)/ruff format --check trustllm_repro tests
 
 lock: .venv/.stamp-all ## pin what is installed now in requirements.lock
-	$(BIN)/python -m trustllm_repro.lock > requirements.lock.new
+	$(BIN)/python -m tools.lock > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 ledger: .venv/.stamp-run ## rebuild data/ledger: make ledger RECORDS="zip zip" BENCHMARK=zip
@@ -78,7 +78,7 @@ paper: ## build paper/main.pdf from the last run of PROFILE (needs TeX)
 	  echo "latexmk is not installed. Debian, Ubuntu: apt-get install latexmk texlive-latex-extra texlive-fonts-recommended"; \
 	  echo "macOS: brew install --cask mactex-no-gui   Windows: install MiKTeX"; exit 1; }
 	@test -e runs/$(PROFILE)/results.tex || { echo "no runs/$(PROFILE)/results.tex: run 'make reproduce PROFILE=$(PROFILE)' first"; exit 1; }
-	$(BIN)/python -m trustllm_repro.report.paper runs/$(PROFILE)
+	$(BIN)/python -m tools.paper runs/$(PROFILE)
 	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -quiet \
 	  -usepretex='\newcommand{\run}{../runs/$(PROFILE)}' main.tex
 	@echo "paper/main.pdf is built"

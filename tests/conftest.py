@@ -13,8 +13,8 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.small import SmallWorld
-from trustllm_repro.sources.benchmark import Benchmark, load_benchmark
-from trustllm_repro.sources.recorded import Recorded, load_recorded
+from trustllm_repro.data.benchmark import Benchmark, load_benchmark
+from trustllm_repro.data.recorded import Recorded, load_recorded
 
 # Machines differ in speed; a slow example is no failure.
 settings.register_profile("unhurried", deadline=None)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trustllm_repro.sources.benchmark import FILES
-from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.data.benchmark import FILES
+from trustllm_repro.paths import data_dir
 
 Row = dict[str, Any]
 Change = Callable[[str, list[Row]], list[Row]]

@@ -15,8 +15,8 @@ from rich.table import Table
 from trustllm_repro import __version__
 from trustllm_repro import cli_options as options
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.nouns import OUR_JUDGE, Rule
-from trustllm_repro.report.clean import for_terminal
+from trustllm_repro.escape import for_terminal
+from trustllm_repro.schema import OUR_JUDGE, Rule
 
 app = typer.Typer(
     name="trustllm-repro",
@@ -89,8 +89,8 @@ def fetch(
 
     Files go to TRUSTLLM_DATA, or to the user's cache folder. A broken-off download goes on.
     """
-    from trustllm_repro.settings import data_home
-    from trustllm_repro.sources import registry
+    from trustllm_repro.data import registry
+    from trustllm_repro.paths import data_home
 
     with _progress() as bar:
         show = Bars(bar)
@@ -120,8 +120,8 @@ def replay(
     ] = False,
 ) -> None:
     """Recorded answers -> verdict ledger, tables, verify.csv."""
-    from trustllm_repro.report.results import cell_results
-    from trustllm_repro.report.run import replay_records
+    from trustllm_repro.scoring.results import cell_results
+    from trustllm_repro.scoring.run import replay_records
 
     start = time.perf_counter()
     with _progress() as bar:
@@ -144,7 +144,7 @@ def replay(
 
 
 def _unknown_models(models: list[str]) -> None:
-    from trustllm_repro.sources.published import LATER, MODELS
+    from trustllm_repro.data.published import LATER, MODELS
 
     unknown = [m for m in models if m not in MODELS and m not in LATER]
     if unknown:
@@ -188,11 +188,11 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.live.answers import GivenJob, evaluate_answers
-    from trustllm_repro.live.plan import Settings, parse_part
-    from trustllm_repro.live.report import show_evaluation
-    from trustllm_repro.live.run import Job
-    from trustllm_repro.live.run import evaluate as run_job
+    from trustllm_repro.evaluation.answers import GivenJob, evaluate_answers
+    from trustllm_repro.evaluation.plan import Settings, parse_part
+    from trustllm_repro.evaluation.report import show_evaluation
+    from trustllm_repro.evaluation.run import Job
+    from trustllm_repro.evaluation.run import evaluate as run_job
 
     asked, judges = tuple(dimension or ()), tuple(judge or ())
     if bool(model) == bool(answers):
@@ -261,8 +261,8 @@ def reproduce(
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
     from trustllm_repro import pipeline
-    from trustllm_repro.report.plan import show as show_plan
-    from trustllm_repro.sources.manifests import project_root
+    from trustllm_repro.paths import project_root
+    from trustllm_repro.terminal_plan import show as show_plan
 
     run = to or project_root() / "runs" / profile
     made = pipeline.make_plan(profile, run, start_at)
@@ -292,8 +292,8 @@ def verify(
 
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
-    from trustllm_repro.report.our_judge import judged_sentence
-    from trustllm_repro.report.tables import read_verify
+    from trustllm_repro.analysis.our_judge import judged_sentence
+    from trustllm_repro.scoring.tables import read_verify
 
     path = run_dir / "verify.csv"
     every = read_verify(path)
@@ -342,7 +342,7 @@ def trace(
     rows: Annotated[int, typer.Option(help="Ledger rows to show.")] = 10,
 ) -> None:
     """From a quoted number to the ledger rows behind it."""
-    from trustllm_repro.report.trace import trace_result
+    from trustllm_repro.analysis.trace import trace_result
 
     found = trace_result(run_dir, name)
     out.print(f"[bold]{for_terminal(name)}[/] = {for_terminal(found.text)}", highlight=False)
@@ -374,8 +374,8 @@ def read(
     Where a case has no label of a judge, the package's own judge labels it. Cases with a list
     `expected` are counted: read as expected, unread, wrong.
     """
-    from trustllm_repro.live.read import load_cases, read_cases, tally
-    from trustllm_repro.sources.benchmark import open_benchmark
+    from trustllm_repro.data.benchmark import open_benchmark
+    from trustllm_repro.evaluation.read import load_cases, read_cases, tally
     from trustllm_repro.store.atomic import write_json
 
     given = load_cases(cases)
@@ -416,13 +416,13 @@ def bench(
     if not records and not model:
         raise SettingsError("nothing to time", remedy="give --records, --model, or both")
     if records:
-        from trustllm_repro.report.bench import measure
+        from benchmarks.replay import measure
 
         facts = measure(records, Path(benchmark), repeats, to / "replay.json")
         show_times(facts)
         say(f"raw answers over ledger: {facts['ratio_raw_over_ledger']:.2f}")
     if model:
-        from trustllm_repro.live.bench import measure as measure_live
+        from benchmarks.generation import measure as measure_live
 
         facts = measure_live(
             model, benchmark, to / "generation.json", per_task=per_task,

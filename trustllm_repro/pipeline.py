@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from trustllm_repro import kernels
+from trustllm_repro.data.registry import find_benchmark, find_records
 from trustllm_repro.errors import ReproError, SourceCorrupt, SourceMissing
+from trustllm_repro.paths import data_dir, project_root
 from trustllm_repro.settings import check, load_profile
-from trustllm_repro.sources.archive import sha256
-from trustllm_repro.sources.manifests import data_dir, project_root
-from trustllm_repro.sources.registry import find_benchmark, find_records
+from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_json, write_text
 
 FIRST, LIVE, ONLINE = "00_provenance", "05_live", "20_pilot"
@@ -201,7 +201,7 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     from nbformat.reader import NotJSONError
     from papermill.exceptions import PapermillExecutionError
 
-    from trustllm_repro.report.export import to_html
+    from trustllm_repro.export import to_html
 
     start = time.perf_counter()
     folder = run / "notebooks"

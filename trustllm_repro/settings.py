@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.sources.manifests import project_root
+from trustllm_repro.paths import project_root
 
 _DTYPES = "^(auto|float32|bfloat16|float16)$"
 
@@ -248,17 +246,3 @@ def load_profile(name: str) -> Profile:
     for notebook, values in profile.notebooks.items():
         check(notebook, {"run_dir": "runs/check", **(values or {})})
     return profile
-
-
-def data_home() -> Path:
-    """Where sources are kept: TRUSTLLM_DATA if set, else the user's cache folder."""
-    given = os.environ.get("TRUSTLLM_DATA")
-    if given:
-        return Path(given)
-    # pooch loads tqdm, which warns inside notebooks; so it is only imported when it is needed.
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pooch
-    return Path(pooch.os_cache("trustllm-repro"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.world import World
-from trustllm_repro.report.results import cell_results
+from trustllm_repro.scoring.results import cell_results
 
 
 @pytest.fixture

@@ -78,12 +78,12 @@ def wait_until(happened, seconds: float = 60.0) -> None:
 
 
 def generates(order: dict[str, Any]) -> None:
-    from trustllm_repro.live.generate import generate
-    from trustllm_repro.live.plan import Settings, make_plan
+    from trustllm_repro.data.benchmark import open_benchmark
+    from trustllm_repro.evaluation.generate import generate
+    from trustllm_repro.evaluation.plan import Settings, make_plan
+    from trustllm_repro.evaluation.responses import ResponseStore
     from trustllm_repro.models.base import content_key
     from trustllm_repro.models.local import LocalModel
-    from trustllm_repro.sources.benchmark import open_benchmark
-    from trustllm_repro.store.responses import ResponseStore
 
     out = Path(order["out"])
     out.mkdir(parents=True, exist_ok=True)
@@ -102,8 +102,8 @@ def generates(order: dict[str, Any]) -> None:
 
 
 def evaluates(order: dict[str, Any]) -> None:
-    from trustllm_repro.live.plan import Settings
-    from trustllm_repro.live.run import Job, evaluate
+    from trustllm_repro.evaluation.plan import Settings
+    from trustllm_repro.evaluation.run import Job, evaluate
 
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in order["settings"].items()}
     job = Job(
@@ -132,7 +132,7 @@ def _forked(work, order: dict[str, Any]) -> int:
 def main() -> None:
     import torch
 
-    import trustllm_repro.live.run
+    import trustllm_repro.evaluation.run
     import trustllm_repro.models.local
 
     torch.set_num_threads(1)

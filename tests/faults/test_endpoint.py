@@ -19,11 +19,11 @@ from tests.faults.test_live_judging import tables
 from tests.models.server import Desk, serving
 from tests.tiny import tiny_model
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.live.plan import Settings
-from trustllm_repro.live.run import Evaluation, Job, evaluate
+from trustllm_repro.evaluation.plan import Settings
+from trustllm_repro.evaluation.responses import ResponseStore
+from trustllm_repro.evaluation.run import Evaluation, Job, evaluate
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.endpoint import PARALLEL
-from trustllm_repro.store.responses import ResponseStore
 
 ASKED = {"dimensions": ("ethics",), "limit": 6, "max_new_tokens": 6, "likelihood": False}
 MENDED = ("429 0.01", "garbage", "truncated", "no choices", "drop", "503")  # by another try

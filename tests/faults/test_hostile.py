@@ -15,18 +15,18 @@ import pandas as pd
 import pytest
 
 from tests.faults.world import ITC, QBB, World, answer, cli, fails, read, refused, snapshot
+from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.nouns import Item
+from trustllm_repro.plot.figures import panels
+from trustllm_repro.plot.panels import SHOWN
 from trustllm_repro.report import html
-from trustllm_repro.report.figures import panels
-from trustllm_repro.report.panels import SHOWN
-from trustllm_repro.report.results import Results, cell_results, latex_escape
-from trustllm_repro.report.run import Run
-from trustllm_repro.report.scores import FIELDS
-from trustllm_repro.report.tables import latex
-from trustllm_repro.report.trace import trace_result
+from trustllm_repro.schema import Item
+from trustllm_repro.scoring.cells import FIELDS
+from trustllm_repro.scoring.ledger import Ledger, items_table
+from trustllm_repro.scoring.results import Results, cell_results, latex_escape
+from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.tables import latex
 from trustllm_repro.settings import check, load_profile
-from trustllm_repro.store.ledger import Ledger, items_table
 
 JAILBREAK = "safety/jailbreak"
 TEXTS = {

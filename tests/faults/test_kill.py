@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 
 from tests.faults.world import ROOT, World, facts, finished, leftovers
-from trustllm_repro.report.results import cell_results, load
+from trustllm_repro.scoring.results import cell_results, load
 from trustllm_repro.store.atomic import PARTIAL, write_bytes
 
 REPLAYS = """
 import sys
-from trustllm_repro.report.results import cell_results
-from trustllm_repro.report.run import replay_records
+from trustllm_repro.scoring.results import cell_results
+from trustllm_repro.scoring.run import replay_records
 records, benchmark, out = sys.argv[1:]
 print("ready", flush=True)
 while True:

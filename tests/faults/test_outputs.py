@@ -30,13 +30,13 @@ from tests.faults.world import (
     refused,
     snapshot,
 )
+from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.errors import OutputError, ReproError, SourceCorrupt, SourceMissing
-from trustllm_repro.report import run, tables
-from trustllm_repro.report.results import Results, load
-from trustllm_repro.report.run import Run, open_run, replay_ledger
-from trustllm_repro.report.trace import trace_result
+from trustllm_repro.scoring import run, tables
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import Results, load
+from trustllm_repro.scoring.run import Run, open_run, replay_ledger
 from trustllm_repro.store import atomic
-from trustllm_repro.store.ledger import Ledger
 
 
 def system_error(number: int) -> OSError:
@@ -175,7 +175,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from trustllm_repro.errors import OutputError
-from trustllm_repro.report.run import replay_ledger
+from trustllm_repro.scoring.run import replay_ledger
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
     replay_ledger(Path(sys.argv[1]), Path(sys.argv[3]))

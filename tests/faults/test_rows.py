@@ -26,11 +26,11 @@ from tests.faults.world import (
     snapshot,
 )
 from tests.small import refusal
+from trustllm_repro.data.benchmark import load_benchmark
+from trustllm_repro.data.recorded import load_recorded
 from trustllm_repro.errors import SchemaError, SourceCorrupt
-from trustllm_repro.nouns import Rule
-from trustllm_repro.sources.archive import Archive
-from trustllm_repro.sources.benchmark import load_benchmark
-from trustllm_repro.sources.recorded import load_recorded
+from trustllm_repro.schema import Rule
+from trustllm_repro.store.archive import Archive
 from trustllm_repro.tasks import TASKS
 
 JAILBREAK, MISUSE = "safety/jailbreak", "safety/misuse"

@@ -28,13 +28,13 @@ from tests.faults.world import (
     refused,
     snapshot,
 )
+from trustllm_repro.data import benchmark, registry
+from trustllm_repro.data.benchmark import FileSpec, load_benchmark
+from trustllm_repro.data.manifests import manifest
+from trustllm_repro.data.registry import Wanted, fetch_from
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
-from trustllm_repro.report.run import replay_records
-from trustllm_repro.sources import benchmark, registry
-from trustllm_repro.sources.archive import Archive, sha256
-from trustllm_repro.sources.benchmark import FileSpec, load_benchmark
-from trustllm_repro.sources.manifests import manifest
-from trustllm_repro.sources.registry import Wanted, fetch_from
+from trustllm_repro.scoring.run import replay_records
+from trustllm_repro.store.archive import Archive, sha256
 
 JAILBREAK, MISUSE = "safety/jailbreak", "safety/misuse"
 GPT4_QBB = QBB.format("gpt-4")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.small import Row, SmallWorld, refusal
+from trustllm_repro.data.recorded import Recorded
 from trustllm_repro.errors import ReproError
-from trustllm_repro.report.run import Run, replay_records
-from trustllm_repro.sources.recorded import Recorded
+from trustllm_repro.scoring.run import Run, replay_records
 from trustllm_repro.store.atomic import PARTIAL
 
 ROOT = Path(__file__).resolve().parents[2]

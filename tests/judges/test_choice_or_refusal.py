@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.judges.chosen import ChoiceOrRefusal
-from trustllm_repro.nouns import Item, Response
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.decline import declines, takes_side
+from trustllm_repro.schema import Item, Response
 
 SIDES = (Option("A", "A", text="tea with milk"), Option("B", "B", text="black coffee"))
 READ = ChoiceOrRefusal(lambda item, prompt: SIDES)

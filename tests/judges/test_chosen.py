@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen, Rated
-from trustllm_repro.nouns import Item, Response, Status, Verdict
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.schema import Item, Response, Status, Verdict
 
 AB = (Option("A", "A", text="I open the gate."), Option("B", "B", text="I wait outside."))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
 from trustllm_repro.judges.judge import Judgement
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 TRUE, FALSE = "The tram is yellow and slow.", "The tram is purple and slow."
 

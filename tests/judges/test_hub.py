@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.judges.choice import JudgeChoice
+from trustllm_repro.evaluation.judge_choice import JudgeChoice
 from trustllm_repro.judges.hub import (
     NO_ANSWER,
     GuardJudge,
@@ -19,7 +19,7 @@ from trustllm_repro.judges.hub import (
     hub_judge_for,
     read_guard,
 )
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 TEXTS = ["Certainly, here it is.", "I would rather not.", "", "word " * 90]
 ITEMS = [Item("t", k, "Ask", extra={}) for k in range(len(TEXTS) + 1)]

@@ -29,8 +29,8 @@ from trustllm_repro.judges.learned import (
     sigmoid,
 )
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
-from trustllm_repro.nouns import Item, Response
-from trustllm_repro.sources.archive import sha256
+from trustllm_repro.schema import Item, Response
+from trustllm_repro.store.archive import sha256
 
 RECIPE = Recipe((View("all", "word", (1, 1)),), bits=12)
 

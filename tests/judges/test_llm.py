@@ -23,7 +23,7 @@ from trustllm_repro.judges.llm import (
     llm_judge_for,
 )
 from trustllm_repro.models.base import Completion, Finish
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 EXTRA = {
     "source": "squad",

@@ -17,7 +17,7 @@ from trustllm_repro.judges.matching import (
     normalise,
     token_f1,
 )
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 some_words = st.lists(st.sampled_from(["red", "blue", "green", "one", "two"]), max_size=6)
 

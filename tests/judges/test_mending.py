@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trustllm_repro.judges.mending import Trial, judged, summary, trials
 from trustllm_repro.metrics.rates import REFUSED
-from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.paths import data_dir
 
 table = st.fixed_dictionaries({k: st.integers(0, 60) for k in ("tp", "fp", "fn", "tn")})
 

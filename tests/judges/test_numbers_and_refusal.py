@@ -18,7 +18,7 @@ from trustllm_repro.judges.numbers import (
 )
 from trustllm_repro.judges.refusal import Disclosure, RecordedRefusal
 from trustllm_repro.judges.words import YesNo
-from trustllm_repro.nouns import Item, Response, Status
+from trustllm_repro.schema import Item, Response, Status
 
 POINTS = tuple(AGREEMENT.items())
 

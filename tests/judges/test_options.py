@@ -14,7 +14,7 @@ from trustllm_repro.judges.options import (
     LetterThenNonLetter,
     SalaryBand,
 )
-from trustllm_repro.nouns import Item, Response, Status
+from trustllm_repro.schema import Item, Response, Status
 
 EMOTION = "Story. (1) Elated; (2) Nervous; (3) Generous; (4) Creative"
 

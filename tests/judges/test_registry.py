@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from trustllm_repro.judges.checks import LABELS as CHECKED
+from tools.judges.checks import LABELS as CHECKED
+from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.judges.llm import QUESTIONS
 from trustllm_repro.judges.registry import JUDGES, LABELS, judge_named
-from trustllm_repro.nouns import Response, Rule, Status
-from trustllm_repro.sources.benchmark import MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.schema import Response, Rule, Status
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import Task
 

@@ -18,7 +18,7 @@ from trustllm_repro.judges.similarity import (
     PairSimilarity,
     PersonaShift,
 )
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 
 def letters(texts: Sequence[str]) -> np.ndarray:

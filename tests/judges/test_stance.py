@@ -8,7 +8,7 @@ import pytest
 
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.judges.stance import Stance
-from trustllm_repro.nouns import NULL, UNPARSED, Item, Response, Rule, Verdict
+from trustllm_repro.schema import NULL, UNPARSED, Item, Response, Rule, Verdict
 from trustllm_repro.tasks import TASKS
 
 TASK = TASKS["fairness/stereotype_agreement"]

@@ -16,7 +16,7 @@ from trustllm_repro.judges.words import (
     WrongNotWrong,
     YesNo,
 )
-from trustllm_repro.nouns import Item, Response, Status
+from trustllm_repro.schema import Item, Response, Status
 
 MORAL = ("bad", "neutral", "good")
 

@@ -17,7 +17,7 @@ from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver, OneMinus
 from trustllm_repro.metrics.confusion import MacroF1, MeanRecall, Recall
 from trustllm_repro.metrics.paired import AttackedPairs, Conditional
 from trustllm_repro.metrics.rates import REFUSED, Accuracy, Maximum, Mean, Rate, ShareOfAll
-from trustllm_repro.nouns import Status
+from trustllm_repro.schema import Status
 
 CLASSES = ("bad", "neutral", "good")
 pairs = st.lists(

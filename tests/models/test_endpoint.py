@@ -14,16 +14,16 @@ pytest.importorskip("transformers")
 pytest.importorskip("requests")
 
 from tests.models.server import serving
+from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.live.generate import generate
-from trustllm_repro.live.plan import Settings, make_plan
+from trustllm_repro.evaluation.generate import generate
+from trustllm_repro.evaluation.plan import Settings, make_plan
+from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.endpoint import TIRED, Endpoint, _between
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.http import Caller
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.sources.benchmark import MINIATURE, open_benchmark
-from trustllm_repro.store.responses import ResponseStore
 
 PROMPTS = [f"Question {i}: " + "why? " * i for i in range(6)]
 REQUESTS = [Request(p, 6) for p in PROMPTS]

@@ -8,10 +8,10 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from tests.models.prompts import answers
+from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.models.wheels import SHIPPED, shipped_folder
-from trustllm_repro.sources.benchmark import FILES
 
 PER_FILE, TOKENS, MOST_CHARACTERS = 3, 24, 900
 

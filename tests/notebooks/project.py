@@ -12,9 +12,9 @@ from typing import Any
 import nbformat
 import yaml
 
-from trustllm_repro.report.tables import VERIFY
+from trustllm_repro.scoring.tables import VERIFY
 from trustllm_repro.settings import NOTEBOOKS
-from trustllm_repro.sources.manifests import project_root
+from trustllm_repro.paths import project_root
 
 FIRST, SECOND, THIRD, FOURTH = "00_provenance", "10_truthfulness", "11_safety", "12_fairness"
 # What the first stage has to leave for the command line's last line.

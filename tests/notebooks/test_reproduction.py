@@ -12,9 +12,9 @@ import pytest
 
 from tests.faults.world import World, facts, leftovers, snapshot
 from tests.notebooks.project import Project
-from trustllm_repro.report.run import committed_ledger
+from trustllm_repro.scoring.run import committed_ledger
 from trustllm_repro.settings import NOTEBOOKS
-from trustllm_repro.sources.manifests import project_root
+from trustllm_repro.paths import project_root
 
 KINDS = (".pdf", ".svg", ".png", ".csv")
 FIGURES = {"verification", "truthfulness", "safety", "fairness", "robustness", "privacy", "ethics",
@@ -56,10 +56,10 @@ def test_the_smoke_profile(tmp_path):
 
 REPLAY = """
 import sys
-from trustllm_repro.report.figures import verification
-from trustllm_repro.report.panels import draw
-from trustllm_repro.report.results import cell_results
-from trustllm_repro.report.run import replay_ledger, replay_records
+from trustllm_repro.plot.figures import verification
+from trustllm_repro.plot.panels import draw
+from trustllm_repro.scoring.results import cell_results
+from trustllm_repro.scoring.run import replay_ledger, replay_records
 out, *sources = sys.argv[1:]
 run = replay_records(*sources, out, verify=False)[0] if len(sources) > 1 else (
     replay_ledger(out, *sources))

@@ -13,7 +13,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from trustllm_repro.settings import NOTEBOOKS, check, load_profile
-from trustllm_repro.sources.manifests import project_root
+from trustllm_repro.paths import project_root
 
 FOLDER = project_root() / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))

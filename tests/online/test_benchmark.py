@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.online.made import states, trace
-from trustllm_repro.nouns import Score
 from trustllm_repro.online.benchmark import (
     Answered,
     attempt,
@@ -18,6 +17,7 @@ from trustllm_repro.online.benchmark import (
     rows,
 )
 from trustllm_repro.online.monitors.base import Seen, all_monitors
+from trustllm_repro.schema import Score
 
 MONITORS = all_monitors()
 CHOSEN = {

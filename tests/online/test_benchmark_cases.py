@@ -9,10 +9,10 @@ import pytest
 
 from tests.small import SmallWorld
 from trustllm_repro.errors import SourceMissing
-from trustllm_repro.nouns import Item, Response
 from trustllm_repro.online import benchmark_cases
 from trustllm_repro.online.benchmark_cases import cases_of, hallucination, jailbreak, misuse, said
 from trustllm_repro.online.tasks import some
+from trustllm_repro.schema import Item, Response
 
 
 @pytest.fixture

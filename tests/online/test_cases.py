@@ -17,7 +17,7 @@ from trustllm_repro.online.cases import (
     questions,
     toxic_prompts,
 )
-from trustllm_repro.sources.archive import Archive
+from trustllm_repro.store.archive import Archive
 
 
 def wheel(path: Path, files: dict[str, bytes]) -> Archive:

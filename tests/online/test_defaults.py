@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from trustllm_repro.live.bench import Round
+from benchmarks.generation import Round
 from trustllm_repro.online import defaults
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.nouns import Item
 from trustllm_repro.online import labels
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.execution import Outcome, consent
 from trustllm_repro.online.labels import JUDGES, agreement
 from trustllm_repro.online.monitors.base import all_monitors
 from trustllm_repro.online.tasks import TASKS, some
+from trustllm_repro.schema import Item
 
 PROBLEM = {
     "prompt": 'def f():\n    """One."""\n',

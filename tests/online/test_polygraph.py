@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from benchmarks.contenders import contender
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.live.contenders import contender
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online import polygraph
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from trustllm_repro.nouns import Rule
-from trustllm_repro.report.run import Run, replay_ledger, replay_records
-from trustllm_repro.report.scores import verdict
-from trustllm_repro.sources.manifests import data_dir, manifest
-from trustllm_repro.sources.published import MODELS, published
-from trustllm_repro.sources.recorded import Recorded
-from trustllm_repro.sources.registry import BENCHMARK_SHA256, fetch_from
-from trustllm_repro.store.ledger import Ledger
+from trustllm_repro.data.manifests import manifest
+from trustllm_repro.data.published import MODELS, published
+from trustllm_repro.data.recorded import Recorded
+from trustllm_repro.data.registry import BENCHMARK_SHA256, fetch_from
+from trustllm_repro.paths import data_dir
+from trustllm_repro.schema import Rule
+from trustllm_repro.scoring.cells import verdict
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.run import Run, replay_ledger, replay_records
 
 pytestmark = pytest.mark.shared
 

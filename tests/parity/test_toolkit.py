@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from trustllm_repro.nouns import Rule
-from trustllm_repro.report.scores import score_cells
-from trustllm_repro.sources.published import published
-from trustllm_repro.sources.recorded import Recorded
-from trustllm_repro.store.ledger import Ledger
+from trustllm_repro.data.published import published
+from trustllm_repro.data.recorded import Recorded
+from trustllm_repro.schema import Rule
+from trustllm_repro.scoring.cells import score_cells
+from trustllm_repro.scoring.ledger import Ledger
 
 pytestmark = pytest.mark.shared
 

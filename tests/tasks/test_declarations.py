@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from tests.small import benchmark_rows
-from trustllm_repro.nouns import RULES, Response, Rule, Status
-from trustllm_repro.sources.benchmark import FILES, MINIATURE, open_benchmark
-from trustllm_repro.sources.published import MODELS, PROPRIETARY, published
+from trustllm_repro.data.benchmark import FILES, MINIATURE, open_benchmark
+from trustllm_repro.data.published import MODELS, PROPRIETARY, published
+from trustllm_repro.schema import RULES, Response, Rule, Status
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS, TASKS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from trustllm_repro.nouns import NULL, STOPPED, UNLABELLED, Item, Response, Verdict
+from trustllm_repro.schema import NULL, STOPPED, UNLABELLED, Item, Response, Verdict
 
 
 class Reading(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
-from trustllm_repro.nouns import EMPTY, NULL, UNLABELLED, UNPARSED, Item, Response, Verdict
 from trustllm_repro.parsers.choice import Choice, Option, choose
 from trustllm_repro.parsers.decline import declines, takes_action, takes_side
+from trustllm_repro.schema import EMPTY, NULL, UNLABELLED, UNPARSED, Item, Response, Verdict
 
 # Options of one item; the prompt is the one the model saw, which may number them otherwise.
 Options = Callable[[Item, str], Sequence[Option]]

@@ -14,10 +14,10 @@ from itertools import pairwise
 
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.judges.matching import normalise
-from trustllm_repro.nouns import Item, Response
 from trustllm_repro.parsers.choice import denies
 from trustllm_repro.parsers.pattern import as_group, either
 from trustllm_repro.parsers.plain import first_words, plain
+from trustllm_repro.schema import Item, Response
 
 CORRECTED, NOT_CORRECTED = "corrected", "not corrected"
 # Words that contradict in any context, in five languages; "actually" and its like may only fill.

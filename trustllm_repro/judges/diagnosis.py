@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trustllm_repro.nouns import NULL, UNLABELLED, UNPARSED, Item, Response, Verdict
+from trustllm_repro.schema import NULL, UNLABELLED, UNPARSED, Item, Response, Verdict
 
 # The toolkit looks for these phrases in this order and reads on to the next period or comma.
 PHRASES = (

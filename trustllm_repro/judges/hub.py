@@ -20,7 +20,7 @@ from trustllm_repro.models.find import model_folder
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.models.quiet import quiet_transformers
 from trustllm_repro.models.weights import check_folder, digest_of
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 BATCH, GUARD_TOKENS = 16, 8
 NO_ANSWER = Judgement(reason="no answer")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.features import Lexicon, Recipe, lengths, vectorise
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
-from trustllm_repro.nouns import Item, Response
-from trustllm_repro.sources.archive import sha256
-from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.paths import data_dir
+from trustllm_repro.schema import Item, Response
+from trustllm_repro.store.archive import sha256
 
 # Part of every digest: raise it when the code below judges the same weights differently.
 VERSION = "1"

@@ -23,7 +23,7 @@ from trustllm_repro.judges.matching import RIGHT, WRONG, golds
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.models.base import Finish, LanguageModel, Request
 from trustllm_repro.models.find import find_model
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 OFF_MENU, NO_REPLY, NOTHING = "off-menu reply", "no reply", "nothing to judge"
 MAX_REPLY = 16  # tokens; one word is wanted

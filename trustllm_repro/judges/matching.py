@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from trustllm_repro.judges.judge import Judgement
-from trustllm_repro.nouns import Item, Response
 from trustllm_repro.parsers.choice import Option, asserts, choose
 from trustllm_repro.parsers.language import NO, YES
 from trustllm_repro.parsers.plain import plain
+from trustllm_repro.schema import Item, Response
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 RIGHT, WRONG = "yes", "no"

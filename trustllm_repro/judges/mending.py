@@ -21,10 +21,10 @@ import numpy as np
 from scipy import stats
 
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
-from trustllm_repro.metrics.base import CONFIDENCE, Answers
+from trustllm_repro.metrics.base import Answers
 from trustllm_repro.metrics.judge_error import MIN_MODELS, Counts, JudgeError, debias
 from trustllm_repro.metrics.rates import REFUSED
-from trustllm_repro.nouns import Status
+from trustllm_repro.schema import CONFIDENCE, Status
 
 Table = Mapping[str, int]  # tp, fp, fn, tn
 _SEED = 20240110

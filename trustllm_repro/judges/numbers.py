@@ -6,7 +6,16 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from trustllm_repro.nouns import DROPPED, EMPTY, NULL, UNLABELLED, UNPARSED, Item, Response, Verdict
+from trustllm_repro.schema import (
+    DROPPED,
+    EMPTY,
+    NULL,
+    UNLABELLED,
+    UNPARSED,
+    Item,
+    Response,
+    Verdict,
+)
 
 AGREEMENT = {
     "strongly disagree": -100,

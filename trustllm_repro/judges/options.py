@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from trustllm_repro.nouns import EMPTY, NULL, STOPPED, UNPARSED, Item, Response, Verdict
 from trustllm_repro.parsers.options import numbered
+from trustllm_repro.schema import EMPTY, NULL, STOPPED, UNPARSED, Item, Response, Verdict
 
 
 @dataclass(frozen=True)

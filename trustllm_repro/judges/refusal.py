@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trustllm_repro.nouns import EMPTY, NULL, UNLABELLED, Item, Response, Verdict
+from trustllm_repro.schema import EMPTY, NULL, UNLABELLED, Item, Response, Verdict
 
 REFUSAL, ANSWER = "refusal", "answer"
 

@@ -19,7 +19,7 @@ from trustllm_repro.judges.similarity import (
     PersonaShift,
 )
 from trustllm_repro.judges.stance import Stance
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 
 @dataclass

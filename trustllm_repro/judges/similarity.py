@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trustllm_repro.judges.judge import Judgement
-from trustllm_repro.nouns import Item, Response
+from trustllm_repro.schema import Item, Response
 
 Embed = Callable[[Sequence[str]], np.ndarray]  # texts -> unit vectors (texts, dimensions)
 LEAST_COSINE = 0.7  # from here on two short texts are taken to say the same

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trustllm_repro.judges.judge import Judgement
-from trustllm_repro.nouns import Item, Response
 from trustllm_repro.parsers.choice import Option, choose
 from trustllm_repro.parsers.language import NO, YES
+from trustllm_repro.schema import Item, Response
 
 SIDES = (
     Option("agree", words=YES[0], cjk=YES[1], denied="disagree"),

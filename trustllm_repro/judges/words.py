@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trustllm_repro.nouns import NULL, STOPPED, UNLABELLED, UNPARSED, Item, Response, Verdict
+from trustllm_repro.schema import NULL, STOPPED, UNLABELLED, UNPARSED, Item, Response, Verdict
 
 
 def has_word(text: str, word: str) -> bool:

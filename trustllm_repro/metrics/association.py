@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from trustllm_repro.metrics.base import Answers, Metric
-from trustllm_repro.nouns import Score
+from trustllm_repro.schema import Score
 
 
 @dataclass(frozen=True)

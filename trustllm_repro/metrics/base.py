@@ -16,10 +16,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import stats
 
-from trustllm_repro.nouns import Score, Status
+from trustllm_repro.schema import CONFIDENCE, RESAMPLES, Score, Status
 
-RESAMPLES = 999
-CONFIDENCE = 0.95
 _OPEN = [
     str(s)
     for s in (Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED, Status.STOPPED)

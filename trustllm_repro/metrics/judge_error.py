@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from trustllm_repro.metrics.base import CONFIDENCE, Answers, Metric
+from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.schema import CONFIDENCE
 
 DRAWS = 4000
 # Below this distance from a coin (se + sp = 1) a reading says next to nothing of the truth.

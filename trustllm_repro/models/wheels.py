@@ -14,8 +14,8 @@ from pathlib import Path
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.models.weights import convert_gguf, converted_once, file_sha256
-from trustllm_repro.settings import data_home
-from trustllm_repro.sources.archive import Archive
+from trustllm_repro.paths import data_home
+from trustllm_repro.store.archive import Archive
 
 
 @dataclass(frozen=True)

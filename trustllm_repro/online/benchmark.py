@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from trustllm_repro.nouns import Score
 from trustllm_repro.online.monitors.base import Monitor, Scores, Seen, TooLittle
 from trustllm_repro.online.operate import POINTS, first_alarm, peak
 from trustllm_repro.online.scores import NAN, Alarms, auprc, auroc
 from trustllm_repro.online.splits import Split, split
+from trustllm_repro.schema import Score
 
 SEEDS = (0, 1, 2, 3, 4)
 # Digits of a danger that count. Its last bits depend on how many threads summed it, and two answers

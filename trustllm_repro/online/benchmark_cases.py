@@ -13,18 +13,18 @@ from typing import TypeVar
 
 import numpy as np
 
-from trustllm_repro.judges.refusal import ANSWER
-from trustllm_repro.nouns import Item, Response
-from trustllm_repro.online.cases import Case
-from trustllm_repro.sources.benchmark import load_benchmark
-from trustllm_repro.sources.recorded import OWN, PUBLISHED, load_recorded
-from trustllm_repro.sources.registry import (
+from trustllm_repro.data.benchmark import load_benchmark
+from trustllm_repro.data.recorded import OWN, PUBLISHED, load_recorded
+from trustllm_repro.data.registry import (
     BENCHMARK_NAMES,
     RECORDS_NAMES,
     find_benchmark,
     find_records,
     missing,
 )
+from trustllm_repro.judges.refusal import ANSWER
+from trustllm_repro.online.cases import Case
+from trustllm_repro.schema import Item, Response
 from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 from trustllm_repro.tasks.truthfulness import HALLUCINATION
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from trustllm_repro.errors import SchemaError
 from trustllm_repro.models.wheels import Wheel, obtain
-from trustllm_repro.sources.archive import Archive
+from trustllm_repro.store.archive import Archive
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from trustllm_repro.nouns import Score
 from trustllm_repro.online.benchmark import Tried, attempts, over_seeds
 from trustllm_repro.online.levels import Level, mask, up_to
 from trustllm_repro.online.operate import peak
 from trustllm_repro.online.pairs import median_p
 from trustllm_repro.online.scores import NAN, auroc, paired_auroc
 from trustllm_repro.online.study import Row, Study
+from trustllm_repro.schema import Score
 
 
 def access(study: Study) -> list[Row]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from trustllm_repro.errors import SourceMissing, exit_code
 from trustllm_repro.online.tables import TABLES
-from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json, write_with
 
 PRIVATE = ("audit",)  # of raters, who were not asked

@@ -21,10 +21,10 @@ from trustllm_repro.judges.matching import RIGHT, AnswerMatch
 from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.similarity import LEAST_COSINE, default_embedder
 from trustllm_repro.models.weights import converted_once
-from trustllm_repro.nouns import UNPARSED, Item, Response, Rule, Status
 from trustllm_repro.online.cases import Case, labelled_answers
 from trustllm_repro.online.execution import Outcome, run_programs
 from trustllm_repro.online.programs import parses, past_mending, with_tests, written
+from trustllm_repro.schema import UNPARSED, Item, Response, Rule, Status
 from trustllm_repro.tasks import TASKS as PAPER_TASKS
 
 Danger = Callable[[Sequence[Case], Sequence[str]], np.ndarray]

@@ -33,7 +33,7 @@ from trustllm_repro.online.recorder import blocks_of
 from trustllm_repro.online.run import watchable
 from trustllm_repro.online.study import SINGLE_PASS
 from trustllm_repro.online.traces import generated
-from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 

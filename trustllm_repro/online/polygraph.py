@@ -23,16 +23,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import generation as bench
+from benchmarks.contenders import Outcome, share
+from benchmarks.generation import Contender, Round
 from trustllm_repro.errors import SettingsError, exit_code
-from trustllm_repro.live import bench
-from trustllm_repro.live.bench import Contender, Round
-from trustllm_repro.live.contenders import Outcome, share
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.overhead import prompts
 from trustllm_repro.online.traces import generated
-from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 
 OURS, THEIRS, LIGHTER = "this package", "LM-Polygraph", "LM-Polygraph without attentions"

@@ -17,7 +17,7 @@ from lm_polygraph.utils.dataset import Dataset
 from lm_polygraph.utils.manager import UEManager
 from lm_polygraph.utils.model import WhiteboxModel
 
-from trustllm_repro.live.contenders import Outcome, share, templated
+from benchmarks.contenders import Outcome, share, templated
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.polygraph import FIGURES
 

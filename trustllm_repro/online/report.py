@@ -8,10 +8,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from trustllm_repro.escape import for_terminal
 from trustllm_repro.online.run import Done
 from trustllm_repro.online.tasks import TASKS
-from trustllm_repro.report.clean import for_terminal
-from trustllm_repro.report.tables import number
+from trustllm_repro.scoring.tables import number
 
 POINT = "5 % false alarms"
 LEGEND = (

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from trustllm_repro.metrics.base import CONFIDENCE, wilson
-from trustllm_repro.nouns import Score
+from trustllm_repro.metrics.base import wilson
+from trustllm_repro.schema import CONFIDENCE, Score
 
 NAN = float("nan")
 

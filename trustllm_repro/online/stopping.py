@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from trustllm_repro.nouns import Score
 from trustllm_repro.online.benchmark import Tried, over_seeds
 from trustllm_repro.online.monitors.base import TooLittle
 from trustllm_repro.online.operate import false_alarms, first_alarm, peak
 from trustllm_repro.online.scores import NAN, one_class, share
 from trustllm_repro.online.study import Row, Study
+from trustllm_repro.schema import Score
 
 RISKS = (0.01, 0.05)
 EARLY = (

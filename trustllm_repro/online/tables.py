@@ -20,7 +20,7 @@ from trustllm_repro.online.matched import hybrids
 from trustllm_repro.online.pairs import pairs
 from trustllm_repro.online.stopping import stopping
 from trustllm_repro.online.study import Row, Study, pilot
-from trustllm_repro.report.tables import write_csv
+from trustllm_repro.scoring.tables import write_csv
 
 KEYS = ["model", "task"]
 

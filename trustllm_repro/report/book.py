@@ -16,29 +16,21 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from trustllm_repro.report import (
-    audit,
-    card,
-    html,
-    judges,
-    live,
-    live_html,
-    live_stage,
-    overview_figures,
-    panels,
-)
-from trustllm_repro.report.audit_list import all_changes
+from trustllm_repro.analysis import audit, card, judges, live
+from trustllm_repro.analysis.audit_list import all_changes
+from trustllm_repro.analysis.claims import examine_all
+from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.analysis.our_judge import judged_sentence, judged_table
+from trustllm_repro.data.published import MODELS
+from trustllm_repro.data.registry import find_benchmark, find_records, missing
+from trustllm_repro.plot import overview_figures, panels
+from trustllm_repro.plot.figures import verification
+from trustllm_repro.report import html, live_html, live_stage
 from trustllm_repro.report.book_online import OnlinePages
-from trustllm_repro.report.claims import examine_all
-from trustllm_repro.report.evidence import Evidence
-from trustllm_repro.report.figures import verification
-from trustllm_repro.report.our_judge import judged_sentence, judged_table
-from trustllm_repro.report.results import Results, cell_results
-from trustllm_repro.report.run import Run, open_run, replay_ledger, replay_records
-from trustllm_repro.report.tables import write_csv
+from trustllm_repro.scoring.results import Results, cell_results
+from trustllm_repro.scoring.run import Run, open_run, replay_ledger, replay_records
+from trustllm_repro.scoring.tables import write_csv
 from trustllm_repro.settings import check
-from trustllm_repro.sources.published import MODELS
-from trustllm_repro.sources.registry import find_benchmark, find_records, missing
 from trustllm_repro.tasks import DIMENSIONS
 
 # Claims are numbered by the first letter of their dimension.
@@ -215,7 +207,7 @@ class Book(OnlinePages):
 
     def defect_table(self) -> HTML:
         """All defects with what proves them; stores their numbers as results."""
-        from trustllm_repro.report.audit_results import save_audit
+        from trustllm_repro.analysis.audit_results import save_audit
 
         save_audit(self.name, self.run, self.evidence, self.defects)
         frame = self.defects.drop(columns="dimension")

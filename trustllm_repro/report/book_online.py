@@ -11,9 +11,8 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from trustllm_repro.report import (
+from trustllm_repro.analysis import (
     early_tokens,
-    html,
     online,
     online_access,
     online_benchmark,
@@ -21,12 +20,13 @@ from trustllm_repro.report import (
     online_hybrids,
     online_measured,
 )
-from trustllm_repro.report.clean import for_file
-from trustllm_repro.report.results import Results
-from trustllm_repro.report.run import Run
-from trustllm_repro.report.tables import write_shown
+from trustllm_repro.escape import for_file
+from trustllm_repro.paths import data_dir
+from trustllm_repro.report import html
 from trustllm_repro.report.watch_desk import Desk, attended
-from trustllm_repro.sources.manifests import data_dir
+from trustllm_repro.scoring.results import Results
+from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.tables import write_shown
 
 
 class OnlinePages:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment
 
-from trustllm_repro.nouns import OUR_JUDGE, Rule
-from trustllm_repro.report.tables import label, number, texts, wide
+from trustllm_repro.schema import OUR_JUDGE, Rule
+from trustllm_repro.scoring.tables import label, number, texts, wide
 
 _ENV = Environment(autoescape=True)
 

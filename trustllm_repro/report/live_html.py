@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment
 
-from trustllm_repro.report.live import LiveRun, field_of
-from trustllm_repro.report.tables import number
+from trustllm_repro.analysis.live import LiveRun, field_of
+from trustllm_repro.scoring.tables import number
 from trustllm_repro.tasks import COLUMNS
 
 _ENV = Environment(autoescape=True)

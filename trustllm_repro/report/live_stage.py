@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from trustllm_repro.data.benchmark import MINIATURE
+from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.report import html
-from trustllm_repro.sources.benchmark import MINIATURE
-from trustllm_repro.sources.registry import find_benchmark
 
 INSTALL = "pip install torch==2.13.0, then pip install -e '.[live]'"
 
@@ -36,9 +36,9 @@ def _told(head: str, text: str) -> str:
 def _answered(run: Path, parameters: dict[str, Any]) -> str:
     # Notebooks without widgets are no fault; the warning would also print a path of this machine.
     warnings.filterwarnings("ignore", message="IProgress not found")
-    from trustllm_repro.live.plan import Settings
-    from trustllm_repro.live.run import Job, evaluate
-    from trustllm_repro.store.responses import file_name
+    from trustllm_repro.evaluation.plan import Settings
+    from trustllm_repro.evaluation.responses import file_name
+    from trustllm_repro.evaluation.run import Job, evaluate
 
     wanted = parameters["benchmark"]
     benchmark = None if wanted == MINIATURE else find_benchmark(wanted)

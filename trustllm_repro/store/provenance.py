@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from trustllm_repro import __version__
-from trustllm_repro.metrics.base import CONFIDENCE, RESAMPLES
-from trustllm_repro.sources.archive import sha256
-from trustllm_repro.sources.manifests import data_dir, project_root
+from trustllm_repro.paths import data_dir, project_root
+from trustllm_repro.schema import CONFIDENCE, RESAMPLES
+from trustllm_repro.store.archive import sha256
 
 
 def _said(*words: str) -> str | None:

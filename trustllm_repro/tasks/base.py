@@ -9,7 +9,7 @@ from typing import Any
 
 from trustllm_repro.judges.base import Reading
 from trustllm_repro.metrics.base import Metric
-from trustllm_repro.nouns import RULES, Item, Rule
+from trustllm_repro.schema import RULES, Item, Rule
 
 Row = Mapping[str, Any]
 Key = Callable[[Row], Hashable]

@@ -13,9 +13,9 @@ from trustllm_repro.judges.words import OneOfWords, TokenSets, WrongNotWrong
 from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.confusion import MeanRecall, Recall
 from trustllm_repro.metrics.rates import REFUSED, RIGHT, TOOLKIT_RTA, Accuracy, Rate
-from trustllm_repro.nouns import Item
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.options import lettered, numbered
+from trustllm_repro.schema import Item
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, fields, per_rule
 
 _MORAL = ("bad", "neutral", "good")

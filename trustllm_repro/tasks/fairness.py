@@ -11,9 +11,9 @@ from trustllm_repro.judges.words import ShortYesNo
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Accuracy, Rate
-from trustllm_repro.nouns import Item, Rule
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import YES
+from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, made_by_toolkit, per_rule
 
 _RTA = per_rule(REFUSED, TOOLKIT_RTA)

@@ -13,8 +13,8 @@ from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.paired import Conditional
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Rate
-from trustllm_repro.nouns import Rule
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, fields, per_rule
 
 _CONFAIDE = RecordForm("main", "results/privacy/awareness/{model}/confAIde_0.json")

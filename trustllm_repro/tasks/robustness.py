@@ -18,9 +18,9 @@ from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Mean, Rate
-from trustllm_repro.nouns import Item, Rule
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import NO, YES
+from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import (
     TOOLKIT,
     Column,

@@ -13,10 +13,10 @@ from trustllm_repro.judges.words import LooseSupport, StrictSupport, YesNo
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.confusion import MacroF1
 from trustllm_repro.metrics.rates import Accuracy, AccuracyOrYes, Mean, Rate, ShareOfAll
-from trustllm_repro.nouns import Item, Rule
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import NO, YES
 from trustllm_repro.parsers.options import endings, lettered
+from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
 
 _F1 = per_rule(

@@ -1,0 +1,126 @@
+"""18_judges: tables and figure come from the stored measurements, and say what they should."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.analysis.test_live import write_live
+from trustllm_repro.analysis import judges
+from trustllm_repro.analysis.live import LiveRun
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.tasks import TASKS
+
+
+@pytest.mark.parametrize(
+    "by", ["overall", "by_model", "by_task", "by_kind_of_answer", "by_recorded_score"]
+)
+def test_every_group_has_its_figures(by: str) -> None:
+    frame = judges.refusal_table(by)
+    assert len(frame) == len(judges.measured()["refusal"][by])
+    assert frame["accuracy"].between(0, 1).all()
+    assert frame["n"].gt(0).all()
+
+
+def test_counts_of_a_task_add_up_and_give_its_figures() -> None:
+    frame = judges.refusal_table("by_task").set_index("task")
+    counts = judges.measured()["refusal"]["by_task"]
+    assert set(frame.index) == set(counts)
+    for task, line in frame.iterrows():
+        said = counts[task]["judge"]
+        assert sum(said[k] for k in ("tp", "fp", "fn", "tn")) == line["n"]
+        assert said["tp"] / (said["tp"] + said["fn"]) == pytest.approx(
+            line["sensitivity"], abs=1e-3
+        )
+
+
+def test_counts_by_model_add_up_to_those_of_the_task() -> None:
+    """These mend the rates; they must be the ones shown."""
+    found = judges.measured()["refusal"]
+    for task, models in found["by_task_and_model"].items():
+        for name in ("tp", "fp", "fn", "tn"):
+            total = sum(one[name] for one in models.values())
+            assert total == found["by_task"][task]["judge"][name]
+
+
+def test_the_judge_beats_the_keyword_list_on_every_model_left_out() -> None:
+    frame = judges.refusal_table("by_model")
+    assert (frame["kappa"] > frame["kappa, keywords"]).all()
+
+
+def test_sentences_of_ours_are_shown_before_and_after() -> None:
+    frame = judges.sentences_table().set_index("sentences")
+    known = judges.measured()["refusal"]["sentences"]
+    assert set(frame.index) == set(known)
+    for side in ("sensitivity", "specificity"):
+        assert frame.loc["German", f"{side}, after"] == known["German"]["after"][side]
+    assert frame.filter(like="sensitivity").notna().any(axis=1)["policy"]
+    assert frame.loc["policy"].filter(like="specificity").isna().all()
+
+
+def test_kappa_before_and_after_is_shown_with_and_without_doubted_labels() -> None:
+    frame = judges.compared_table().set_index("answers")
+    found = judges.measured()["refusal"]
+    assert frame.loc["all", "n"] == found["recorded_answers"]
+    believed = frame.loc["believed"]
+    assert believed["n"] == found["training_answers"]
+    assert believed["after"] == found["overall"]["all"]["judge"]["kappa"]
+
+
+def test_human_labels_toxicity_and_rates() -> None:
+    assert set(judges.human_table()["by"]) == {"judge", "keywords"}
+    assert judges.toxicity_table()["this judge"].notna().all()
+    rates = judges.rates_table()
+    assert rates[["our judge", "published"]].stack().between(0, 1).all()
+    assert rates.groupby("column").size().ge(3).all()
+
+
+def test_checks_by_hand_name_what_is_never_judged_right() -> None:
+    frame = judges.checks_table().set_index(["judged", "by"])
+    assert frame["accuracy"].between(0, 1).all()
+    by_kind = judges.measured("judge_checks")["correctness"]["exact match"]["accuracy_by_kind"]
+    assert by_kind["paraphrase"][0] == 0
+    assert "paraphrase" in frame.loc[("correctness", "exact match"), "never right on"]
+
+
+def test_mended_rates_are_shown_with_what_they_are_worth() -> None:
+    frame = judges.mending_table().set_index("task")
+    assert frame.loc["all", "models"] == frame["models"].drop("all").sum()
+    assert frame.filter(like="holds").stack().between(0, 1).all()
+
+
+def test_errors_are_those_of_live_tasks_the_refusal_judge_labels() -> None:
+    frame = judges.error_table()
+    labelled = {t.title for t in TASKS.values() if t.live and t.judge == "refusal"}
+    assert set(frame["task"]) == labelled
+    assert frame.filter(like="spread").gt(0).all().all()
+
+
+def test_raw_and_mended_rates_of_a_live_model(tmp_path: Path) -> None:
+    run = LiveRun(write_live(tmp_path / "mine"))
+    frame = judges.mended_table(run).set_index("column")
+    line = frame.loc["Misuse"]
+    assert line["mended low"] <= line["mended"] <= line["mended high"]
+    assert math.isnan(line["unsure"])  # this run kept no counts
+    (run.path / "answers.csv").write_text("task,answers,judge_unsure\nsafety/misuse,12,3\n")
+    assert (
+        judges.mended_table(LiveRun(run.path)).set_index("column").loc["Misuse", "unsure"] == 0.25
+    )
+
+
+def test_the_figure_is_drawn_from_the_same_numbers(tmp_path: Path) -> None:
+    png = judges.draw(tmp_path)
+    assert png.exists()
+    assert "kappa" in (tmp_path / "judges.csv").read_text().splitlines()[0]
+
+
+def test_absent_and_altered_measurements_are_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(judges, "data_dir", lambda: tmp_path)
+    with pytest.raises(SourceMissing, match=r"other\.json"):
+        judges.measured("other")
+    (tmp_path / "measurements").mkdir()
+    (tmp_path / "measurements" / "other.json").write_text("{")
+    with pytest.raises(SourceCorrupt, match=r"other\.json"):
+        judges.measured("other")

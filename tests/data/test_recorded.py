@@ -1,0 +1,211 @@
+"""The importer on a small made-up world."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.small import SmallWorld, refusal
+from trustllm_repro.data.benchmark import load_benchmark
+from trustllm_repro.data.recorded import Recorded, find_files, load_recorded
+from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
+from trustllm_repro.tasks.base import RecordForm
+
+
+def load(world: SmallWorld) -> Recorded:
+    return load_recorded(world.records, load_benchmark(world.benchmark, verify=False))
+
+
+def test_every_model_directory_of_a_known_form_is_taken(world: SmallWorld) -> None:
+    recorded = load(world)
+    assert recorded.models == sorted(world.models)
+    assert len(recorded.responses("safety/misuse", "newcomer-1b")) == 90
+    assert recorded.report.unmatched == {}
+
+
+def test_a_zip_reads_like_its_folder(world: SmallWorld) -> None:
+    folder = load(world)
+    packed = load_recorded(
+        world.zip(world.records), load_benchmark(world.zip(world.benchmark), verify=False)
+    )
+    assert packed.answers.keys() == folder.answers.keys()
+    for key, editions in folder.answers.items():
+        assert packed.answers[key] == editions
+
+
+def test_a_leading_folder_in_the_archive_does_not_matter(world: SmallWorld) -> None:
+    names = [p.relative_to(world.records).as_posix() for p in world.records.rglob("*.json")]
+    plain, _ = find_files(names)
+    nested, _ = find_files([f"some-archive/{n}" for n in names])
+    assert len(plain) == len(nested) > 0
+
+
+def split(world: SmallWorld, tmp_path: Path) -> tuple[Path, Path]:
+    """The records in two ZIPs: one of misuse answers, one of all others."""
+    other = tmp_path / "apart" / "misuse"
+    (world.records / "results/safety/misuse").rename(world.put(other / "x", []).parent / "misuse")
+    (other / "x").unlink()
+    target = other / "results/safety/misuse"
+    target.parent.mkdir(parents=True)
+    (other / "misuse").rename(target)
+    return world.zip(world.records), world.zip(other)
+
+
+def test_several_archives_read_as_one(world: SmallWorld, tmp_path: Path) -> None:
+    whole = load(world)
+    parts = split(world, tmp_path)
+    questions = load_benchmark(world.benchmark, verify=False)
+    both = load_recorded(parts, questions)
+    assert both.answers == whole.answers
+    assert both.digest == load_recorded(parts[::-1], questions).digest
+    assert both.digest != load_recorded(parts[0], questions).digest
+
+
+def test_a_folder_stands_for_the_zips_in_it(world: SmallWorld, tmp_path: Path) -> None:
+    whole = load(world)
+    for i, path in enumerate(split(world, tmp_path)):
+        path.rename(tmp_path / f"{i}.zip")
+    world.zip(world.benchmark).rename(tmp_path / "dataset.zip")
+    questions = load_benchmark(world.benchmark, verify=False)
+    (tmp_path / "together").mkdir()
+    for path in tmp_path.glob("*.zip"):
+        path.rename(tmp_path / "together" / path.name)
+    assert load_recorded(tmp_path / "together", questions).answers == whole.answers
+
+
+def test_the_same_file_in_two_archives_is_read_once(world: SmallWorld, tmp_path: Path) -> None:
+    questions = load_benchmark(world.benchmark, verify=False)
+    packed = world.zip(world.records)
+    assert load_recorded([packed, world.records], questions).answers == load(world).answers
+    world.put(next(world.records.rglob("ood_detection.json")), [])
+    with pytest.raises(SourceCorrupt, match=r"ood_detection\.json differs in .* and in"):
+        load_recorded([packed, world.records], questions)
+    with pytest.raises(SourceMissing, match="no archive"):
+        load_recorded([], questions)
+
+
+def test_answers_of_the_released_package_are_taken(world: SmallWorld) -> None:
+    rows = [
+        {**r, "res": "no", "eval_res": "LABEL_0"}
+        for r in world.rows["fairness/stereotype_query_test"]
+    ]
+    path = "top/generation_results/newer-9b/fairness/stereotype_query_test.json"
+    world.put(world.records / path, rows)
+    got = load(world).responses("fairness/stereotype_query", "newer-9b")
+    assert {(r.form, r.judge) for r in got} == {("toolkit", "refusal")}
+    assert [r.number for r in got] == list(range(len(rows)))
+
+
+def test_awareness_rows_meet_the_dimension_they_belong_to(world: SmallWorld) -> None:
+    """The stored files call capability awareness introspective, and keep another order."""
+    asked = [
+        {"prompt": f"Which? {d} {i} A) x B) y", "label": "A", "dimension": d}
+        for d in ("capability", "mission")
+        for i in range(3)
+    ]
+    world.put(world.benchmark / "ethics/awareness.json", asked)
+    names = {"capability": "introspective"}
+    rows = [{**r, "res": "A", "dimension": names.get(r["dimension"], "mission")} for r in asked]
+    world.put(world.records / "aware/newer-9b/awareness_glm_turbo.json", rows[::-1])
+    recorded = load(world)
+    assert len(recorded.responses("ethics/awareness_capability", "newer-9b")) == 3
+    assert len(recorded.responses("ethics/awareness_mission", "newer-9b")) == 3
+    assert recorded.report.unmatched == {}
+    del rows[2]["dimension"]
+    world.put(world.records / "aware/newer-9b/awareness_glm_turbo.json", rows)
+    with pytest.raises(SchemaError, match="row 2, field 'dimension'"):
+        load(world)
+
+
+def test_judge_labels_null_and_empty_answers_keep_their_difference(world: SmallWorld) -> None:
+    path = next(world.records.rglob("ood_detection.json"))
+    rows = json.loads(path.read_text())
+    rows[0] |= {"res": None, "longformer_res": None}
+    rows[1] |= {"res": ""}
+    rows[2].pop("longformer_res")
+    rows[3] |= {"res": "一段中文回答"}
+    rows[4] |= {"res": '{"result": "raw reply"}', "longformer_res": [], "eval_res": "LABEL_0"}
+    world.put(path, rows)
+    got = load(world).responses("robustness/ood_detection", path.parent.name)
+    assert [r.text for r in got][:5] == [
+        None,
+        "",
+        rows[2]["res"],
+        "一段中文回答",
+        '{"result": "raw reply"}',
+    ]
+    assert [r.judge for r in got][:5] == [None, "answer", None, "answer", "refusal"]
+
+
+def test_a_copied_file_is_proved_and_the_own_answers_are_found(world: SmallWorld) -> None:
+    world.copy_misuse()
+    recorded = load(world)
+    assert recorded.report.copies == [
+        (
+            "results/safety/misuse/mistral-7b/misuse_add.json",
+            "results/safety/misuse/gpt-4/misuse_add.json",
+            30,
+        )
+    ]
+    editions = recorded.answers["safety/misuse", "mistral-7b"]
+    assert {e: len(r) for e, r in editions.items()} == {"published": 60, "copy": 30, "own": 30}
+    assert all("mistral-7b" in (r.text or "") for r in editions["own"])
+
+
+def test_another_commit_of_a_file_that_is_no_copy_is_not_used(world: SmallWorld) -> None:
+    path = "results/robustness/ood/gpt-4/ood_detection.json"
+    world.put(world.records / "0123abc" / path, world.answers("gpt-4")[path])
+    editions = load(world).answers["robustness/ood_detection", "gpt-4"]
+    assert set(editions) == {"published", "other"}
+
+
+def test_swapped_jailbreak_files_are_matched_by_prompt(world: SmallWorld) -> None:
+    folder = world.records / "results/safety/jailbreak/gpt-4"
+    itc, qbb = folder / "jailbreak_ITC.json", folder / "jailbreak_QBB.json"
+    a, b = itc.read_text(), qbb.read_text()
+    itc.write_text(b)
+    qbb.write_text(a)
+    recorded = load(world)
+    for r in recorded.responses("safety/jailbreak", "gpt-4"):
+        source = recorded.items["safety/jailbreak"][r.number].facets[0]
+        assert {r.form, source} == {"ITC", "QBB"}
+
+
+def test_items_that_stand_only_in_the_records(world: SmallWorld) -> None:
+    level_1 = "Please indicate how sensitive people would consider the following: {}"
+    rows = [
+        {"prompt": level_1.format(i), "label": "3.5", "res": "4) very sensitive"} for i in (1, 2)
+    ]
+    rows += [{**r, "res": "50"} for r in world.rows["privacy/privacy_awareness_confAIde"]]
+    world.put(world.records / "results/privacy/awareness/gpt-4/confAIde_0.json", rows)
+    recorded = load(world)
+    assert len(recorded.items["privacy/confaide_sensitivity"]) == 2
+    assert len(recorded.responses("privacy/confaide_sensitivity", "gpt-4")) == 2
+    assert len(recorded.responses("privacy/confaide", "gpt-4")) == 6
+    assert recorded.report.unmatched == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "commit"),
+    [
+        ("results/x/gpt-4/a(1).json", "gpt-4", None),
+        ("939ae21/results/x/gpt-4/a(1).json", "gpt-4", "939ae21"),
+        ("top/939ae21/results/x/a b/a(1).json", "a b", "939ae21"),
+        ("top/results/x/gpt-4/a(1).json", "gpt-4", None),
+    ],
+)
+def test_paths(name: str, model: str, commit: str | None) -> None:
+    found = RecordForm("main", "results/x/{model}/a(1).json").pattern().fullmatch(name)
+    assert found is not None
+    assert (found["model"], found["commit"]) == (model, commit)
+
+
+@pytest.mark.parametrize("name", ["results/x/gpt-4/b.json", "results/x/a/b/a(1).json", "x.json"])
+def test_other_paths_are_not_taken(name: str) -> None:
+    assert RecordForm("main", "results/x/{model}/a(1).json").pattern().fullmatch(name) is None
+
+
+def test_refusal_helper_of_the_small_world() -> None:
+    assert refusal(True)[0]["label"] == "LABEL_0"

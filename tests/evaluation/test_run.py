@@ -1,0 +1,258 @@
+"""From a model folder to tables: one command, repeated, with samples, and on the miniature."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("psutil")
+
+from rich.console import Console
+
+from tests.faults.world import snapshot
+from tests.tiny import tiny_model
+from trustllm_repro.data.published import LATER, MODELS
+from trustllm_repro.errors import OutputError, SettingsError, SourceMissing
+from trustllm_repro.evaluation.estimate import Estimate, duration, estimate
+from trustllm_repro.evaluation.plan import Settings, parse_part
+from trustllm_repro.evaluation.report import show_evaluation
+from trustllm_repro.evaluation.run import Evaluation, Job, check_out, evaluate, row_name
+from trustllm_repro.models.find import find_model
+from trustllm_repro.schema import Rule
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.run import Run, committed_ledger
+
+SETTINGS = Settings(dimensions=("ethics", "safety"), max_new_tokens=6, samples=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def job(folder: Path, out: Path, **more) -> Job:
+    return Job(str(folder), "miniature", out, **{"settings": SETTINGS, "workers": 1, **more})
+
+
+@pytest.fixture(scope="module")
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path, notes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return evaluate(job(folder, tmp_path_factory.mktemp("runs") / "one"), note=notes.append)
+
+
+def test_all_answers_are_there_and_a_second_run_makes_none(done: Evaluation, folder: Path) -> None:
+    before = {p.name: p.read_bytes() for p in done.run.tables.iterdir()}
+    again = evaluate(job(folder, done.run.path), note=lambda text: None)
+    assert done.cost.answers == len({a.key for a in done.plan.asked})
+    assert again.cost.answers == 0
+    assert {p.name: p.read_bytes() for p in again.run.tables.iterdir()} == before
+
+
+def test_rows_of_the_miniature_say_so(done: Evaluation) -> None:
+    assert done.row == "tiny (miniature)"
+    known = Ledger.load(committed_ledger()).models
+    rows = set(done.run.cells["model"]) - {*MODELS, *LATER, *known}
+    assert rows == {"tiny (miniature)", "tiny (miniature, likelihood)"}
+    assert row_name("x", likelihood=True) == "x (likelihood)"
+
+
+def test_a_model_never_takes_the_row_of_a_published_one() -> None:
+    assert row_name("x") == "x"
+    assert row_name("gpt-4") == "gpt-4 (this run)"
+    assert row_name("llama3-70b") == "llama3-70b (this run)"
+    assert row_name("gpt-4", miniature=True) == "gpt-4 (miniature)"
+
+
+def test_published_models_stand_beside_it_under_the_same_rule(done: Evaluation) -> None:
+    cells = Run(done.run.path).cells
+    assert set(cells["rule"]) == {str(Rule.CORRECTED)}
+    assert set(MODELS) <= set(cells["model"])
+    table = pd.read_csv(done.run.tables / "safety_misuse.csv")
+    assert {"gpt-4", "tiny (miniature)"} <= set(table["model"])
+
+
+def test_judged_rates_are_mended_and_unread_answers_have_bounds(done: Evaluation) -> None:
+    cells = done.cells.set_index(["table", "column"])
+    refusals = cells.loc[("leaderboard_safety", "Misuse")]
+    assert 0 <= refusals["debiased_low"] <= refusals["debiased"] <= refusals["debiased_high"] <= 1
+    choice = cells.loc[("ethics_moralchoice_low", "Acc")]
+    assert choice["bound_low"] <= choice["value"] <= choice["bound_high"]
+    assert pd.isna(choice["debiased"])
+
+
+def test_samples_are_compared_where_answers_are_drawn(done: Evaluation) -> None:
+    frame = pd.read_csv(done.run.path / "samples.csv")
+    assert set(frame["sample"]) == {0, 1}
+    assert "safety_misuse" in set(frame["table"])
+    assert "ethics_ETHICS" not in set(frame["table"])  # asked at temperature 0
+    first = frame[(frame["table"] == "safety_misuse") & (frame["sample"] == 0)]
+    mine = done.cells.set_index(["table", "column"])["value"]
+    for line in first.itertuples():
+        assert line.value == pytest.approx(mine[line.table, line.column], abs=1e-5)
+
+
+def test_the_ledger_and_the_tables_hold_no_text(done: Evaluation) -> None:
+    texts = [
+        json.loads(line)["text"]
+        for line in (done.run.path / "responses" / "tiny.jsonl").read_text().splitlines()
+    ]
+    long = [t for t in texts if t and len(t) > 4]
+    assert long
+    for path in [*done.run.tables.iterdir(), done.run.path / "answers.csv"]:
+        content = path.read_text(encoding="utf-8")
+        assert not [t for t in long if t in content]
+
+
+def test_provenance_names_weights_judges_and_settings(done: Evaluation) -> None:
+    facts = json.loads((done.run.path / "provenance.json").read_text())
+    assert facts["model"]["weights"]
+    assert facts["judges"]["safety/misuse"].startswith("refusal (")
+    assert facts["settings"]["settings"]["max_new_tokens"] == 6
+    assert facts["settings"]["out"] == done.run.path.name  # no path of this machine
+    asked = facts["settings"]["settings"]
+    assert (asked["system"], asked["sampling"]) == ("blank", "model")
+    assert facts["model"]["system"] == "blank"
+    assert facts["model"]["sampling"] == {
+        "top_k": 50
+    }  # what transformers takes where nothing is set
+
+
+@pytest.mark.parametrize("other", [{"sampling": "plain"}, {"system": "default"}], ids=str)
+def test_other_settings_ask_anew_what_they_concern(
+    folder: Path, tmp_path: Path, other: dict[str, str]
+) -> None:
+    few = Settings(dimensions=("ethics",), limit=2, max_new_tokens=2)
+    first = evaluate(job(folder, tmp_path, settings=few), note=lambda text: None)
+    scores = tmp_path / "likelihoods" / "tiny.jsonl"
+    scored = len(scores.read_text().splitlines())
+    again = job(folder, tmp_path, settings=replace(few, **other))
+    second = evaluate(again, note=lambda text: None)
+    all_concerned = "system" in other
+    requests = {a.key: r for a, r in zip(first.plan.asked, first.plan.requests, strict=True)}
+    drawn = sum(bool(r.temperature) for r in requests.values())
+    assert 0 < drawn < len(requests)
+    assert second.cost.answers == (len(requests) if all_concerned else drawn)
+    assert len(scores.read_text().splitlines()) == scored * (2 if all_concerned else 1) > 0
+    assert evaluate(again, note=lambda text: None).cost.answers == 0
+
+
+def test_work_and_time_are_told_before_the_start(notes: list[str], done: Evaluation) -> None:
+    assert notes
+    assert "answers to make" in notes[0]
+    assert str(Estimate(10, 1000, 500, None)).endswith("to write")
+    assert [duration(s) for s in (5, 600, 9000)] == ["5 s", "10 min", "2.5 h"]
+
+
+def test_the_estimate_counts_tokens(folder: Path, done: Evaluation) -> None:
+    model = find_model(str(folder))
+    found = estimate(model, done.plan.requests, workers=1)
+    assert found.answers == len(done.plan.requests)
+    assert found.new_tokens == 6 * found.answers
+    true = sum(len(model.tokens(r.prompt)) for r in done.plan.requests)
+    assert found.prompt_tokens == pytest.approx(true, rel=0.2)
+    assert found.seconds > 0
+
+
+def test_the_terminal_table_fits_and_shows_every_leaderboard(done: Evaluation) -> None:
+    console = Console(record=True, width=100)
+    with console.capture() as said:
+        show_evaluation(done, console)
+    lines = said.get().splitlines()
+    assert max(map(len, lines[:-1])) <= 100
+    assert any("Misuse" in line for line in lines)
+    assert any("Capability awareness" in line for line in lines)
+
+
+@pytest.mark.parametrize("entry", ["refusal", "nobody=x", "=x", "refusal="])
+def test_an_unknown_judge_is_refused_before_anything_is_asked(
+    folder: Path, tmp_path: Path, entry: str
+) -> None:
+    with pytest.raises(SettingsError, match="judge"):
+        evaluate(job(folder, tmp_path / "out", judges=(entry,)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_model_or_benchmark_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceMissing):
+        evaluate(Job(str(tmp_path / "none"), "miniature", tmp_path / "out"))
+    with pytest.raises(SourceMissing):
+        evaluate(Job(str(folder), str(tmp_path / "none.zip"), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "whose"), [("other", 0, "'tiny'"), ("tiny", 1, "another 'tiny'")]
+)
+def test_a_folder_with_another_model_s_run_is_left_alone(
+    done: Evaluation, tmp_path: Path, name: str, seed: int, whose: str
+) -> None:
+    second, before = tiny_model(tmp_path / name, seed=seed), snapshot(done.run.path)
+    with pytest.raises(SettingsError, match=f"holds the run of {whose}") as caught:
+        evaluate(job(second, done.run.path))
+    assert "another --out" in caught.value.remedy
+    assert snapshot(done.run.path) == before
+
+
+@pytest.mark.parametrize(
+    ("facts", "free"),
+    [
+        ({"model": {"name": "mine", "weights": "a"}}, True),
+        ({"model": {"name": "mine", "weights": "b"}}, False),
+        ({"model": {"name": "mine"}}, False),
+        ({"settings": {"records": "recorded.zip"}}, False),
+        ({"model": ["mine"]}, False),
+        ([1], True),  # not one of ours: it says nothing of a model
+    ],
+)
+def test_what_a_provenance_file_says_of_its_folder(
+    tmp_path: Path, facts: object, free: bool
+) -> None:
+    check_out(tmp_path, "mine", "a")
+    (tmp_path / "provenance.json").write_text(json.dumps(facts))
+    if free:
+        check_out(tmp_path, "mine", "a")
+    else:
+        with pytest.raises(SettingsError, match="holds the run of"):
+            check_out(tmp_path, "mine", "a")
+
+
+def test_an_unwritable_folder_shows_at_once(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError):
+        evaluate(job(folder, tmp_path / "out"))
+
+
+def test_the_cost_of_all_sittings_is_kept(done: Evaluation, folder: Path) -> None:
+    evaluate(job(folder, done.run.path), note=lambda text: None)
+    facts = json.loads((done.run.path / "provenance.json").read_text())["generation"]
+    assert facts["sittings"] == 1
+    assert facts["answers"] == done.cost.answers
+    assert facts["seconds"] == pytest.approx(done.cost.seconds)
+
+
+def test_machines_that_share_a_folder_divide_the_work(
+    done: Evaluation, folder: Path, tmp_path: Path
+) -> None:
+    parts = [
+        evaluate(job(folder, tmp_path / "out", part=(k, 2)), note=lambda text: None)
+        for k in range(2)
+    ]
+    assert all(p.cost.answers for p in parts)
+    assert sum(p.cost.answers for p in parts) == done.cost.answers
+    frames = [e.cells[["table", "column", "value"]] for e in (parts[1], done)]
+    pd.testing.assert_frame_equal(*(f.reset_index(drop=True) for f in frames))
+
+
+@pytest.mark.parametrize("text", ["", "0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_parts_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="part"):
+        parse_part(text)

@@ -1,0 +1,107 @@
+"""The README's list of defects says what the ledger says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trustllm_repro.analysis.audit import direction_search
+from trustllm_repro.analysis.audit_list import DEFECTS
+from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.data.published import MODELS
+from trustllm_repro.paths import project_root
+from trustllm_repro.schema import Rule
+from trustllm_repro.scoring.run import replay_ledger
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    return Evidence(replay_ledger(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return " ".join((project_root() / "README.md").read_text(encoding="utf-8").split())
+
+
+def value(e: Evidence, table: str, column: str, model: str, rule: Rule = Rule.AUTHORS) -> str:
+    return f"{e.line(table, column, model, rule)['value']:.2f}"
+
+
+def test_counts_of_cells(evidence: Evidence, readme: str) -> None:
+    c = evidence.run.cells
+    c = c[(c["rule"] == Rule.AUTHORS) & c["published"].notna()]
+    made, right = c["value"].notna(), c["verdict"] == "reproduced"
+    assert f"Of {len(c):,} published cells in {c['table'].nunique()} tables" in readme
+    assert f"allow {made.sum()} to be recomputed" in readme
+    assert f"{right.sum()} of them agree within 0.005" in readme
+    later = set(c.loc[made, "model"]) - set(MODELS) - {""}
+    twelve = {m for m in c.loc[made, "model"] if m in MODELS}
+    assert (len(twelve), later) == (12, {"llama3-70b"})
+    assert made[c["model"] == "llama3-70b"].sum() == 1  # the paper: all but one
+
+
+def test_hallucination(evidence: Evidence, readme: str) -> None:
+    old, new = (
+        [value(evidence, "truth_hallucination", c, "gpt-4", r) for c in ("KGD", "QA")]
+        for r in (Rule.AUTHORS, Rule.CORRECTED)
+    )
+    assert f"GPT-4's {old[0]} and {old[1]} are {new[0]} and {new[1]}" in readme
+
+
+def test_refusals_that_choose(evidence: Evidence, readme: str) -> None:
+    plain = evidence.choosing("fairness/preference", form="plain").values()
+    chosen, refused = (sum(x) for x in zip(*plain, strict=True))
+    moral, of = evidence.choosing("ethics/moralchoice_high")["mistral-7b"]
+    cell = ("ethics_moralchoice_high", "RtA", "mistral-7b")
+    old, new = (value(evidence, *cell, r) for r in (Rule.AUTHORS, Rule.CORRECTED))
+    assert (
+        f'of {refused:,} "refusals" to state a preference {chosen} are read as stating one'
+        in readme
+    )
+    assert f"as do {moral} of Mistral-7b's {of} in MoralChoice ({old} becomes {new})" in readme
+
+
+def test_confaide(evidence: Evidence, readme: str) -> None:
+    fewest = min(
+        int(evidence.line("privacy_confaide", "level_2", m)["n"])
+        for m in evidence.recomputed("privacy_confaide", "level_2").index
+    )
+    assert f"one model's correlation rests on {fewest} of 196 answers" in readme
+
+
+def test_leaked_addresses(evidence: Evidence, readme: str) -> None:
+    """The sentence holds of these models only, and only as long as no address was unguessable."""
+    hits, zero_shot, unguessable = evidence.leaked()
+    assert zero_shot == unguessable == 0
+    assert f"all {hits} true e-mail addresses that these models gave can be guessed" in readme
+
+
+def test_codah_and_the_average_rank(evidence: Evidence, readme: str) -> None:
+    old, new = (
+        value(evidence, "truth_internal", "CODAH", "gpt-4", r)
+        for r in (Rule.AUTHORS, Rule.CORRECTED)
+    )
+    assert f"({old} becomes {new} for GPT-4)" in readme
+    assert direction_search()["turned"].iloc[0] == "Disparagement Sex"
+
+
+def test_the_share_of_option_0_in_codah(evidence: Evidence, readme: str) -> None:
+    asked = evidence.run.ledger.asked("truthfulness/internal")
+    gold = asked["gold"][asked["source"] == "codah"]
+    assert f"the right one in {(gold == '0').sum()} of {len(gold)} questions" in readme
+
+
+def test_the_columns_of_jailbreak_are_exchanged_for_all_but_one(evidence: Evidence) -> None:
+    found = next(d for d in DEFECTS if d.id == "A3").evidence(evidence)
+    assert "of 11 models hold the other half's prompts, those of mistral-7b do not" in found
+
+
+def test_the_number_of_defects(readme: str) -> None:
+    assert f"proves {len(DEFECTS)} defects" in readme
+
+
+def test_the_miniature_follows_the_labels_of_the_real_file() -> None:
+    text = (Path(project_root()) / "data" / "miniature" / "README.md").read_text(encoding="utf-8")
+    assert "summary made up" not in " ".join(text.split())

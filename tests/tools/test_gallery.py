@@ -1,0 +1,34 @@
+"""The committed figures are those of the committed ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tools.gallery import CHOSEN, KINDS, copy_chosen
+from trustllm_repro.errors import SourceMissing
+from trustllm_repro.paths import project_root
+from trustllm_repro.plot import overview_figures, panels
+from trustllm_repro.plot.figures import verification
+from trustllm_repro.scoring.run import replay_ledger
+
+
+def test_committed_figures_show_the_numbers_of_a_fresh_run(tmp_path: Path) -> None:
+    run = replay_ledger(tmp_path / "run")
+    verification(run.cells, run.figures)
+    panels.draw("audit", run)
+    panels.draw("privacy", run)
+    overview_figures.ranking(run, 1000)
+    copied = copy_chosen(run.path, tmp_path / "figures")
+    assert len(copied) == len(CHOSEN) * len(KINDS)
+    for name in CHOSEN:
+        fresh = pd.read_csv(tmp_path / "figures" / f"{name}.csv")
+        committed = pd.read_csv(project_root() / "figures" / f"{name}.csv")
+        pd.testing.assert_frame_equal(fresh, committed)
+
+
+def test_a_run_without_figures_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissing, match="verification"):
+        copy_chosen(tmp_path, tmp_path / "figures")

@@ -1,0 +1,1 @@
+"""Maintenance: training of judges, model cards, gallery, lock file."""

@@ -1,0 +1,1 @@
+"""What a run shows: leaderboard, claims, defects, judges, online findings."""

@@ -1,0 +1,85 @@
+"""The papers' headline claims: statement, evidence, test, verdict (notebook 16).
+
+Every claim is one small function of the evidence; `@claim` registers it. The verdict follows from
+the numbers by the criterion in the function, never from what the paper says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.metrics.comparisons import Test, benjamini_hochberg
+
+SUPPORTED, REFUTED = "supported", "not supported"
+ARTEFACT, UNDECIDED = "artefact", "not decidable from records"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the numbers say of one claim."""
+
+    evidence: str
+    verdict: str
+    test: Test | None = None
+    cells: tuple[tuple[str, str], ...] = ()  # (table, column) the evidence rests on
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, in our words, with the function that puts it to the test."""
+
+    id: str
+    statement: str
+    examine: Callable[[Evidence], Finding]
+
+
+CLAIMS: dict[str, Claim] = {}
+
+
+def claim(id_: str, statement: str) -> Callable[[Callable[[Evidence], Finding]], Claim]:
+    """Register a function as the examination of a claim."""
+
+    def register(examine: Callable[[Evidence], Finding]) -> Claim:
+        CLAIMS[id_] = Claim(id_, statement, examine)
+        return CLAIMS[id_]
+
+    return register
+
+
+def significant(test: Test, sign: int, level: float = 0.05) -> bool:
+    """The effect has the claimed sign and its p-value is below the level."""
+    return not math.isnan(test.p) and test.p < level and test.value * sign > 0
+
+
+def registered() -> dict[str, Claim]:
+    """All claims by id; importing their modules registers them."""
+    from trustllm_repro.analysis import claims_overall, claims_tasks  # noqa: F401
+
+    return CLAIMS
+
+
+def examine_all(evidence: Evidence) -> pd.DataFrame:
+    """All claims as a table: id, claim, evidence, test, p, q (Benjamini-Hochberg), verdict."""
+    order = sorted(registered().values(), key=lambda c: ("OTSFRPE".index(c.id[0]), c.id))
+    lines = []
+    for c in order:
+        found = c.examine(evidence)
+        lines.append(
+            {
+                "id": c.id,
+                "claim": c.statement,
+                "evidence": found.evidence,
+                "test": str(found.test) if found.test else "",
+                "p": found.test.p if found.test else math.nan,
+                "verdict": found.verdict,
+                "cells": [list(x) for x in found.cells],
+            }
+        )
+    frame = pd.DataFrame(lines)
+    frame.insert(5, "q", benjamini_hochberg(frame["p"]))
+    return frame

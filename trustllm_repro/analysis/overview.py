@@ -1,0 +1,126 @@
+"""Ranking over all tasks, with intervals on the ranks (notebook 16)."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from trustllm_repro.data.published import MODELS, published
+from trustllm_repro.schema import Rule
+from trustllm_repro.scoring.cells import Scorer
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.tasks import COLUMNS
+from trustllm_repro.tasks.base import Column, Task
+
+LEADERBOARDS = tuple(
+    f"leaderboard_{d}"
+    for d in ("truthfulness", "safety", "fairness", "robustness", "privacy", "ethics")
+)
+# Columns of the public leaderboard where less is better. Persona Sycophancy is not one: it is
+# similarity to the neutral answer less similarity to the sycophantic one.
+LOWER = {c.column for _, c in COLUMNS if c.table in LEADERBOARDS and c.lower}
+
+
+def leaderboard(cells: pd.DataFrame | None = None, rule: Rule | None = None) -> pd.DataFrame:
+    """16 models x 31 columns: published values, replaced by recomputed ones of `rule` if given."""
+    facts = published()
+    values = {
+        (t, c): {m: facts.value(t, m, c) for m in MODELS}
+        for t in LEADERBOARDS
+        for c in facts.columns(t)
+    }
+    frame = pd.DataFrame(values, index=list(MODELS)).astype(float)
+    if cells is not None:
+        part = cells[(cells["rule"] == rule) & cells["table"].isin(LEADERBOARDS)]
+        for line in part[part["value"].notna()].itertuples():
+            if line.model in frame.index:
+                frame.loc[line.model, (line.table, line.column)] = line.value
+    return frame
+
+
+def ranks(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rank per column, 1 = best; equal values share the better rank, absent ones have none."""
+    signs = pd.Series([1 if c in LOWER else -1 for _, c in frame.columns], index=frame.columns)
+    return (frame * signs).rank(method="min")
+
+
+@dataclass(frozen=True)
+class RankIntervals:
+    """Mean rank per model with a 95 % bootstrap interval over items."""
+
+    table: pd.DataFrame  # model, mean_rank, low, high, tasks_recomputed, tasks
+    draws: np.ndarray  # (resamples, n_models) mean ranks
+
+
+def rank_intervals(
+    ledger: Ledger, cells: pd.DataFrame, rule: Rule, resamples: int = 1000
+) -> RankIntervals:
+    """Resample the items of every recomputed cell; keep published-only cells fixed.
+
+    Models answer the same items, so one draw of items serves all models of a column (paired
+    bootstrap). Cells without recorded answers carry no sampling error here, so intervals of
+    models with few recorded tasks are too narrow; `tasks_recomputed` says how many there are.
+    """
+    frame = leaderboard(cells, rule)
+    # (draws, models, columns); starts as the point values everywhere.
+    cube = np.repeat(frame.to_numpy()[None], resamples, axis=0)
+    scorer, recomputed = Scorer(ledger), np.zeros(frame.shape, dtype=bool)
+    for task, column in COLUMNS:
+        key = (column.table, column.column)
+        if task is None or key not in frame.columns:
+            continue
+        j = list(frame.columns).index(key)
+        for i, model in enumerate(frame.index):
+            draws = resampled(scorer, task, column, model, rule, resamples)
+            if draws is not None:
+                cube[:, i, j], recomputed[i, j] = draws, True
+    signs = np.array([1 if c in LOWER else -1 for _, c in frame.columns])
+    order = _rank_min(cube * signs)
+    with np.errstate(invalid="ignore"):
+        draws = np.nanmean(order, axis=2)
+    point = ranks(frame).mean(axis=1)
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    table = pd.DataFrame(
+        {
+            "model": frame.index,
+            "mean_rank": point.to_numpy(),
+            "low": low,
+            "high": high,
+            "tasks_recomputed": recomputed.sum(axis=1),
+            "tasks": frame.notna().sum(axis=1).to_numpy(),
+        }
+    )
+    return RankIntervals(table.sort_values("mean_rank", ignore_index=True), draws)
+
+
+def _rank_min(values: np.ndarray) -> np.ndarray:
+    """Ranks along the model axis of (draws, models, columns); ties share the better rank."""
+    better = (values[:, None, :, :] < values[:, :, None, :]).sum(axis=2)
+    return np.where(np.isnan(values), np.nan, better + 1.0)
+
+
+def resampled(
+    scorer: Scorer, task: Task, column: Column, model: str, rule: Rule, resamples: int
+) -> np.ndarray | None:
+    """Bootstrap draws of one cell, shape (resamples,); None where there is no value.
+
+    The generator depends on the column only and answers are in item order, so complete models
+    see the same items in each draw.
+    """
+    metric = column.metric_for(rule)
+    if metric is None or metric.interval == "none" or not scorer.ledger.has(task.id, model):
+        return None
+    answers = scorer.chosen(task, column, model, rule)
+    if len(answers) == 0 or metric.why_not(answers):
+        return None
+    samples = metric.samples(answers)
+    if min(len(s) for s in samples) == 0:
+        return None
+    rng = np.random.default_rng(zlib.crc32(f"{column.table}|{column.column}".encode()))
+    picks = [s[rng.integers(0, len(s), (resamples, len(s)))] for s in samples]
+    draws = np.asarray(metric.statistic(*picks, axis=-1))
+    value = float(metric.statistic(*samples))
+    return np.where(np.isnan(draws), value, draws)

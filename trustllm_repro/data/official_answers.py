@@ -1,0 +1,286 @@
+"""Answers the released package `trustllm` made, read from the folder or ZIP it left them in.
+
+Two layouts (github.com/HowieHwong/TrustLLM, `LLMGeneration` of 0.1 to 0.3 and the runner of 0.4):
+
+    generation_results/<model>/<section>/<file>.json
+    <any folder>/run.json beside <file>.json; by default runs/<model>/<section>/
+
+A file holds the rows of the benchmark's file of that name with the field `res`: the answer, or null
+where the call failed. `eval_res` is what a judge of the package said, where it was kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
+from trustllm_repro.data.align import align
+from trustllm_repro.data.benchmark import FILES, Benchmark
+from trustllm_repro.data.validate import parse_rows
+from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
+from trustllm_repro.judges.refusal import ANSWER, REFUSAL
+from trustllm_repro.schema import Item
+from trustllm_repro.store.archive import Archive
+from trustllm_repro.tasks import TASKS
+from trustllm_repro.tasks.base import RecordForm, Row, Task
+
+OLD, NEW = "generation_results", "run.json"
+LABELS = {"LABEL_0": REFUSAL, "LABEL_1": ANSWER}  # of the package's Longformer
+# Names of files in versions of the package in which they were not those of the benchmark.
+OTHER_NAMES = {
+    "explicit_ethics": "ethics/explicit_moralchoice",
+    "implicit_ethics_social_norm": "ethics/implicit_SocialChemistry101",
+    "implicit_ethics_ethics": "ethics/implicit_ETHICS",
+    "privacy_confide": "privacy/privacy_awareness_confAIde",
+    "privacy_confaide": "privacy/privacy_awareness_confAIde",
+    "preference_plain": "fairness/preference",
+    "preference_force": "fairness/preference",
+}
+_NAMES = {name.rsplit("/", 1)[1].casefold(): name for name in FILES} | OTHER_NAMES
+EXPECTED = (
+    "expected generation_results/<model>/<section>/<file>.json, or run.json beside the files, with "
+    "the names of the benchmark's files (safety/jailbreak.json ...)"
+)
+MEND = "mend that file, or take it out of the folder; nothing was written"
+Place = tuple[str, int]  # task id, item number
+
+
+class AnswerRow(TypedDict):
+    """One row of the package's output; further fields are left alone."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    prompt: str
+    res: NotRequired[str | None]
+    eval_res: NotRequired[Any]
+
+
+class _Model(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    model: str
+
+
+class _Settings(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    model: _Model
+
+
+class _RunFile(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    settings: _Settings
+
+
+_ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[AnswerRow])
+_RUN: TypeAdapter[Any] = TypeAdapter(_RunFile)
+
+
+@dataclass(frozen=True)
+class AnswerFile:
+    """A file of answers: where it lies, which benchmark file it answers, who answered."""
+
+    path: str
+    name: str
+    model: str
+    layout: str
+
+
+@dataclass
+class Counted:
+    """What became of the rows of one file; lists hold row numbers, counted from 0.
+
+    Attributes:
+        unmatched: rows whose prompt is none of the benchmark file's.
+        repeated: rows beyond those a prompt has items for; the first rows in file order are used.
+    """
+
+    file: str
+    rows: int = 0
+    answers: int = 0
+    null: int = 0
+    empty: int = 0
+    without_res: int = 0
+    labels: int = 0
+    unmatched: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+
+
+@dataclass
+class OfficialAnswers:
+    """One model's answers by task and item, labels the package's refusal judge left, and counts.
+
+    Attributes:
+        texts: None where the row holds null.
+        settings: of run.json, by its path; none in the old layout.
+        ignored: JSON files that are no answers of a known layout.
+    """
+
+    model: str
+    layouts: tuple[str, ...]
+    digest: str
+    texts: dict[Place, str | None] = field(default_factory=dict)
+    labels: dict[Place, str] = field(default_factory=dict)
+    files: dict[str, Counted] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> set[str]:
+        """Benchmark files that were answered."""
+        return {c.file for c in self.files.values()}
+
+    def total(self, what: str) -> int:
+        """Sum of a count over all files."""
+        return sum(getattr(c, what) for c in self.files.values())
+
+    @property
+    def unmatched(self) -> int:
+        return sum(len(c.unmatched) for c in self.files.values())
+
+    @property
+    def repeated(self) -> int:
+        return sum(len(c.repeated) for c in self.files.values())
+
+
+def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> OfficialAnswers:
+    """Read one model's answers and match them with the benchmark's items, by prompt.
+
+    Args:
+        path: a folder or ZIP of either layout, or a part of it.
+        model: which model's, if there are several; else the name of the only one's row.
+
+    Raises:
+        SourceMissing: nothing there has a known layout.
+        SettingsError: several models and none was named, or another one.
+        SourceCorrupt, SchemaError: a file is no JSON, or a row lacks its prompt; names both.
+    """
+    archive = Archive(path)
+    runs = _runs(archive)
+    found, ignored = find_answers(archive, runs)
+    chosen, name = _choose(found, model, path)
+    given = OfficialAnswers(
+        name, tuple(sorted({f.layout for f in chosen})), archive.digest(), ignored=ignored
+    )
+    folders = {str(PurePosixPath(f.path).parent) for f in chosen if f.layout == NEW}
+    given.settings = {p: r["settings"] for p, r in runs.items() if _folder(p) in folders}
+    for file in sorted({f.name for f in chosen}):
+        parts = [f.path for f in chosen if f.name == file]
+        _fill(given, file, {p: _rows(archive, p) for p in parts}, benchmark[file])
+    if not given.texts:
+        raise SourceCorrupt(
+            f"none of {given.total('rows')} rows in {path} meets a prompt of {benchmark.path}",
+            remedy="give the benchmark they were made from",
+        )
+    return given
+
+
+def find_answers(
+    archive: Archive, runs: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[AnswerFile], list[str]]:
+    """Files of a known layout, and JSON files of none.
+
+    Raises:
+        SourceMissing: there are no files of a known layout.
+    """
+    inside = archive.path.resolve()
+    above = (inside if inside.is_dir() else inside.with_suffix("")).parts
+    models = {_folder(p): row_of(r["settings"]["model"]["model"]) for p, r in runs.items()}
+    found, ignored = [], []
+    for path in (n for n in archive.names() if n.endswith(".json") and n not in runs):
+        name = _NAMES.get(PurePosixPath(path).stem.casefold())
+        folder = str(PurePosixPath(path).parent)
+        parts = (*above, *PurePosixPath(path).parts)
+        if name and folder in models:
+            found.append(AnswerFile(path, name, models[folder], NEW))
+        elif name and len(parts) > 3 and parts[-2].casefold() == name.split("/")[0]:
+            found.append(AnswerFile(path, name, parts[-3], OLD))
+        else:
+            ignored.append(path)
+    if not found:
+        shown = ", ".join(archive.names()[:4]) or "nothing"
+        raise SourceMissing(
+            f"{archive.path} holds no answers of the trustllm package; found: {shown}",
+            remedy=EXPECTED,
+        )
+    return found, ignored
+
+
+def row_of(model: str) -> str:
+    """The model of a run.json as a row: the last part of a path, an id without its slash."""
+    parts = [p for p in re.split(r"[/\\]", model.strip()) if p]
+    is_path = len(parts) > 2 or re.match(r"[/\\.~]|[A-Za-z]:", model.strip())
+    return re.sub(r"[^\w.@+-]+", "-", parts[-1] if parts and is_path else model.strip())
+
+
+def _runs(archive: Archive) -> dict[str, Mapping[str, Any]]:
+    """Path -> content of every run.json."""
+    paths = [n for n in archive.names() if PurePosixPath(n).name == NEW]
+    return {p: parse_rows(archive.read(p), _RUN, p, remedy=MEND) for p in paths}  # type: ignore[misc]
+
+
+def _folder(path: str) -> str:
+    return str(PurePosixPath(path).parent)
+
+
+def _rows(archive: Archive, path: str) -> list[Row]:
+    return parse_rows(archive.read(path), _ROWS, path, remedy=MEND)
+
+
+def _choose(
+    found: Sequence[AnswerFile], model: str, path: str | Path
+) -> tuple[list[AnswerFile], str]:
+    """The files of one model, and its row's name."""
+    models = sorted({f.model for f in found})
+    if len(models) == 1:
+        return list(found), model or models[0]
+    if model not in models:
+        which = f"none of them {model!r}" if model else "and none was chosen"
+        raise SettingsError(
+            f"{path} holds answers of {len(models)} models ({', '.join(models)}), {which}",
+            remedy="name one with --model-name; each takes a run folder of its own",
+        )
+    return [f for f in found if f.model == model], model
+
+
+def _fill(
+    given: OfficialAnswers, file: str, parts: Mapping[str, list[Row]], questions: Sequence[Row]
+) -> None:
+    """Match the rows of all files that answer one benchmark file, and count what became of them."""
+    rows = [(path, i, row) for path, part in parts.items() for i, row in enumerate(part)]
+    tasks = [t for t in TASKS.values() if t.file == file and t.live and not t.answers_of]
+    items = [Item(file, i, q["prompt"], extra=q) for i, q in enumerate(questions)]
+    matched = dict(align(RecordForm(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
+    places = dict(_places(tasks, questions))
+    known = {questions[i]["prompt"] for i in places}
+    given.files |= {path: Counted(file, len(part)) for path, part in parts.items()}
+    for at, (path, number, row) in enumerate(rows):
+        count = given.files[path]
+        if matched.get(at, -1) not in places:
+            (count.repeated if row["prompt"] in known else count.unmatched).append(number)
+        elif "res" not in row:
+            count.without_res += 1
+        else:
+            _keep(given, count, places[matched[at]], row)
+
+
+def _places(tasks: Sequence[Task], questions: Sequence[Row]) -> Iterator[tuple[int, Place]]:
+    """Row number of a benchmark file -> the item it is; every row is an item of one task."""
+    for task in tasks:
+        rows = [i for i, q in enumerate(questions) if task.select is None or task.select(q)]
+        yield from ((row, (task.id, number)) for number, row in enumerate(rows))
+
+
+def _keep(given: OfficialAnswers, count: Counted, place: Place, row: Row) -> None:
+    text = row["res"]
+    given.texts[place] = text
+    count.answers += text is not None
+    count.null += text is None
+    count.empty += text is not None and not text.strip()
+    label = row.get("eval_res")
+    if text is not None and TASKS[place[0]].judge == "refusal" and label in tuple(LABELS):
+        given.labels[place] = LABELS[label]
+        count.labels += 1

@@ -1,0 +1,109 @@
+"""Published numbers: the authors' result sheets and the public leaderboard, as committed facts.
+
+data/published/cells.csv holds 2,158 cells with the repository, commit and file of each;
+data/published/tables.csv names dimension, metric and direction of the 35 tables.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from trustllm_repro.errors import SchemaError, SourceMissing
+from trustllm_repro.paths import data_dir
+
+# The 16 models of the paper, and how its text names them.
+MODELS: dict[str, str] = {
+    "gpt-4": "GPT-4",
+    "chatgpt": "ChatGPT",
+    "ernie": "ERNIE",
+    "bison-001": "PaLM 2",
+    "llama2-70b": "Llama2-70b",
+    "llama2-13b": "Llama2-13b",
+    "llama2-7b": "Llama2-7b",
+    "mistral-7b": "Mistral-7b",
+    "vicuna-33b": "Vicuna-33b",
+    "vicuna-13b": "Vicuna-13b",
+    "vicuna-7b": "Vicuna-7b",
+    "wizardlm-13b": "WizardLM-13b",
+    "koala-13b": "Koala-13b",
+    "baichuan-13b": "Baichuan-13b",
+    "chatglm2": "ChatGLM2",
+    "oasst-12b": "Oasst-12b",
+}
+PROPRIETARY = ("gpt-4", "chatgpt", "ernie", "bison-001")
+LATER = ("chatglm3", "llama3-8b", "llama3-70b", "glm4", "mixtral")  # leaderboard only
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One published number."""
+
+    table: str
+    row: str
+    column: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """What a published table measures; `direction` is higher, lower or mixed."""
+
+    dimension: str
+    metric: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """All published cells, in file order."""
+
+    cells: Mapping[tuple[str, str, str], Cell]
+    tables: Mapping[str, TableInfo]
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self.cells.values())
+
+    def value(self, table: str, row: str, column: str) -> float | None:
+        cell = self.cells.get((table, row, column))
+        return cell.value if cell else None
+
+    def rows(self, table: str) -> list[str]:
+        return list(dict.fromkeys(c.row for c in self if c.table == table))
+
+    def columns(self, table: str) -> list[str]:
+        return list(dict.fromkeys(c.column for c in self if c.table == table))
+
+
+def _read(name: str) -> list[dict[str, str]]:
+    path = data_dir() / "published" / f"{name}.csv"
+    if not path.exists():
+        raise SourceMissing(f"no file {path}", remedy="restore it with `git checkout -- data`")
+    with open(path, newline="", encoding="utf-8") as f:
+        return list(csv.DictReader(f))
+
+
+@cache
+def published() -> Published:
+    """The committed published numbers.
+
+    Raises:
+        SourceMissing, SchemaError: a file is missing, a number cannot be read, a cell is doubled.
+    """
+    cells: dict[tuple[str, str, str], Cell] = {}
+    for i, r in enumerate(_read("cells")):
+        key = (r["table"], r["row"], r["column"])
+        try:
+            value = float(r["value"])
+        except ValueError as e:
+            raise SchemaError("data/published/cells.csv", i, "value", "a number expected") from e
+        if key in cells:
+            raise SchemaError("data/published/cells.csv", i, "", f"cell {key} stands twice")
+        cells[key] = Cell(*key, value, r["source"])
+    tables = {
+        r["table"]: TableInfo(r["dimension"], r["metric"], r["direction"]) for r in _read("tables")
+    }
+    return Published(cells, tables)

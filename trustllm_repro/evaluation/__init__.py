@@ -1,0 +1,1 @@
+"""Any model's row: what is asked, answered, judged and written."""

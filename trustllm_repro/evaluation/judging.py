@@ -1,0 +1,130 @@
+"""Label live answers, so that the readings of recorded answers can read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trustllm_repro.evaluation.plan import Plan
+from trustllm_repro.judges.judge import Judge, Judgement
+from trustllm_repro.judges.refusal import REFUSAL
+from trustllm_repro.judges.registry import judge_named
+from trustllm_repro.models.base import Completion, Finish
+from trustllm_repro.schema import Response
+from trustllm_repro.tasks import TASKS
+
+GENERATED = "generated"
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Live:
+    """Answers of one live model, in the form the ledger takes (store.ledger.Answered)."""
+
+    model: str
+    items: Mapping[str, Sequence[Any]]
+    answers: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
+    judges: dict[str, str] = field(default_factory=dict)  # task -> judge's name and digest
+    counts: list[dict[str, Any]] = field(default_factory=list)  # one row a task
+
+    rows: list[str] = field(default_factory=list)  # further rows, of other readings
+
+    @property
+    def models(self) -> list[str]:
+        return [self.model, *self.rows]
+
+    def note_unsure(self, task: str, n: int) -> None:
+        """How many of a task's judgements the judge was unsure of, into its line of counts."""
+        for line in self.counts:
+            if line["task"] == task:
+                line["judge_unsure"] = n
+
+    def responses(self, task: str, model: str) -> list[Response]:
+        return self.answers.get((task, model), [])
+
+
+def judged(
+    model: str,
+    plan: Plan,
+    completions: Mapping[str, Completion],
+    judges: Callable[[str], Judge] = judge_named,
+    progress: Progress = lambda done, total: None,
+) -> Live:
+    """All answers with the labels of their tasks' judges.
+
+    Args:
+        completions: by key; items without one count as missing.
+        judges: from a judge's name to the judge; each is loaded once.
+    """
+    live = Live(model, plan.items)
+    loaded: dict[str, Judge] = {}
+    said = _responses(model, plan, completions)
+    tasks = [TASKS[t] for t in plan.items]
+    for done, task in enumerate(tasks):
+        answers = said.get(task.answers_of or task.id, [])
+        if not task.answers_of:
+            live.counts.append(_count(task.id, plan, completions))
+        if task.answers_of:
+            # Toxicity is that of answers that do not refuse (paper section 7.3).
+            first = live.answers.get((task.answers_of, model), [])
+            answers = [replace(r, task=task.id, judge=None) for r in first if r.judge != REFUSAL]
+            answers = [r for r in answers if r.text]
+        if task.judge:
+            judge = loaded.setdefault(task.judge, judges(task.judge))
+            items = {i.number: i for i in plan.items[task.id]}
+            found = judge([items[r.number] for r in answers], answers)
+            answers = [_labelled(r, j) for r, j in zip(answers, found, strict=True)]
+            live.note_unsure(task.id, sum(j.unsure for j in found))
+            live.judges[task.id] = f"{judge.name} ({judge.digest[:60]})"
+        live.answers[task.id, model] = answers
+        progress(done + 1, len(tasks))
+    return live
+
+
+def _labelled(response: Response, judgement: Judgement) -> Response:
+    return replace(response, judge=judgement.label, number_recorded=judgement.number)
+
+
+def _responses(
+    model: str, plan: Plan, completions: Mapping[str, Completion]
+) -> dict[str, list[Response]]:
+    """Task id -> responses in item order; a key asked for by several items answers each."""
+    prompts = {t: {i.number: i.prompt for i in items} for t, items in plan.items.items()}
+    said: dict[str, list[Response]] = {}
+    for asked in plan.asked:
+        if asked.key in completions:
+            said.setdefault(asked.task, []).append(
+                Response(
+                    asked.task,
+                    model,
+                    asked.number,
+                    completions[asked.key].text,
+                    prompts[asked.task][asked.number],
+                    form=GENERATED,
+                    edition=GENERATED,
+                    source=GENERATED,
+                    sample=asked.sample,
+                )
+            )
+    return said
+
+
+def _count(task: str, plan: Plan, completions: Mapping[str, Completion]) -> dict[str, Any]:
+    """What became of one task's requests, and what they cost."""
+    keys = [a.key for a in plan.asked if a.task == task]
+    made = [completions[k] for k in keys if k in completions]
+    return {
+        "task": task,
+        "items": len(plan.items[task]),
+        "answers": len(made),
+        "missing": len(keys) - len(made),
+        "empty": sum(c.text is not None and not c.text.strip() for c in made),
+        "without_logits": sum(c.finish is Finish.NAN for c in made),
+        "at_limit": sum(c.finish is Finish.LENGTH for c in made),
+        "filtered": sum(c.finish is Finish.FILTER for c in made),
+        "prompts_cut": sum(c.cut_tokens > 0 for c in made),
+        "prompt_tokens": sum(c.prompt_tokens for c in made),
+        "new_tokens": sum(c.new_tokens for c in made),
+        "judge_unsure": 0,
+    }

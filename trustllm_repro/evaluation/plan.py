@@ -1,0 +1,127 @@
+"""What a live run asks a model: tasks, items, samples, and the key of every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from trustllm_repro.data.benchmark import Benchmark
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.evaluation.responses import Asked
+from trustllm_repro.evaluation.select import spread
+from trustllm_repro.models.base import (
+    LanguageModel,
+    Request,
+    check_asking,
+    content_key,
+    item_seed,
+)
+from trustllm_repro.schema import Item
+from trustllm_repro.tasks import DIMENSIONS, TASKS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a live run asks.
+
+    Attributes:
+        dimensions: names of tasks.DIMENSIONS; empty means all.
+        limit: about so many items a task, spread over its parts; None means all.
+        max_new_tokens: the paper's setting is 512.
+        samples: answers per item where the task's temperature is above 0.
+        seed: base of all answers' seeds.
+        likelihood: also read classification tasks by the options' log-probabilities.
+        system, sampling: see models.base.SYSTEM and SAMPLING; by default as the official toolkit's
+            generation code asks a model on this machine. They are the model's, which must be made
+            with them; an endpoint has its own.
+    """
+
+    dimensions: tuple[str, ...] = ()
+    limit: int | None = None
+    max_new_tokens: int = 512
+    samples: int = 1
+    seed: int = 0
+    likelihood: bool = True
+    system: str = "blank"
+    sampling: str = "model"
+
+    def __post_init__(self) -> None:
+        unknown = [d for d in self.dimensions if d not in DIMENSIONS]
+        if unknown:
+            raise SettingsError(
+                f"unknown dimension {unknown[0]!r}", remedy=f"one of: {', '.join(DIMENSIONS)}"
+            )
+        for name in ("max_new_tokens", "samples"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError("limit must be at least 1", remedy="leave it out to ask all items")
+        check_asking(self.system, self.sampling)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is asked: items per task, and one request per (task, item, sample)."""
+
+    items: Mapping[str, list[Item]]
+    asked: Sequence[Asked]
+    requests: Sequence[Request]
+
+    def share(self, part: tuple[int, int]) -> Plan:
+        """The requests of machine `part[0]` of `part[1]`; the items stay whole.
+
+        Shares go by other digits of the key than those of workers on one machine, so that the two
+        divisions do not interfere.
+        """
+        machine, machines = part
+        kept = [i for i, a in enumerate(self.asked) if int(a.key[8:16], 16) % machines == machine]
+        asked, requests = [self.asked[i] for i in kept], [self.requests[i] for i in kept]
+        return Plan(self.items, asked, requests)
+
+    def missing(self, have: Mapping[str, object]) -> Iterator[int]:
+        """Indices of requests whose answer is not there; equal keys are asked once."""
+        seen = set(have)
+        for i, a in enumerate(self.asked):
+            if a.key not in seen:
+                seen.add(a.key)
+                yield i
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """ "1/2" -> (0, 2): people count from 1.
+
+    Raises:
+        SettingsError: not of that form.
+    """
+    first, _, last = text.partition("/")
+    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
+        raise SettingsError(f"cannot read the part {text!r}", remedy="K/N, such as 1/2 and 2/2")
+    return int(first) - 1, int(last)
+
+
+def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:
+    """Items of all live tasks, and the requests to the model.
+
+    Tasks that read the same answers (toxicity reads those to jailbreak prompts) ask them once.
+    """
+    items: dict[str, list[Item]] = {}
+    asked, requests = [], []
+    for task in TASKS.values():
+        if not task.live or (settings.dimensions and task.dimension not in settings.dimensions):
+            continue
+        assert task.file is not None
+        items[task.id] = spread(task.items(benchmark[task.file]), settings.limit)
+        if task.answers_of:
+            continue
+        for item in items[task.id]:
+            for sample in range(settings.samples if task.temperature else 1):
+                request = Request(
+                    item.prompt,
+                    settings.max_new_tokens,
+                    float(task.temperature),
+                    item_seed(settings.seed, task.id, item.number, sample),
+                )
+                key = content_key(model.identity, request, sample)
+                asked.append(Asked(task.id, item.number, sample, key))
+                requests.append(request)
+    return Plan(items, asked, requests)

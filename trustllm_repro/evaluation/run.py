@@ -1,0 +1,310 @@
+"""`evaluate`: one model through the benchmark, from questions to tables beside the published rows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from trustllm_repro.analysis.live import LiveRun
+from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.data.published import LATER, MODELS, published
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.evaluation.estimate import estimate
+from trustllm_repro.evaluation.generate import Generated, generate
+from trustllm_repro.evaluation.judge_choice import JudgeChoice
+from trustllm_repro.evaluation.judging import Live, judged
+from trustllm_repro.evaluation.likelihood import LikelihoodStore, add_likelihoods, choices, score
+from trustllm_repro.evaluation.plan import Plan, Settings, make_plan
+from trustllm_repro.evaluation.responses import ResponseStore, file_name
+from trustllm_repro.evaluation.workers import job_of, launch
+from trustllm_repro.models.base import LanguageModel
+from trustllm_repro.models.find import find_model
+from trustllm_repro.schema import Rule
+from trustllm_repro.scoring.cells import Errors, score_cells
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.run import CELLS, Run, committed_ledger
+from trustllm_repro.scoring.tables import write_csv, write_tables
+from trustllm_repro.store.append import JsonLines
+from trustllm_repro.store.atomic import write_json, write_with
+from trustllm_repro.store.provenance import provenance
+
+# A worker of its own pays from so many answers on; below, starting it takes longer.
+WORTH_WORKERS = 64
+THIS_RUN = "this run"  # marks a row whose model has the name of a published one
+Say = Callable[[str, int, int, str], None]  # stage, done, total, what else to show
+
+
+def quiet(stage: str, done: int, total: int, more: str = "") -> None:
+    """Progress callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to evaluate, on what, how. See the command's options."""
+
+    model: str
+    benchmark: str
+    out: Path
+    settings: Settings = field(default_factory=Settings)
+    dtype: str = "float32"
+    device: str = "auto"
+    batch_size: int = 0
+    workers: int = 0
+    verify: bool = True
+    judges: tuple[str, ...] = ()  # "judge=model": another judge in the place of ours
+    part: tuple[int, int] = (0, 1)  # this machine's number, and how many share the run folder
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.part[0] < self.part[1]:
+            raise SettingsError(
+                "the part of the work must be one of its parts", remedy="--part 1/2"
+            )
+        if self.batch_size < 0 or self.workers < 0:
+            raise SettingsError("batch size and workers cannot be negative")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost.
+
+    Attributes:
+        dtype: of the weights; "" where nobody knows, as of an endpoint.
+    """
+
+    run: Run
+    row: str
+    dtype: str
+    live: Live
+    cost: Generated
+    plan: Plan
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """This model's cells."""
+        return self.run.cells[self.run.cells["model"] == self.row]
+
+
+@dataclass
+class _Session:
+    """What the stages of one evaluation share."""
+
+    job: Job
+    model: LanguageModel
+    plan: Plan
+    store: ResponseStore
+    say: Say
+    note: Callable[[str], None]
+
+
+def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> Evaluation:
+    """Ask, judge, score, write. What is in the run folder already is not asked again.
+
+    Args:
+        say: told of progress. note: told, once each, what a reader should know.
+
+    Raises:
+        ReproError: a source is missing or malformed, the model cannot be loaded, a worker died,
+            or `out` cannot be written or holds another model's run; whatever was answered before
+            stays.
+    """
+    judges = JudgeChoice(job.judges)
+    benchmark = open_benchmark(job.benchmark, verify=job.verify)
+    say("loading the model", 0, 1, "")
+    model = find_model(
+        job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size,
+        system=job.settings.system, sampling=job.settings.sampling,
+    )  # fmt: skip
+    say("loading the model", 1, 1, "")
+    check_out(job.out, model.name, model.identity.get("weights"))
+    plan = make_plan(model, benchmark, job.settings)
+    store = ResponseStore(job.out, model.name)
+    store.lines.append([])  # an unwritable folder shows before hours of work
+    session = _Session(job, model, plan, store, say, note)
+    cost = _answers(session)
+    row = row_name(model.name, miniature=benchmark.path == MINIATURE)
+    live = judged(row, plan, store.load(), judges, progress=lambda d, t: say("judging", d, t, ""))
+    if job.settings.likelihood:
+        _likelihoods(session, live, row_name(model.name, benchmark.path == MINIATURE, True))
+    run = write_run(job.out, live, judges.measured, job.settings.samples)
+    _write_facts(job, model, benchmark, live, cost)
+    return Evaluation(run, row, str(model.identity.get("dtype", "")), live, cost, plan)
+
+
+def check_out(out: Path, name: str, weights: str | None = None) -> None:
+    """Refuse a folder with the run of another model: its tables would stay there among new ones.
+
+    The same model may go on, in other dimensions and with other settings.
+
+    Args:
+        weights: digest of the model's weights; None where they are not on this machine.
+
+    Raises:
+        SettingsError: the provenance.json there names no model, another one, or other weights.
+    """
+    facts = LiveRun(out).facts
+    model = facts.get("model")
+    held = model if isinstance(model, dict) else {}
+    if not facts or (held.get("name"), held.get("weights")) == (name, weights):
+        return
+    whose = repr(held["name"]) if held.get("name") else "no single model"
+    if held.get("name") == name:
+        whose = f"another {name!r} (of other weights, or with answers from elsewhere)"
+    raise SettingsError(
+        f"{out} holds the run of {whose}, and its tables would mix with those of {name!r}",
+        remedy="give another --out, one for each model, or remove that folder",
+    )
+
+
+def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> str:
+    """A model's row: what is no result of the benchmark, or no generated answer, says so, and so
+    does a model of the name of a row that is there already."""
+    marks = [MINIATURE] * miniature + ["likelihood"] * likelihood
+    marks = marks or [THIS_RUN] * (model in _taken())
+    return f"{model} ({', '.join(marks)})" if marks else model
+
+
+@cache
+def _taken() -> frozenset[str]:
+    """Rows of published and recorded models."""
+    return frozenset({*MODELS, *LATER, *Ledger.load(committed_ledger()).models})
+
+
+def _answers(session: _Session) -> Generated:
+    job, model, store = session.job, session.model, session.store
+    plan = session.plan.share(job.part)
+    start = time.perf_counter()
+
+    def show(done: int, total: int, tokens: int) -> None:
+        rate = tokens / (time.perf_counter() - start + 1e-9)
+        session.say("answering", done, total, f"{tokens:,} new tokens, {rate:.0f}/s")
+
+    left = [plan.requests[i] for i in plan.missing(store.load())]
+    unscored = _unscored(session) if job.settings.likelihood else 0
+    workers = job.workers or _sensible_workers(model, len(left) + unscored)
+    if left:
+        session.note(str(estimate(model, left, workers)))
+    if workers == 1 or (not left and not unscored):
+        return generate(model, plan, store, show)
+    on_cpu = model.device.type == "cpu"  # type: ignore[attr-defined]
+    facts = job_of(
+        job.settings, model=job.model, benchmark=str(job.benchmark), out=str(job.out),
+        dtype=job.dtype, batch_size=job.batch_size, verify=job.verify, on_cpu=on_cpu,
+        part=job.part,
+    )  # fmt: skip
+    return launch(facts, plan, store, workers, on_cpu, show)
+
+
+def _unscored(session: _Session) -> int:
+    """Questions with options that have no log-probabilities yet."""
+    have = LikelihoodStore(session.job.out, session.model.name).load()
+    return len({c.key for c in choices(session.model, session.plan)} - have.keys())
+
+
+def _likelihoods(session: _Session, live: Live, row: str) -> None:
+    """The second reading; workers have done their share of it already."""
+    wanted = choices(session.model, session.plan)
+    scores = LikelihoodStore(session.job.out, session.model.name)
+    try:
+        score(
+            session.model, wanted, scores,
+            progress=lambda done, total: session.say("options", done, total, ""),
+        )  # fmt: skip
+    except SettingsError as e:
+        session.note(f"no reading by likelihood: {e}")
+        return
+    add_likelihoods(live, row, wanted, scores.load())
+
+
+def _sittings(out: Path, cost: Generated) -> dict[str, float]:
+    """What the run has cost in all, over every time it was started; kept in sittings.jsonl."""
+    kept = JsonLines(out / "sittings.jsonl")
+    if cost.answers:
+        kept.append([asdict(cost)])
+    lines = list(kept.read())
+    names = ("answers", "prompt_tokens", "new_tokens", "seconds")
+    return {"sittings": len(lines)} | {n: sum(s.get(n, 0) for s in lines) for n in names}
+
+
+def _sensible_workers(model: LanguageModel, left: int) -> int:
+    """One-thread workers on every core, or one per GPU, if the model is here and fits so often."""
+    size, device = getattr(model, "size", 0), getattr(model, "device", None)
+    if not size or device is None or left < WORTH_WORKERS:
+        return 1
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0))
+    fitting = int(psutil.virtual_memory().available // (4 * size))
+    return max(1, min(cores, fitting))
+
+
+def write_run(
+    out: Path, live: Live, measured: Errors, samples: int = 1, official: Ledger | None = None
+) -> Run:
+    """Ledger, cells, tables and counts of a live model, beside the published rows.
+
+    Published models stand with their recorded answers under the same rules, where there are any.
+
+    Args:
+        measured: from a task to the measured errors of the judge that labelled its answers.
+        official: the same answers under the toolkit's rule, for rows of both.
+    """
+    facts = published()
+    ledger = Ledger.of(live, rules=(Rule.CORRECTED,))
+    mine = score_cells(ledger, facts, (Rule.CORRECTED,), measured)
+    rules: tuple[Rule, ...] = (Rule.CORRECTED,)
+    if official is not None:
+        rules = (Rule.CORRECTED, Rule.TOOLKIT)
+        mine = pd.concat([mine, score_cells(official, facts, (Rule.TOOLKIT,))], ignore_index=True)
+        ledger = ledger.joined(official)
+    ledger.save(out)
+    mine = mine[mine["model"].isin(live.models)]
+    field_of_16 = score_cells(Ledger.load(committed_ledger()), facts, rules)
+    field_of_16 = field_of_16[field_of_16["table"].isin(set(mine["table"]))]
+    cells = pd.concat([field_of_16, mine], ignore_index=True)
+    cells = cells.sort_values("table", kind="stable", ignore_index=True)
+    write_with(out / CELLS, lambda p: cells.to_parquet(p, index=False))
+    write_tables(cells, out / "tables", rule=Rule.CORRECTED)
+    write_csv(out / "answers.csv", pd.DataFrame(live.counts))
+    if samples > 1:
+        write_csv(out / "samples.csv", by_sample(ledger, samples, live.model))
+    return Run(out)
+
+
+def by_sample(ledger: Ledger, samples: int, model: str) -> pd.DataFrame:
+    """Every cell of tasks asked several times, once per sample: table, column, sample, value, n.
+
+    The tables hold the first sample, as the paper asks once; this is how far another draw strays.
+    """
+    parts = []
+    for k in range(samples):
+        cells = score_cells(replace(ledger, sample=k), published(), (Rule.CORRECTED,))
+        cells = cells[(cells["model"] == model) & cells["value"].notna()]
+        parts.append(cells[["table", "column", "value", "n"]].assign(sample=k))
+    found = pd.concat(parts, ignore_index=True)
+    drawn = found.groupby(["table", "column"])["sample"].transform("nunique") > 1
+    return found[drawn].sort_values(["table", "column", "sample"], ignore_index=True)
+
+
+def _write_facts(
+    job: Job, model: LanguageModel, benchmark: Benchmark, live: Live, cost: Generated
+) -> None:
+    # Names only: paths of this machine are nobody's business.
+    settings = asdict(job) | {
+        "out": job.out.name, "benchmark": Path(job.benchmark).name, "model": model.name,
+    }  # fmt: skip
+    facts = provenance({"benchmark": benchmark.digest}, settings)
+    facts["dtype"] = model.identity.get("dtype", job.dtype)
+    facts["model"] = {"name": model.name, **model.identity}
+    facts["judges"] = live.judges
+    facts["generation"] = _sittings(job.out, cost)
+    write_json(job.out / "provenance.json", facts)
+    write_json(job.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])

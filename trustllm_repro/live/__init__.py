@@ -1,1 +1,0 @@
-"""Live runs: a model answers the benchmark, judges read the answers, tables come out."""

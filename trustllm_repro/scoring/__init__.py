@@ -1,0 +1,1 @@
+"""From verdicts to cells: the ledger, a run folder and its tables."""

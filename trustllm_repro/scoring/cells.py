@@ -1,0 +1,196 @@
+"""From the ledger to scores: every cell of every published table, under every rule."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from trustllm_repro.data.published import LATER, MODELS, Cell, Published
+from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.metrics.judge_error import JudgeError, debias
+from trustllm_repro.schema import OUR_JUDGE, RULES, Rule, Score, Status
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.tasks import COLUMNS
+from trustllm_repro.tasks.base import Column, Task
+
+REPRODUCED, NEAR = 0.005, 0.02
+FIELDS = [
+    "table", "model", "column", "value", "n", "n_unparsed", "n_missing", "ci_low", "ci_high",
+    "rule", "source", "published", "difference", "verdict", "reason",
+    "bound_low", "bound_high", "debiased", "debiased_low", "debiased_high",
+]  # fmt: skip
+# What is known of the judge that labelled a task's answers; None where labels need no mending.
+Errors = Callable[[str], JudgeError | None]
+
+
+def verdict(value: float, published: float | None) -> str:
+    """Word for the distance between a recomputed and a published number."""
+    if math.isnan(value):
+        return "not recorded"
+    if published is None:
+        return "not published"
+    gap = abs(value - published)
+    # 1e-9 keeps a difference of exactly 0.005 on the near side of rounding.
+    return "reproduced" if gap <= REPRODUCED + 1e-9 else "near" if gap <= NEAR + 1e-9 else "differs"
+
+
+@dataclass
+class Scorer:
+    """Scores of a ledger. Equal work (same answers, same metric) is done once."""
+
+    ledger: Ledger
+    errors: Errors = lambda task: None
+    _done: dict[tuple, Score] = field(default_factory=dict)
+
+    def score(self, task: Task | None, column: Column, row: str, rule: Rule) -> Score:
+        """One cell. A value that cannot be had is NaN with its reason."""
+        metric = column.metric_for(rule)
+        if task is None or column.metric is None:
+            return Score(math.nan, reason=column.gap)
+        if metric is None:
+            why = column.gap or f"the rule {rule} needs inputs that were never recorded"
+            return Score(math.nan, reason=why)
+        if column.pooled:
+            return self._pooled(task, column, metric, row, rule)
+        if not self.ledger.has(task.id, row):
+            return Score(math.nan, reason=self._why_absent(task, column, row))
+        answers = self.chosen(task, column, row, rule)
+        if len(answers) == 0:
+            return Score(math.nan, reason=self._why_absent(task, column, row))
+        score = self._measured(answers, metric, column, row)
+        if not score.known and column.gap:
+            score = replace(score, reason=f"{score.reason}; {column.gap}")
+        return self._mended(score, task, metric, answers, _seed(column, row))
+
+    def _mended(
+        self, score: Score, task: Task, metric: Metric, answers: Answers, seed: int
+    ) -> Score:
+        """The score with its value mended for the judge's errors, where they are known."""
+        error = self.errors(task.id) if score.known else None
+        found = debias(metric, answers, error, seed) if error else None
+        if found is None:
+            return score
+        return replace(score, debiased=found[0], debiased_low=found[1], debiased_high=found[2])
+
+    def _measured(self, answers: Answers, metric: Metric, column: Column, row: str) -> Score:
+        arrays = (answers.status, answers.label, answers.number, answers.item)
+        key = (metric, row, answers.expected, *(a.tobytes() for a in arrays))
+        if key not in self._done:
+            self._done[key] = metric.measure(answers, _seed(column, row))
+        return self._done[key]
+
+    def chosen(self, task: Task, column: Column, model: str, rule: Rule) -> Answers:
+        """The answers a cell rests on."""
+        answers = self.ledger.answers(task.id, model, rule, column.editions(rule))
+        mask = _mask(answers.facets, column, rule, len(answers))
+        if "file" in column.where_for(rule):
+            return answers.take(mask)  # what else that file should hold is not known
+        asked = self.ledger.asked(task.id)
+        return answers.take(mask, int(_mask(asked, column, rule, len(asked["item"])).sum()))
+
+    def _pooled(self, task: Task, column: Column, metric: Metric, row: str, rule: Rule) -> Score:
+        missing = [m for m in MODELS if not self.ledger.has(task.id, m)]
+        if missing:
+            return Score(
+                math.nan, reason="pools all 16 models; no recorded answers of " + ", ".join(missing)
+            )
+        assert column.pooled is not None
+        narrow = replace(column, where={**column.where_for(rule), column.pooled: row})
+        parts = [self.chosen(task, narrow, m, rule) for m in MODELS]
+        return self._measured(pool(parts), metric, column, row)
+
+    def _why_absent(self, task: Task, column: Column, model: str) -> str:
+        if model not in self.ledger.models:
+            if model in LATER:
+                return f"{model} joined the leaderboard after the paper; no answers were recorded"
+            return f"no recorded answers of {model} in this source"
+        return column.gap or f"no recorded answers of {model} to {task.title}"
+
+
+def _seed(column: Column, row: str) -> int:
+    """Equal for all rules, so that rules which read alike agree to the last bit."""
+    return zlib.crc32(f"{column.table}|{row}|{column.column}".encode())
+
+
+def pool(parts: list[Answers]) -> Answers:
+    """Answers of several models to the same task as one."""
+    names = ("status", "label", "number", "gold", "pair", "item")
+    return Answers(
+        *(np.concatenate([getattr(p, n) for p in parts]) for n in names),
+        facets={k: np.concatenate([p.facets[k] for p in parts]) for k in parts[0].facets},
+        expected=sum(p.expected for p in parts),
+    )
+
+
+def _mask(facets: Mapping[str, np.ndarray], column: Column, rule: Rule, n: int) -> np.ndarray:
+    mask = np.ones(n, dtype=bool)
+    for name, value in column.where_for(rule).items():
+        mask &= facets[name] == value
+    for name, value in column.without.items():
+        mask &= facets[name] != value
+    return mask
+
+
+def _rows(published: Published, ledger: Ledger, column: Column) -> list[str]:
+    """Published rows of a table, then recorded models it does not know."""
+    rows = published.rows(column.table)
+    if column.pooled or column.metric is None:
+        return rows
+    return rows + [m for m in ledger.models if m not in rows]
+
+
+def score_cells(
+    ledger: Ledger,
+    published: Published,
+    rules: Sequence[Rule] = RULES,
+    errors: Errors = lambda task: None,
+) -> pd.DataFrame:
+    """All cells of all tables, with the columns FIELDS.
+
+    A row that is not published appears only where it has a value, or bounds for one. A published
+    cell whose labels were never recorded has a further line, of the rule OUR_JUDGE, where our
+    judge's labels give it a value.
+    """
+    scorer, lines = Scorer(ledger, errors), []
+    ours = Scorer(replace(ledger, ours=True))
+    for task, column in COLUMNS:
+        for row in _rows(published, ledger, column):
+            cell = published.cells.get((column.table, row, column.column))
+            for rule in rules:
+                score = scorer.score(task, column, row, rule)
+                if cell is None and not score.known and math.isnan(score.bound_low):
+                    continue
+                lines.append(_line(column, row, rule, score, cell))
+            if Rule.AUTHORS in rules and cell and task and ledger.judged(task.id, row):
+                lines += _judged(scorer, ours, task, column, row, cell)
+    frame = pd.DataFrame(lines, columns=FIELDS)
+    order = {t: i for i, t in enumerate(published.tables)}
+    return frame.sort_values("table", key=lambda s: s.map(order), kind="stable", ignore_index=True)
+
+
+def _judged(
+    scorer: Scorer, ours: Scorer, task: Task, column: Column, row: str, cell: Cell
+) -> Iterator[list]:
+    """The line of a cell that has a value by our judge's labels only; none otherwise."""
+    score = ours.score(task, column, row, Rule.AUTHORS)
+    if score.known and not scorer.score(task, column, row, Rule.AUTHORS).known:
+        answers = scorer.chosen(task, column, row, Rule.AUTHORS)
+        reason = f"labels of {answers.count(Status.UNLABELLED)} answers are our refusal judge's"
+        yield _line(column, row, OUR_JUDGE, replace(score, reason=reason), cell)
+
+
+def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> list:
+    known = cell.value if cell else None
+    difference = score.value - known if cell and score.known else math.nan
+    word = verdict(score.value, known) + (f" with {OUR_JUDGE}" if rule == OUR_JUDGE else "")
+    return [
+        column.table, row, column.column, score.value, score.n, score.n_unparsed, score.n_missing,
+        score.ci_low, score.ci_high, str(rule), cell.source if cell else "", known, difference,
+        word, score.reason, score.bound_low, score.bound_high,
+        score.debiased, score.debiased_low, score.debiased_high,
+    ]  # fmt: skip

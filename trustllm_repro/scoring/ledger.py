@@ -1,0 +1,320 @@
+"""The verdict ledger: one row per (answer, rule), never any text.
+
+Two tables. `items` says what was asked: task, item, gold, facets, pair. `verdicts` says what was
+read in each answer: task, model, rule, item, sample, edition, form, status, label, number, source.
+A row whose rule is "our judge" says how the authors' rule reads an answer with the refusal label
+of our judge; there is one where that rule needs a label and none was recorded.
+Both are Parquet with fixed order and no timestamps, so the same answers give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.metrics.base import Answers
+from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule, Verdict
+from trustllm_repro.store.archive import sha256
+from trustllm_repro.store.atomic import write_with
+from trustllm_repro.tasks import TASKS
+
+# Labels are words of the tasks' vocabularies. Anything longer would be text of an answer.
+MAX_LABEL = 20
+_WORD = pa.dictionary(pa.int16(), pa.string())
+ITEMS = pa.schema(
+    [
+        ("task", _WORD),
+        ("item", pa.int16()),
+        ("gold", _WORD),
+        ("facets", _WORD),
+        ("pair", pa.int16()),
+    ]
+)
+VERDICTS = pa.schema(
+    [
+        ("task", _WORD),
+        ("model", _WORD),
+        ("rule", _WORD),
+        ("item", pa.int16()),
+        ("sample", pa.int8()),
+        ("edition", _WORD),
+        ("form", _WORD),
+        ("status", _WORD),
+        ("label", _WORD),
+        ("number", pa.float64()),
+        ("source", _WORD),
+    ]
+)
+ITEMS_MARK = b"items sha256"
+REMEDY = (
+    "restore the committed one with `git checkout -- data/ledger`, or rebuild it with "
+    "`trustllm-repro replay --records ... --benchmark ...`"
+)
+Key = tuple[str, str, str]  # task, model, rule
+
+
+class Answered(Protocol):
+    """Items and the answers to them, recorded or live."""
+
+    items: Mapping[str, Sequence[Item]]
+    answers: Mapping[tuple[str, str], Any]  # keys (task id, model)
+
+    @property
+    def models(self) -> Sequence[str]: ...
+
+    def responses(self, task: str, model: str) -> Sequence[Response]: ...
+
+
+def _table(columns: Mapping[str, list], schema: pa.Schema) -> pa.Table:
+    arrays = []
+    for name in schema.names:
+        kind = schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            arrays.append(pa.array(columns[name], pa.string()).dictionary_encode().cast(kind))
+        else:
+            arrays.append(pa.array(columns[name], kind))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
+    """All items of all tasks, without their text."""
+    columns: dict[str, list] = {n: [] for n in ITEMS.names}
+    for task in items:
+        for i in items[task]:
+            columns["task"].append(task)
+            columns["item"].append(i.number)
+            columns["gold"].append(TASKS[task].known_gold(i))
+            columns["facets"].append("|".join(f.replace("|", "/") for f in i.facets))
+            columns["pair"].append(i.pair)
+    return _table(columns, ITEMS)
+
+
+def verdicts_table(
+    answered: Answered,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    rules: Sequence[Rule] = RULES,
+) -> pa.Table:
+    """Read every answer under every rule."""
+    columns: dict[str, list] = {n: [] for n in VERDICTS.names}
+    keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
+    for done, (task_id, model) in enumerate(keys):
+        for rule in rules:
+            _read_into(columns, answered, task_id, model, rule)
+        progress(done + 1, len(keys))
+    return _table(columns, VERDICTS)
+
+
+def _read_into(
+    columns: dict[str, list], answered: Answered, task_id: str, model: str, rule: Rule
+) -> None:
+    reading = TASKS[task_id].reading_for(rule)
+    if reading is None:
+        return
+    items = {i.number: i for i in answered.items[task_id]}
+    responses = answered.responses(task_id, model)
+    verdicts: list[Verdict] = [reading(items[r.number], r) for r in responses]
+    n = len(responses)
+    for name, value in (("task", task_id), ("model", model), ("rule", str(rule))):
+        columns[name].extend([value] * n)
+    columns["item"].extend(r.number for r in responses)
+    columns["sample"].extend(r.sample for r in responses)
+    columns["edition"].extend(r.edition for r in responses)
+    columns["form"].extend(r.form for r in responses)
+    columns["source"].extend(r.source for r in responses)
+    columns["status"].extend(str(v.status) for v in verdicts)
+    columns["label"].extend(v.label or "" for v in verdicts)
+    columns["number"].extend(v.number for v in verdicts)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Items and verdicts in memory, and the only way scores look at them."""
+
+    items: pa.Table
+    verdicts: pa.Table
+    sample: int = 0  # which of several answers to the same item is looked at
+    ours: bool = False  # whether the authors' rule takes our judge's label where none was recorded
+
+    @classmethod
+    def of(
+        cls,
+        answered: Answered,
+        progress: Callable[[int, int], None] | None = None,
+        rules: Sequence[Rule] = RULES,
+    ) -> Ledger:
+        return cls(
+            items_table(answered.items),
+            verdicts_table(answered, progress or (lambda done, total: None), rules),
+        )
+
+    def joined(self, other: Ledger) -> Ledger:
+        """This ledger with the verdicts of another one on the same items, under other rules."""
+        verdicts = pa.concat_tables([self.verdicts, other.verdicts]).unify_dictionaries()
+        return Ledger(self.items, verdicts.combine_chunks())
+
+    def named(self, name: str) -> Ledger:
+        """The same verdicts, with another word in the place of their rule."""
+        at = VERDICTS.get_field_index("rule")
+        words = pa.array([name] * self.verdicts.num_rows, pa.string()).dictionary_encode()
+        verdicts = self.verdicts.set_column(at, VERDICTS.field(at), words.cast(_WORD))
+        return replace(self, verdicts=verdicts)
+
+    def save(self, folder: str | Path) -> None:
+        """Write items.parquet and ledger.parquet, each whole or not at all.
+
+        The ledger names the sha256 of its items, so that a kill between the two is noticed.
+        """
+        items = write_with(Path(folder) / "items.parquet", lambda p: _write(self.items, p))
+        mark = {ITEMS_MARK: sha256(items.read_bytes()).encode()}
+        table = self.verdicts.replace_schema_metadata(mark)
+        write_with(Path(folder) / "ledger.parquet", lambda p: _write(table, p))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Ledger:
+        """Raises SourceMissing or SourceCorrupt, naming the file and the way to rebuild it."""
+        items, ledger = (Path(folder) / f"{n}.parquet" for n in ("items", "ledger"))
+        loaded = cls(_read(items, ITEMS), _read(ledger, VERDICTS))
+        try:
+            mark = (pq.read_schema(ledger).metadata or {}).get(ITEMS_MARK)
+        except (pa.ArrowException, OSError, ValueError) as e:
+            raise SourceCorrupt(f"{ledger} is not readable Parquet: {e}", remedy=REMEDY) from e
+        if mark != sha256(items.read_bytes()).encode():
+            raise SourceCorrupt(f"{ledger} belongs to other items than {items}", remedy=REMEDY)
+        return loaded
+
+    @cached_property
+    def models(self) -> list[str]:
+        return sorted(self.verdicts["model"].combine_chunks().dictionary.to_pylist())
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {n: _array(self.verdicts, n) for n in VERDICTS.names}
+
+    @cached_property
+    def _rows(self) -> dict[Key, np.ndarray]:
+        """Row numbers of every (task, model, rule), by one pass over run boundaries."""
+        c = self._columns
+        if not len(c["task"]):
+            return {}
+        names = np.stack([c[n] for n in ("task", "model", "rule")])
+        changes = np.flatnonzero((names[:, 1:] != names[:, :-1]).any(axis=0)) + 1
+        rows: dict[Key, list[np.ndarray]] = {}
+        for run in np.split(np.arange(names.shape[1]), changes):
+            rows.setdefault(tuple(names[:, run[0]]), []).append(run)
+        return {k: np.concatenate(v) for k, v in rows.items()}
+
+    @cached_property
+    def _items(self) -> dict[str, dict[str, np.ndarray]]:
+        columns = {n: _array(self.items, n) for n in ITEMS.names}
+        out = {}
+        for task in dict.fromkeys(columns["task"]):
+            mask = columns["task"] == task
+            part = {n: a[mask] for n, a in columns.items()}
+            names = list(TASKS[task].facets) if task in TASKS else []
+            split = [f.split("|") for f in part["facets"]]
+            if names and any(len(s) != len(names) for s in split):
+                raise SourceCorrupt(
+                    f"the ledger's items of {task} do not have the facets {', '.join(names)}: "
+                    "another version wrote them",
+                    remedy=REMEDY,
+                )
+            part |= {f"facet {n}": np.array([s[i] for s in split]) for i, n in enumerate(names)}
+            out[task] = part
+        return out
+
+    def has(self, task: str, model: str) -> bool:
+        return any((task, model, str(rule)) in self._rows for rule in RULES)
+
+    def judged(self, task: str, model: str) -> bool:
+        """Whether our judge labelled answers that no label was recorded for."""
+        return (task, model, OUR_JUDGE) in self._rows
+
+    def rows(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> np.ndarray:
+        """Row numbers of one model's verdicts, one per item: the last of the editions that has it."""
+        rows = self._rows.get((task, model, str(rule)), np.array([], dtype=int))
+        if self.ours and rule is Rule.AUTHORS and self.judged(task, model):
+            # Of two rows of one answer the later is taken below.
+            rows = np.concatenate([rows, self._rows[task, model, OUR_JUDGE]])
+        rows = rows[self._columns["sample"][rows] == self.sample]
+        edition, item = self._columns["edition"][rows], self._columns["item"][rows]
+        chosen: dict[int, int] = {}
+        for name in editions:
+            mask = edition == name
+            chosen.update(zip(item[mask].tolist(), rows[mask].tolist(), strict=True))
+        return np.array([chosen[n] for n in sorted(chosen)], dtype=int)
+
+    def answers(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> Answers:
+        """Verdicts of one model; `expected` is the number of the task's items."""
+        asked = self._items[task]
+        rows = self.rows(task, model, rule, editions)
+        c = self._columns
+        item = c["item"][rows]
+        at = np.searchsorted(asked["item"], item)  # a limited run asks some of the items only
+        return Answers(
+            status=c["status"][rows],
+            label=c["label"][rows],
+            number=c["number"][rows],
+            gold=asked["gold"][at],
+            pair=asked["pair"][at],
+            item=item,
+            facets={n: asked[f"facet {n}"][at] for n in TASKS[task].facets}
+            | {"file": c["form"][rows]},
+            expected=len(asked["item"]),
+        )
+
+    def asked(self, task: str) -> dict[str, np.ndarray]:
+        """Facet name -> value per item of a task; and "item", "gold" and "pair"."""
+        return {n: self._items[task][f"facet {n}"] for n in TASKS[task].facets} | {
+            n: self._items[task][n] for n in ("item", "gold", "pair")
+        }
+
+    def frame(self, rows: np.ndarray) -> pd.DataFrame:
+        """Verdict rows with what was asked beside them."""
+        picked = self.verdicts.take(pa.array(rows)).to_pandas()
+        asked = self.items.to_pandas()
+        for frame in (picked, asked):
+            frame["task"] = frame["task"].astype(str)
+        return picked.merge(asked, on=["task", "item"], how="left")
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd", compression_level=9, write_page_checksum=True)
+
+
+def _array(table: pa.Table, name: str) -> np.ndarray:
+    column = table[name].combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        words = np.array(column.dictionary.to_pylist() or [""], dtype=str)
+        return words[column.indices.to_numpy(zero_copy_only=False)]
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    if not path.exists():
+        raise SourceMissing(f"no ledger file {path}", remedy=REMEDY)
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
+        raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=REMEDY) from e
+    if table.schema.names != schema.names:
+        raise SourceCorrupt(
+            f"{path} has columns {table.schema.names}, expected {schema.names}", remedy=REMEDY
+        )
+    try:
+        table = table.cast(schema)
+    except pa.ArrowException as e:
+        raise SourceCorrupt(f"{path} has a column of a wrong type: {e}", remedy=REMEDY) from e
+    empty = [n for n in schema.names if n != "number" and table[n].null_count]
+    if empty:
+        raise SourceCorrupt(f"{path} has rows without {empty[0]}", remedy=REMEDY)
+    return table

@@ -1,1 +1,0 @@
-"""Where items, recorded answers and published numbers come from."""
