@@ -18,8 +18,9 @@ from trustllm_repro.evaluation.judging import Live
 from trustllm_repro.report import live_html, live_stage
 from trustllm_repro.schema import Response, Rule
 from trustllm_repro.scoring.cells import score_cells
+from trustllm_repro.scoring.evaluated import EvaluatedModel, evaluated_models
 from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.run import committed_ledger
+from trustllm_repro.scoring.stored import committed_ledger
 from trustllm_repro.tasks import TASKS
 
 SHOWN = ("safety/misuse", "ethics/moralchoice_low", "ethics/social_chemistry")
@@ -45,8 +46,8 @@ def write_live(folder: Path, row: str = "mine") -> Path:
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> live.LiveRun:
-    return live.LiveRun(write_live(tmp_path / "run" / "live" / "mine"))
+def mine(tmp_path: Path) -> EvaluatedModel:
+    return EvaluatedModel(write_live(tmp_path / "run" / "live" / "mine"))
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +55,13 @@ def field() -> pd.DataFrame:
     return score_cells(Ledger.load(committed_ledger()), published())
 
 
-def test_live_models_are_found_by_name_and_by_folder(mine: live.LiveRun, tmp_path: Path) -> None:
+def test_live_models_are_found_by_name_and_by_folder(mine: EvaluatedModel, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert "mine" in {r.name for r in live.live_runs(run)}
-    assert [r.path for r in live.live_runs(run, ["mine"])] == [mine.path]
-    assert [r.path for r in live.live_runs(tmp_path, [str(mine.path)])] == [mine.path]
+    assert "mine" in {r.name for r in evaluated_models(run)}
+    assert [r.path for r in evaluated_models(run, ["mine"])] == [mine.path]
+    assert [r.path for r in evaluated_models(tmp_path, [str(mine.path)])] == [mine.path]
     with pytest.raises(SettingsError, match="nobody"):
-        live.live_runs(run, ["nobody"])
+        evaluated_models(run, ["nobody"])
 
 
 def test_a_table_shows_value_interval_bounds_and_the_published_range(mine, field) -> None:
@@ -87,14 +88,14 @@ def test_tables_nobody_can_fill_are_left_out(mine, field) -> None:
 
 
 def test_row_names_are_inert(tmp_path: Path, field) -> None:
-    run = live.LiveRun(write_live(tmp_path / "x", row="<script>alert(1)</script>"))
+    run = EvaluatedModel(write_live(tmp_path / "x", row="<script>alert(1)</script>"))
     text = live_html.live_table([run], field, "safety_misuse")
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 
 
 def test_demonstrations_are_marked(tmp_path: Path, field) -> None:
-    run = live.LiveRun(write_live(tmp_path / "x", row=f"mine ({MINIATURE})"))
+    run = EvaluatedModel(write_live(tmp_path / "x", row=f"mine ({MINIATURE})"))
     assert "demonstration" in live_html.live_table([run], field, "safety_misuse")
 
 
@@ -154,7 +155,7 @@ CHAT = {"template": "chat", "system": "blank", "sampling": {"top_k": 20, "top_p"
 def test_the_card_says_how_the_model_was_asked(tmp_path: Path, model, asked, system, drawn) -> None:
     said = {"model": model, "settings": {"settings": asked}}
     (write_live(tmp_path) / "provenance.json").write_text(json.dumps(said))
-    facts = card.facts(live.LiveRun(tmp_path)).set_index("what")["here"]
+    facts = card.facts(EvaluatedModel(tmp_path)).set_index("what")["here"]
     assert (facts["system message"], facts["drawn at temperature 1"]) == (system, drawn)
 
 
@@ -177,5 +178,5 @@ def test_a_model_that_cannot_be_had_leaves_a_note_not_an_error(tmp_path: Path, m
 
 def test_a_damaged_run_of_facts_is_no_reason_to_fail(mine) -> None:
     (mine.path / "provenance.json").write_text("[1]")
-    assert live.LiveRun(mine.path).facts == {}
-    assert live.LiveRun(mine.path).counts().empty
+    assert EvaluatedModel(mine.path).facts == {}
+    assert EvaluatedModel(mine.path).counts().empty

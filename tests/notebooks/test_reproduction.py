@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.world import World, facts, leftovers, snapshot
 from tests.notebooks.project import Project
-from trustllm_repro.scoring.run import committed_ledger
+from trustllm_repro.scoring.stored import committed_ledger
 from trustllm_repro.settings import NOTEBOOKS
 from trustllm_repro.paths import project_root
 

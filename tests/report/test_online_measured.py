@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pytest
 
-from trustllm_repro.analysis import online_measured
+from trustllm_repro.report import online_measured
 
 SETTINGS = {"settings": {"model": "m", "dtype": "float32"}, "machine": {"cpu": "a CPU"}}
 

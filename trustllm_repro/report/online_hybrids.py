@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from trustllm_repro.analysis.online import (
+from trustllm_repro.escape import for_figure
+from trustllm_repro.plot import BLUE, GREY, INK, ORANGE, styled
+from trustllm_repro.report.html import saved
+from trustllm_repro.report.online import (
     cells,
     of_cell,
     panels,
@@ -15,8 +18,6 @@ from trustllm_repro.analysis.online import (
     title,
     with_interval,
 )
-from trustllm_repro.escape import for_figure
-from trustllm_repro.plot.style import BLUE, GREY, INK, ORANGE, save, styled
 
 BETTER, ALIKE, WORSE = "better", "not_told_apart", "worse"
 COLOURS = {BETTER: BLUE, ALIKE: GREY, WORSE: ORANGE}
@@ -70,7 +71,7 @@ def draw(run: Path, folder: Path) -> Path | None:
             axis.set_title(for_figure(title(run, model, task)), color=INK)
             axis.set_xlabel("gain in SG at the same cost")
             axis.grid(axis="x")
-    return save(figure, found, folder, "hybrids")
+    return saved(figure, found, folder, "hybrids")
 
 
 def counts(run: Path) -> pd.DataFrame:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from trustllm_repro.analysis.online import cells, of_cell, stored
-from trustllm_repro.analysis.online_benchmark import TRIVIAL
 from trustllm_repro.paths import data_dir
+from trustllm_repro.report.online import cells, of_cell, stored
+from trustllm_repro.report.online_benchmark import TRIVIAL
 
 # Set before anything was measured: percent that watching may add, by answers at a time.
 FLOORS, AIMS = {1: 10, 8: 10, 32: 15}, {1: 1, 8: 2, 32: 5}

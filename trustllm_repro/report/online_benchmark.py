@@ -8,7 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis.online import (
+from trustllm_repro.escape import for_figure
+from trustllm_repro.online.pairs import Ranking, ranking
+from trustllm_repro.plot import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PAGE, styled
+from trustllm_repro.report.html import saved
+from trustllm_repro.report.online import (
     cells,
     of_cell,
     panels,
@@ -17,9 +21,6 @@ from trustllm_repro.analysis.online import (
     title,
     with_interval,
 )
-from trustllm_repro.escape import for_figure
-from trustllm_repro.online.pairs import Ranking, ranking
-from trustllm_repro.plot.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PAGE, save, styled
 
 POINTS = {"balanced": "o", "5 % false alarms": "s", "10 % misses": "^"}
 ACCESS = {"white box": BLUE, "grey box": ORANGE, "black box": GREEN, "hybrid": GREY}
@@ -131,7 +132,7 @@ def draw_monitors(run: Path, folder: Path) -> Path | None:
             label.set_color(ACCESS[access[name]])
         _rank_dots(right, order, ranked, access)
     flat = grid.stack(["model", "task"]).rename("AUROC").reset_index()
-    return save(
+    return saved(
         figure, flat.assign(mean_rank=flat["monitor"].map(ranked.ranks)), folder, "monitors"
     )
 
@@ -188,7 +189,7 @@ def draw_tradeoff(run: Path, folder: Path) -> Path | None:
             for a, c in ACCESS.items()
         ]
         figure.legend(handles=marks, loc="outside lower center", ncols=4)
-    return save(figure, pd.concat(lines), folder, "tradeoff")
+    return saved(figure, pd.concat(lines), folder, "tradeoff")
 
 
 def _scatter(axis, points: pd.DataFrame) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from trustllm_repro.analysis import online
-from trustllm_repro.analysis.online import of_cell, panels, stored, title, with_interval
-from trustllm_repro.analysis.online_benchmark import TRIVIAL
 from trustllm_repro.escape import for_figure
 from trustllm_repro.metrics.comparisons import benjamini_hochberg
 from trustllm_repro.online.levels import LEVELS, PROBABILITIES, TOP5
 from trustllm_repro.online.monitors.base import Access, all_monitors
-from trustllm_repro.plot.style import BLUE, GREY, INK, ORANGE, save, styled
-from trustllm_repro.report import html
+from trustllm_repro.plot import BLUE, GREY, INK, ORANGE, styled
+from trustllm_repro.report import html, online
+from trustllm_repro.report.html import saved
+from trustllm_repro.report.online import of_cell, panels, stored, title, with_interval
+from trustllm_repro.report.online_benchmark import TRIVIAL
 
 NO_ENDPOINT = "no endpoint was given: the levels are those of the models of 20_pilot, masked"
 
@@ -128,7 +128,7 @@ def draw(run: Path, folder: Path) -> Path | None:
             axis.set_xlabel("AUROC")
         handles, words = axes[0].get_legend_handles_labels()
         figure.legend(handles, words, loc="outside lower center", ncols=2)
-    return save(figure, part, folder, "closed_access")
+    return saved(figure, part, folder, "closed_access")
 
 
 def _dumbbells(axis: Axes, part: pd.DataFrame, rows: list[str]) -> None:

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.escape import for_figure
-from trustllm_repro.plot.style import BLUE, GREEN, GREY, INK, PAGE, RED, save, styled
+from trustllm_repro.plot import BLUE, GREEN, GREY, INK, PAGE, RED, styled
 from trustllm_repro.report import html
-from trustllm_repro.report.live_stage import INSTALL
+from trustllm_repro.report.html import saved
 
 _NUMBER = re.compile(r"\d+")
 
@@ -60,7 +60,7 @@ def watch(run: Path, models: Sequence[str], **job: Any) -> str:
             left_out[f"{model} was not watched"] = str(e)
         except ModuleNotFoundError as e:
             left_out["no online study"] = (
-                f"the package {e.name} is not installed; remedy: {INSTALL}"
+                f"the package {e.name} is not installed; remedy: {html.INSTALL}"
             )
         else:
             frames.append(done.tables.frame("labels").assign(dtype=done.dtype))
@@ -188,7 +188,7 @@ def draw_pilot(run: Path, folder: Path) -> Path | None:
             axis.set_ylabel("share of answers")
         handles, words = axes[0].get_legend_handles_labels()
         figure.legend(handles, words, loc="outside lower center", ncols=3)
-    return save(figure, part, folder, "pilot")
+    return saved(figure, part, folder, "pilot")
 
 
 def _curves(axis: Axes, part: pd.DataFrame) -> None:

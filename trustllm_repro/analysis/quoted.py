@@ -1,4 +1,4 @@
-"""Numbers of the audit that texts quote."""
+"""Numbers that texts quote, into results.json and results.tex of a run."""
 
 from __future__ import annotations
 
@@ -7,19 +7,50 @@ import pandas as pd
 
 from trustllm_repro.analysis.audit import consistency, direction_search
 from trustllm_repro.analysis.audit_evidence import CHOOSING
-from trustllm_repro.analysis.audit_list import DEFECTS, all_changes
-from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.analysis.audit_list import DEFECTS
+from trustllm_repro.analysis.findings import before_after, evidence_of
 from trustllm_repro.scoring.results import Results
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.scoring.tables import write_csv
 
 
-def save_audit(stage: str, run: Run, evidence: Evidence, defects: pd.DataFrame) -> Results:
-    """Store defects, changes and the numbers behind them; returns what was stored."""
-    changes = all_changes(evidence)
+def quote_overview(run: Run, ranks: pd.DataFrame, claims: pd.DataFrame) -> None:
+    """Mean ranks and claims, as results named rank.* and claim.*; and claims.csv.
+
+    Args:
+        ranks: of `rank_intervals`. claims: of `claims`.
+    """
+    write_csv(run.tables / "overview_ranking.csv", ranks.drop(columns="published"))
+    write_csv(run.path / "claims.csv", claims.drop(columns="cells"))
+    results = Results("16_overview")
+    for r in ranks.itertuples():
+        results.add(f"rank.{r.model}", float(r.mean_rank), ".2f")
+        results.add(f"rank.{r.model}.low", float(r.low), ".2f")
+        results.add(f"rank.{r.model}.high", float(r.high), ".2f")
+    for c in claims.itertuples():
+        results.add(f"claim.{c.id}.verdict", c.verdict, cells=c.cells)
+        if not pd.isna(c.p):
+            results.add(f"claim.{c.id}.p", float(c.p), ".2g", c.cells)
+            results.add(f"claim.{c.id}.q", float(c.q), ".2g", c.cells)
+            results.add(f"claim.{c.id}.test", c.test, cells=c.cells)
+    for verdict, n in claims["verdict"].value_counts().items():
+        results.add(f"claims.{str(verdict).replace(' ', '-')}", int(n))
+    results.add("claims.all", len(claims))
+    results.save(run.path)
+
+
+def quote_audit(run: Run, defects: pd.DataFrame) -> None:
+    """Defects and the numbers behind them, as results named audit.*; audit.csv and
+    audit_changes.csv.
+
+    Args:
+        defects: of `defects`.
+    """
+    evidence, changes = evidence_of(run), before_after(run)
+    order = [c for c in changes.columns if c != "id"]
     write_csv(run.path / "audit.csv", defects)
-    write_csv(run.path / "audit_changes.csv", changes)
-    results = Results(stage)
+    write_csv(run.path / "audit_changes.csv", changes[[*order, "id"]])
+    results = Results("17_audit")
     cells_of = {d.id: d.columns for d in DEFECTS}
     for d in defects.itertuples():
         results.add(f"audit.{d.id}.evidence", d.evidence, cells=cells_of[d.id])
@@ -46,7 +77,6 @@ def save_audit(stage: str, run: Run, evidence: Evidence, defects: pd.DataFrame) 
         results.add(f"audit.refused.{key}", int(refused))
     results.add("audit.contradictions", len(consistency()))
     results.save(run.path)
-    return results
 
 
 def _moved(changes: pd.DataFrame) -> int:

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis import online_access, online_benchmark, online_hybrids, online_measured
 from trustllm_repro.analysis.claims import REFUTED, SUPPORTED
-from trustllm_repro.analysis.online import cells, of_cell, stored, title
 from trustllm_repro.online.levels import STATES, TEXT
 from trustllm_repro.paths import data_dir
+from trustllm_repro.report import online_access, online_benchmark, online_hybrids, online_measured
+from trustllm_repro.report.online import cells, of_cell, stored, title
 
 OPEN = "not decidable here"
 NO_STUDY = (

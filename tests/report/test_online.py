@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trustllm_repro.analysis import online, online_benchmark
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.online.pilot import SHARES, TOKENS, Beginnings
+from trustllm_repro.report import online, online_benchmark
 from trustllm_repro.report.book_online import OnlinePages
 from trustllm_repro.scoring.results import load
 from trustllm_repro.scoring.run import Run

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from trustllm_repro.analysis import online
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.paths import data_dir
-from trustllm_repro.report import html
+from trustllm_repro.report import html, online
 from trustllm_repro.store.atomic import write_json
 
 # Run folder of this notebook's own study, below the other: the tables of 20_pilot are not mixed
