@@ -14,7 +14,6 @@ from trustllm_repro.export import save
 from trustllm_repro.scoring.tables import texts
 
 _ENV = Environment(autoescape=True)
-INSTALL = "pip install torch==2.13.0, then pip install -e '.[live]'"
 
 STYLE = """
 <style>

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trustllm_repro.errors import SourceMissing
+from trustllm_repro.errors import INSTALL, SourceMissing
 from trustllm_repro.escape import for_figure
 from trustllm_repro.plot import BLUE, GREEN, GREY, INK, PAGE, RED, styled
 from trustllm_repro.report import html
@@ -60,7 +60,7 @@ def watch(run: Path, models: Sequence[str], **job: Any) -> str:
             left_out[f"{model} was not watched"] = str(e)
         except ModuleNotFoundError as e:
             left_out["no online study"] = (
-                f"the package {e.name} is not installed; remedy: {html.INSTALL}"
+                f"the package {e.name} is not installed; remedy: {INSTALL}"
             )
         else:
             frames.append(done.tables.frame("labels").assign(dtype=done.dtype))

@@ -14,6 +14,8 @@ import pandas as pd
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import Recorded, load_recorded
+from trustllm_repro.data.registry import find_benchmark, find_records, missing
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.metrics.base import Metric
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import score_cells
@@ -21,6 +23,7 @@ from trustllm_repro.scoring.evaluated import EvaluatedModel, evaluated_models
 from trustllm_repro.scoring.frames import OnFrame, answers_frame, score
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.relabel import with_our_labels
+from trustllm_repro.scoring.results import cell_results
 from trustllm_repro.scoring.stored import CELLS, committed_ledger, read_cells, write_cells
 from trustllm_repro.scoring.tables import write_tables, write_verify
 from trustllm_repro.store.atomic import write_json
@@ -98,6 +101,38 @@ def open_run(path: str | Path) -> Run:
     >>> run.answers("jailbreak").groupby(["attack", "model"]).label.value_counts()
     """
     return Run(Path(path))
+
+
+def replay(
+    out: str | Path, source: str = "auto", records: str = "", benchmark: str = ""
+) -> tuple[Run, str]:
+    """Fill a run folder: ledger, scored cells, tables, verify.csv, results.json, provenance.json.
+
+    Args:
+        source: "records" reads the answers, "ledger" the committed verdicts, "auto" the answers if
+            they are on this machine.
+        records, benchmark: ZIP or folder; empty: look for them.
+
+    Returns:
+        the run, and what was read: "records" or "ledger".
+
+    Raises:
+        SettingsError: no such source. SourceMissing, SourceCorrupt: a source is not there, or is
+            not what it should be.
+    """
+    if source not in ("auto", "ledger", "records"):
+        raise SettingsError(f"no source {source!r}", remedy="one of: auto, ledger, records")
+    answers, questions = find_records(records), find_benchmark(benchmark)
+    if source == "auto":
+        source = "records" if answers and questions else "ledger"
+    if source == "ledger":
+        run = replay_ledger(out)
+    elif answers and questions:
+        run = replay_records(answers, questions, out)[0]
+    else:
+        raise missing("recorded answers or benchmark", ("recorded", "dataset.zip"))
+    cell_results(run.cells).save(run.path)
+    return run, source
 
 
 def replay_ledger(out: str | Path, ledger: str | Path | None = None, say: Say = quiet) -> Run:
