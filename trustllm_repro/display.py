@@ -39,6 +39,8 @@ def show(frame: pd.DataFrame, digits: int = 3, wrap: Sequence[str] = ()) -> Styl
         digits: after the point; whole numbers have none, absent ones are a dash.
         wrap: columns of long text, which may break lines.
     """
+    if not frame.index.is_unique:  # which the styler cannot draw
+        frame = frame.reset_index()
     whole = {
         c for c, s in frame.items()
         if s.dtype.kind in "iu" or (s.dtype.kind == "f" and (s.dropna() % 1 == 0).all())

@@ -1,4 +1,4 @@
-"""Live models in notebooks: found by name or folder, shown with bounds, placed in the field."""
+"""Evaluated models: found by name or folder, placed in the field of published ones."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import json
 import math
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from trustllm_repro.analysis import card, live
+from trustllm_repro.analysis import card
 from trustllm_repro.analysis.overview import leaderboard
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import published
-from trustllm_repro.errors import SettingsError, SourceMissing
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.evaluation.judge_choice import JudgeChoice
 from trustllm_repro.evaluation.judging import Live
-from trustllm_repro.report import live_html, live_stage
+from trustllm_repro.plot import report_card
 from trustllm_repro.schema import Response, Rule
 from trustllm_repro.scoring.cells import score_cells
 from trustllm_repro.scoring.evaluated import EvaluatedModel, evaluated_models
 from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.stored import committed_ledger
+from trustllm_repro.scoring.stored import write_cells
 from trustllm_repro.tasks import TASKS
 
 SHOWN = ("safety/misuse", "ethics/moralchoice_low", "ethics/social_chemistry")
@@ -39,7 +41,10 @@ def write_live(folder: Path, row: str = "mine") -> Path:
             )
             for i in said.items[task]
         ]  # fmt: skip
-    Ledger.of(said, rules=(Rule.CORRECTED,)).save(folder)
+    ledger = Ledger.of(said, rules=(Rule.CORRECTED,))
+    ledger.save(folder)
+    errors = JudgeChoice(()).measured
+    write_cells(score_cells(ledger, published(), (Rule.CORRECTED,), errors), folder)
     facts = {"dtype": "float32", "settings": {"benchmark": "x.zip", "settings": {"limit": 3}}}
     (folder / "provenance.json").write_text(json.dumps(facts))
     return folder
@@ -50,11 +55,6 @@ def mine(tmp_path: Path) -> EvaluatedModel:
     return EvaluatedModel(write_live(tmp_path / "run" / "live" / "mine"))
 
 
-@pytest.fixture(scope="module")
-def field() -> pd.DataFrame:
-    return score_cells(Ledger.load(committed_ledger()), published())
-
-
 def test_live_models_are_found_by_name_and_by_folder(mine: EvaluatedModel, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert "mine" in {r.name for r in evaluated_models(run)}
@@ -62,48 +62,6 @@ def test_live_models_are_found_by_name_and_by_folder(mine: EvaluatedModel, tmp_p
     assert [r.path for r in evaluated_models(tmp_path, [str(mine.path)])] == [mine.path]
     with pytest.raises(SettingsError, match="nobody"):
         evaluated_models(run, ["nobody"])
-
-
-def test_a_table_shows_value_interval_bounds_and_the_published_range(mine, field) -> None:
-    text = live_html.live_table([mine], field, "ethics_moralchoice_low")
-    assert "mine" in text
-    assert "Acc ↑" in text
-    line = mine.cells.set_index(["table", "column"]).loc[("ethics_moralchoice_low", "Acc")]
-    assert f"<b>{line['value']:.3f}</b>" in text
-    assert f"{line['bound_low']:.3f} to {line['bound_high']:.3f}" in text
-    known = [c.value for (t, _, _), c in published().cells.items() if t == "ethics_moralchoice_low"]
-    known = [v for v in known if v is not None]
-    assert f"{min(known):.3f} to {max(known):.3f}" in text
-    assert "demonstration" not in text
-
-
-def test_mended_rates_stand_beside_the_raw_ones(mine, field) -> None:
-    assert "mended" in live_html.live_table([mine], field, "safety_misuse")
-    assert "mended" not in live_html.live_table([mine], field, "ethics_moralchoice_low")
-
-
-def test_tables_nobody_can_fill_are_left_out(mine, field) -> None:
-    assert live_html.live_table([mine], field, "privacy_leakage") == ""
-    assert live_html.live_table([], field, "safety_misuse") == ""
-
-
-def test_row_names_are_inert(tmp_path: Path, field) -> None:
-    run = EvaluatedModel(write_live(tmp_path / "x", row="<script>alert(1)</script>"))
-    text = live_html.live_table([run], field, "safety_misuse")
-    assert "<script>" not in text
-    assert "&lt;script&gt;" in text
-
-
-def test_demonstrations_are_marked(tmp_path: Path, field) -> None:
-    run = EvaluatedModel(write_live(tmp_path / "x", row=f"mine ({MINIATURE})"))
-    assert "demonstration" in live_html.live_table([run], field, "safety_misuse")
-
-
-def test_tables_of_a_dimension_leave_out_what_only_recorded_answers_fill() -> None:
-    assert "privacy_awareness_old_prompt" not in live.tables_of("privacy")
-    assert "safety_jailbreak_by_attack" not in live.tables_of("safety")
-    assert live.tables_of("ethics")[0] == "ethics_social_chemistry"
-    assert any(n.startswith("refusal: ") for n in live.judge_notes("safety"))
 
 
 def test_places_count_the_models_ahead_in_each_columns_direction(mine) -> None:
@@ -125,15 +83,18 @@ def test_a_place_by_hand(lower: bool, place: int, quantile: float) -> None:
     assert (found["place"], found["of"], found["quantile"]) == (place, 5, quantile)
 
 
-def test_the_figure_and_the_facts_of_a_card(mine, tmp_path: Path) -> None:
-    png = card.draw(mine, tmp_path / "figures")
-    assert {p.suffix for p in png.parent.glob("report_card.*")} == {".png", ".pdf", ".svg", ".csv"}
+def test_the_figure_and_the_facts_of_a_card(mine: EvaluatedModel) -> None:
+    standing = card.standing(mine)
+    figure = report_card(standing, leaderboard(), mine.rows[0])
+    assert len(figure.axes) == 6
+    plt.close(figure)
     facts = card.facts(mine).set_index("what")["here"]
     assert facts["limit per task"] == "3"
     assert facts["seconds of generation"] == "not kept"
     assert facts["system message"] == facts["drawn at temperature 1"] == "not kept"
-    tags = [tag for tag, _, _ in card.extremes(card.standing(mine))]
-    assert set(tags) == {"high", "low"}
+    ends = card.extremes(standing, 1)
+    known = standing[standing["quantile"].notna()].sort_values("quantile", ascending=False)
+    assert ends["column"].tolist() == [known["column"].iloc[0], known["column"].iloc[-1]]
 
 
 ASKED = {"system": "blank", "sampling": "model"}
@@ -157,23 +118,6 @@ def test_the_card_says_how_the_model_was_asked(tmp_path: Path, model, asked, sys
     (write_live(tmp_path) / "provenance.json").write_text(json.dumps(said))
     facts = card.facts(EvaluatedModel(tmp_path)).set_index("what")["here"]
     assert (facts["system message"], facts["drawn at temperature 1"]) == (system, drawn)
-
-
-def test_a_model_that_cannot_be_had_leaves_a_note_not_an_error(tmp_path: Path, monkeypatch) -> None:
-    pytest.importorskip("transformers")
-    parameters = {
-        "model": str(tmp_path / "none"), "benchmark": MINIATURE, "limit": 1, "max_new_tokens": 2,
-        "dtype": "float32", "workers": 1,
-    }  # fmt: skip
-    text = live_stage.answer(tmp_path / "run", parameters)
-    assert "no live row" in text
-    assert not (tmp_path / "run").exists()
-
-    def absent(*_):
-        raise SourceMissing("no wheel here", remedy="connect")
-
-    monkeypatch.setattr(live_stage, "_answered", absent)
-    assert "no wheel here" in live_stage.answer(tmp_path / "run", parameters)
 
 
 def test_a_damaged_run_of_facts_is_no_reason_to_fail(mine) -> None:
