@@ -1,6 +1,6 @@
 """What two defaults gain on this machine's CPU: rows of a batch, and `--dtype auto`.
 
-    python -m trustllm_repro.online.defaults [--model smollm2-135m]
+    python -m benchmarks.defaults [--model smollm2-135m]
 
 writes data/measurements/defaults.json: the same short prompts, answered by one process with all
 cores in float32 and bfloat16, with 32 rows and with as many as memory holds, in turn.

@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+from benchmarks import polygraph
 from benchmarks.contenders import contender
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online import polygraph
 
 JOB = {"prompts": ["Tell me about trams.", "Why?"], "part": [0, 1], "batch_size": 2,
        "max_new_tokens": 6}  # fmt: skip
@@ -77,7 +77,7 @@ def test_our_side_is_timed_in_a_process_of_its_own(tiny) -> None:
 
 @pytest.mark.skipif(not INSTALLED, reason="LM-Polygraph is not installed")
 def test_both_sides_say_the_same(tiny) -> None:
-    from trustllm_repro.online.polygraph_theirs import lighter
+    from benchmarks.polygraph_theirs import lighter
 
     model = LocalModel(tiny, device="cpu", stock=True)
     ours, theirs = polygraph.here(model, JOB), lighter(model, JOB)

@@ -1,4 +1,4 @@
-"""LM-Polygraph's side of online.polygraph; imported where it is installed, by a process of its own.
+"""LM-Polygraph's side of benchmarks.polygraph; imported where it is installed, by a process of its own.
 
 What it imports so counts as loading, not as work.
 """
@@ -18,8 +18,8 @@ from lm_polygraph.utils.manager import UEManager
 from lm_polygraph.utils.model import WhiteboxModel
 
 from benchmarks.contenders import Outcome, share, templated
+from benchmarks.polygraph import FIGURES
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.polygraph import FIGURES
 
 
 def there(model: LocalModel, job: dict[str, Any]) -> Outcome:

@@ -1,7 +1,7 @@
 """The same estimators here and in LM-Polygraph: time and memory, in one run on one machine.
 
     pip install lm-polygraph
-    python -m trustllm_repro.online.polygraph [--model smollm2-135m] [--dtype auto]
+    python -m benchmarks.polygraph [--model smollm2-135m] [--dtype auto]
 
 writes data/measurements/polygraph.json. Both generate greedily with the same weights and give, of
 every answer, sequence probability, perplexity and mean token entropy, and of every token its

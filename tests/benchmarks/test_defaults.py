@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from benchmarks import defaults
 from benchmarks.generation import Round
-from trustllm_repro.online import defaults
 
 
 def test_ratios_are_of_the_same_round() -> None:
