@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models import hub
 from trustllm_repro.models.weights import conversion_digest, converted
-from trustllm_repro.models.wheels import SHIPPED, shipped_folder
+from trustllm_repro.models.wheels import WHEEL_MODELS, wheel_model_folder
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMS = (
     "a folder with safetensors, a .gguf file, a hub id with its revision (org/name@commit), an "
-    f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(SHIPPED)})"
+    f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(WHEEL_MODELS)})"
 )
 
 
@@ -107,7 +107,7 @@ def model_folder(spec: str) -> ModelFolder:
     if path.suffix == ".gguf":
         folder = converted(path)
         return ModelFolder(folder, path.stem, conversion_digest(folder))
-    if spec in SHIPPED:
-        folder = shipped_folder(SHIPPED[spec])
+    if spec in WHEEL_MODELS:
+        folder = wheel_model_folder(WHEEL_MODELS[spec])
         return ModelFolder(folder, spec, conversion_digest(folder))
     raise SourceMissing(f"no model {spec!r}", remedy=f"give {FORMS}")
