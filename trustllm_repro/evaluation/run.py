@@ -50,7 +50,7 @@ def quiet(stage: str, done: int, total: int, more: str = "") -> None:
 class Job:
     """What to evaluate, on what, how. See the command's options."""
 
-    model: str
+    model: str | LanguageModel  # what a user names, or what find_model gave
     benchmark: str
     out: Path
     settings: Settings = field(default_factory=Settings)
@@ -193,11 +193,18 @@ def _answers(session: _Session) -> Generated:
         session.note(str(estimate(model, left, workers)))
     if workers == 1 or (not left and not unscored):
         return generate(model, plan, store, show)
-    on_cpu = model.device.type == "cpu"  # type: ignore[attr-defined]
+    folder = getattr(model, "folder", None)
+    if folder is None:
+        raise SettingsError(
+            f"several processes cannot ask {model.name}: each loads a model folder",
+            remedy="leave out --workers",
+        )
+    on_cpu = model.device.type == "cpu"
     facts = job_of(
-        job.settings, model=job.model, benchmark=str(job.benchmark), out=str(job.out),
-        dtype=job.dtype, batch_size=job.batch_size, verify=job.verify, on_cpu=on_cpu,
-        part=job.part,
+        job.settings, folder=str(folder), name=model.name, digest=model.identity["weights"],
+        stock=model.stock, benchmark=str(job.benchmark), out=str(job.out),
+        dtype=model.identity["dtype"], batch_size=job.batch_size, verify=job.verify,
+        on_cpu=on_cpu, part=job.part,
     )  # fmt: skip
     return launch(facts, plan, store, workers, on_cpu, show)
 
@@ -300,8 +307,8 @@ def _write_facts(
     job: Job, model: LanguageModel, benchmark: Benchmark, live: Live, cost: Generated
 ) -> None:
     # Names only: paths of this machine are nobody's business.
-    settings = asdict(job) | {
-        "out": job.out.name, "benchmark": Path(job.benchmark).name, "model": model.name,
+    settings = asdict(replace(job, model=model.name)) | {
+        "out": job.out.name, "benchmark": Path(job.benchmark).name,
     }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest}, settings)
     facts["dtype"] = model.identity.get("dtype", job.dtype)

@@ -1,14 +1,14 @@
-"""Keep transformers from writing progress bars and advice into notebooks and terminals."""
+"""Keep transformers' progress bars and advice out of notebooks and terminals, for a while only."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
+def silence() -> Iterator[None]:
+    """While it lasts, transformers draws no bars and reports errors only."""
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -23,7 +23,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 @contextmanager
-def quiet_gguf() -> Iterator[None]:
+def silence_gguf() -> Iterator[None]:
     """The reader of GGUF files draws its bar without asking transformers' settings."""
     from transformers import modeling_gguf_pytorch_utils as reader
 
@@ -33,9 +33,3 @@ def quiet_gguf() -> Iterator[None]:
         yield
     finally:
         reader.tqdm = bar
-
-
-def offline_unless_asked() -> None:
-    """Never reach for the hub by accident: only an explicit hub id goes there."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
