@@ -30,7 +30,7 @@ from trustllm_repro.report.book_online import OnlinePages
 from trustllm_repro.scoring.results import Results, cell_results
 from trustllm_repro.scoring.run import Run, open_run, replay_ledger, replay_records
 from trustllm_repro.scoring.tables import write_csv
-from trustllm_repro.settings import check
+from trustllm_repro.run_notebooks import check
 from trustllm_repro.tasks import DIMENSIONS
 
 # Claims are numbered by the first letter of their dimension.
