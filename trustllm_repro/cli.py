@@ -289,12 +289,11 @@ def reproduce(
 def _show_plan(made: Plan) -> None:
     from trustllm_repro.evaluation.estimate import duration
 
-    table = Table(
-        "stage", "state", "needs", title=f"profile {made.profile} -> {for_terminal(made.run)}"
-    )
+    title = f"profile {made.profile} -> {for_terminal(made.run)}"
+    table = Table("stage", "state", "why", "needs", title=title)
     for s in made.stages:
-        state = f"to run ({s.changed})" if s.changed else "up to date"
-        table.add_row(s.name, for_terminal(state), ", ".join(s.needs))
+        state = "to run" if s.changed else "up to date"
+        table.add_row(s.name, state, for_terminal(s.changed), ", ".join(s.needs))
     out.print(table)
     rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
     out.print(rough if made.due else "nothing to do")

@@ -26,7 +26,7 @@ from trustllm_repro.scoring.ledger import Ledger, items_table
 from trustllm_repro.scoring.results import Results, cell_results, latex_escape
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.scoring.tables import latex
-from trustllm_repro.settings import check, load_profile
+from trustllm_repro.run_notebooks.notebook import check, load_profile
 
 JAILBREAK = "safety/jailbreak"
 TEXTS = {

@@ -12,10 +12,10 @@ import pytest
 
 from tests.faults.world import World, facts, leftovers, snapshot
 from tests.notebooks.project import Project
-from trustllm_repro.scoring.run import committed_ledger
-from trustllm_repro.settings import NOTEBOOKS
 from trustllm_repro.paths import project_root
+from trustllm_repro.scoring.run import committed_ledger
 
+NOTEBOOKS = sorted(p.stem for p in (project_root() / "notebooks").glob("*.ipynb"))
 KINDS = (".pdf", ".svg", ".png", ".csv")
 FIGURES = {"verification", "truthfulness", "safety", "fairness", "robustness", "privacy", "ethics",
            "rank_heatmap", "rank_intervals"}  # fmt: skip

@@ -52,7 +52,10 @@ def write_index(plan: Plan, status: Mapping[str, Status]) -> Path:
         files=[f for f in FILES if (plan.run / f).exists()],
         folders={f: n for f, kind in FOLDERS.items() if (n := len([*(plan.run / f).glob(kind)]))},
     )
-    return write_text(plan.run / "index.html", page)
+    path = plan.run / "index.html"
+    if path.exists() and path.read_text(encoding="utf-8") == page:
+        return path
+    return write_text(path, page)
 
 
 @cache

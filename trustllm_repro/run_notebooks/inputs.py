@@ -28,17 +28,22 @@ def files_read(patterns: Iterable[str], parameters: Mapping[str, Any]) -> dict[s
     Args:
         patterns: globs; a folder stands for all files in it. They start at the checkout, those
             that begin with a parameter at notebooks/, where kernels run. `{name}` is the value of
-            a parameter, or each value of a list; "*" where it is empty, and nothing where the
-            pattern is that parameter alone. `{benchmark}` and `{records}` are found as the
-            package finds them.
+            a parameter, or each value of a list. Where that is empty it is "*"; a pattern that
+            begins with it names no file then, nor does one that ends with " if name".
+            `{benchmark}` and `{records}` are those that the package finds; with the source
+            "ledger" no records are read.
     """
+    records = find_records(parameters.get("records", ""))
     values = {
         **parameters,
         "benchmark": find_benchmark(parameters.get("benchmark", "")),
-        "records": list(find_records(parameters.get("records", ""))),
+        "records": [] if parameters.get("source") == "ledger" else list(records),
     }
     found = {}
-    for pattern in patterns:
+    for line in patterns:
+        pattern, _, condition = line.partition(" if ")
+        if condition and not values[condition]:
+            continue
         start = notebooks_dir() if pattern.startswith("{") else project_root()
         for one in _filled(pattern, values):
             for path in glob.glob(os.path.join(glob.escape(str(start)), one)):
@@ -58,7 +63,8 @@ def _filled(pattern: str, values: Mapping[str, Any]) -> Iterator[str]:
     for name in names:
         given = values[name] if isinstance(values[name], list) else [values[name]]
         texts = [glob.escape(os.path.expanduser(str(v))) for v in given if v not in ("", None)]
-        choices.append(texts or ([] if pattern == f"{{{name}}}" else ["*"]))
+        leads = pattern.startswith(f"{{{name}}}")
+        choices.append(texts or ([] if leads else ["*"]))
     for chosen in itertools.product(*choices):
         yield pattern.format(**dict(zip(names, chosen, strict=True)))
 
