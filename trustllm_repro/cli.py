@@ -272,12 +272,7 @@ def reproduce(
     if plan:
         return
     start = time.perf_counter()
-    run_plan(
-        made,
-        workers=workers or None,
-        started=lambda name: say(f"  {name} ..."),
-        finished=lambda name, s: say(f"  {name} done in {s:.1f} s"),
-    )
+    run_plan(made, workers, lambda text: say(f"  {text}"))
     out.print(
         f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; "
         f"open {for_terminal(run / 'index.html')}",

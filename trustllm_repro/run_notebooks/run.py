@@ -250,14 +250,11 @@ def _settle(partial: Path, target: Path) -> None:
 # --- all that are due
 
 
-def run_plan(
-    plan: Plan,
-    *,
-    workers: int | None = None,
-    started: Callable[[str], None] = lambda name: None,
-    finished: Callable[[str, float], None] = lambda name, seconds: None,
-) -> None:
+def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda text: None) -> None:
     """Run what is due, independent notebooks side by side, and keep index.html up to date.
+
+    Args:
+        workers: notebooks at a time; 0: one a core.
 
     Raises:
         ReproError: a notebook failed. Notebooks already running are finished and kept first.
@@ -285,7 +282,7 @@ def run_plan(
                 _state(plan.run, stage.name).unlink(missing_ok=True)
                 running[pool.submit(execute, stage.name, stage.parameters, plan.run)] = stage
                 status[stage.name] = Status("running")
-                started(stage.name)
+                note(f"{stage.name} ...")
             write_index(plan, status)
             if not running:
                 break
@@ -294,11 +291,14 @@ def run_plan(
                 status[stage.name], error = _settled(plan.run, future, stage)
                 failure = failure or error
                 if error is None:
-                    finished(stage.name, status[stage.name].seconds)
+                    note(f"{stage.name} done in {status[stage.name].seconds} s")
     if failure is not None:
         raise failure
     if plan.due:
-        _note_seconds(plan.run)
+        path = plan.run / "provenance.json"
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        took = {name: s.seconds for name, s in status.items()}
+        write_json(path, facts | {"stage_seconds": took})
 
 
 def _startable(
@@ -328,16 +328,3 @@ def _settled(run: Path, future: Future[float], stage: Stage) -> tuple[Status, Re
         return Status("failed", note=error.problem), error
     write_json(_state(run, stage.name), {"inputs": dict(stage.inputs), "seconds": seconds})
     return Status("done", seconds), None
-
-
-def _note_seconds(run: Path) -> None:
-    """Add the wall time of every stage to provenance.json."""
-    path = run / "provenance.json"
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    write_json(path, facts | {"stage_seconds": stage_seconds(run)})
-
-
-def stage_seconds(run: Path) -> dict[str, float]:
-    """Seconds each finished stage took when it last ran."""
-    names = [p.stem for p in sorted((run / ".stages").glob("*.json"))]
-    return {n: s["seconds"] for n in names if "seconds" in (s := _read_state(run, n))}
