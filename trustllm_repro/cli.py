@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from trustllm_repro import cli_options as options
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.escape import for_terminal
 from trustllm_repro.schema import OUR_JUDGE, Rule
+
+if TYPE_CHECKING:
+    from trustllm_repro.run_notebooks.run import Plan
 
 app = typer.Typer(
     name="trustllm-repro",
@@ -260,26 +263,35 @@ def reproduce(
     workers: Annotated[int, typer.Option(help="Notebooks at a time (0: one per core).")] = 0,
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
-    from trustllm_repro import pipeline
     from trustllm_repro.paths import project_root
-    from trustllm_repro.terminal_plan import show as show_plan
+    from trustllm_repro.run_notebooks import make_plan, run_plan
 
     run = to or project_root() / "runs" / profile
-    made = pipeline.make_plan(profile, run, start_at)
-    show_plan(made, out)
+    made = make_plan(profile, run, start_at)
+    _show_plan(made)
     if plan:
         return
     start = time.perf_counter()
-    pipeline.run_plan(
-        made,
-        workers=workers or None,
-        started=lambda name: say(f"  {name} ..."),
-        finished=lambda name, s: say(f"  {name} done in {s:.1f} s"),
-    )
+    run_plan(made, workers, lambda text: say(f"  {text}"))
     out.print(
-        f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; see {for_terminal(run)}"
+        f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; "
+        f"open {for_terminal(run / 'index.html')}",
+        soft_wrap=True,
     )
     _summary(run)
+
+
+def _show_plan(made: Plan) -> None:
+    from trustllm_repro.evaluation.estimate import duration
+
+    title = f"profile {made.profile} -> {for_terminal(made.run)}"
+    table = Table("stage", "state", "why", "needs", title=title)
+    for s in made.stages:
+        state = "to run" if s.changed else "up to date"
+        table.add_row(s.name, state, for_terminal(s.changed), ", ".join(s.needs))
+    out.print(table)
+    rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
+    out.print(rough if made.due else "nothing to do")
 
 
 @app.command(epilog="Example: trustllm-repro verify runs/embedded")

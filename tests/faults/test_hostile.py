@@ -23,13 +23,13 @@ from trustllm_repro.escape import without_controls
 from trustllm_repro.export import save
 from trustllm_repro.plot import dots
 from trustllm_repro.report import html
+from trustllm_repro.run_notebooks.notebook import check, load_profile
 from trustllm_repro.schema import Item
 from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.scoring.ledger import Ledger, items_table
 from trustllm_repro.scoring.results import Results, cell_results, latex_escape
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.scoring.tables import latex
-from trustllm_repro.settings import check, load_profile
 
 JAILBREAK = "safety/jailbreak"
 TEXTS = {

@@ -13,9 +13,9 @@ import pytest
 from tests.faults.world import World, facts, leftovers, snapshot
 from tests.notebooks.project import Project
 from trustllm_repro.scoring.stored import committed_ledger
-from trustllm_repro.settings import NOTEBOOKS
 from trustllm_repro.paths import project_root
 
+NOTEBOOKS = sorted(p.stem for p in (project_root() / "notebooks").glob("*.ipynb"))
 KINDS = (".pdf", ".svg", ".png", ".csv")
 FIGURES = {"verification", "truthfulness", "safety", "fairness", "robustness", "privacy", "ethics",
            "rank_heatmap", "rank_intervals"}  # fmt: skip
