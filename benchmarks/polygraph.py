@@ -60,7 +60,7 @@ def contenders(cores: int, dtype: str) -> list[Contender]:
         OURS: "polygraph:here", THEIRS: "polygraph_theirs:there",
         LIGHTER: "polygraph_theirs:lighter",
     }  # fmt: skip
-    package = "trustllm_repro.online"
+    package = "benchmarks"
     return [
         Contender(name, f"{package}.{function}", dtype, 1, cores, stock=name != OURS)
         for name, function in functions.items()

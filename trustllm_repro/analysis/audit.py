@@ -71,34 +71,6 @@ def before_after(e: Evidence, where: Where) -> pd.DataFrame:
     )
 
 
-def _moved(part: pd.DataFrame) -> pd.Series:
-    return part["rank_before"].notna() & (part["rank_before"] != part["rank_after"])
-
-
-def defects_table(e: Evidence) -> pd.DataFrame:
-    """All defects: id, title, evidence, largest change, models moved in rank, known or new."""
-    from trustllm_repro.analysis.audit_list import DEFECTS
-
-    lines = []
-    for d in DEFECTS:
-        parts = [before_after(e, w) for w in d.columns]
-        change = pd.concat([p["change"] for p in parts], ignore_index=True) if parts else None
-        moved = {m for p in parts for m in p.loc[_moved(p), "model"]}
-        has = change is not None and change.notna().any()
-        lines.append(
-            {
-                "id": d.id,
-                "dimension": d.dimension,
-                "defect": d.title,
-                "evidence": d.evidence(e),
-                "largest_change": change[change.abs().idxmax()] if has else np.nan,
-                "models_moved": len(moved) if parts else np.nan,
-                "listed_before": d.known,
-            }
-        )
-    return pd.DataFrame(lines)
-
-
 def consistency() -> pd.DataFrame:
     """Leaderboard cells that are not what their own detailed sheet gives, over all 16 models.
 

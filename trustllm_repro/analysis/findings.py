@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import pandas as pd
 
-from trustllm_repro.analysis import audit
-from trustllm_repro.analysis.audit_list import DEFECTS, all_changes
-from trustllm_repro.analysis.claims import examine_all
+from trustllm_repro.analysis import claims_overall, claims_tasks  # noqa: F401  they fill CLAIMS
+from trustllm_repro.analysis.audit_list import DEFECTS, all_changes, defects_table
+from trustllm_repro.analysis.claims import CLAIMS
 from trustllm_repro.analysis.evidence import Evidence
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.metrics.comparisons import benjamini_hochberg
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks import DIMENSIONS
 
@@ -21,6 +23,28 @@ def evidence_of(run: Run) -> Evidence:
     return Evidence(run)
 
 
+def examine_all(evidence: Evidence) -> pd.DataFrame:
+    """All claims as a table: id, claim, evidence, test, p, q (Benjamini-Hochberg), verdict."""
+    order = sorted(CLAIMS.values(), key=lambda c: ("OTSFRPE".index(c.id[0]), c.id))
+    lines = []
+    for c in order:
+        found = c.examine(evidence)
+        lines.append(
+            {
+                "id": c.id,
+                "claim": c.statement,
+                "evidence": found.evidence,
+                "test": str(found.test) if found.test else "",
+                "p": found.test.p if found.test else math.nan,
+                "verdict": found.verdict,
+                "cells": [list(x) for x in found.cells],
+            }
+        )
+    frame = pd.DataFrame(lines)
+    frame.insert(5, "q", benjamini_hochberg(frame["p"]))
+    return frame
+
+
 @lru_cache(maxsize=4)
 def _claims(run: Run) -> pd.DataFrame:
     return examine_all(evidence_of(run))
@@ -28,7 +52,7 @@ def _claims(run: Run) -> pd.DataFrame:
 
 @lru_cache(maxsize=4)
 def _defects(run: Run) -> pd.DataFrame:
-    return audit.defects_table(evidence_of(run))
+    return defects_table(evidence_of(run))
 
 
 def claims(run: Run, dimension: str = "") -> pd.DataFrame:
