@@ -221,5 +221,7 @@ def test_rank_intervals_are_reproducible_and_hold_the_fixed_models(run: Run) -> 
 def test_changes_of_a_defect_are_those_of_its_columns(run: Run) -> None:
     found = of_run(run, "A3")
     assert set(found["column"]) == {"jailbreak", "toxicity"}
-    assert (changed(found)["change"].abs() > 0.0005).all()
+    assert 0 < len(changed(found)) <= len(found)
+    left_out = found.drop(changed(found).index)
+    assert (left_out["change"].fillna(0).abs() <= 0.0005).all()
     assert len(of_run(run)) > len(found)
