@@ -99,7 +99,7 @@ CHANGES = {
     "data/miniature/safety/misuse.json": {"05_live", *SHOWS_MODELS},
     "data/measurements/polygraph.json": {"24_claims"},
     "data/readings/cases.json": {"18_judges"},
-    "data/online/tables/online_stopping.parquet": {"21_benchmark", "23_hybrids", "24_claims"},
+    "data/online/tables/online_stopping.parquet": {"23_hybrids", "24_claims"},
     "data/live/smollm2-135m/ledger.parquet": SHOWS_MODELS,
     "evaluated/ledger.parquet": {"11_safety"},
     "models/mine/config.json": {"05_live", *SHOWS_MODELS},
