@@ -1,4 +1,4 @@
-"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, read, bench."""
+"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, read."""
 
 from __future__ import annotations
 
@@ -403,54 +403,6 @@ def read(
         table.add_row("all", *map(str, frame.drop(columns="task").sum()))
         out.print(table)
     out.print(f"{len(found)} answers read; written to {for_terminal(to)}")
-
-
-@app.command(
-    epilog="Examples: trustllm-repro bench --benchmark d.zip --records r.zip   or   "
-    "trustllm-repro bench --benchmark d.zip --model smollm2-135m"
-)
-def bench(
-    benchmark: Annotated[str, typer.Option(help="ZIP or folder of the benchmark.")],
-    records: Annotated[
-        Path | None, typer.Option(help="Time the replay of these recorded answers.")
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="Time this model on this machine against other ways to run it.")
-    ] = "",
-    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 3,
-    per_task: Annotated[int, typer.Option(min=1, help="Prompts a task (with --model).")] = 3,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 64,
-    to: Annotated[Path, typer.Option("--out", help="Folder to write the figures to.")] = Path(
-        "data/measurements"
-    ),
-) -> None:
-    """Time the replay, or the generation of answers, against other ways; interleaved repeats."""
-    if not records and not model:
-        raise SettingsError("nothing to time", remedy="give --records, --model, or both")
-    if records:
-        from benchmarks.replay import measure
-
-        facts = measure(records, Path(benchmark), repeats, to / "replay.json")
-        show_times(facts)
-        say(f"raw answers over ledger: {facts['ratio_raw_over_ledger']:.2f}")
-    if model:
-        from benchmarks.generation import measure as measure_live
-
-        facts = measure_live(
-            model, benchmark, to / "generation.json", per_task=per_task,
-            max_new_tokens=max_new_tokens, repeats=repeats, say=say,
-        )  # fmt: skip
-        show_times({"seconds": {k: v["seconds"] for k, v in facts["contenders"].items()}})
-        for name, ratio in facts["ratios"].items():
-            say(f"{name}: {ratio['median']} times as long ({ratio['min']} to {ratio['max']})")
-    say(f"written to {for_terminal(to)}")
-
-
-def show_times(facts: dict) -> None:
-    table = Table("", "median s", "min s", "max s")
-    for name, s in facts["seconds"].items():
-        table.add_row(name, *(f"{s[k]:.2f}" for k in ("median", "min", "max")))
-    out.print(table)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ from trustllm_repro.errors import SettingsError
 
 MODEL_HELP = (
     "Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
-    "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m; vllm: before a "
-    "model on this machine lets vLLM run it."
+    "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m."
 )
 Model = Annotated[str, Option(help=MODEL_HELP)]
 ModelToAsk = Annotated[str, Option("--model", help=f"{MODEL_HELP} Or give --answers.")]

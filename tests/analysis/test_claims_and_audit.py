@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,6 @@ from trustllm_repro.analysis.claims import (
 from trustllm_repro.analysis.evidence import Evidence
 from trustllm_repro.analysis.overview import LOWER, leaderboard, rank_intervals, ranks
 from trustllm_repro.data.published import MODELS
-from trustllm_repro.plot import panels
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import Run, replay_ledger
@@ -218,19 +216,8 @@ def test_ranks() -> None:
 
 
 def test_rank_intervals_are_reproducible_and_hold_the_fixed_models(run: Run) -> None:
-    a = rank_intervals(run.ledger, run.cells, Rule.CORRECTED, 200)
-    b = rank_intervals(run.ledger, run.cells, Rule.CORRECTED, 200)
-    assert np.array_equal(a.draws, b.draws)
-    assert set(a.table["model"]) == set(MODELS)
-    assert (a.table["low"] <= a.table["high"]).all()
+    a = rank_intervals(run, Rule.CORRECTED, 200)
+    pd.testing.assert_frame_equal(a, rank_intervals(run, Rule.CORRECTED, 200))
+    assert set(a["model"]) == set(MODELS)
+    assert (a["low"] <= a["high"]).all()
     assert leaderboard().shape == (16, 31)
-
-
-@pytest.mark.parametrize("name", ["safety", "audit"])
-def test_figures_come_with_their_numbers(run: Run, tmp_path: Path, name: str) -> None:
-    path, text = panels.draw(name, Run(run.path))
-    assert text
-    for kind in ("pdf", "svg", "png", "csv"):
-        file = path.with_suffix(f".{kind}")
-        assert file.stat().st_size > 500
-    assert pd.read_csv(path.with_suffix(".csv"))["model"].nunique() >= 12

@@ -18,8 +18,10 @@ from trustllm_repro.evaluation.generate import generate
 from trustllm_repro.evaluation.plan import Settings, make_plan
 from trustllm_repro.evaluation.responses import Asked, ResponseStore
 from trustllm_repro.evaluation.workers import _Tail, job_of, launch, work
+from trustllm_repro.models import weights
 from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.models.find import find_model
+from trustllm_repro.models.weights import digest_of
 
 SETTINGS = Settings(dimensions=("privacy", "ethics"), limit=3, max_new_tokens=5, samples=2)
 ASKED = {"system": SETTINGS.system, "sampling": SETTINGS.sampling}
@@ -34,7 +36,8 @@ def facts(folder, out, **more):
     return job_of(
         SETTINGS,
         **{
-            "model": str(folder), "benchmark": MINIATURE, "out": str(out), "dtype": "float32",
+            "folder": str(folder), "name": "m", "digest": digest_of(folder.glob("*.safetensors")),
+            "stock": False, "benchmark": MINIATURE, "out": str(out), "dtype": "float32",
             "batch_size": 8, "verify": True, "on_cpu": True, **more,
         },
     )  # fmt: skip
@@ -57,8 +60,12 @@ def rows(store: ResponseStore) -> list[str]:
     return sorted(json.dumps(r, sort_keys=True) for r in store.lines.read())
 
 
-def test_a_job_survives_json_and_is_done_by_a_worker(folder, asked, alone, tmp_path):
-    work(json.loads(json.dumps(facts(folder, tmp_path / "work"))))
+def test_a_job_survives_json_and_is_done_by_a_worker(folder, asked, alone, tmp_path, monkeypatch):
+    job = json.loads(json.dumps(facts(folder, tmp_path / "work")))
+    read, sha256 = [], weights.file_sha256
+    monkeypatch.setattr(weights, "file_sha256", lambda p: read.append(p.suffix) or sha256(p))
+    work(job)
+    assert ".safetensors" not in read  # hashed by the process that starts the workers
     assert rows(ResponseStore(tmp_path / "work", "m")) == rows(alone)
 
 
@@ -96,7 +103,7 @@ def test_shares_of_workers_are_disjoint_and_whole(folder, asked, alone, tmp_path
 def test_a_worker_that_fails_is_an_error_that_names_the_cause(folder, asked, tmp_path):
     store = ResponseStore(tmp_path / "out", "m")
     with pytest.raises(ReproError, match="worker stopped") as caught:
-        launch(facts(folder, tmp_path / "out", model=str(tmp_path)), asked, store, 1, True)
+        launch(facts(tmp_path, tmp_path / "out", digest="0"), asked, store, 1, True)
     assert caught.value.remedy
     assert store.load() == {}
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
-pytest.importorskip("requests")
+pytest.importorskip("openai")
 pytest.importorskip("psutil")
 
 from tests.faults.nursery import Nursery, wait_until

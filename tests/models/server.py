@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.local import LocalModel
@@ -168,6 +169,8 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "filter":
             choice = {"message": {"content": ""}, "finish_reason": "content_filter"}
             self._send({"choices": [choice]})
+        elif fault.startswith("307"):
+            self._send({}, 307, {"Location": fault.partition(" ")[2]})
         elif fault.startswith("429"):
             self._send({"error": "busy"}, 429, {"Retry-After": fault.partition(" ")[2] or "0"})
         else:
@@ -199,7 +202,8 @@ def serving(folder: Path, **settings: Any) -> Iterator[tuple[str, Desk]]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", desk
+        with patch("openai._base_client.INITIAL_RETRY_DELAY", 0.01):  # seconds
+            yield f"http://127.0.0.1:{server.server_port}/v1", desk
     finally:
         desk.closed.set()
         server.shutdown()

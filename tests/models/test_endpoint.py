@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
-pytest.importorskip("requests")
+pytest.importorskip("openai")
 
 from tests.models.server import serving
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
@@ -20,9 +20,8 @@ from trustllm_repro.evaluation.generate import generate
 from trustllm_repro.evaluation.plan import Settings, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.endpoint import TIRED, Endpoint, _between
+from trustllm_repro.models.endpoint import TIRED, Endpoint, Server, _between
 from trustllm_repro.models.find import find_model
-from trustllm_repro.models.http import Caller
 from trustllm_repro.models.local import LocalModel
 
 PROMPTS = [f"Question {i}: " + "why? " * i for i in range(6)]
@@ -32,8 +31,8 @@ REQUESTS = [Request(p, 6) for p in PROMPTS]
 def endpoint(address: str, **more) -> Endpoint:
     parallel = more.pop("parallel", 4)
     chat = more.pop("chat", True)
-    caller = Caller(address, **{"timeout": 20.0, "attempts": 4, "wait": 0.01, **more})
-    return Endpoint(caller, "tiny", chat=chat, parallel=parallel)
+    server = Server(address, **{"timeout": 20.0, "tries": 4, **more})
+    return Endpoint(server, "tiny", chat=chat, parallel=parallel)
 
 
 def answers(model, requests=REQUESTS) -> dict[int, object]:
@@ -83,10 +82,12 @@ def test_a_slow_server_is_asked_again(tiny: Path) -> None:
 
 
 def test_retry_after_is_kept_to_but_not_for_ever(tiny: Path) -> None:
-    with serving(tiny, faults=["429 0.3", "429 3600"]) as (address, _):
+    with serving(tiny, faults=["429 0.3", "429 0.4", None, "429 3600"]) as (address, desk):
         start = time.perf_counter()
-        answers(endpoint(address, parallel=1, longest=0.4), REQUESTS[:1])
+        found = answers(endpoint(address, parallel=1), REQUESTS[:2])
         assert 0.3 + 0.4 <= time.perf_counter() - start < 60
+        assert len(desk.calls) == 4
+    assert [found[i].finish is Finish.ERROR for i in range(2)] == [False, True]
 
 
 def test_a_prompt_that_fails_for_good_is_an_error_row_and_the_rest_goes_on(tiny: Path) -> None:
@@ -132,8 +133,16 @@ def test_no_key_is_taken_from_a_netrc(tiny: Path, tmp_path: Path, monkeypatch) -
             answers(endpoint(address))
 
 
+def test_nothing_is_sent_to_where_a_server_points(tiny: Path) -> None:
+    with serving(tiny) as (elsewhere, other), serving(tiny, key="right") as (address, desk):
+        desk.faults = [f"307 {elsewhere}/chat/completions"] * 3
+        found = answers(endpoint(address, key="right", parallel=1), REQUESTS[:3])
+        assert other.calls == []
+    assert {c.finish for c in found.values()} == {Finish.ERROR}
+
+
 def test_nobody_there_is_said_after_a_few_prompts() -> None:
-    model = endpoint("http://127.0.0.1:9/v1", attempts=1, parallel=2)
+    model = endpoint("http://127.0.0.1:9/v1", tries=1, parallel=2)
     with pytest.raises(SourceMissing, match="no answer"):
         answers(model, [Request(str(i), 4) for i in range(500)])
 
@@ -182,17 +191,17 @@ def test_a_server_that_breaks_down_on_the_way_stops_the_run(tiny: Path) -> None:
     requests = [Request(str(i), 1) for i in range(3 * TIRED)]
     with serving(tiny, faults=[None, *["500"] * 3 * TIRED]) as (address, desk):
         with pytest.raises(SourceMissing, match="status 500"):
-            answers(endpoint(address, parallel=1, attempts=1), requests)
+            answers(endpoint(address, parallel=1, tries=1), requests)
         assert len(desk.calls) == 1 + TIRED
 
 
 @pytest.mark.parametrize("said", ["0", "-1", "many", "1.5"])
 def test_the_number_of_calls_in_flight_comes_from_the_environment(monkeypatch, said: str) -> None:
     monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", "3")
-    assert Endpoint(Caller("http://127.0.0.1:9/v1"), "m").parallel == 3
+    assert Endpoint(Server("http://127.0.0.1:9/v1"), "m").parallel == 3
     monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", said)
     with pytest.raises(SettingsError, match="TRUSTLLM_ENDPOINT_PARALLEL"):
-        Endpoint(Caller("http://127.0.0.1:9/v1"), "m")
+        Endpoint(Server("http://127.0.0.1:9/v1"), "m")
 
 
 def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> None:

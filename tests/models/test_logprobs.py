@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("torch")
-pytest.importorskip("requests")
+pytest.importorskip("openai")
 
 from tests.models.server import serving
 from tests.models.test_endpoint import PROMPTS, REQUESTS, endpoint
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.logprobs import LIKELIEST, Shown, asked, read_logprobs
+from trustllm_repro.models.logprobs import LIKELIEST, TokenLogprobs, asked, read_logprobs
 from trustllm_repro.online.traces import generated
 
 
@@ -81,7 +81,7 @@ def test_the_form_of_completions_is_found_out(tiny: Path) -> None:
         assert not plain.offered
         assert not plain.offered
         assert len(desk.calls) == 2  # one each, then known
-    assert endpoint("http://127.0.0.1:9/v1", attempts=1).offered
+    assert endpoint("http://127.0.0.1:9/v1", tries=1).offered
 
 
 ODD = st.recursive(
@@ -131,7 +131,7 @@ def test_bytes_are_taken_before_text_and_the_best_come_first() -> None:
     others = [{"token": t, "logprob": p} for t, p in (("b", -3.0), ("a", -0.1), ("c", None))]
     item = {"token": "\ufffd", "bytes": [195], "logprob": -0.1, "top_logprobs": others}
     assert read_logprobs({"logprobs": {"content": [item]}}) == [
-        Shown(b"\xc3", -0.1, (("a", -0.1), ("b", -3.0)))
+        TokenLogprobs(b"\xc3", -0.1, (("a", -0.1), ("b", -3.0)))
     ]
     item["bytes"] = [999]
     assert read_logprobs({"logprobs": {"content": [item]}})[0].said == "\ufffd".encode()

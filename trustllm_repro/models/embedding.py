@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from trustllm_repro.models.linear import pack_linears
-from trustllm_repro.models.quiet import quiet_transformers
+from trustllm_repro.models.silence import silence
 from trustllm_repro.models.weights import converted_once
 from trustllm_repro.models.wheels import Wheel, obtain
 from trustllm_repro.store.archive import Archive
@@ -37,7 +37,7 @@ class Embedder:
     digest = MINILM.sha256
 
     def __init__(self, folder: Path, batch_tokens: int = 1024) -> None:
-        with quiet_transformers():
+        with silence():
             options = {"local_files_only": True, "trust_remote_code": False}
             self.tokenizer = AutoTokenizer.from_pretrained(folder, **options)
             model = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)

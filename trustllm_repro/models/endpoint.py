@@ -1,31 +1,91 @@
 """A model behind an OpenAI-compatible server: chat or plain completions, log-probabilities if given.
 
-Nothing is loaded here, and no key is ever stored: it is read from the environment and sent.
+Calls, retries, Retry-After and timeouts are those of the `openai` client; replies are read here,
+because servers that only resemble OpenAI's send what its types do not allow. Nothing is loaded, and
+no key is ever stored: it is read from the environment and sent to the address given, nowhere else.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from trustllm_repro.errors import SettingsError, SourceMissing
+import openai
+
+from trustllm_repro.errors import ReproError, SettingsError, SourceMissing
 from trustllm_repro.models.base import Completion, Finish, Request
-from trustllm_repro.models.http import Caller, CallFailed, Passing, Unreachable
-from trustllm_repro.models.logprobs import Shown, asked, read_logprobs
+from trustllm_repro.models.logprobs import TokenLogprobs, asked, read_logprobs
 
 PARALLEL = 8  # calls in flight
 GIVE_UP = 8  # prompts that reached nobody before any was answered
 TIRED = 64  # prompts in a row that failed after all tries, whatever was answered before
+CONNECT = 10.0  # seconds to wait for a connection; an answer may take far longer
 _KEYS = ("TRUSTLLM_API_KEY", "OPENAI_API_KEY")
-_HELLO: dict[str, Any] = {"max_tokens": 1, "temperature": 0}
-_TURN = [{"role": "user", "content": "Hello"}]
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
+_FAILED = Completion(None, Finish.ERROR, 0, 0)
+
+
+class CallFailed(ReproError):
+    """One call gave no answer after all tries; the next prompt may fare better.
+
+    `status` is 0 without a reply; `said` is what the server said of it, which may quote the prompt.
+    """
+
+    def __init__(self, problem: str, status: int = 0, said: str = "") -> None:
+        super().__init__(problem)
+        self.status, self.said = status, said
+
+    @property
+    def passing(self) -> bool:
+        """Whether a later try may mend it. 200 is a reply that could not be read."""
+        return self.status in (0, 200, 408, 409, 429) or self.status >= 500
+
+
+class Server:
+    """Calls one server. `base` is its address up to and with /v1; timeout is in seconds."""
+
+    def __init__(self, base: str, key: str = "", timeout: float = 300.0, tries: int = 6) -> None:
+        self.base, self.tries = base, tries
+        limits = openai.Timeout(timeout, connect=min(CONNECT, timeout))
+        self._client = openai.OpenAI(base_url=base, api_key=key or "none", timeout=limits)
+
+    def call(
+        self, path: str, body: Any, read: Callable[[Any], Any], tries: int | None = None
+    ) -> Any:
+        """`read` of the reply's JSON; a reply it cannot read (KeyError ...) is asked for again.
+
+        Raises:
+            SettingsError: the key is refused. CallFailed: no usable reply after all tries.
+        """
+        address, tries = f"{self.base}/{path}", tries or self.tries
+        options: Any = {"max_retries": tries - 1, "follow_redirects": False}
+        send = self._client.get if body is None else partial(self._client.post, body=body)
+        for _ in range(tries):
+            try:
+                reply = send(f"/{path}", cast_to=object, options=options)
+                return read(json.loads(reply) if isinstance(reply, str) else reply)
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
+                raise SettingsError(
+                    f"{address} refuses the key (status {e.status_code})",
+                    remedy=f"set {_KEYS[1]} (or {_KEYS[0]}) to a key that may use this model",
+                ) from None
+            except openai.APIStatusError as e:
+                said = e.body.get("message") if isinstance(e.body, dict) else ""
+                said = " ".join(str(said or "").split())[:200]
+                raise CallFailed(
+                    f"{address}: status {e.status_code}", e.status_code, said
+                ) from None
+            except openai.APIConnectionError as e:
+                raise CallFailed(f"{address} does not answer: {type(e).__name__}") from None
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+                problem = f"{address} sent an answer of another form: {type(e).__name__}"
+        raise CallFailed(problem, 200)
 
 
 class Endpoint:
@@ -33,8 +93,7 @@ class Endpoint:
     which the next run asks again.
 
     Args:
-        caller: how the server is called.
-        model: its name there.
+        model: its name on the server.
         chat: chat completions; else plain ones, the prompt as it is.
         parallel: calls in flight (8, or what TRUSTLLM_ENDPOINT_PARALLEL says).
 
@@ -42,31 +101,16 @@ class Endpoint:
         SettingsError: TRUSTLLM_ENDPOINT_PARALLEL is no number from 1 on.
     """
 
-    def __init__(self, caller: Caller, model: str, chat: bool = True, parallel: int = 0) -> None:
-        self.caller, self.model, self.chat = caller, model, chat
+    def __init__(self, server: Server, model: str, chat: bool = True, parallel: int = 0) -> None:
+        self.server, self.model, self.chat = server, model, chat
         self.parallel = parallel or _parallel()
         self.name = re.sub(r"[^\w.@+-]+", "-", model)
+        self.identity = {  # what weights answer there, only the server's owner knows
+            "endpoint": server.base,
+            "model": model,
+            "template": "chat" if chat else "none",
+        }
         self._shows: bool | None = None  # log-probabilities; None: not asked yet
-
-    def plain(self) -> Endpoint:
-        """The same model by plain completions: it goes on with the prompt's text."""
-        return Endpoint(self.caller, self.model, chat=False, parallel=self.parallel)
-
-    @cached_property
-    def offered(self) -> bool:
-        """Whether the server takes this form of completions; asked by one short call.
-
-        A server that is down is taken to do so, as in `of`. Raises SettingsError: a refused key.
-        """
-        once = replace(self.caller, attempts=1)
-        said = {"messages": _TURN} if self.chat else {"prompt": "Hello"}
-        try:
-            once.post(self._path, _HELLO | {"model": self.model} | said, self._read)
-        except Passing:
-            return True
-        except CallFailed:
-            return False
-        return True
 
     @classmethod
     def of(cls, spec: str) -> Endpoint:
@@ -74,7 +118,9 @@ class Endpoint:
 
         Without a name after #, the server must offer exactly one model. Chat completions are used,
         or plain ones where the server has no chat; one short call finds out. `?api=chat` or
-        `?api=completions` before the # says it without a call.
+        `?api=completions` before the # says it without a call. A server that is down is taken to
+        have chat: answers that are stored need no server, and the first prompt that is not will say
+        that it is down.
 
         Raises:
             SettingsError: a key in the address, several models, the key is refused, or the server
@@ -87,27 +133,47 @@ class Endpoint:
                 "the endpoint's address holds a user name or a key",
                 remedy=f"pass the key through the environment variable {_KEYS[1]}",
             )
-        query = dict(p.partition("=")[::2] for p in parts.query.split("&") if p)
-        api = query.get("api", "")
-        if set(query) - {"api"} or api not in ("", "chat", "completions"):
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        api = query.pop("api", "")
+        if query or api not in ("", "chat", "completions"):
             raise SettingsError(
                 f"unknown part of the endpoint's address: ?{parts.query}",
                 remedy="?api=chat or ?api=completions",
             )
         base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-        key = next((os.environ[k] for k in _KEYS if os.environ.get(k)), "")
-        caller = Caller(base, key)
-        model = parts.fragment or _only_model(caller)
-        return cls(caller, model, chat=api == "chat" if api else _has_chat(caller, model))
+        server = Server(base, next((os.environ[k] for k in _KEYS if os.environ.get(k)), ""))
+        chat = cls(server, parts.fragment or _only_model(server), api != "completions")
+        if api or not (refused := chat._refusal()):
+            return chat
+        plain = chat.plain()
+        if refused_too := plain._refusal():
+            raise SettingsError(
+                f"{base} takes neither chat (status {refused.status}) nor plain completions "
+                f"(status {refused_too.status}) for the model {chat.model!r}"
+                + (f": {refused.said}" if refused.said else ""),
+                remedy="see that the address ends as the server wants it (often /v1) and that the "
+                "model's name after the # is right",
+            )
+        return plain
+
+    def plain(self) -> Endpoint:
+        """The same model by plain completions: it goes on with the prompt's text."""
+        return Endpoint(self.server, self.model, chat=False, parallel=self.parallel)
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Name and server. What weights answer there, only the server's owner knows."""
-        return {
-            "endpoint": self.caller.base,
-            "model": self.model,
-            "template": "chat" if self.chat else "none",
-        }
+    def offered(self) -> bool:
+        """Whether the server takes this form of completions; asked by one short call.
+
+        A server that is down is taken to do so, as in `of`. Raises SettingsError: a refused key.
+        """
+        return self._refusal() is None
+
+    def _refusal(self) -> CallFailed | None:
+        try:
+            self._ask(Request("Hello", 1), tries=1)
+        except CallFailed as e:
+            return None if e.passing else e
+        return None
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
         """See LanguageModel. Each answer comes as soon as it is there.
@@ -121,7 +187,7 @@ class Endpoint:
 
     def show(
         self, requests: Sequence[Request]
-    ) -> Iterator[list[tuple[int, Completion, list[Shown]]]]:
+    ) -> Iterator[list[tuple[int, Completion, list[TokenLogprobs]]]]:
         """As `complete`, with the tokens of each answer; none where the server shows none.
 
         Raises:
@@ -138,28 +204,20 @@ class Endpoint:
                 answered, row = True, 0
                 yield index, result
                 continue
-            if isinstance(result, Passing) or result.status == 404:
+            if result.passing or result.status == 404:
                 row += 1  # any other refusal is about that prompt, too long for instance
-            if self._hopeless(result, answered, row, len(requests)):
+            nobody = result.status in (0, 404) and not answered
+            if row >= TIRED or (nobody and row >= min(GIVE_UP, len(requests))):
                 raise SourceMissing(
-                    f"no answer from {self.caller.base}; the last call: {result.problem}",
+                    f"no answer from {self.server.base}; the last call: {result.problem}",
                     remedy="see that the server runs, and that address and model are right; then "
                     "run the same command again, it goes on where it was",
                 )
             yield index, None
 
-    @staticmethod
-    def _hopeless(failure: CallFailed, answered: bool, row: int, asked: int) -> bool:
-        """Whether to stop instead of trying thousands of prompts in vain."""
-        if row >= TIRED:
-            return True
-        nobody = isinstance(failure, Unreachable) or failure.status == 404
-        return nobody and not answered and row >= min(GIVE_UP, asked)
-
     def _spread(self, n: int, call: Any) -> Iterator[tuple[int, Any]]:
         """(index, result or CallFailed), `parallel` calls at a time, in the order they end."""
         todo = iter(range(n))
-        self.caller.leaving.clear()
         with ThreadPoolExecutor(self.parallel) as pool:
             running: dict[Future[Any], int] = {}
             try:
@@ -172,49 +230,45 @@ class Endpoint:
                         return
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         yield running.pop(future), future.result()
-            finally:
-                self.caller.leaving.set()  # after an error nobody waits for the calls in flight
+            finally:  # after an error nobody waits for the calls in flight
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def _path(self) -> str:
-        return "chat/completions" if self.chat else "completions"
+    def _ask(self, request: Request, tries: int | None = None) -> Completion:
+        return self._post(request, {}, lambda data: _completion(data, self.chat), tries)
 
-    def _read(self, data: Any) -> Completion:
-        return (_read_chat if self.chat else _read_plain)(data)
+    def _ask_shown(self, request: Request) -> tuple[Completion, list[TokenLogprobs]]:
+        """Servers that give no log-probabilities send null, or refuse the request: some with the
+        status of a refused key. What is refused without them too was refused for another reason."""
+        if self._shows is not False:
+            try:
+                found = self._post(
+                    request, asked(self.chat),
+                    lambda d: (_completion(d, self.chat), read_logprobs(d["choices"][0])),
+                )  # fmt: skip
+                self._shows = True
+                return found
+            except (CallFailed, SettingsError) as e:
+                if isinstance(e, CallFailed) and e.passing:
+                    raise
+        done = self._ask(request)
+        if self._shows is None:  # once it took such a request, a refusal was about that prompt
+            self._shows = False
+        return done, []
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _post(
+        self, request: Request, more: dict[str, Any], read: Any, tries: int | None = None
+    ) -> Any:
         turn = [{"role": "user", "content": request.prompt}]
-        return {
+        body = {
             "model": self.model,
             "temperature": request.temperature,
             "max_tokens": request.max_new_tokens,
             **({"seed": request.seed % 2**31} if request.temperature else {}),
             **({"messages": turn} if self.chat else {"prompt": request.prompt}),
+            **more,
         }
-
-    def _ask(self, request: Request) -> Completion:
-        return self.caller.post(self._path, self._body(request), self._read)
-
-    def _ask_shown(self, request: Request) -> tuple[Completion, list[Shown]]:
-        """Servers that give no log-probabilities send null, or refuse the request: some with the
-        status of a refused key. What is refused without them too was refused for another reason."""
-        if self._shows is not False:
-            try:
-                found = self.caller.post(
-                    self._path, self._body(request) | asked(self.chat),
-                    lambda d: (self._read(d), read_logprobs(d["choices"][0])),
-                )  # fmt: skip
-                self._shows = True
-                return found
-            except Passing:
-                raise
-            except (CallFailed, SettingsError):
-                pass
-        done = self._ask(request)
-        if self._shows is None:  # once it took such a request, a refusal was about that prompt
-            self._shows = False
-        return done, []
+        path = "chat/completions" if self.chat else "completions"
+        return self.server.call(path, body, read, tries)
 
     def score_options(
         self, prompts: Sequence[str], options: Sequence[Sequence[str]]
@@ -242,21 +296,14 @@ class Endpoint:
                 yield index, result
             elif not offered:
                 raise SettingsError(
-                    f"{self.caller.base} gives no log-probabilities of a given text: {result}",
+                    f"{self.server.base} gives no log-probabilities of a given text: {result}",
                     remedy="--no-likelihood leaves this reading out",
                 )
 
     def _nats(self, prompt: str, option: str) -> float:
-        body = {
-            "model": self.model, "prompt": prompt + option, "max_tokens": 0, "temperature": 0,
-            "echo": True, "logprobs": 1,
-        }  # fmt: skip
-        return self.caller.post(
-            "completions", body, lambda d: _between(d, len(prompt), len(prompt + option))
-        )
-
-
-_FAILED = Completion(None, Finish.ERROR, 0, 0)
+        start, end = len(prompt), len(prompt + option)
+        echoed = {"max_tokens": 0, "echo": True, "logprobs": 1}
+        return self._post(Request(prompt + option), echoed, lambda data: _between(data, start, end))
 
 
 def _caught(call: Any, i: int) -> Any:
@@ -267,52 +314,20 @@ def _caught(call: Any, i: int) -> Any:
         return e
 
 
-def _only_model(caller: Caller) -> str:
+def _only_model(server: Server) -> str:
     try:
-        names = caller.get("models", lambda d: [str(m["id"]) for m in d["data"]])
+        names = server.call("models", None, lambda d: [str(m["id"]) for m in d["data"]])
     except CallFailed as e:
         raise SourceMissing(
-            f"cannot ask {caller.base} which models it offers: {e}",
+            f"cannot ask {server.base} which models it offers: {e}",
             remedy="name one after a #, as in http://localhost:8000/v1#model",
         ) from e
     if len(names) != 1:
         raise SettingsError(
-            f"{caller.base} offers {len(names)} models",
+            f"{server.base} offers {len(names)} models",
             remedy="name one after a #: " + ", ".join(names[:20]),
         )
     return names[0]
-
-
-def _has_chat(caller: Caller, model: str) -> bool:
-    """Whether the server has chat completions for the model.
-
-    A server that is down is taken to have them: what is stored already needs no server, and the
-    first prompts that are not stored will say that it is down.
-
-    Raises:
-        SettingsError: neither chat nor plain completions, or the key is refused.
-    """
-    once = replace(caller, attempts=1)
-    try:
-        once.post("chat/completions", _HELLO | {"model": model, "messages": _TURN}, _read_chat)
-        return True
-    except Passing:
-        return True
-    except CallFailed as e:
-        chat = e
-    try:
-        once.post("completions", _HELLO | {"model": model, "prompt": "Hello"}, _read_plain)
-        return False
-    except Passing:
-        return True
-    except CallFailed as e:
-        raise SettingsError(
-            f"{caller.base} takes neither chat (status {chat.status}) nor plain completions "
-            f"(status {e.status}) for the model {model!r}"
-            + (f": {chat.said}" if chat.said else ""),
-            remedy="see that the address ends as the server wants it (often /v1) and that the "
-            "model's name after the # is right",
-        ) from None
 
 
 def _parallel() -> int:
@@ -324,18 +339,10 @@ def _parallel() -> int:
     return int(said or PARALLEL)
 
 
-def _read_chat(data: Any) -> Completion:
-    choice = data["choices"][0]
-    return _completion(choice["message"]["content"], choice, data)
-
-
-def _read_plain(data: Any) -> Completion:
-    choice = data["choices"][0]
-    return _completion(choice["text"], choice, data)
-
-
-def _completion(text: Any, choice: Any, data: Any) -> Completion:
+def _completion(data: Any, chat: bool) -> Completion:
     """An answer without content (null) is an empty one: the server did answer."""
+    choice = data["choices"][0]
+    text = choice["message"]["content"] if chat else choice["text"]
     if text is not None and not isinstance(text, str):
         raise TypeError("the answer is no text")
     usage = data.get("usage") or {}

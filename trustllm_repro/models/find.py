@@ -3,73 +3,111 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trustllm_repro.errors import SourceMissing
+from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models import hub
-from trustllm_repro.models.quiet import offline_unless_asked
-from trustllm_repro.models.weights import converted
-from trustllm_repro.models.wheels import SHIPPED, shipped_folder
+from trustllm_repro.models.weights import conversion_digest, converted
+from trustllm_repro.models.wheels import WHEEL_MODELS, wheel_model_folder
 
 if TYPE_CHECKING:
+    import torch
+
     from trustllm_repro.models.base import LanguageModel
 
 FORMS = (
     "a folder with safetensors, a .gguf file, a hub id with its revision (org/name@commit), an "
-    f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(SHIPPED)}); "
-    "vllm: before any but an endpoint lets vLLM run it"
+    f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(WHEEL_MODELS)})"
 )
 
 
 def find_model(
-    spec: str,
+    spec: str | LanguageModel | torch.nn.Module,
     *,
+    tokenizer: Any = None,
+    name: str = "",
     dtype: str = "float32",
     device: str = "auto",
     batch_size: int = 0,
+    stock: bool = False,
     system: str = "default",
     sampling: str = "plain",
 ) -> LanguageModel:
-    """Load the model a user names.
+    """The model a user names, or holds in memory.
+
+        find_model("smollm2-135m", stock=True).model      # transformers' own, with gradients
+        find_model(model, tokenizer=tokenizer, name="mine")
 
     Args:
-        dtype, device, batch_size, system, sampling: as for LocalModel. An endpoint has its own: it
-            is sent no system message, and draws as it does.
+        spec: one of FORMS; a model of transformers, with its `tokenizer`; or what this function
+            gave before, or any LanguageModel, which is then asked as `system` and `sampling` say
+            if it is on this machine.
+        name: row in the tables.
+        dtype, device, batch_size, stock, system, sampling: as for LocalModel. A model held in
+            memory has its own dtype and device. An endpoint is sent no system message, and draws
+            as it does.
 
     Raises:
-        SettingsError: the name has none of the known forms, a hub id has no revision, or LocalModel
-            or VllmModel refuses an argument.
+        SettingsError: the name has none of the known forms, a hub id has no revision, a model held
+            in memory comes without its tokenizer, or LocalModel refuses an argument.
         SourceMissing, SourceCorrupt: not there, damaged, pickled, or in need of its own code.
     """
+    if not isinstance(spec, str):
+        return _given(spec, tokenizer, name, batch_size, system, sampling)
     if spec.startswith(("http://", "https://")):
         from trustllm_repro.models.endpoint import Endpoint
 
         return Endpoint.of(spec)
-    if spec.startswith("vllm:"):
-        from trustllm_repro.models.vllm import VllmModel
-
-        folder, name = model_folder(spec.removeprefix("vllm:"))
-        return VllmModel(folder, name, dtype, system, sampling)
-    folder, name = model_folder(spec)
+    found = model_folder(spec)
     from trustllm_repro.models.local import LocalModel
 
-    return LocalModel(folder, name, dtype, device, batch_size, system=system, sampling=sampling)
+    return LocalModel(
+        found.path, name or found.name, dtype, device, batch_size, stock, system, sampling,
+        found.digest,
+    )  # fmt: skip
 
 
-def model_folder(spec: str) -> tuple[Path, str]:
-    """Folder of a model on this machine (brought or converted if need be), and its name.
+def _given(
+    model: Any, tokenizer: Any, name: str, batch_size: int, system: str, sampling: str
+) -> LanguageModel:
+    from trustllm_repro.models.held import HeldModel
+    from trustllm_repro.models.local import LocalModel
+
+    if tokenizer is not None:
+        return HeldModel(model, tokenizer, name, batch_size, system, sampling)
+    if isinstance(model, LocalModel):
+        return model.asking(system, sampling)
+    if not hasattr(model, "complete"):
+        raise SettingsError(
+            "a model held in memory needs its tokenizer",
+            remedy="find_model(model, tokenizer=tokenizer)",
+        )
+    return model
+
+
+class ModelFolder(NamedTuple):
+    """Where a model lies, its name, and the digest of its weights if they were hashed on the way."""
+
+    path: Path
+    name: str
+    digest: str = ""
+
+
+def model_folder(spec: str) -> ModelFolder:
+    """A model's folder on this machine; downloaded or converted first if need be.
 
     Raises:
         SettingsError, SourceMissing, SourceCorrupt: as for `find_model`.
     """
     path = Path(spec).expanduser()
     if path.suffix != ".gguf" and (repo := hub.named(spec)):
-        return hub.snapshot(spec), repo.split("/")[1]
-    offline_unless_asked()
+        return ModelFolder(hub.snapshot(spec), repo.split("/")[1])
     if path.is_dir():
-        return path, path.resolve().name
+        return ModelFolder(path, path.resolve().name)
     if path.suffix == ".gguf":
-        return converted(path), path.stem
-    if spec in SHIPPED:
-        return shipped_folder(SHIPPED[spec]), spec
+        folder = converted(path)
+        return ModelFolder(folder, path.stem, conversion_digest(folder))
+    if spec in WHEEL_MODELS:
+        folder = wheel_model_folder(WHEEL_MODELS[spec])
+        return ModelFolder(folder, spec, conversion_digest(folder))
     raise SourceMissing(f"no model {spec!r}", remedy=f"give {FORMS}")

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.attention import use_cpu_attention
-from trustllm_repro.models.base import Completion, Finish, Request, check_asking
+from trustllm_repro.models.base import SAMPLING, SYSTEM, Completion, Finish, Request, check_asking
 from trustllm_repro.models.chat import Turn, blank_turns, rendered
 from trustllm_repro.models.decoding import Decoder, Job, Watch
 from trustllm_repro.models.linear import pack_linears, packs
@@ -23,8 +23,8 @@ from trustllm_repro.models.memory import bytes_per_token, tokens_in
 from trustllm_repro.models.options import score_options
 from trustllm_repro.models.prefill import Reader
 from trustllm_repro.models.prefixes import Prompt, schedule
-from trustllm_repro.models.quiet import quiet_transformers
 from trustllm_repro.models.sampling import own_filters, warper
+from trustllm_repro.models.silence import silence
 from trustllm_repro.models.weights import check_folder, digest_of, tokenizer_digest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -42,6 +42,8 @@ USUAL = 768  # tokens: a few times the usual prompt and answer
 class LocalModel:
     """A model folder (safetensors). Its weights are loaded when the first answer is wanted.
 
+    `model` is the model of transformers, `tokenizer` its tokenizer.
+
     Args:
         folder: in the layout of transformers. name: row in the tables; default: folder name.
         dtype: float32 for reported numbers, bfloat16 where a profile says so; "auto" is the faster
@@ -49,10 +51,12 @@ class LocalModel:
         device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
             on a CPU that of 32 usual prompts and answers, at most MOST_ROWS.
-        stock: keep torch's own kernels on the CPU; for comparisons, and where gradients are wanted.
+        stock: `model` is as transformers loads it, with gradients and layers that can be patched;
+            slower on a CPU, where its layers are otherwise replaced (models.linear).
         system: "default" lets the chat template put its own system message in, "blank" none; see
             models.chat. sampling: "plain" draws from the whole softmax, "model" as the model's
             generation config says; see models.sampling. `evaluate` asks for "blank" and "model".
+        digest: of the weights, where they were hashed just now; they are not read again for it.
 
     Raises:
         SourceMissing, SourceCorrupt: see models.weights.check_folder, models.sampling.own_filters.
@@ -62,6 +66,7 @@ class LocalModel:
 
     turns: Sequence[Turn] = ()  # before the prompt's
     filters: Mapping[str, float] = {}  # of draws
+    asked = SYSTEM[1], SAMPLING[1]  # system, sampling
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class LocalModel:
         stock: bool = False,
         system: str = "default",
         sampling: str = "plain",
+        digest: str = "",
     ) -> None:
         self._settle(dtype, device, batch_size, stock)
         check_asking(system, sampling)
@@ -80,18 +86,40 @@ class LocalModel:
         self.name, self.folder = name or folder.name, folder
         self.size = sum(p.stat().st_size for p in weights)
         self.tokenizer = _checked(lambda: _tokenizer(folder), folder)
+        self._identify(digest or digest_of(weights), tokenizer_digest(folder))
+        self._ask(system, sampling)
+
+    def _identify(self, weights: str, tokenizer: str) -> None:
         self.identity: dict[str, Any] = {
-            "weights": digest_of(weights),
-            "tokenizer": tokenizer_digest(folder),
+            "weights": weights,
+            "tokenizer": tokenizer,
             "dtype": str(self.dtype).removeprefix("torch."),
             "template": "chat" if self.tokenizer.chat_template else "none",
         }
-        # Only what differs from "default" and "plain" is named, so their keys are what they were.
+
+    def _ask(self, system: str, sampling: str) -> None:
+        """Only what differs from "default" and "plain" is named, so their keys are what they were."""
+        check_asking(system, sampling)
+        self.asked, self.turns, self.filters = (system, sampling), (), {}
+        kept = {k: v for k, v in self.identity.items() if k not in ("system", "sampling")}
         if system == "blank" and self.tokenizer.chat_template:
             self.turns = blank_turns(self.tokenizer)
-            self.identity["system"] = system
-        if sampling == "model" and (filters := own_filters(folder)):
-            self.identity["sampling"] = self.filters = filters
+            kept["system"] = system
+        if sampling == "model" and (filters := self._own_filters()):
+            kept["sampling"] = self.filters = filters
+        self.identity = kept
+
+    def _own_filters(self) -> dict[str, float]:
+        return own_filters(self.folder)
+
+    def asking(self, system: str, sampling: str) -> LocalModel:
+        """The same weights, asked another way. Raises SettingsError, SourceCorrupt as the class."""
+        if (system, sampling) == self.asked:
+            return self
+        _ = self.model  # loaded once for both
+        other = copy.copy(self)
+        other._ask(system, sampling)
+        return other
 
     def _settle(self, dtype: str, device: str, batch_size: int, stock: bool = False) -> None:
         if dtype not in (AUTO, *DTYPES):
@@ -124,12 +152,16 @@ class LocalModel:
             use_cpu_attention(model)
             pack_linears(model)
         _free_memory(self.device)
-        if self.device.type == "cuda":
-            self.fit_memory(model.config, torch.cuda.mem_get_info(self.device)[0])
+        self._fit_gpu(model)
         return model
 
     def _load(self):
-        return _checked(lambda: _load(self.folder, self.dtype), self.folder)
+        model = _checked(lambda: _load(self.folder, self.dtype), self.folder)
+        return model.requires_grad_(self.stock)
+
+    def _fit_gpu(self, model: Any) -> None:
+        if self.device.type == "cuda":
+            self.fit_memory(model.config, torch.cuda.mem_get_info(self.device)[0])
 
     def fit_memory(self, config: Any, free: int) -> None:
         """Bound cache and passes by `free` bytes; so as many answers run together as fit."""
@@ -285,12 +317,12 @@ def _load(folder: Path, dtype: torch.dtype):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **_SAFE)
     for p in model.parameters():
         p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
-    return model.eval().requires_grad_(False)
+    return model.eval()
 
 
 def _checked(load: Callable[[], Any], folder: Path) -> Any:
     try:
-        with quiet_transformers():
+        with silence():
             return load()
     except Exception as e:  # damaged weights, configs and tokenizers fail in many ways
         raise SourceCorrupt(

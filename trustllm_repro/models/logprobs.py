@@ -7,7 +7,6 @@ is NaN, and a list that cannot be read, or does not fit its tokens, counts as no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ _NOT_TOLD = -9999.0
 
 
 @dataclass(frozen=True)
-class Shown:
+class TokenLogprobs:
     """One token of an answer, as a server shows it.
 
     Attributes:
@@ -31,12 +30,12 @@ class Shown:
     likeliest: tuple[tuple[str, float], ...] = ()
 
 
-def asked(chat: bool, most: int = LIKELIEST) -> dict[str, Any]:
+def asked(chat: bool) -> dict[str, Any]:
     """What a request for chat, or for plain completions, must hold to be answered with them."""
-    return {"logprobs": True, "top_logprobs": most} if chat else {"logprobs": most}
+    return {"logprobs": True, "top_logprobs": LIKELIEST} if chat else {"logprobs": LIKELIEST}
 
 
-def read_logprobs(choice: Any, most: int = LIKELIEST) -> list[Shown]:
+def read_logprobs(choice: Any) -> list[TokenLogprobs]:
     """The answer's tokens; [] where the server shows none, or not in a form that is known.
 
     Args:
@@ -47,44 +46,36 @@ def read_logprobs(choice: Any, most: int = LIKELIEST) -> list[Shown]:
     given = choice.get("logprobs") if isinstance(choice, dict) else None
     if not isinstance(given, dict):
         return []
-    if isinstance(given.get("content"), list):
-        return _of_chat(given["content"], most)
-    return _of_plain(given, most)
-
-
-def _of_chat(items: Sequence[Any], most: int) -> list[Shown]:
-    found = []
-    for item in items:
-        if not isinstance(item, dict) or not isinstance(item.get("token"), str):
-            return []  # without one token the others have no place in the text
-        others = item.get("top_logprobs")
-        pairs = [(o.get("token"), o.get("logprob")) for o in _dicts(others)]
-        found.append(Shown(_bytes(item), _nats(item.get("logprob")), _best(pairs, most)))
-    return found
-
-
-def _of_plain(given: dict[str, Any], most: int) -> list[Shown]:
-    tokens = given.get("tokens")
-    if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
-        return []
-    nats = _fitting(given.get("token_logprobs"), len(tokens))
-    tops = _fitting(given.get("top_logprobs"), len(tokens))
+    items = given.get("content")
+    items = items if isinstance(items, list) else _as_chat(given)
+    if not all(isinstance(i, dict) and isinstance(i.get("token"), str) for i in items):
+        return []  # without one token the others have no place in the text
     return [
-        Shown(
-            t.encode("utf-8", "surrogatepass"), _nats(p),
-            _best(list(top.items()) if isinstance(top, dict) else [], most),
-        )
-        for t, p, top in zip(tokens, nats, tops, strict=True)
-    ]  # fmt: skip
+        TokenLogprobs(_bytes(i), _nats(i.get("logprob")), _likeliest(i.get("top_logprobs")))
+        for i in items
+    ]
 
 
-def _fitting(values: Any, n: int) -> list[Any]:
-    """A list of another length says nothing: which token each value is of, nobody knows."""
-    return values if isinstance(values, list) and len(values) == n else [None] * n
-
-
-def _dicts(items: Any) -> list[dict[str, Any]]:
-    return [i for i in items if isinstance(i, dict)] if isinstance(items, list) else []
+def _as_chat(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Plain completions' lists in the form of chat. A list of another length than the tokens' says
+    nothing: which token each value is of, nobody knows."""
+    tokens = given.get("tokens")
+    if not isinstance(tokens, list):
+        return []
+    nats, tops = (
+        v if isinstance(v, list) and len(v) == len(tokens) else [None] * len(tokens)
+        for v in (given.get("token_logprobs"), given.get("top_logprobs"))
+    )  # fmt: skip
+    return [
+        {
+            "token": token,
+            "logprob": p,
+            "top_logprobs": [{"token": t, "logprob": q} for t, q in top.items()]
+            if isinstance(top, dict)
+            else [],
+        }
+        for token, p, top in zip(tokens, nats, tops, strict=True)
+    ]
 
 
 def _bytes(item: dict[str, Any]) -> bytes:
@@ -105,7 +96,8 @@ def _nats(value: Any) -> float:
     return min(float(value), 0.0) if known else math.nan
 
 
-def _best(pairs: Sequence[tuple[Any, Any]], most: int) -> tuple[tuple[str, float], ...]:
-    known = [(t, _nats(p)) for t, p in pairs if isinstance(t, str)]
-    known = [(t, p) for t, p in known if not math.isnan(p)]
-    return tuple(sorted(known, key=lambda pair: -pair[1])[:most])
+def _likeliest(top: Any) -> tuple[tuple[str, float], ...]:
+    items = [o for o in top if isinstance(o, dict)] if isinstance(top, list) else []
+    pairs = [(o.get("token"), _nats(o.get("logprob"))) for o in items]
+    known = [(t, p) for t, p in pairs if isinstance(t, str) and not math.isnan(p)]
+    return tuple(sorted(known, key=lambda pair: -pair[1])[:LIKELIEST])

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.quiet import quiet_transformers
+from trustllm_repro.models.silence import silence
 
 # Llama-2-7B: Touvron et al. 2023 (arXiv 2307.09288) and the config.json of its release.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -69,7 +69,7 @@ def random_llama(shape: str, dtype: torch.dtype, device: torch.device) -> Any:
     """
     config = LlamaConfig(**_shape(shape), bos_token_id=None, eos_token_id=None, pad_token_id=0)
     seeded = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=seeded), torch.device(device), quiet_transformers():
+    with torch.random.fork_rng(devices=seeded), torch.device(device), silence():
         torch.manual_seed(SEED)
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     return model.eval().requires_grad_(False)

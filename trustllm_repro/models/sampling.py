@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 from transformers.generation import logits_process as processors
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.models.quiet import quiet_transformers
+from trustllm_repro.models.silence import silence
 
 FILE = "generation_config.json"
 # Name in the config: the filter, and the value that lets everything pass.
@@ -47,16 +47,20 @@ NO_MATTER = frozenset({
 })  # fmt: skip
 
 
-def own_filters(folder: Path) -> dict[str, float]:
-    """What narrows the draws of a model folder, by name; such as {"top_k": 50, "top_p": 0.9}.
+def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
+    """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}.
+
+    Args:
+        source: folder of the model, or its generation config.
 
     Raises:
         SourceCorrupt: the file cannot be read, or a value is out of range.
         SettingsError: the config asks for what decoding here does not do, such as bans of words.
     """
+    where = source / FILE if isinstance(source, Path) else "the model's generation config"
     try:
-        with quiet_transformers():
-            config = _config(folder)
+        with silence():
+            config = _config(source) if isinstance(source, Path) else source
             usual = _usual()
             known = {n: usual.get(n) if v is None else v for n, v in vars(config).items()}
             found = {n: known.get(n) for n, (_, off) in FILTERS.items()}
@@ -64,10 +68,10 @@ def own_filters(folder: Path) -> dict[str, float]:
             warper(found, torch.device("cpu"))
     except Exception as e:  # a config of wrong types fails in many ways
         raise SourceCorrupt(
-            f"{folder / FILE} cannot be used: {type(e).__name__}: {e}",
+            f"{where} cannot be used: {type(e).__name__}: {e}",
             remedy="put it right, or leave it out with --sampling plain",
         ) from e
-    _refuse_others(folder, known, usual)
+    _refuse_others(where, known, usual)
     return found
 
 
@@ -86,7 +90,7 @@ def _usual() -> dict[str, Any]:
     return {**vars(GenerationConfig()), **later}
 
 
-def _refuse_others(folder: Path, known: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+def _refuse_others(where: Path | str, known: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
     """What changes answers and is not done here must not be dropped in silence.
 
     Names that transformers does not know are no matter to `generate` either.
@@ -95,7 +99,7 @@ def _refuse_others(folder: Path, known: Mapping[str, Any], usual: Mapping[str, A
     asked = sorted(n for n in others if known.get(n) and known[n] != usual.get(n))
     if asked:
         raise SettingsError(
-            f"{folder / FILE} sets what is not done here: {', '.join(asked)}",
+            f"{where} sets what is not done here: {', '.join(asked)}",
             remedy="--sampling plain asks without that file",
         )
 

@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from trustllm_repro.errors import OutputError, SourceCorrupt, SourceMissing
 from trustllm_repro.paths import data_home
@@ -35,9 +36,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def digest_of(paths: Iterable[Path]) -> str:
-    """One digest of several files: of their names and contents."""
-    lines = [f"{p.name} {file_sha256(p)}" for p in sorted(paths, key=lambda p: p.name)]
+def digest_of(paths: Iterable[Path], known: Mapping[str, str] = MappingProxyType({})) -> str:
+    """One digest of several files: of their names and contents.
+
+    Args:
+        known: sha256 by file name, of files that need not be read again.
+    """
+    ordered = sorted(paths, key=lambda p: p.name)
+    lines = [f"{p.name} {known.get(p.name) or file_sha256(p)}" for p in ordered]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -167,14 +173,24 @@ def _beside(target: Path) -> Path:
         ) from e
 
 
+def conversion_digest(folder: Path) -> str:
+    """`digest_of` the weights in a folder of `converted_once`, which has just checked them."""
+    return digest_of(folder.glob("*.safetensors"), _recorded(folder))
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """sha256 by file name, as noted when the folder was converted. Raises SourceCorrupt."""
+    try:
+        return dict(json.loads((folder / CARD).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        remedy = f"delete {folder} and run again; it is made anew"
+        raise SourceCorrupt(f"{folder / CARD} cannot be read", remedy=remedy) from e
+
+
 def _check_conversion(folder: Path) -> None:
     """A cached file that was cut or altered must not answer for the model."""
     remedy = f"delete {folder} and run again; it is made anew"
-    try:
-        known = json.loads((folder / CARD).read_text())["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise SourceCorrupt(f"{folder / CARD} cannot be read", remedy=remedy) from e
-    for name, want in known:
+    for name, want in _recorded(folder).items():
         path = folder / name
         if not path.exists() or file_sha256(path) != want:
             raise SourceCorrupt(f"{path} is not the file that was converted", remedy=remedy)
@@ -185,11 +201,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from trustllm_repro.models.quiet import quiet_gguf, quiet_transformers
+    from trustllm_repro.models.silence import silence, silence_gguf
 
-    where = {"gguf_file": gguf.name}
+    where = {"gguf_file": gguf.name, "local_files_only": True}
     try:
-        with quiet_transformers(), quiet_gguf():
+        with silence(), silence_gguf():
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,

