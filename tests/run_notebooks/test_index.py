@@ -100,6 +100,14 @@ def test_a_notebook_without_a_figure_or_that_cannot_be_read(tmp_path):
     assert text.count("thumb empty") == 2
 
 
+def test_of_a_failed_notebook_only_the_copy_with_the_error_is_shown(tmp_path):
+    executed(tmp_path, "a", {"image/png": png()})
+    text = page(tmp_path, a=Status("failed", note="no luck"))
+    assert 'href="notebooks/a.ipynb"' in text
+    assert "a.html" not in text
+    assert "data:image" not in text
+
+
 def test_an_unchanged_page_is_not_written_again(tmp_path):
     page(tmp_path, a=Status("done", 1.0))
     before = (tmp_path / "index.html").stat().st_mtime_ns

@@ -99,7 +99,7 @@ CHANGES = {
     "data/miniature/safety/misuse.json": {"05_live", *SHOWS_MODELS},
     "data/measurements/polygraph.json": {"24_claims"},
     "data/readings/cases.json": {"18_judges"},
-    "data/online/tables/online_stopping.parquet": {"21_benchmark", "23_hybrids", "24_claims"},
+    "data/online/tables/online_stopping.parquet": {"23_hybrids", "24_claims"},
     "data/live/smollm2-135m/ledger.parquet": SHOWS_MODELS,
     "evaluated/ledger.parquet": {"11_safety"},
     "models/mine/config.json": {"05_live", *SHOWS_MODELS},
@@ -190,7 +190,7 @@ def package(tmp_path, monkeypatch) -> Path:
     """A package that imports downwards, with a plotting module beside a model."""
     monkeypatch.setattr(inputs, "project_root", lambda: tmp_path)
     files = {
-        "__init__": "from trustllm_repro.ask import ask\nfrom trustllm_repro.draw import bars as b\n",
+        "__init__": '__version__ = "1"\n_WHERE = {"ask": "ask", "bars": "draw", "words": ""}\n',
         "ask": '"""Says."""\nfrom trustllm_repro import words\n\ndef ask():\n    """Asks."""\n'
         "    from trustllm_repro.models.one import One  # late\n    return One, words\n",
         "words": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
@@ -219,14 +219,14 @@ def test_imports_are_followed_into_functions_and_packages(package):
 
 
 def test_of_the_package_itself_only_used_names_are_followed(package):
-    assert modules("import trustllm_repro as tr\ntr.b()") == {"", "draw", "words"}
-    assert modules("from trustllm_repro import b") == {"", "draw", "words"}
-    assert modules("import trustllm_repro as tr\ntr.words.A") == {"", "words"}
+    assert modules("import trustllm_repro as tr\ntr.bars()") == {"", "draw", "words"}
+    assert modules("from trustllm_repro import bars") == {"", "draw", "words"}
+    assert modules("import trustllm_repro as tr", "1 +", "tr.words.A") == {"", "words"}
+    assert modules("from trustllm_repro import __version__") == {""}
     assert modules("import numpy") == set()
 
 
-def test_names_that_appear_on_demand_mean_all_modules(package):
-    (package / "__init__.py").write_text("def __getattr__(name):\n    return 1\n")
+def test_a_name_whose_module_is_not_known_means_all_modules(package):
     assert {"draw", "models.two"} <= modules("import trustllm_repro as tr\ntr.anything")
 
 
@@ -252,6 +252,12 @@ def edit(path: Path, old: str, new: str) -> None:
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
     os.utime(path, ns=(1, 1))
+
+
+def test_a_model_that_answers_does_not_depend_on_drawing():
+    found = code_used(["import trustllm_repro as tr\ntr.evaluate_model()\ntr.open_run()"])
+    assert "trustllm_repro.models.local" in found
+    assert not [name for name in found if name.startswith("trustllm_repro.plot")]
 
 
 def test_monitors_are_found_though_they_are_loaded_by_name():

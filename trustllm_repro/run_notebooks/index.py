@@ -80,7 +80,9 @@ def _verdicts(run: Path) -> dict[str, Any]:
 
 def _card(run: Path, notebook: Notebook, status: Status) -> dict[str, Any]:
     title, sentence = _introduction(notebook)
-    files = {k: f"notebooks/{notebook.name}.{k}" for k in ("html", "ipynb")}
+    # The page beside a notebook that failed is from before; the notebook holds the error.
+    kinds = ("ipynb",) if status.state == "failed" else ("html", "ipynb")
+    files = {k: f"notebooks/{notebook.name}.{k}" for k in kinds}
     executed = run / files["ipynb"]
     there = executed.exists() and status.state in ("done", "due")
     return {

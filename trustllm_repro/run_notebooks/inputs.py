@@ -86,9 +86,9 @@ def code_used(sources: Iterable[str]) -> dict[str, str]:
     """Modules of the package that code imports, directly or not, each with the hash of its code.
 
     Comments and docstrings do not count, nor imports for the type checker. Of the package's own
-    `__init__` only the names asked for are followed.
+    `__init__` only the names asked for are followed, as they are loaded when they are used.
     """
-    todo = set().union(*(_imports(_parsed(s)) for s in sources))
+    todo = _imports(ast.Module([line for s in sources for line in _parsed(s).body], []))
     found: dict[str, str] = {}
     while todo:
         name = todo.pop()
@@ -152,16 +152,14 @@ def _module(name: str, path: Path, changed: int) -> tuple[str, set[str]]:
 
 
 def _exported(name: str) -> set[str]:
-    """Where the package's `__init__` has a name from; all modules if it does not say so."""
+    """Module the package's `__init__` loads a name from, by its table; all modules if it has none."""
     path = _path_of(PACKAGE)
     tree = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
-    imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-    for node in imports:
-        for a in node.names:
-            if (a.asname or a.name) == name:
-                return {f"{node.module}.{a.name}", node.module or ""}
-    if "__getattr__" not in {getattr(n, "name", "") for n in tree.body}:
+    for table in (node for node in ast.walk(tree) if isinstance(node, ast.Dict)):
+        for key, value in zip(table.keys, table.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == name:
+                return {f"{PACKAGE}.{ast.literal_eval(value)}"}
+    if name.startswith("__"):
         return set()
-    root = project_root()
-    files = (root / PACKAGE).rglob("*.py")
-    return {".".join(p.relative_to(root).with_suffix("").parts) for p in files}
+    files = (project_root() / PACKAGE).rglob("*.py")
+    return {".".join(p.relative_to(project_root()).with_suffix("").parts) for p in files}
