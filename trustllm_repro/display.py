@@ -30,6 +30,7 @@ _STYLES: list[dict[str, Any]] = [
     {"selector": "thead th", "props": "border-bottom:2px solid rgba(128,128,128,.8)"},
     {"selector": "td", "props": "font-variant-numeric:tabular-nums"},
 ]
+_WRAPPED = "white-space:normal;min-width:16em"
 
 
 def show(frame: pd.DataFrame, digits: int = 3, wrap: Sequence[str] = ()) -> Styler:
@@ -50,11 +51,9 @@ def show(frame: pd.DataFrame, digits: int = 3, wrap: Sequence[str] = ()) -> Styl
     styler = styler.format_index(
         lambda v: without_controls(v).replace("_", " "), escape="html", axis=1
     )
-    styler = styler.set_table_styles(_STYLES).map(_tag)
-    if wrap:
-        styler = styler.set_properties(
-            subset=list(wrap), **{"white-space": "normal", "min-width": "16em"}
-        )
+    # By class, not by cell: a rule for one cell would yield to the one for all cells of the table.
+    wide = [{"selector": f"td.col{frame.columns.get_loc(c)}", "props": _WRAPPED} for c in wrap]
+    styler = styler.set_table_styles([*_STYLES, *wide]).map(_tag)
     plain = isinstance(frame.index, pd.RangeIndex)
     return styler.hide(axis="index") if plain else styler
 
