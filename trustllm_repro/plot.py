@@ -196,7 +196,10 @@ def rank_heatmap(ranks: pd.DataFrame, recomputed: pd.DataFrame) -> Figure:
         figure, axis = plt.subplots(figsize=(PAGE, 4.1), layout="constrained")
         sns.heatmap(
             ranks.to_numpy(), ax=axis, cmap="viridis_r", vmin=1, vmax=len(ranks), linewidths=0.4,
-            linecolor="white", cbar_kws={"label": "rank (1 = best)", "shrink": 0.6, "pad": 0.01},
+            linecolor="white", cbar_kws={
+                "label": "rank (1 = best)", "shrink": 0.6, "pad": 0.01,
+                "ticks": [1, *range(4, len(ranks) + 1, 4)],
+            },
         )  # fmt: skip
         for i, j in np.ndindex(ranks.shape):
             value, mark = ranks.iat[i, j], "•" if recomputed.iat[i, j] else ""
