@@ -51,10 +51,9 @@ def show(frame: pd.DataFrame, digits: int = 3, wrap: Sequence[str] = ()) -> Styl
         lambda v: without_controls(v).replace("_", " "), escape="html", axis=1
     )
     styler = styler.set_table_styles(_STYLES).map(_tag)
-    if wrap:
-        styler = styler.set_properties(
-            subset=list(wrap), **{"white-space": "normal", "min-width": "16em"}
-        )
+    # Rules of a column: those of single cells would lose against the nowrap of all cells.
+    broken = [{"selector": "td", "props": "white-space:normal;min-width:16em"}]
+    styler = styler.set_table_styles(dict.fromkeys(wrap, broken), overwrite=False)
     plain = isinstance(frame.index, pd.RangeIndex)
     return styler.hide(axis="index") if plain else styler
 
