@@ -44,14 +44,12 @@ def answers_frame(ledger: Ledger, task: Task | str, rule: Rule | str = "correcte
     """
     task, rule = find_task(task), Rule(rule)
     editions = (task.columns or [Column("", "")])[0].editions(rule)
-    parts = []
-    for model in ledger.models:
-        a = ledger.answers(task.id, model, rule, editions)
-        if len(a):
-            parts.append(to_frame(model, a))
+    models = [m for m in ledger.models if ledger.has(task.id, m)]
+    parts = [to_frame(m, a) for m in models if len(a := ledger.answers(task.id, m, rule, editions))]
     names = [*ANSWER, *task.facets, "file"]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
-    frame.attrs["asked"] = len(ledger.asked(task.id)["item"])
+    # A task nobody was asked, such as an older prompt of another one, has no items either.
+    frame.attrs["asked"] = len(ledger.asked(task.id)["item"]) if models else 0
     return frame
 
 
