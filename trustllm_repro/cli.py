@@ -19,7 +19,7 @@ from trustllm_repro.escape import for_terminal
 from trustllm_repro.schema import OUR_JUDGE, Rule
 
 if TYPE_CHECKING:
-    from trustllm_repro.run_notebooks.run import Plan
+    from trustllm_repro.run_notebooks.plan import Plan
 
 app = typer.Typer(
     name="trustllm-repro",

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from trustllm_repro.run_notebooks.index import Status, write_index
 from trustllm_repro.run_notebooks.notebook import Notebook
-from trustllm_repro.run_notebooks.run import Plan, Stage
+from trustllm_repro.run_notebooks.plan import Plan, Stage
 from trustllm_repro.schema import OUR_JUDGE
 from trustllm_repro.scoring.tables import VERIFY
 from trustllm_repro.store.atomic import write_text

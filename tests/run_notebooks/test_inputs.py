@@ -14,7 +14,8 @@ from tests.notebooks.project import Project
 from trustllm_repro.paths import project_root
 from trustllm_repro.run_notebooks import inputs, notebook, run
 from trustllm_repro.run_notebooks.inputs import LARGE, code_used, files_read
-from trustllm_repro.run_notebooks.run import make_plan, run_plan
+from trustllm_repro.run_notebooks.plan import make_plan
+from trustllm_repro.run_notebooks.run import run_plan
 from trustllm_repro.store.atomic import write_text
 
 # --- files, looked at through the real notebooks

@@ -20,7 +20,8 @@ from tests.notebooks.project import FIRST, FOURTH, MAKES_A_RUN, SECOND, THIRD, P
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.run_notebooks import inputs, notebook, run
 from trustllm_repro.run_notebooks.notebook import Notebook, check, load_profile
-from trustllm_repro.run_notebooks.run import Plan, Stage, _startable, make_plan, run_plan
+from trustllm_repro.run_notebooks.plan import Plan, Stage, make_plan
+from trustllm_repro.run_notebooks.run import _startable, run_plan
 from trustllm_repro.store import atomic
 
 ALL = (FIRST, SECOND, THIRD)

@@ -24,7 +24,7 @@ from trustllm_repro.store.atomic import write_text
 
 if TYPE_CHECKING:
     from trustllm_repro.run_notebooks.notebook import Notebook
-    from trustllm_repro.run_notebooks.run import Plan
+    from trustllm_repro.run_notebooks.plan import Plan
 
 VERDICTS = ("reproduced", "near", "differs", "not recorded")
 FILES = ("verify.csv", "claims.csv", "audit.csv", "results.json", "provenance.json")
