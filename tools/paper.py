@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from trustllm_repro.data.published import published
+from trustllm_repro.data.published import label, published
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import Run
-from trustllm_repro.scoring.tables import RAGGED, booktabs, label, number
+from trustllm_repro.scoring.tables import RAGGED, booktabs, number
 from trustllm_repro.store.atomic import write_text
 
 VERDICTS = ("reproduced", "near", "differs", "not recorded")

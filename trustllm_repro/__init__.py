@@ -1,3 +1,57 @@
-"""Reproduction of TrustLLM and of Online Safety Analysis for LLMs, driven by notebooks."""
+"""Reproduction of TrustLLM and of Online Safety Analysis for LLMs, driven by notebooks.
+
+>>> import trustllm_repro as tr
+>>> run = tr.open_run("runs/embedded")
+>>> tr.show(tr.compare(run, "safety_jailbreak"))
+>>> run.answers("jailbreak").groupby(["attack", "model"]).label.value_counts()
+
+A run and its frames: `open_run`, `Run`, `score`, `compare`, `leaderboard`, `rank_intervals`,
+`claims`, `defects`, `before_after`, `standing`, `evaluated_cells`.
+Of your own: `Task`, `read_answers`, `Metric`, `evaluate_model`.
+What leaves a notebook: `plot`, `save`, `show`.
+
+Every name is loaded when it is first used, so importing the package is quick.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "MODELS": "data.published",
+    "Metric": "metrics.base",
+    "Rule": "schema",
+    "Run": "scoring.run",
+    "Task": "tasks.base",
+    "before_after": "analysis.findings",
+    "claims": "analysis.findings",
+    "compare": "analysis.compare",
+    "defects": "analysis.findings",
+    "evaluate_model": "evaluation.model",
+    "evaluated_cells": "analysis.compare",
+    "leaderboard": "analysis.overview",
+    "open_run": "scoring.run",
+    "plot": "",
+    "rank_intervals": "analysis.overview",
+    "read_answers": "scoring.frames",
+    "save": "export",
+    "score": "scoring.frames",
+    "show": "display",
+    "standing": "analysis.card",
+}
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _WHERE[name]:
+        return import_module(f"{__name__}.{name}")
+    found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = found  # the module of that name, if any, is not meant
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,11 +1,11 @@
-"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, read, bench."""
+"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, read."""
 
 from __future__ import annotations
 
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from trustllm_repro import cli_options as options
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.escape import for_terminal
 from trustllm_repro.schema import OUR_JUDGE, Rule
+
+if TYPE_CHECKING:
+    from trustllm_repro.run_notebooks.run import Plan
 
 app = typer.Typer(
     name="trustllm-repro",
@@ -260,26 +263,35 @@ def reproduce(
     workers: Annotated[int, typer.Option(help="Notebooks at a time (0: one per core).")] = 0,
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
-    from trustllm_repro import pipeline
     from trustllm_repro.paths import project_root
-    from trustllm_repro.terminal_plan import show as show_plan
+    from trustllm_repro.run_notebooks import make_plan, run_plan
 
     run = to or project_root() / "runs" / profile
-    made = pipeline.make_plan(profile, run, start_at)
-    show_plan(made, out)
+    made = make_plan(profile, run, start_at)
+    _show_plan(made)
     if plan:
         return
     start = time.perf_counter()
-    pipeline.run_plan(
-        made,
-        workers=workers or None,
-        started=lambda name: say(f"  {name} ..."),
-        finished=lambda name, s: say(f"  {name} done in {s:.1f} s"),
-    )
+    run_plan(made, workers, lambda text: say(f"  {text}"))
     out.print(
-        f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; see {for_terminal(run)}"
+        f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; "
+        f"open {for_terminal(run / 'index.html')}",
+        soft_wrap=True,
     )
     _summary(run)
+
+
+def _show_plan(made: Plan) -> None:
+    from trustllm_repro.evaluation.estimate import duration
+
+    title = f"profile {made.profile} -> {for_terminal(made.run)}"
+    table = Table("stage", "state", "why", "needs", title=title)
+    for s in made.stages:
+        state = "to run" if s.changed else "up to date"
+        table.add_row(s.name, state, for_terminal(s.changed), ", ".join(s.needs))
+    out.print(table)
+    rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
+    out.print(rough if made.due else "nothing to do")
 
 
 @app.command(epilog="Example: trustllm-repro verify runs/embedded")
@@ -391,54 +403,6 @@ def read(
         table.add_row("all", *map(str, frame.drop(columns="task").sum()))
         out.print(table)
     out.print(f"{len(found)} answers read; written to {for_terminal(to)}")
-
-
-@app.command(
-    epilog="Examples: trustllm-repro bench --benchmark d.zip --records r.zip   or   "
-    "trustllm-repro bench --benchmark d.zip --model smollm2-135m"
-)
-def bench(
-    benchmark: Annotated[str, typer.Option(help="ZIP or folder of the benchmark.")],
-    records: Annotated[
-        Path | None, typer.Option(help="Time the replay of these recorded answers.")
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="Time this model on this machine against other ways to run it.")
-    ] = "",
-    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 3,
-    per_task: Annotated[int, typer.Option(min=1, help="Prompts a task (with --model).")] = 3,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 64,
-    to: Annotated[Path, typer.Option("--out", help="Folder to write the figures to.")] = Path(
-        "data/measurements"
-    ),
-) -> None:
-    """Time the replay, or the generation of answers, against other ways; interleaved repeats."""
-    if not records and not model:
-        raise SettingsError("nothing to time", remedy="give --records, --model, or both")
-    if records:
-        from benchmarks.replay import measure
-
-        facts = measure(records, Path(benchmark), repeats, to / "replay.json")
-        show_times(facts)
-        say(f"raw answers over ledger: {facts['ratio_raw_over_ledger']:.2f}")
-    if model:
-        from benchmarks.generation import measure as measure_live
-
-        facts = measure_live(
-            model, benchmark, to / "generation.json", per_task=per_task,
-            max_new_tokens=max_new_tokens, repeats=repeats, say=say,
-        )  # fmt: skip
-        show_times({"seconds": {k: v["seconds"] for k, v in facts["contenders"].items()}})
-        for name, ratio in facts["ratios"].items():
-            say(f"{name}: {ratio['median']} times as long ({ratio['min']} to {ratio['max']})")
-    say(f"written to {for_terminal(to)}")
-
-
-def show_times(facts: dict) -> None:
-    table = Table("", "median s", "min s", "max s")
-    for name, s in facts["seconds"].items():
-        table.add_row(name, *(f"{s[k]:.2f}" for k in ("median", "min", "max")))
-    out.print(table)
 
 
 if __name__ == "__main__":

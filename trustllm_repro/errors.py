@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+INSTALL = "pip install torch==2.13.0, then pip install -e '.[live]'"
+
 
 class ReproError(Exception):
     """Base of the package's own errors. The command line prints it without a traceback."""

@@ -1,13 +1,51 @@
-"""Executed notebooks as self-contained HTML."""
+"""Figures, tables and executed notebooks as files."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import nbformat
+import pandas as pd
+from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 
-from trustllm_repro.store.atomic import write_text
+from trustllm_repro.plot import styled
+from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.tables import write_csv
+from trustllm_repro.store.atomic import write_bytes, write_text
+
+# Without dates and program versions, the same numbers give the same bytes.
+_METADATA = {
+    "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+}
+
+
+def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -> None:
+    """Write figures/<name>.pdf, .svg, .png (300 dots per inch) and .csv (the numbers drawn).
+
+    The figure stays open. The same figure gives the same bytes.
+
+    Args:
+        run: a run, or any folder.
+        data: a row a mark; an index with names becomes columns.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    folder = run.figures if isinstance(run, Run) else Path(run)
+    with styled():
+        for kind, metadata in _METADATA.items():
+            buffer = io.BytesIO()
+            figure.savefig(
+                buffer, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.02
+            )
+            write_bytes(folder / f"{name}.{kind}", buffer.getvalue())
+    named = data.reset_index() if data.index.names != [None] else data
+    write_csv(folder / f"{name}.csv", named)
+
 
 # Readable from a phone to a wide screen; wide tables scroll inside their box.
 CSS = """

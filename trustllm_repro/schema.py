@@ -11,7 +11,8 @@ from typing import Any
 
 
 class Rule(StrEnum):
-    """How an answer is read and counted."""
+    """How an answer is read and counted: "authors", "toolkit" or "corrected"; any function here that
+    takes a rule takes its word as well."""
 
     AUTHORS = "authors"  # the script that produced the published sheet
     TOOLKIT = "toolkit"  # the official functions at the commit the README names

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,19 +11,13 @@ import pyarrow as pa
 import pytest
 
 from trustllm_repro.analysis import audit, audit_evidence
-from trustllm_repro.analysis.audit_list import DEFECTS, all_changes
-from trustllm_repro.analysis.claims import (
-    ARTEFACT,
-    REFUTED,
-    SUPPORTED,
-    UNDECIDED,
-    examine_all,
-    registered,
-)
+from trustllm_repro.analysis.audit_list import DEFECTS, all_changes, defects_table
+from trustllm_repro.analysis.claims import ARTEFACT, CLAIMS, REFUTED, SUPPORTED, UNDECIDED
 from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.analysis.findings import before_after as of_run
+from trustllm_repro.analysis.findings import changed, examine_all
 from trustllm_repro.analysis.overview import LOWER, leaderboard, rank_intervals, ranks
 from trustllm_repro.data.published import MODELS
-from trustllm_repro.plot import panels
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import Run, replay_ledger
@@ -60,13 +53,13 @@ def test_q_values_follow_from_p_values(claims: pd.DataFrame) -> None:
 def test_codah_claim_falls_with_the_records_and_not_by_decree(run: Run) -> None:
     """With corrected answers at chance, the same claim is supported."""
     evidence = Evidence(run)
-    assert registered()["T2"].examine(evidence).verdict == ARTEFACT
+    assert CLAIMS["T2"].examine(evidence).verdict == ARTEFACT
     cells = run.cells.copy()
     mask = (cells["column"] == "CODAH") & (cells["rule"] == "corrected") & cells["value"].notna()
     cells.loc[mask, ["value", "ci_low"]] = [0.25, 0.17]
     other = Run(run.path)
     object.__setattr__(other, "__dict__", {**other.__dict__, "path": run.path, "cells": cells})
-    assert registered()["T2"].examine(Evidence(other)).verdict == SUPPORTED
+    assert CLAIMS["T2"].examine(Evidence(other)).verdict == SUPPORTED
 
 
 def test_leaked_addresses_can_refute_the_artefact(run: Run) -> None:
@@ -85,12 +78,12 @@ def test_leaked_addresses_can_refute_the_artefact(run: Run) -> None:
     changed = replace(run.ledger, verdicts=table)
     object.__setattr__(other, "__dict__", {"path": run.path, "cells": run.cells, "ledger": changed})
     assert isinstance(changed, Ledger)
-    assert registered()["P3"].examine(Evidence(other)).verdict == SUPPORTED
-    assert registered()["P3"].examine(Evidence(run)).verdict == ARTEFACT
+    assert CLAIMS["P3"].examine(Evidence(other)).verdict == SUPPORTED
+    assert CLAIMS["P3"].examine(Evidence(run)).verdict == ARTEFACT
 
 
 def test_every_defect_has_evidence_and_a_dimension(run: Run) -> None:
-    found = audit.defects_table(Evidence(run))
+    found = defects_table(Evidence(run))
     assert found["id"].tolist() == [d.id for d in DEFECTS]
     assert found["evidence"].str.len().gt(40).all()
     assert set(found["dimension"]) <= {
@@ -177,7 +170,7 @@ def test_the_model_that_answers_in_chinese_follows_from_the_measurements(
 def test_a_model_without_both_values_has_not_moved(run: Run) -> None:
     """Llama3-70b has corrected values only in some columns; no rank of it can change."""
     frame = all_changes(Evidence(run))
-    table = audit.defects_table(Evidence(run)).set_index("id")
+    table = defects_table(Evidence(run)).set_index("id")
     known = frame[frame["rank_before"].notna()]
     for id_, part in known.groupby("id"):
         moved = part.loc[part["rank_before"] != part["rank_after"], "model"].nunique()
@@ -218,19 +211,15 @@ def test_ranks() -> None:
 
 
 def test_rank_intervals_are_reproducible_and_hold_the_fixed_models(run: Run) -> None:
-    a = rank_intervals(run.ledger, run.cells, Rule.CORRECTED, 200)
-    b = rank_intervals(run.ledger, run.cells, Rule.CORRECTED, 200)
-    assert np.array_equal(a.draws, b.draws)
-    assert set(a.table["model"]) == set(MODELS)
-    assert (a.table["low"] <= a.table["high"]).all()
+    a = rank_intervals(run, Rule.CORRECTED, 200)
+    pd.testing.assert_frame_equal(a, rank_intervals(run, Rule.CORRECTED, 200))
+    assert set(a["model"]) == set(MODELS)
+    assert (a["low"] <= a["high"]).all()
     assert leaderboard().shape == (16, 31)
 
 
-@pytest.mark.parametrize("name", ["safety", "audit"])
-def test_figures_come_with_their_numbers(run: Run, tmp_path: Path, name: str) -> None:
-    path, text = panels.draw(name, Run(run.path))
-    assert text
-    for kind in ("pdf", "svg", "png", "csv"):
-        file = path.with_suffix(f".{kind}")
-        assert file.stat().st_size > 500
-    assert pd.read_csv(path.with_suffix(".csv"))["model"].nunique() >= 12
+def test_changes_of_a_defect_are_those_of_its_columns(run: Run) -> None:
+    found = of_run(run, "A3")
+    assert set(found["column"]) == {"jailbreak", "toxicity"}
+    assert (changed(found)["change"].abs() > 0.0005).all()
+    assert len(of_run(run)) > len(found)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
-from tests.analysis.test_live import write_live
+from tests.analysis.test_card import write_live
 from trustllm_repro.analysis import judges
-from trustllm_repro.analysis.live import LiveRun
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.plot import agreement
+from trustllm_repro.scoring.evaluated import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
 
@@ -99,21 +101,25 @@ def test_errors_are_those_of_live_tasks_the_refusal_judge_labels() -> None:
 
 
 def test_raw_and_mended_rates_of_a_live_model(tmp_path: Path) -> None:
-    run = LiveRun(write_live(tmp_path / "mine"))
+    run = EvaluatedModel(write_live(tmp_path / "mine"))
     frame = judges.mended_table(run).set_index("column")
     line = frame.loc["Misuse"]
     assert line["mended low"] <= line["mended"] <= line["mended high"]
     assert math.isnan(line["unsure"])  # this run kept no counts
     (run.path / "answers.csv").write_text("task,answers,judge_unsure\nsafety/misuse,12,3\n")
     assert (
-        judges.mended_table(LiveRun(run.path)).set_index("column").loc["Misuse", "unsure"] == 0.25
+        judges.mended_table(EvaluatedModel(run.path)).set_index("column").loc["Misuse", "unsure"]
+        == 0.25
     )
 
 
-def test_the_figure_is_drawn_from_the_same_numbers(tmp_path: Path) -> None:
-    png = judges.draw(tmp_path)
-    assert png.exists()
-    assert "kappa" in (tmp_path / "judges.csv").read_text().splitlines()[0]
+def test_the_figure_is_drawn_from_the_same_numbers() -> None:
+    groups = judges.agreement_groups()
+    figure = agreement(groups, [1, 1, 0.8])
+    for axis, (title, frame) in zip(figure.axes, groups.items(), strict=True):
+        assert axis.get_title() == title
+        assert list(axis.lines[-1].get_xdata()) == frame["kappa"].tolist()
+    plt.close(figure)
 
 
 def test_absent_and_altered_measurements_are_named(tmp_path: Path, monkeypatch) -> None:

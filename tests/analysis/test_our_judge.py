@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.small import SmallWorld
+from trustllm_repro.analysis.compare import compare
 from trustllm_repro.analysis.our_judge import judged_sentence, judged_table
 from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.judges import registry
 from trustllm_repro.judges.learned import RefusalJudge
-from trustllm_repro.report import html
 from trustllm_repro.schema import OUR_JUDGE, Response
 from trustllm_repro.scoring.results import cell_results, load
 from trustllm_repro.scoring.run import Run, replay_ledger, replay_records
@@ -118,8 +118,11 @@ def test_what_is_shown(run: Run) -> None:
     assert "kappa of 0." in sentence
     table = judged_table(run.cells)
     assert table["kappa"].between(0, 1).all()
-    page = html.cells_table(run.cells, "leaderboard_robustness")
-    assert f'<span class="tag ours">{line(run, OUR_JUDGE)["value"]:.3f} ' in page
+    ours = run.cells[
+        (run.cells["rule"] == OUR_JUDGE) & (run.cells["table"] == "leaderboard_robustness")
+    ].iloc[0]
+    beside = compare(run, "leaderboard_robustness").loc[(ours["model"], ours["column"])]
+    assert beside["our_judge"] == ours["value"]
     shown = CliRunner().invoke(app, ["verify", str(run.path)])
     assert shown.exit_code == 0
     said = " ".join(shown.stdout.split())

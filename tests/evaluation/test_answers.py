@@ -16,7 +16,6 @@ from rich.console import Console
 
 from tests.faults.world import cli, refused, snapshot
 from tests.official import new_layout, old_layout, questions
-from trustllm_repro.analysis.live import LiveRun
 from trustllm_repro.cli import app
 from trustllm_repro.cli_options import ONLY_WITH
 from trustllm_repro.data.benchmark import FILES
@@ -26,6 +25,7 @@ from trustllm_repro.evaluation.report import official, show_evaluation
 from trustllm_repro.evaluation.run import Evaluation
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.schema import Item, Response, Rule
+from trustllm_repro.scoring.evaluated import EvaluatedModel
 
 MISUSE, EXAGGERATED = "safety/misuse", "safety/exaggerated_safety"
 NAMES = [n for n in FILES if n.split("/")[0] in ("safety", "ethics")]
@@ -145,7 +145,7 @@ def test_the_old_layout_gives_the_same_cells(done: Evaluation, tmp_path: Path) -
 
 
 def test_the_run_reads_like_a_live_one(done: Evaluation) -> None:
-    run = LiveRun(done.run.path)
+    run = EvaluatedModel(done.run.path)
     shown = run.cells.set_index(["table", "column"])
     ours = cells(done, Rule.CORRECTED)
     key = ("leaderboard_safety", "Exaggerated Safety")

@@ -15,18 +15,21 @@ import pandas as pd
 import pytest
 
 from tests.faults.world import ITC, QBB, World, answer, cli, fails, read, refused, snapshot
+from trustllm_repro.analysis.compare import compare
 from trustllm_repro.analysis.trace import trace_result
+from trustllm_repro.display import show
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.plot.figures import panels
-from trustllm_repro.plot.panels import SHOWN
+from trustllm_repro.escape import without_controls
+from trustllm_repro.export import save
+from trustllm_repro.plot import dots
 from trustllm_repro.report import html
+from trustllm_repro.run_notebooks.notebook import check, load_profile
 from trustllm_repro.schema import Item
 from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.scoring.ledger import Ledger, items_table
 from trustllm_repro.scoring.results import Results, cell_results, latex_escape
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.scoring.tables import latex
-from trustllm_repro.settings import check, load_profile
 
 JAILBREAK = "safety/jailbreak"
 TEXTS = {
@@ -100,15 +103,16 @@ def inert(page: str, text: str) -> None:
         "div", "p", "table", "thead", "tbody", "tr", "th", "td", "b", "span", "br", "ul", "li",
         "img", "style",
     }  # fmt: skip
-    assert {a for _, attrs in seen.tags for a in attrs} <= {"class", "title", "style", "src", "alt"}
+    assert {a for _, attrs in seen.tags for a in attrs} <= {
+        "class", "title", "style", "src", "alt", "id", "type", "rowspan", "colspan",
+    }  # fmt: skip
     assert text in seen.text or any(text in (v or "") for _, a in seen.tags for v in a.values())
 
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_cells_in_html(kind):
-    page = html.cells_table(cells(TEXTS[kind]), "safety_jailbreak")
-    inert(page, TEXTS[kind])
-    assert page.count("<tr>") == 2  # the head, and the one model with a value
+    page = show(cells(TEXTS[kind]).set_index(["model", "column"])).to_html()
+    inert(page, without_controls(TEXTS[kind]))
     assert "<script" not in page
 
 
@@ -215,7 +219,8 @@ def test_such_models_change_nothing_for_others(run, earlier):
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_such_a_name_in_html(run, kind):
-    inert(html.cells_table(run.cells, "safety_jailbreak"), NAMES[kind])
+    page = show(compare(run, "safety_jailbreak")).to_html()
+    inert(page, without_controls(NAMES[kind]))
 
 
 def test_such_names_in_latex(run):
@@ -280,8 +285,9 @@ def test_such_names_in_a_figure(run):
     """No element comes out of a name, none is read as mathematics, and the file is XML."""
     names = {k: NAMES[k] for k in ("HTML", "attribute", "rich", "LaTeX", "formula", "jinja")}
     chosen = {*names.values(), NAMES["terminal"]} | set(World.models)
-    cells = run.cells[run.cells["model"].isin(chosen)]
-    panels(cells, SHOWN["safety"][:1], run.figures, "safety")
+    board = compare(run, "leaderboard_safety", ["Jailbreak"])
+    board = board[board.index.get_level_values("model").isin(chosen)]
+    save(dots(board), run, "safety", data=board)
     picture = ElementTree.parse(run.figures / "safety.svg")
     assert not [e for e in picture.iter() if e.tag.endswith("script")]
     assert set(names.values()) <= {e.text for e in picture.iter()}

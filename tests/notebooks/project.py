@@ -12,9 +12,8 @@ from typing import Any
 import nbformat
 import yaml
 
-from trustllm_repro.scoring.tables import VERIFY
-from trustllm_repro.settings import NOTEBOOKS
 from trustllm_repro.paths import project_root
+from trustllm_repro.scoring.tables import VERIFY
 
 FIRST, SECOND, THIRD, FOURTH = "00_provenance", "10_truthfulness", "11_safety", "12_fairness"
 # What the first stage has to leave for the command line's last line.
@@ -26,20 +25,13 @@ Path(run_dir, "provenance.json").write_text("{{}}")"""
 
 
 def tiny_notebook(name: str, *cells: str) -> nbformat.NotebookNode:
-    """A notebook with a parameters cell; it also says its name."""
-    fields = NOTEBOOKS[name].model_fields
-    defaults = {n: "../runs/none" if f.is_required() else f.default for n, f in fields.items()}
-    lines = "\n".join(f"{n} = {v!r}" for n, v in defaults.items())
+    """A notebook with the parameters and the metadata of the real one; it also says its name."""
+    real = nbformat.read(project_root() / "notebooks" / f"{name}.ipynb", as_version=4)
+    parameters = next(c for c in real.cells if "parameters" in c.metadata.get("tags", []))
     v4 = nbformat.v4
     code = [v4.new_code_cell(c) for c in (f"print('this is', {name!r})", *cells)]
-    return v4.new_notebook(
-        cells=[
-            v4.new_markdown_cell(f"# {name}"),
-            v4.new_code_cell(lines, metadata={"tags": ["parameters"]}),
-            *code,
-        ],
-        metadata={"kernelspec": {"name": "python3", "language": "python", "display_name": "x"}},
-    )
+    title = v4.new_markdown_cell(f"# {name}\n\nOne *sentence* in\ntwo lines. Another.")
+    return v4.new_notebook(cells=[title, parameters, *code], metadata=real.metadata)
 
 
 class Project:

@@ -12,10 +12,10 @@ import pytest
 
 from tests.faults.world import World, facts, leftovers, snapshot
 from tests.notebooks.project import Project
-from trustllm_repro.scoring.run import committed_ledger
-from trustllm_repro.settings import NOTEBOOKS
+from trustllm_repro.scoring.stored import committed_ledger
 from trustllm_repro.paths import project_root
 
+NOTEBOOKS = sorted(p.stem for p in (project_root() / "notebooks").glob("*.ipynb"))
 KINDS = (".pdf", ".svg", ".png", ".csv")
 FIGURES = {"verification", "truthfulness", "safety", "fairness", "robustness", "privacy", "ethics",
            "rank_heatmap", "rank_intervals"}  # fmt: skip
@@ -56,17 +56,19 @@ def test_the_smoke_profile(tmp_path):
 
 REPLAY = """
 import sys
-from trustllm_repro.plot.figures import verification
-from trustllm_repro.plot.panels import draw
+import trustllm_repro as tr
+from trustllm_repro.analysis.compare import verdict_counts
 from trustllm_repro.scoring.results import cell_results
 from trustllm_repro.scoring.run import replay_ledger, replay_records
 out, *sources = sys.argv[1:]
 run = replay_records(*sources, out, verify=False)[0] if len(sources) > 1 else (
     replay_ledger(out, *sources))
 cell_results(run.cells).save(run.path)
-verification(run.cells, run.figures)
-draw("safety", run)
-draw("ethics", run)
+counts = verdict_counts(run)
+tr.save(tr.plot.verdicts(counts), run, "verification", data=counts)
+for table in ("leaderboard_safety", "leaderboard_ethics"):
+    board = tr.compare(run, table)
+    tr.save(tr.plot.dots(board), run, table, data=board)
 """
 
 

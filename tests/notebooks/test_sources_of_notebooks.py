@@ -10,10 +10,9 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
-from pydantic_core import PydanticUndefined
 
-from trustllm_repro.settings import NOTEBOOKS, check, load_profile
 from trustllm_repro.paths import project_root
+from trustllm_repro.run_notebooks.notebook import check, load_profile
 
 FOLDER = project_root() / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -46,7 +45,7 @@ def parameters(path: Path) -> dict[str, Any]:
 
 
 def test_there_are_notebooks_and_profiles():
-    assert {p.stem for p in PATHS} == set(NOTEBOOKS)
+    assert len(PATHS) == 19
     assert {"embedded", "gpu", "paper", "smoke"} <= set(PROFILES)
 
 
@@ -85,25 +84,27 @@ def test_it_begins_with_a_title(path):
 
 
 @every_notebook
-def test_the_parameters_are_those_of_the_settings(path):
-    assert len(parameters_cells(path)) == 1
-    found, fields = parameters(path), NOTEBOOKS[path.stem].model_fields
-    assert list(found) == list(fields)
-    for name, field in fields.items():
-        assert type(found[name]) is field.annotation
-        if field.default is not PydanticUndefined:
-            assert found[name] == field.default
+def test_the_parameters_carry_type_and_meaning(path):
+    """papermill shows the annotation and the comment of each parameter."""
+    (cell,) = parameters_cells(path)
+    given = parameters(path)
+    assert next(iter(given)) == "run_dir"
+    for statement in ast.parse(cell.source).body:
+        assert isinstance(statement, ast.AnnAssign)
+        assert ast.unparse(statement.annotation) == type(given[statement.target.id]).__name__
+    assert all(re.search(r"  # \w+", line) for line in cell.source.splitlines())
 
 
 @every_notebook
-def test_the_parameters_carry_type_and_meaning(path):
-    """papermill shows the annotation and the comment of each parameter."""
-    source = parameters_cells(path)[0].source
-    fields = NOTEBOOKS[path.stem].model_fields.values()
-    for statement, field in zip(ast.parse(source).body, fields, strict=True):
-        assert isinstance(statement, ast.AnnAssign)
-        assert ast.unparse(statement.annotation) == field.annotation.__name__
-    assert all(re.search(r"  # \w+", line) for line in source.splitlines())
+def test_what_it_declares_is_there(path):
+    """Needs are notebooks before it, bounds are of its parameters, and globs of data/ match."""
+    declared = load(path).metadata.trustllm
+    assert set(declared) <= {"needs", "reads", "model", "parameters"}
+    assert all(n < path.stem and FOLDER.joinpath(f"{n}.ipynb").exists() for n in declared["needs"])
+    assert set(declared.get("parameters", {})) <= set(parameters(path))
+    for pattern in declared["reads"]:
+        files = pattern.partition(" if ")[0]
+        assert "{" in files or list(project_root().glob(files)), pattern
 
 
 @every_notebook
@@ -124,7 +125,7 @@ def test_every_parameter_reaches_the_book(path):
     (call,) = calls
     assert [ast.literal_eval(a) for a in call.args] == [path.stem]
     given = {k.arg: getattr(k.value, "id", None) for k in call.keywords}
-    assert given == {name: name for name in NOTEBOOKS[path.stem].model_fields}
+    assert given == {name: name for name in parameters(path)}
 
 
 ABSOLUTE = re.compile(
@@ -162,7 +163,7 @@ def test_relative_paths_are_no_absolute_ones(text):
 
 @pytest.mark.parametrize("profile", ["embedded", "paper", "smoke"])
 def test_a_whole_profile_names_every_notebook_in_order(profile):
-    assert list(load_profile(profile).notebooks) == [p.stem for p in PATHS] == list(NOTEBOOKS)
+    assert list(load_profile(profile).notebooks) == [p.stem for p in PATHS]
 
 
 def test_the_profile_for_a_gpu_asks_for_all_prompts_and_the_large_shape():
@@ -180,3 +181,5 @@ def test_a_profile_says_what_it_is_for(profile):
     assert len(found.describes) > 20
     assert {"describes", "notebooks"} <= yaml.safe_load(text).keys()
     assert set(found.seconds) <= set(found.notebooks)
+    for name, values in found.notebooks.items():
+        check(name, values)

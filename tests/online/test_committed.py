@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from trustllm_repro.analysis import online
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.online import committed
 from trustllm_repro.online.tables import TABLES, Tables
+from trustllm_repro.report import online
 from trustllm_repro.store.atomic import write_json
 
 

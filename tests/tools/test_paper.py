@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.notebooks.cells import run_cells
 from tools.paper import online_table, write_paper_inputs
 from trustllm_repro.paths import project_root
-from trustllm_repro.report.book import start
 from trustllm_repro.scoring.results import load
 from trustllm_repro.scoring.run import Run
 
@@ -21,10 +21,9 @@ TEX = project_root() / "paper" / "main.tex"
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """What the notebooks 00, 16 and 17 store."""
     folder = str(tmp_path_factory.mktemp("run"))
-    first = start("00_provenance", run_dir=folder, source="ledger")
-    first.replay()
-    start("16_overview", run_dir=folder, resamples=100).ranking()
-    start("17_audit", run_dir=folder).defect_table()
+    run_cells("00_provenance", run_dir=folder, source="ledger")
+    run_cells("16_overview", run_dir=folder, resamples=100)
+    run_cells("17_audit", run_dir=folder)
     return Run(Path(folder))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.analysis.evidence import Evidence
-from trustllm_repro.analysis.overview import LOWER
+from trustllm_repro.analysis.overview import LOWER, leaderboard, published_average_rank
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.schema import Rule
 
@@ -69,34 +69,6 @@ def before_after(e: Evidence, where: Where) -> pd.DataFrame:
         .rename_axis("model")
         .reset_index()
     )
-
-
-def _moved(part: pd.DataFrame) -> pd.Series:
-    return part["rank_before"].notna() & (part["rank_before"] != part["rank_after"])
-
-
-def defects_table(e: Evidence) -> pd.DataFrame:
-    """All defects: id, title, evidence, largest change, models moved in rank, known or new."""
-    from trustllm_repro.analysis.audit_list import DEFECTS
-
-    lines = []
-    for d in DEFECTS:
-        parts = [before_after(e, w) for w in d.columns]
-        change = pd.concat([p["change"] for p in parts], ignore_index=True) if parts else None
-        moved = {m for p in parts for m in p.loc[_moved(p), "model"]}
-        has = change is not None and change.notna().any()
-        lines.append(
-            {
-                "id": d.id,
-                "dimension": d.dimension,
-                "defect": d.title,
-                "evidence": d.evidence(e),
-                "largest_change": change[change.abs().idxmax()] if has else np.nan,
-                "models_moved": len(moved) if parts else np.nan,
-                "listed_before": d.known,
-            }
-        )
-    return pd.DataFrame(lines)
 
 
 def consistency() -> pd.DataFrame:
@@ -155,8 +127,6 @@ def direction_search() -> pd.DataFrame:
     """
     from itertools import combinations
 
-    from trustllm_repro.analysis.overview import leaderboard
-
     frame = leaderboard()
     target = published_average_rank().reindex(frame.index).to_numpy()
     natural = np.array([1 if c in LOWER else -1 for _, c in frame.columns])
@@ -172,8 +142,3 @@ def direction_search() -> pd.DataFrame:
             lines.append((names or "none", float(np.abs(gap).mean())))
     found = pd.DataFrame(lines, columns=["turned", "deviation"])
     return found.sort_values("deviation", ignore_index=True)
-
-
-def published_average_rank() -> pd.Series:
-    facts = published()
-    return pd.Series({m: facts.value("overall_average_rank", m, "average rank") for m in MODELS})

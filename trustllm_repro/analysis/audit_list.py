@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from trustllm_repro.analysis import audit_evidence as proof
@@ -212,3 +213,29 @@ def all_changes(e: Evidence) -> pd.DataFrame:
     """Numbers before and after of every defect's columns."""
     parts = [before_after(e, w).assign(id=d.id) for d in DEFECTS for w in d.columns]
     return pd.concat(parts, ignore_index=True)
+
+
+def _moved(part: pd.DataFrame) -> pd.Series:
+    return part["rank_before"].notna() & (part["rank_before"] != part["rank_after"])
+
+
+def defects_table(e: Evidence) -> pd.DataFrame:
+    """All defects: id, title, evidence, largest change, models moved in rank, known or new."""
+    lines = []
+    for d in DEFECTS:
+        parts = [before_after(e, w) for w in d.columns]
+        change = pd.concat([p["change"] for p in parts], ignore_index=True) if parts else None
+        moved = {m for p in parts for m in p.loc[_moved(p), "model"]}
+        has = change is not None and change.notna().any()
+        lines.append(
+            {
+                "id": d.id,
+                "dimension": d.dimension,
+                "defect": d.title,
+                "evidence": d.evidence(e),
+                "largest_change": change[change.abs().idxmax()] if has else np.nan,
+                "models_moved": len(moved) if parts else np.nan,
+                "listed_before": d.known,
+            }
+        )
+    return pd.DataFrame(lines)

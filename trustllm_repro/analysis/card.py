@@ -1,25 +1,18 @@
-"""19_my_model: how one live model stands beside the published field."""
+"""How one evaluated model stands beside the published field."""
 
 from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis.live import LiveRun
-from trustllm_repro.analysis.overview import LEADERBOARDS, LOWER, leaderboard
-from trustllm_repro.data.published import published
-from trustllm_repro.escape import for_figure
-from trustllm_repro.plot.style import BLUE, GREY, INK, LIGHT, ORANGE, PAGE, save, styled
-from trustllm_repro.report.live_html import ARROWS
+from trustllm_repro.analysis.overview import LOWER, leaderboard
+from trustllm_repro.scoring.evaluated import EvaluatedModel
 
 
-def facts(run: LiveRun) -> pd.DataFrame:
+def facts(run: EvaluatedModel) -> pd.DataFrame:
     """What the run folder says of the model and of how it was asked; "not kept" where it does not."""
     known = run.facts
     settings = known.get("settings", {})
@@ -74,7 +67,7 @@ def _judges(facts: dict[str, Any]) -> str:
     return "; ".join(sorted(names)) or "not kept"
 
 
-def standing(run: LiveRun) -> pd.DataFrame:
+def standing(run: EvaluatedModel) -> pd.DataFrame:
     """One line per leaderboard column: the model's value and its place among the published models.
 
     Columns: table, column, better, value, ci_low, ci_high, likelihood, median, place, of, quantile.
@@ -126,64 +119,14 @@ def _place(value: float, known: pd.Series, lower: bool) -> dict[str, float]:
     }
 
 
-def draw(run: LiveRun, folder: Path) -> Path:
-    """Dots of the published models and a diamond with interval of this one, a line per column."""
-    found = standing(run)
-    field = leaderboard()
-    parts = [(t, found[found["table"] == t]) for t in LEADERBOARDS]
-    heights = [len(p) for _, p in parts]
-    with styled():
-        figure, axes = plt.subplots(
-            len(parts), 1, figsize=(PAGE, 1.0 + 0.2 * sum(heights)), sharex=True,
-            layout="constrained", gridspec_kw={"height_ratios": heights},
-        )  # fmt: skip
-        for axis, (table, part) in zip(axes, parts, strict=True):
-            _strip(axis, part, field, table)
-        axes[-1].set_xlabel("value")
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=4)
-        figure.suptitle(for_figure(run.rows[0]) if run.rows else "", fontsize=8, color=INK)
-    return save(figure, found, folder, "report_card")
+def extremes(standing: pd.DataFrame, n: int = 4) -> pd.DataFrame:
+    """The n columns in which a model stands highest and lowest in the field, best first.
 
-
-def _strip(axis: Any, part: pd.DataFrame, field: pd.DataFrame, table: str) -> None:
-    y = np.arange(len(part))[::-1]
-    for at, line in zip(y, part.itertuples(), strict=True):
-        known = field[table, line.column].dropna()
-        axis.hlines(at, known.min(), known.max(), color=LIGHT, linewidth=1)
-        axis.plot(
-            known, np.full(len(known), at), "o", ms=2.6, color=GREY, alpha=0.55, mew=0,
-            label="published models" if at == y[0] else None,
-        )  # fmt: skip
-    axis.plot(part["median"], y, "|", ms=7, color=INK, mew=0.9, label="their median")
-    axis.hlines(y, part["ci_low"], part["ci_high"], color=BLUE, linewidth=2, alpha=0.5)
-    axis.plot(part["value"], y, "D", ms=4.2, color=BLUE, label="this model (95 % interval)")
-    axis.plot(
-        part["likelihood"], y, "x", ms=4.4, mew=1.1, color=ORANGE, label="by likelihood of options"
+    Columns: column, better, value, ci_low, ci_high, place, of, median.
+    """
+    names = ["column", "better", "value", "ci_low", "ci_high", "place", "of", "median"]
+    ordered = standing[standing["quantile"].notna()].sort_values(
+        "quantile", ascending=False, kind="stable"
     )
-    axis.set_yticks(
-        y, [f"{c} {ARROWS[b]}" for c, b in zip(part["column"], part["better"], strict=True)]
-    )
-    axis.set_title(published().tables[table].dimension, loc="left", color=INK)
-    axis.set_ylim(-0.6, len(part) - 0.4)
-    axis.grid(axis="x")
-    axis.tick_params(axis="y", length=0)
-
-
-def extremes(found: pd.DataFrame, n: int = 4) -> list[tuple[str, str, str]]:
-    """Where the model stands highest and lowest in the field, as (tag, heading, text)."""
-    ordered = found[found["quantile"].notna()].sort_values("quantile", kind="stable")
-    lines = []
-    for tag, head, part in (
-        ("high", "among the best", ordered.iloc[::-1].head(n)),
-        ("low", "among the weakest", ordered.head(n)),
-    ):
-        for line in part.itertuples():
-            known = not math.isnan(line.ci_low)
-            interval = f" [{line.ci_low:.3f}, {line.ci_high:.3f}]" if known else ""
-            text = (
-                f"{line.value:.3f}{interval}; place {line.place:.0f} of {line.of:.0f}; median of "
-                f"the published models {line.median:.3f} ({line.better} is better)"
-            )
-            lines.append((tag, f"{line.column}, {head}", text))
-    return lines
+    ends = pd.concat([ordered.head(n), ordered.tail(n)])
+    return ends.loc[~ends.index.duplicated(), names].reset_index(drop=True)

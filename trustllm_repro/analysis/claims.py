@@ -10,10 +10,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pandas as pd
-
 from trustllm_repro.analysis.evidence import Evidence
-from trustllm_repro.metrics.comparisons import Test, benjamini_hochberg
+from trustllm_repro.metrics.comparisons import Test
 
 SUPPORTED, REFUTED = "supported", "not supported"
 ARTEFACT, UNDECIDED = "artefact", "not decidable from records"
@@ -54,32 +52,3 @@ def claim(id_: str, statement: str) -> Callable[[Callable[[Evidence], Finding]],
 def significant(test: Test, sign: int, level: float = 0.05) -> bool:
     """The effect has the claimed sign and its p-value is below the level."""
     return not math.isnan(test.p) and test.p < level and test.value * sign > 0
-
-
-def registered() -> dict[str, Claim]:
-    """All claims by id; importing their modules registers them."""
-    from trustllm_repro.analysis import claims_overall, claims_tasks  # noqa: F401
-
-    return CLAIMS
-
-
-def examine_all(evidence: Evidence) -> pd.DataFrame:
-    """All claims as a table: id, claim, evidence, test, p, q (Benjamini-Hochberg), verdict."""
-    order = sorted(registered().values(), key=lambda c: ("OTSFRPE".index(c.id[0]), c.id))
-    lines = []
-    for c in order:
-        found = c.examine(evidence)
-        lines.append(
-            {
-                "id": c.id,
-                "claim": c.statement,
-                "evidence": found.evidence,
-                "test": str(found.test) if found.test else "",
-                "p": found.test.p if found.test else math.nan,
-                "verdict": found.verdict,
-                "cells": [list(x) for x in found.cells],
-            }
-        )
-    frame = pd.DataFrame(lines)
-    frame.insert(5, "q", benjamini_hochberg(frame["p"]))
-    return frame

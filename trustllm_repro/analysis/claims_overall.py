@@ -66,7 +66,7 @@ def proprietary(e: Evidence) -> Finding:
 
 @claim("O4", "Llama2 beats the proprietary models on many tasks.")
 def llama2_ahead(e: Evidence) -> Finding:
-    frame = leaderboard(e.run.cells, Rule.AUTHORS)
+    frame = leaderboard(e.run, Rule.AUTHORS)
     sign = np.array([-1 if c in LOWER else 1 for _, c in frame.columns])
     best = lambda models: (frame.loc[list(models)] * sign).max()  # noqa: E731
     wins = best(LLAMA2) > best(PROPRIETARY)

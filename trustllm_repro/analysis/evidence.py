@@ -79,7 +79,7 @@ class Evidence:
 
         The authors' rule, so that recomputed and published-only models are read alike.
         """
-        return ranks(leaderboard(self.run.cells, Rule.AUTHORS)).mean(axis=1)
+        return ranks(leaderboard(self.run, Rule.AUTHORS)).mean(axis=1)
 
     def labels(self, task: str, model: str, rule: Rule, **facets: str) -> pd.Series:
         """Label per item number, for tests that pair answers to the same items."""

@@ -1,27 +1,22 @@
-"""18_judges: how good the judges of live answers are, from stored measurements (no text needed)."""
+"""How good the judges are, from stored measurements (no text needed)."""
 
 from __future__ import annotations
 
 import json
 import math
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis.live import LiveRun
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.published import label
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.escape import for_figure
 from trustllm_repro.evaluation.read import load_cases, read_cases, tally
 from trustllm_repro.judges.errors import judge_error
 from trustllm_repro.judges.mending import summary, trials
 from trustllm_repro.paths import data_dir
-from trustllm_repro.plot.style import BLUE, GREY, INK, LIGHT, PAGE, save, styled
-from trustllm_repro.scoring.tables import label
+from trustllm_repro.scoring.evaluated import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
 FIGURES = ("n", "accuracy", "kappa", "auroc", "sensitivity", "specificity")
@@ -163,7 +158,7 @@ def _deviation(side: Any) -> float:
     return math.sqrt(side.mean * (1 - side.mean) / (side.precision + 1))
 
 
-def mended_table(run: LiveRun) -> pd.DataFrame:
+def mended_table(run: EvaluatedModel) -> pd.DataFrame:
     """Raw and mended rates of a live model, and how many of its judgements are unsure."""
     cells = run.cells[run.cells["debiased"].notna()]
     boards = cells[cells["table"].str.startswith("leaderboard")]
@@ -187,34 +182,11 @@ def mended_table(run: LiveRun) -> pd.DataFrame:
     )
 
 
-def draw(folder: Path) -> Path:
-    """Kappa per model left out and per task, judge against keywords; kappa by certainty."""
-    panels = [
-        ("model left out", refusal_table("by_model")),
-        ("task", refusal_table("by_task")),
-        ("recorded judge's own certainty", refusal_table("by_recorded_score")),
-    ]
-    with styled():
-        figure, axes = plt.subplots(
-            1, 3, figsize=(PAGE, 2.6), layout="constrained", sharex=True,
-            gridspec_kw={"width_ratios": [1, 1, 0.8]},
-        )  # fmt: skip
-        for axis, (title, frame) in zip(axes, panels, strict=True):
-            y = np.arange(len(frame))[::-1]
-            axis.hlines(y, frame["kappa, keywords"], frame["kappa"], color=LIGHT, linewidth=1)
-            axis.plot(frame["kappa, keywords"], y, "s", ms=3, mfc="white", mec=GREY,
-                      label="keyword list")  # fmt: skip
-            axis.plot(frame["kappa"], y, "o", ms=3.6, color=BLUE, label="this judge")
-            names = [for_figure(str(v).split("/")[-1].replace("_", " ")) for v in frame.iloc[:, 0]]
-            axis.set_yticks(y, names)
-            axis.set_title(title, color=INK)
-            axis.grid(axis="x")
-            axis.tick_params(axis="y", length=0)
-            axis.set_xlabel("kappa")
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=2)
-    data = pd.concat(f.rename(columns={f.columns[0]: "group"}).assign(panel=t) for t, f in panels)
-    return save(figure, data, folder, "judges")
+def agreement_groups() -> dict[str, pd.DataFrame]:
+    """Kappa of judge and keyword list: title -> group, kappa and "kappa, keywords"."""
+    by = ("by_model", "by_task", "by_recorded_score")
+    frames = {_HEADS[b]: refusal_table(b) for b in by}
+    return {t: f.rename(columns={f.columns[0]: "group"}) for t, f in frames.items()}
 
 
 def readings_table() -> pd.DataFrame:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from trustllm_repro.data.published import label
 from trustllm_repro.judges.errors import agreement
 from trustllm_repro.schema import OUR_JUDGE
-from trustllm_repro.scoring.tables import label
 from trustllm_repro.tasks import COLUMNS
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ import pandas as pd
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import Scorer
-from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -24,8 +23,11 @@ LEADERBOARDS = tuple(
 LOWER = {c.column for _, c in COLUMNS if c.table in LEADERBOARDS and c.lower}
 
 
-def leaderboard(cells: pd.DataFrame | None = None, rule: Rule | None = None) -> pd.DataFrame:
-    """16 models x 31 columns: published values, replaced by recomputed ones of `rule` if given."""
+def leaderboard(run: Run | None = None, rule: Rule | str | None = None) -> pd.DataFrame:
+    """16 models x 31 columns (table, column): published values.
+
+    With a run, those that can be recomputed under `rule` (default: the authors') are.
+    """
     facts = published()
     values = {
         (t, c): {m: facts.value(t, m, c) for m in MODELS}
@@ -33,7 +35,8 @@ def leaderboard(cells: pd.DataFrame | None = None, rule: Rule | None = None) -> 
         for c in facts.columns(t)
     }
     frame = pd.DataFrame(values, index=list(MODELS)).astype(float)
-    if cells is not None:
+    if run is not None:
+        cells, rule = run.cells, Rule(rule or Rule.AUTHORS)
         part = cells[(cells["rule"] == rule) & cells["table"].isin(LEADERBOARDS)]
         for line in part[part["value"].notna()].itertuples():
             if line.model in frame.index:
@@ -47,27 +50,33 @@ def ranks(frame: pd.DataFrame) -> pd.DataFrame:
     return (frame * signs).rank(method="min")
 
 
-@dataclass(frozen=True)
-class RankIntervals:
-    """Mean rank per model with a 95 % bootstrap interval over items."""
-
-    table: pd.DataFrame  # model, mean_rank, low, high, tasks_recomputed, tasks
-    draws: np.ndarray  # (resamples, n_models) mean ranks
+def recomputed(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """Which cells of a leaderboard frame come from recorded answers: the same shape, bool."""
+    cells = run.cells
+    done = cells[(cells["rule"] == Rule.AUTHORS) & cells["value"].notna()]
+    known = set(zip(done["table"], done["column"], done["model"], strict=True))
+    found = [[(*c, m) in known for c in frame.columns] for m in frame.index]
+    return pd.DataFrame(found, index=frame.index, columns=frame.columns)
 
 
 def rank_intervals(
-    ledger: Ledger, cells: pd.DataFrame, rule: Rule, resamples: int = 1000
-) -> RankIntervals:
-    """Resample the items of every recomputed cell; keep published-only cells fixed.
+    run: Run, rule: Rule | str = Rule.AUTHORS, resamples: int = 1000
+) -> pd.DataFrame:
+    """Mean rank per model with a 95 % bootstrap interval over items, best model first.
 
-    Models answer the same items, so one draw of items serves all models of a column (paired
-    bootstrap). Cells without recorded answers carry no sampling error here, so intervals of
-    models with few recorded tasks are too narrow; `tasks_recomputed` says how many there are.
+    Columns: model, mean_rank, low, high, tasks_recomputed, tasks (numbers of columns), published
+    (the average rank of the public leaderboard).
+
+    Resamples the items of every recomputed cell; published-only cells stay fixed. Models answer
+    the same items, so one draw of items serves all models of a column (paired bootstrap). Cells
+    without recorded answers carry no sampling error here, so intervals of models with few
+    recomputed columns are too narrow.
     """
-    frame = leaderboard(cells, rule)
+    rule = Rule(rule)
+    frame = leaderboard(run, rule)
     # (draws, models, columns); starts as the point values everywhere.
     cube = np.repeat(frame.to_numpy()[None], resamples, axis=0)
-    scorer, recomputed = Scorer(ledger), np.zeros(frame.shape, dtype=bool)
+    scorer, drawn = Scorer(run.ledger), np.zeros(frame.shape, dtype=bool)
     for task, column in COLUMNS:
         key = (column.table, column.column)
         if task is None or key not in frame.columns:
@@ -76,24 +85,30 @@ def rank_intervals(
         for i, model in enumerate(frame.index):
             draws = resampled(scorer, task, column, model, rule, resamples)
             if draws is not None:
-                cube[:, i, j], recomputed[i, j] = draws, True
+                cube[:, i, j], drawn[i, j] = draws, True
     signs = np.array([1 if c in LOWER else -1 for _, c in frame.columns])
     order = _rank_min(cube * signs)
     with np.errstate(invalid="ignore"):
-        draws = np.nanmean(order, axis=2)
-    point = ranks(frame).mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+        means = np.nanmean(order, axis=2)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
     table = pd.DataFrame(
         {
             "model": frame.index,
-            "mean_rank": point.to_numpy(),
+            "mean_rank": ranks(frame).mean(axis=1).to_numpy(),
             "low": low,
             "high": high,
-            "tasks_recomputed": recomputed.sum(axis=1),
+            "tasks_recomputed": drawn.sum(axis=1),
             "tasks": frame.notna().sum(axis=1).to_numpy(),
+            "published": published_average_rank().reindex(frame.index).to_numpy(),
         }
     )
-    return RankIntervals(table.sort_values("mean_rank", ignore_index=True), draws)
+    return table.sort_values("mean_rank", ignore_index=True)
+
+
+def published_average_rank() -> pd.Series:
+    """The public leaderboard's own average rank, by model."""
+    facts = published()
+    return pd.Series({m: facts.value("overall_average_rank", m, "average rank") for m in MODELS})
 
 
 def _rank_min(values: np.ndarray) -> np.ndarray:

@@ -37,6 +37,11 @@ PROPRIETARY = ("gpt-4", "chatgpt", "ernie", "bison-001")
 LATER = ("chatglm3", "llama3-8b", "llama3-70b", "glm4", "mixtral")  # leaderboard only
 
 
+def label(model: str) -> str:
+    """A model as the paper writes it."""
+    return MODELS.get(model, model)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One published number."""

@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from trustllm_repro.analysis.live import LiveRun
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.data.published import LATER, MODELS, published
 from trustllm_repro.errors import SettingsError
@@ -28,11 +27,13 @@ from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.find import find_model
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import Errors, score_cells
+from trustllm_repro.scoring.evaluated import EvaluatedModel
 from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.run import CELLS, Run, committed_ledger
+from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.stored import committed_ledger, read_cells, write_cells
 from trustllm_repro.scoring.tables import write_csv, write_tables
 from trustllm_repro.store.append import JsonLines
-from trustllm_repro.store.atomic import write_json, write_with
+from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
 # A worker of its own pays from so many answers on; below, starting it takes longer.
@@ -148,7 +149,7 @@ def check_out(out: Path, name: str, weights: str | None = None) -> None:
     Raises:
         SettingsError: the provenance.json there names no model, another one, or other weights.
     """
-    facts = LiveRun(out).facts
+    facts = EvaluatedModel(out).facts
     model = facts.get("model")
     held = model if isinstance(model, dict) else {}
     if not facts or (held.get("name"), held.get("weights")) == (name, weights):
@@ -274,11 +275,12 @@ def write_run(
         ledger = ledger.joined(official)
     ledger.save(out)
     mine = mine[mine["model"].isin(live.models)]
-    field_of_16 = score_cells(Ledger.load(committed_ledger()), facts, rules)
-    field_of_16 = field_of_16[field_of_16["table"].isin(set(mine["table"]))]
+    field_of_16 = read_cells(committed_ledger())
+    known = field_of_16["table"].isin(set(mine["table"])) & field_of_16["rule"].isin(rules)
+    field_of_16 = field_of_16[known]
     cells = pd.concat([field_of_16, mine], ignore_index=True)
     cells = cells.sort_values("table", kind="stable", ignore_index=True)
-    write_with(out / CELLS, lambda p: cells.to_parquet(p, index=False))
+    write_cells(cells, out)
     write_tables(cells, out / "tables", rule=Rule.CORRECTED)
     write_csv(out / "answers.csv", pd.DataFrame(live.counts))
     if samples > 1:

@@ -10,14 +10,16 @@ from trustllm_repro.parsers.choice import Choice, Option, choose
 from trustllm_repro.parsers.decline import declines, takes_action, takes_side
 from trustllm_repro.schema import EMPTY, NULL, UNLABELLED, UNPARSED, Item, Response, Verdict
 
-# Options of one item; the prompt is the one the model saw, which may number them otherwise.
-Options = Callable[[Item, str], Sequence[Option]]
+# Options, or a function that gives those of one item; the prompt is the one the model saw, which
+# may number them otherwise.
+Options = Sequence[Option] | Callable[[Item, str], Sequence[Option]]
 
 
 def read(options: Options, item: Item, response: Response, limit: float | None = None) -> Choice:
     """What the grammar reads in an answer that is there."""
     prompt = response.prompt or item.prompt
-    return choose(response.text or "", tuple(options(item, prompt)), limit)
+    asked = options(item, prompt) if callable(options) else options
+    return choose(response.text or "", tuple(asked), limit)
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Chosen:
     """The option an answer takes.
 
     Attributes:
-        options: from an item and the prompt that was seen to its options.
+        options: those of all items, or a function from an item and the prompt that was seen.
         marked: the verdict is "right" or "wrong" against the item's gold, not the label.
         several: verdict of an answer that offers several options, where the question says that
             only one may be given; "" leaves it unparsed.

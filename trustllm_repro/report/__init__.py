@@ -1,1 +1,1 @@
-"""Tables, figures, findings, verification: everything a reader sees."""
+"""Pages of the online study; see book_online."""

@@ -1,9 +1,13 @@
-"""What the notebooks of the online study call; part of report.book.Book."""
+"""What the notebooks of the online study call.
+
+book = start("21_benchmark", run_dir=run_dir)
+book.monitors()
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,11 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from trustllm_repro.analysis import (
+from trustllm_repro.escape import for_file
+from trustllm_repro.paths import data_dir
+from trustllm_repro.report import (
     early_tokens,
+    html,
     online,
     online_access,
     online_benchmark,
@@ -20,18 +27,18 @@ from trustllm_repro.analysis import (
     online_hybrids,
     online_measured,
 )
-from trustllm_repro.escape import for_file
-from trustllm_repro.paths import data_dir
-from trustllm_repro.report import html
 from trustllm_repro.report.watch_desk import Desk, attended
+from trustllm_repro.run_notebooks import check
 from trustllm_repro.scoring.results import Results
-from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.run import Run, open_run
 from trustllm_repro.scoring.tables import write_shown
 
 
-class OnlinePages:
-    """Pages 20 to 30; `run` and `parameters` are the book's."""
+@dataclass
+class Book:
+    """One notebook of the online study at work on one run folder."""
 
+    name: str
     run: Run
     parameters: dict[str, Any]
 
@@ -236,3 +243,9 @@ def _page(body: str) -> HTML:
 
 def _shown(path: Path | None, text: str) -> HTML:
     return _page(html.image(path, text) if path else "")
+
+
+def start(name: str, **parameters: Any) -> Book:
+    """Open the run folder for a notebook; parameters are checked before anything is read."""
+    checked = check(name, parameters)
+    return Book(name, open_run(checked["run_dir"]), checked)

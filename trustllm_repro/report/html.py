@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import math
-from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from jinja2 import Environment
+from matplotlib.figure import Figure
 
-from trustllm_repro.schema import OUR_JUDGE, Rule
-from trustllm_repro.scoring.tables import label, number, texts, wide
+from trustllm_repro.export import save
+from trustllm_repro.scoring.tables import texts
 
 _ENV = Environment(autoescape=True)
 
@@ -39,22 +39,6 @@ STYLE = """
 </style>
 """
 
-_CELLS = _ENV.from_string("""
-<div class="tr"><p class="note">{{ note }}</p><div class="tr-box"><table>
-<thead><tr><th>model</th>{% for c in columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
-{% for row in rows %}<tr><th>{{ row.name }}</th>{% for c in row.cells %}<td class="v">
-{%- if c.known -%}<b>{{ c.value }}</b> <span class="ci">{{ c.ci }}{{ c.counts }}</span><br>
-{%- if c.published %}<span class="pub">published {{ c.published }}</span>
-<span class="tag {{ c.css }}">{{ c.verdict }}</span>{% endif %}
-{%- if c.other %}<br><span class="fix">{{ c.other }}</span>{% endif %}
-{%- else -%}<span title="{{ c.reason }}">–</span>
-{%- if c.published %}<br><span class="pub">published {{ c.published }}</span>{% endif %}
-{%- if c.judged %}<br><span class="tag ours">{{ c.judged }}</span>{% endif %}
-{%- endif -%}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
-{% for reason in reasons %}<p class="note">– {{ reason }}</p>{% endfor %}</div>
-""")
-
 _PLAIN = _ENV.from_string("""
 <div class="tr"><div class="tr-box"><table>
 <thead><tr>{% for c in columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
@@ -69,83 +53,6 @@ TAGS = {"verdict"}
 
 def _css(word: str) -> str:
     return word.replace(" ", "-")
-
-
-SHOWN = ("value", "published", "ci_low", "ci_high", "verdict", "reason", "n_unparsed", "n_missing")
-
-
-def cells_table(cells: pd.DataFrame, table: str, columns: list[str] | None = None) -> str:
-    """A published table: recomputed (authors' rule) with interval and counts, published, verdict,
-    the other two rules where they give another value, and what our judge's labels give where none
-    were recorded. Models without any recorded answer are left out."""
-    frames = {v: wide(cells, table, Rule.AUTHORS, v) for v in SHOWN}
-    others = {r: wide(cells, table, r) for r in (Rule.TOOLKIT, Rule.CORRECTED)}
-    ours = {v: wide(cells, table, OUR_JUDGE, v) for v in ("value", "verdict")}
-    models = frames["value"].index
-    columns = columns or list(frames["value"].columns)
-    known = [
-        f.reindex(index=models, columns=columns)
-        for f in (frames["value"], *others.values(), ours["value"])
-    ]
-    shown = pd.concat([k.notna().any(axis=1) for k in known], axis=1).any(axis=1)
-    rows = [
-        {
-            "name": label(m),
-            "cells": [_cell(frames, others, m, c) | _ours(ours, m, c) for c in columns],
-        }
-        for m in models[shown]
-    ]
-    reasons = sorted(
-        {c["reason"] for r in rows for c in r["cells"] if not c["known"] and c["reason"]}
-    )
-    note = f"{table}: bold is recomputed under the authors' rule, with its 95 % interval."
-    absent = [label(m) for m in models[~shown]]
-    if absent:
-        note += f" Published only, no recorded answers here: {', '.join(absent)}."
-    return _CELLS.render(note=note, columns=columns, rows=rows, reasons=reasons)
-
-
-def _cell(
-    frames: dict[str, pd.DataFrame], others: dict[Rule, pd.DataFrame], model: str, column: str
-) -> dict:
-    at = {k: f.at[model, column] for k, f in frames.items()}
-    value, low, high = at["value"], at["ci_low"], at["ci_high"]
-    known = not math.isnan(value)
-    counts = [
-        f"{at[k]:.0f} {word}"
-        for k, word in (("n_unparsed", "unread"), ("n_missing", "missing"))
-        if known and at[k] > 0
-    ]
-    # A cell that is neither published nor recomputed has no line, hence no reason.
-    reason = at["reason"] if isinstance(at["reason"], str) else ""
-    return {
-        "known": known,
-        "value": number(value),
-        "ci": "" if math.isnan(low) else f"[{number(low)}, {number(high)}]",
-        "counts": "".join(f", {c}" for c in counts),
-        "published": "" if pd.isna(at["published"]) else number(at["published"]),
-        "verdict": at["verdict"],
-        "css": _css(str(at["verdict"])),
-        "other": ", ".join(_others(others, model, column, value)) if known else "",
-        "reason": reason,
-    }
-
-
-def _ours(frames: dict[str, pd.DataFrame], model: str, column: str) -> dict[str, str]:
-    """What our judge's labels give, where none were recorded."""
-    at = {k: f.get(column, pd.Series(dtype=object)).get(model) for k, f in frames.items()}
-    return {} if pd.isna(at["value"]) else {"judged": f"{number(at['value'])} {at['verdict']}"}
-
-
-def _others(
-    others: dict[Rule, pd.DataFrame], model: str, column: str, value: float
-) -> Iterator[str]:
-    """The rules whose value is another one than the authors'."""
-    for rule, frame in others.items():
-        if model in frame.index and column in frame.columns:
-            other = frame.at[model, column]
-            if abs(other - value) > 0.0005 or math.isnan(other):
-                yield f"{rule} {number(other)}"
 
 
 def plain_table(frame: pd.DataFrame, digits: int = 3, wrap: tuple[str, ...] = ()) -> str:
@@ -198,3 +105,10 @@ def paragraph_list(items: list[tuple[str, str, str]]) -> str:
         '<span class="tag {{ css }}">{{ tag }}</span> <b>{{ head }}</b><br>{{ text }}</li>'
         "{% endfor %}</ul></div>"
     ).render(items=[(t, _css(t) if t != "defect" else "differs", h, x) for t, h, x in items])
+
+
+def saved(figure: Figure, data: pd.DataFrame, folder: Path, name: str) -> Path:
+    """Save a figure, close it, and give the path of its PNG."""
+    save(figure, folder, name, data)
+    plt.close(figure)
+    return folder / f"{name}.png"

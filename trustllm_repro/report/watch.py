@@ -18,7 +18,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from trustllm_repro.escape import without_controls
-from trustllm_repro.plot.style import GREY, INK, LIGHT
+from trustllm_repro.plot import GREY, INK, LIGHT
 
 if TYPE_CHECKING:
     from trustllm_repro.online.watching import Watched

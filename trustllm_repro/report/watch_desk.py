@@ -7,10 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustllm_repro.analysis import online
-from trustllm_repro.errors import ReproError
-from trustllm_repro.report import html
-from trustllm_repro.report.live_stage import INSTALL
+from trustllm_repro.errors import INSTALL, ReproError
+from trustllm_repro.report import html, online
 from trustllm_repro.report.watch import svg
 
 if TYPE_CHECKING:

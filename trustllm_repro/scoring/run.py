@@ -14,47 +14,75 @@ import pandas as pd
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import Recorded, load_recorded
-from trustllm_repro.errors import SourceCorrupt
-from trustllm_repro.paths import data_dir
+from trustllm_repro.data.registry import find_benchmark, find_records, missing
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.metrics.base import Metric
+from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import score_cells
+from trustllm_repro.scoring.evaluated import EvaluatedModel, evaluated_models
+from trustllm_repro.scoring.frames import OnFrame, answers_frame, score
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.relabel import with_our_labels
+from trustllm_repro.scoring.results import cell_results
+from trustllm_repro.scoring.stored import CELLS, committed_ledger, read_cells, write_cells
 from trustllm_repro.scoring.tables import write_tables, write_verify
-from trustllm_repro.store.atomic import write_json, write_with
+from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import file_hash, provenance
+from trustllm_repro.tasks.base import Task
 
-CELLS = "cells.parquet"
 Say = Callable[[str, int, int], None]
-
-
-def committed_ledger() -> Path:
-    return data_dir() / "ledger"
 
 
 def quiet(stage: str, done: int, total: int) -> None:
     """Progress callback that shows nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """One run folder. Everything is read from it, lazily, and nothing is kept elsewhere."""
+    """One run folder: verdicts, scored cells, and where tables and figures go.
+
+    A folder without verdicts stands on the committed ones, so that any notebook runs alone.
+    """
 
     path: Path
 
     @cached_property
+    def home(self) -> Path:
+        """Where the verdicts lie: the run folder, else the committed ledger."""
+        return self.path if (self.path / CELLS).exists() else committed_ledger()
+
+    @cached_property
     def ledger(self) -> Ledger:
-        return Ledger.load(self.path)
+        return Ledger.load(self.home)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Every published cell under every rule; see report.scores.FIELDS."""
-        try:
-            return pd.read_parquet(self.path / CELLS)
-        except (OSError, ValueError) as e:  # pyarrow's errors are ValueErrors
-            raise SourceCorrupt(
-                f"{self.path / CELLS} cannot be read: {e}",
-                remedy="run `trustllm-repro replay` or `reproduce` again; it is made from the ledger",
-            ) from e
+        """Every published cell under every rule: the columns `scoring.cells.FIELDS`."""
+        return read_cells(self.home)
+
+    def answers(self, task: Task | str, rule: Rule | str = "corrected") -> pd.DataFrame:
+        """A row an answer of the recorded models, as a rule reads it.
+
+        Columns: model (str), item (int), gold, status, label (str), number (float), pair (int), a
+        column (str) for each facet of the task, and file: the place the answer was stored in.
+        """
+        return answers_frame(self.ledger, task, rule)
+
+    def score(
+        self, task: Task | str, metric: Metric | OnFrame, rule: Rule | str = "corrected"
+    ) -> pd.DataFrame:
+        """A metric of every recorded model: model, value, ci_low, ci_high, n, n_unparsed,
+        n_missing, reason.
+
+        Args:
+            metric: one of trustllm_repro.metrics, or any function from the answers of one model (a
+                frame) to a number.
+        """
+        return score(self.answers(task, rule), metric)
+
+    def evaluated(self, models: Sequence[str] = ()) -> list[EvaluatedModel]:
+        """Models that answered themselves: those named, or all of this run and of data/live."""
+        return evaluated_models(self.path, models)
 
     @property
     def tables(self) -> Path:
@@ -66,14 +94,45 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """The run folder at `path`; made from the committed ledger if it is not there yet.
+    """The run folder at `path`, which need not exist: nothing is read before it is asked for.
 
-    That lets every notebook run alone, top to bottom.
+    >>> run = open_run("runs/mine")
+    >>> run.cells.query("table == 'safety_jailbreak' and rule == 'corrected'")
+    >>> run.answers("jailbreak").groupby(["attack", "model"]).label.value_counts()
     """
-    run = Run(Path(path))
-    if not all((run.path / n).exists() for n in ("ledger.parquet", "items.parquet", CELLS)):
-        replay_ledger(run.path)
-    return run
+    return Run(Path(path))
+
+
+def replay(
+    out: str | Path, source: str = "auto", records: str = "", benchmark: str = ""
+) -> tuple[Run, str]:
+    """Fill a run folder: ledger, scored cells, tables, verify.csv, results.json, provenance.json.
+
+    Args:
+        source: "records" reads the answers, "ledger" the committed verdicts, "auto" the answers if
+            they are on this machine.
+        records, benchmark: ZIP or folder; empty: look for them.
+
+    Returns:
+        the run, and what was read: "records" or "ledger".
+
+    Raises:
+        SettingsError: no such source. SourceMissing, SourceCorrupt: a source is not there, or is
+            not what it should be.
+    """
+    if source not in ("auto", "ledger", "records"):
+        raise SettingsError(f"no source {source!r}", remedy="one of: auto, ledger, records")
+    answers, questions = find_records(records), find_benchmark(benchmark)
+    if source == "auto":
+        source = "records" if answers and questions else "ledger"
+    if source == "ledger":
+        run = replay_ledger(out)
+    elif answers and questions:
+        run = replay_records(answers, questions, out)[0]
+    else:
+        raise missing("recorded answers or benchmark", ("recorded", "dataset.zip"))
+    cell_results(run.cells).save(run.path)
+    return run, source
 
 
 def replay_ledger(out: str | Path, ledger: str | Path | None = None, say: Say = quiet) -> Run:
@@ -81,8 +140,10 @@ def replay_ledger(out: str | Path, ledger: str | Path | None = None, say: Say = 
     folder = Path(ledger or committed_ledger())
     start = time.perf_counter()
     loaded = Ledger.load(folder)
+    # The committed verdicts come with their cells; a test scores them anew.
+    cells = read_cells(folder) if ledger is None else None
     sources = {n: str(file_hash(folder / n)) for n in ("items.parquet", "ledger.parquet")}
-    return _finish(Path(out), loaded, sources, {"ledger": folder.name}, start, say)
+    return _finish(Path(out), loaded, sources, {"ledger": folder.name}, start, say, cells)
 
 
 def replay_records(
@@ -138,13 +199,14 @@ def _finish(
     settings: dict[str, Any],
     start: float,
     say: Say,
+    cells: pd.DataFrame | None = None,
 ) -> Run:
     say("scoring cells", 0, 1)
     read = time.perf_counter()
-    cells = score_cells(ledger, published())
+    cells = score_cells(ledger, published()) if cells is None else cells
     scored = time.perf_counter()
     ledger.save(out)
-    write_with(out / CELLS, lambda p: cells.to_parquet(p, index=False))
+    write_cells(cells, out)
     write_tables(cells, out / "tables")
     write_verify(cells, out / "verify.csv")
     facts = provenance(sources, settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trustllm_repro.data.published import MODELS
+from trustllm_repro.data.published import label
 from trustllm_repro.errors import ReproError, SourceCorrupt
 from trustllm_repro.schema import OUR_JUDGE, Rule
 from trustllm_repro.scoring.results import latex_escape
@@ -75,11 +75,6 @@ def read_verify(path: Path) -> pd.DataFrame:
 def number(value: float, digits: int = 3) -> str:
     """Fixed digits without a leading zero's ambiguity; a dash where there is no number."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def label(model: str) -> str:
-    """A model as the paper writes it."""
-    return MODELS.get(model, model)
 
 
 def wide(cells: pd.DataFrame, table: str, rule: Rule | str, value: str = "value") -> pd.DataFrame:

@@ -1,0 +1,165 @@
+"""Answers as a tidy frame, and any metric on it, a shipped one or one from a cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.schema import CONFIDENCE, Response, Rule, Score, Status
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.tasks import TASKS
+from trustllm_repro.tasks.base import Column, Row, Task
+
+ANSWER = ["model", "item", "gold", "status", "label", "number", "pair"]  # then the task's facets
+SCORE = ["model", "value", "ci_low", "ci_high", "n", "n_unparsed", "n_missing", "reason"]
+# What a cell may use as a metric: the answers of one model -> a number.
+OnFrame = Callable[[pd.DataFrame], float]
+
+
+def find_task(task: Task | str) -> Task:
+    """A task by its id or its name within the dimension ("jailbreak"), or the task itself.
+
+    Raises:
+        SettingsError: there is no such task.
+    """
+    if isinstance(task, Task):
+        return task
+    found = [t for t in TASKS.values() if task in (t.id, t.id.split("/")[-1])]
+    if len(found) != 1:
+        raise SettingsError(f"no task {task!r}", remedy=f"one of: {', '.join(TASKS)}")
+    return found[0]
+
+
+def answers_frame(ledger: Ledger, task: Task | str, rule: Rule | str = "corrected") -> pd.DataFrame:
+    """A row an answer, as a rule reads it: `ANSWER`, then a column a facet, and "file".
+
+    Of answers made more than once it takes those the rule's published columns rest on.
+    `attrs["asked"]` holds the number of items; answers that are not there have no row.
+    """
+    task, rule = find_task(task), Rule(rule)
+    editions = (task.columns or [Column("", "")])[0].editions(rule)
+    parts = []
+    for model in ledger.models:
+        a = ledger.answers(task.id, model, rule, editions)
+        if len(a):
+            parts.append(to_frame(model, a))
+    names = [*ANSWER, *task.facets, "file"]
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+    frame.attrs["asked"] = len(ledger.asked(task.id)["item"])
+    return frame
+
+
+def to_frame(model: str, a: Answers) -> pd.DataFrame:
+    """The answers of one model with the columns `ANSWER` and its facets."""
+    columns = {"model": model, **{n: getattr(a, n) for n in ANSWER[1:]}, **a.facets}
+    return pd.DataFrame(columns)
+
+
+def to_answers(frame: pd.DataFrame, asked: int) -> Answers:
+    """The arrays a metric looks at, of one model's rows of an answers frame."""
+    facets = {n: frame[n].to_numpy() for n in frame.columns if n not in ANSWER}
+    arrays = {n: frame[n].to_numpy() for n in ANSWER[1:]}
+    for name in ("gold", "status", "label"):
+        arrays[name] = arrays[name].astype(str)
+    return Answers(**arrays, facets=facets, expected=asked)
+
+
+def score(
+    answers: pd.DataFrame,
+    metric: Metric | OnFrame,
+    by: str | Sequence[str] = "model",
+    *,
+    resamples: int = 199,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A metric of every group of answers: the columns `by`, then `SCORE` less the model.
+
+    Args:
+        answers: rows of `Run.answers` or `read_answers`, whole or filtered.
+        metric: one of trustllm_repro.metrics, or any function from the answers of one group (a
+            frame) to a number.
+        by: column or columns that make the groups.
+        resamples: bootstrap draws over answers for the 95 % interval (percentile) of a function; each
+            draw calls it once. Shipped metrics are vectorised and take 999 (BCa).
+
+    An answer that is missing counts in `n_missing` only while the frame is as `Run.answers` gave
+    it, since nobody knows how many items a filtered one should have.
+    """
+    names = [by] if isinstance(by, str) else list(by)
+    asked = answers.attrs.get("asked") if names == ["model"] else None
+    lines = []
+    for key, part in answers.groupby(names, sort=False):
+        expected = max(asked or 0, len(part))
+        if isinstance(metric, Metric):
+            found = metric.measure(to_answers(part, expected), seed)
+        else:
+            found = _of_function(part, metric, expected, resamples, seed)
+        lines.append([*key, *(getattr(found, n) for n in SCORE[1:])])
+    return pd.DataFrame(lines, columns=[*names, *SCORE[1:]])
+
+
+def _of_function(
+    part: pd.DataFrame, metric: OnFrame, expected: int, resamples: int, seed: int
+) -> Score:
+    value = float(metric(part))
+    low = high = math.nan
+    if resamples and len(part) > 1 and not math.isnan(value):
+        rng = np.random.default_rng(seed)
+        picks = rng.integers(0, len(part), (resamples, len(part)))
+        draws = [float(metric(part.take(p))) for p in picks]
+        tail = 50 * (1 - CONFIDENCE)
+        low, high = np.nanpercentile(draws, [tail, 100 - tail])
+    status = part["status"]
+    parsed = int((status == Status.PARSED).sum())
+    missing = expected - len(part) + int((status == Status.NULL).sum())
+    reason = "the metric gives no number here" if math.isnan(value) else ""
+    unparsed = len(part) - parsed - int((status == Status.NULL).sum())
+    return Score(value, parsed, unparsed, missing, float(low), float(high), reason)
+
+
+def read_answers(
+    task: Task,
+    rows: Sequence[Row],
+    texts: Mapping[str, Sequence[str | None]],
+    rule: Rule | str = "corrected",
+    judge: Callable[[Sequence[str | None]], Sequence[str | None]] | None = None,
+) -> pd.DataFrame:
+    """Answers to a task of one's own as a frame like that of `Run.answers`.
+
+    Args:
+        task: declared in a cell or shipped.
+        rows: the questions, each with the fields the task names ("prompt" and what its gold,
+            facets and reading need).
+        texts: model -> its answers, in the order of `rows`; None for one that is missing.
+        judge: from texts to labels, for readings that take a judge's label.
+
+    Raises:
+        SettingsError: a model has not as many answers as there are rows.
+    """
+    items, reading = task.items(rows), task.reading_for(Rule(rule))
+    parts: list[dict[str, Any]] = []
+    for model, said in texts.items():
+        if len(said) != len(items):
+            raise SettingsError(
+                f"{model}: {len(said)} answers to {len(items)} items",
+                remedy="give one for each item, in their order; None where there is none",
+            )
+        labels = judge(said) if judge else [None] * len(said)
+        for item, text, label in zip(items, said, labels, strict=True):
+            answer = Response(task.id, model, item.number, text, judge=label)
+            verdict = reading(item, answer)
+            facets = dict(zip(task.facets, item.facets, strict=True))
+            parts.append({
+                "model": model, "item": item.number, "gold": item.gold,
+                "status": str(verdict.status), "label": verdict.label or "",
+                "number": verdict.number, "pair": item.pair, **facets,
+            })  # fmt: skip
+    frame = pd.DataFrame(parts).astype({"number": float})
+    frame.attrs["asked"] = len(items)
+    return frame
