@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("requests")
+pytest.importorskip("openai")
 
 from tests.models.server import serving
 from trustllm_repro.errors import SourceMissing
