@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from tests.notebooks.cells import run_cells
 
@@ -34,3 +36,45 @@ def test_provenance_under_the_toolkit_s_rule(tmp_path: Path) -> None:
     assert isinstance(space["by_table"], pd.DataFrame)
     assert space["by_table"]["largest"].max() == space["bands"].loc["toolkit", "largest"]
     assert (tmp_path / "verify.csv").exists()
+
+
+def test_truthfulness_of_another_set(tmp_path: Path) -> None:
+    other = {"query(\"source == 'mc' and label != ''\")": "query(\"source == 'halu_qa' and label != ''\")"}
+    letters = run_cells("10_truthfulness", other, run_dir=str(tmp_path))["letters"]
+    assert set(letters.columns) == {"No", "Yes"}
+    assert np.allclose(letters.sum(axis=1), 1)
+
+
+def test_fairness_by_race_instead_of_sex(tmp_path: Path) -> None:
+    space = run_cells(
+        "12_fairness", {'"sex", "female", "male"': '"race", "black", "white"'}, run_dir=str(tmp_path)
+    )
+    counts = space["pairs"].drop(columns="p")
+    assert {"black higher", "white higher"} <= set(counts.columns)
+
+
+def test_robustness_of_another_pair_of_models(tmp_path: Path) -> None:
+    other = {'"chatgpt", "vicuna-13b"': '"gpt-4", "llama2-70b"'}
+    space = run_cells("13_robustness", other, run_dir=str(tmp_path))
+    refused = space["refused"]
+    expected = refused["llama2-70b"].mean() - refused["gpt-4"].mean()
+    assert space["test"].value == pytest.approx(expected)
+
+
+def test_privacy_without_examples(tmp_path: Path) -> None:
+    other = {'leak["shots"] == "five-shot"': 'leak["shots"] == "zero-shot"'}
+    found = run_cells("14_privacy", other, run_dir=str(tmp_path))["found"]
+    assert (found["value"].dropna() == 0).all()
+    assert found["value"].notna().any()
+
+
+def test_ethics_by_another_label(tmp_path: Path) -> None:
+    other = {'metric = Rate(("neutral",))': 'metric = Rate(("bad",))'}
+    leaning = run_cells("15_machine_ethics", other, run_dir=str(tmp_path))["leaning"]
+    assert (leaning["bad"] > leaning["good"]).all()
+
+
+def test_a_ranking_without_safety(tmp_path: Path) -> None:
+    space = run_cells("16_overview", {'"safety": 1,': '"safety": 0,'}, run_dir=str(tmp_path))
+    without = space["parts"].drop(columns="safety").mean(axis=1)
+    assert np.allclose(space["own"]["own weights"].sort_index(), without.sort_index())

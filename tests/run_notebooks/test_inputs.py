@@ -12,7 +12,7 @@ import pytest
 
 from tests.notebooks.project import Project
 from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks import inputs, notebook, run
+from trustllm_repro.run_notebooks import inputs, notebook, plan, run
 from trustllm_repro.run_notebooks.inputs import LARGE, code_used, files_read
 from trustllm_repro.run_notebooks.plan import make_plan
 from trustllm_repro.run_notebooks.run import run_plan
@@ -51,7 +51,7 @@ def original(tmp_path_factory) -> Project:
 
 @pytest.fixture
 def project(original, monkeypatch) -> Project:
-    for module in (inputs, notebook, run):
+    for module in (inputs, notebook, plan):
         monkeypatch.setattr(module, "project_root", lambda: original.root)
     monkeypatch.setenv("TRUSTLLM_DATA", str(original.root / "home"))
     monkeypatch.setattr(run, "execute", lambda name, parameters, folder: put_outputs(folder, name))

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from tests.notebooks.project import FIRST, FOURTH, MAKES_A_RUN, SECOND, THIRD, Project, printed
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.run_notebooks import inputs, notebook, run
+from trustllm_repro.run_notebooks import inputs, notebook, plan, run
 from trustllm_repro.run_notebooks.notebook import Notebook, check, load_profile
 from trustllm_repro.run_notebooks.plan import Plan, Stage, make_plan
 from trustllm_repro.run_notebooks.run import _startable, run_plan
@@ -73,7 +73,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     project = Project(tmp_path / "project").tiny(*ALL)
     project.put("16_overview")
     desk = Desk(project)
-    for module in (inputs, notebook, run):
+    for module in (inputs, notebook, plan):
         monkeypatch.setattr(module, "project_root", lambda: project.root)
     monkeypatch.setenv("TRUSTLLM_DATA", str(tmp_path / "home"))
     monkeypatch.setattr(run, "execute", desk.execute)
@@ -293,7 +293,7 @@ def test_the_estimate_lets_models_answer_in_turn_and_the_rest_run_in_pairs():
     def plan(*names, **costs):
         return Plan("p", Path(), [stage(n, model=n in costs) for n in names], costs)
 
-    typical = run.TYPICAL_SECONDS
+    typical = plan.TYPICAL_SECONDS
     assert plan("00_provenance", "10_truthfulness", "11_safety").seconds == 2 * typical
     models = plan("05_live", "20_pilot", "10_truthfulness", **{"05_live": 100, "20_pilot": 50})
     assert models.seconds == 150
