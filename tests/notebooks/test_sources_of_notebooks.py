@@ -17,7 +17,7 @@ from trustllm_repro.run_notebooks.notebook import check, load_profile
 FOLDER = project_root() / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 PROFILES = sorted(p.stem for p in (FOLDER / "profiles").glob("*.yaml"))
-MAX_LINES = 10
+MAX_LINES, MAX_FUNCTION = 15, 5
 
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
 
@@ -73,7 +73,9 @@ def test_only_markdown_and_short_code(path):
     for cell in cells:
         if cell.cell_type == "code":
             assert 1 <= len(cell.source.splitlines()) <= MAX_LINES
-            ast.parse(cell.source)
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    assert node.end_lineno - node.lineno < MAX_FUNCTION
 
 
 @every_notebook

@@ -290,12 +290,12 @@ def test_a_profile_without_the_first_stage_is_run_all_the_same(desk):
 
 
 def test_the_estimate_lets_models_answer_in_turn_and_the_rest_run_in_pairs():
-    def plan(*names, **costs):
+    def planned(*names, **costs):
         return Plan("p", Path(), [stage(n, model=n in costs) for n in names], costs)
 
     typical = plan.TYPICAL_SECONDS
-    assert plan("00_provenance", "10_truthfulness", "11_safety").seconds == 2 * typical
-    models = plan("05_live", "20_pilot", "10_truthfulness", **{"05_live": 100, "20_pilot": 50})
+    assert planned("00_provenance", "10_truthfulness", "11_safety").seconds == 2 * typical
+    models = planned("05_live", "20_pilot", "10_truthfulness", **{"05_live": 100, "20_pilot": 50})
     assert models.seconds == 150
 
 
