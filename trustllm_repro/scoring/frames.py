@@ -48,8 +48,7 @@ def answers_frame(ledger: Ledger, task: Task | str, rule: Rule | str = "correcte
     parts = [to_frame(m, a) for m in models if len(a := ledger.answers(task.id, m, rule, editions))]
     names = [*ANSWER, *task.facets, "file"]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
-    # A task nobody was asked, such as an older prompt of another one, has no items either.
-    frame.attrs["asked"] = len(ledger.asked(task.id)["item"]) if models else 0
+    frame.attrs["asked"] = ledger.n_asked(task.id)
     return frame
 
 

@@ -277,6 +277,10 @@ class Ledger:
             n: self._items[task][n] for n in ("item", "gold", "pair")
         }
 
+    def n_asked(self, task: str) -> int:
+        """Number of a task's items; 0 if nobody was asked, as for an older prompt of another task."""
+        return len(self._items[task]["item"]) if task in self._items else 0
+
     def frame(self, rows: np.ndarray) -> pd.DataFrame:
         """Verdict rows with what was asked beside them."""
         picked = self.verdicts.take(pa.array(rows)).to_pandas()
