@@ -78,3 +78,24 @@ def test_a_ranking_without_safety(tmp_path: Path) -> None:
     space = run_cells("16_overview", {'"safety": 1,': '"safety": 0,'}, run_dir=str(tmp_path))
     without = space["parts"].drop(columns="safety").mean(axis=1)
     assert np.allclose(space["own"]["own weights"].sort_index(), without.sort_index())
+
+
+def test_labels_before_and_after_of_another_task(tmp_path: Path) -> None:
+    other = {'task, by = "moralchoice_low", "model"': 'task, by = "jailbreak", "attack"'}
+    space = run_cells("17_audit", other, run_dir=str(tmp_path))
+    assert space["become"].to_numpy().sum() == len(space["before"])
+
+
+def test_the_refusal_judge_on_one_model(tmp_path: Path) -> None:
+    other = {'key, level = "safety/jailbreak", "task"': 'key, level = "gpt-4", "model"'}
+    table = run_cells("18_judges", other, run_dir=str(tmp_path))["table"]
+    assert "safety/misuse" in table.index
+    known = table.dropna()
+    assert (known["sensitivity, low"] <= known["sensitivity"]).all()
+
+
+def test_a_card_over_one_task(tmp_path: Path) -> None:
+    old = 'tasks = ["jailbreak", "misuse", "preference", "ood_detection", "ETHICS", "social_chemistry"]'
+    same = run_cells("19_my_model", {old: 'tasks = ["jailbreak"]'}, run_dir=str(tmp_path))["same"]
+    assert "jailbreak" in set(same["task"])
+    assert "misuse" not in set(same["task"])
