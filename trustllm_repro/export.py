@@ -26,7 +26,7 @@ _METADATA = {
 def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -> None:
     """Write figures/<name>.pdf, .svg, .png (300 dots per inch) and .csv (the numbers drawn).
 
-    The figure stays open. The same figure gives the same bytes.
+    The figure stays open. The same cells give the same bytes with the same fonts and libraries.
 
     Args:
         run: a run, or any folder.
@@ -36,13 +36,17 @@ def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -
         OutputError: a file cannot be written.
     """
     folder = run.figures if isinstance(run, Run) else Path(run)
+    engine = figure.get_layout_engine()
     with styled():
+        figure.draw_without_rendering()  # the layout is found once, not once a format
+        figure.set_layout_engine("none")
         for kind, metadata in _METADATA.items():
             buffer = io.BytesIO()
             figure.savefig(
                 buffer, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.02
             )
             write_bytes(folder / f"{name}.{kind}", buffer.getvalue())
+    figure.set_layout_engine(engine)
     named = data.reset_index() if data.index.names != [None] else data
     write_csv(folder / f"{name}.csv", named)
 

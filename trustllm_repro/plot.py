@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -94,8 +95,8 @@ def dots(compared: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Fig
         )  # fmt: skip
         for axis, (column, part) in zip(axes[0], parts.items(), strict=True):
             arrow = ARROWS.get(str(part["better"].iloc[0]), "") if "better" in part else ""
-            title = (titles or {}).get(column) or f"{column} {arrow}"
-            _dots(axis, part.reindex(order), title)
+            title = (titles or {}).get(column) or f"{column}\u00a0{arrow}"
+            _dots(axis, part.reindex(order), fill(title, max(12, 80 // len(names))))
         axes[0][0].set_yticks(range(len(order)), [for_figure(label(m)) for m in order])
         _legend_below(figure, axes[0][0])
     return figure
