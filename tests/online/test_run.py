@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -220,7 +221,7 @@ def test_senseless_jobs_are_refused(tmp_path, more) -> None:
 
 
 def test_a_model_whose_states_cannot_be_seen_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(run, "find_model", lambda spec, **more: object())
+    monkeypatch.setattr(run, "find_model", lambda spec, **more: SimpleNamespace(name="m"))
     with pytest.raises(SettingsError, match="no hidden states"):
         run.watchable("http://localhost:1/v1#m", "float32", "cpu")
 

@@ -11,7 +11,7 @@ import pytest
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.online.pilot import SHARES, TOKENS, Beginnings
 from trustllm_repro.report import online, online_benchmark
-from trustllm_repro.report.book_online import OnlinePages
+from trustllm_repro.report.book_online import Book
 from trustllm_repro.scoring.results import load
 from trustllm_repro.scoring.run import Run
 
@@ -191,8 +191,7 @@ def test_what_is_missing_stops_no_notebook(tmp_path, monkeypatch, error, says: s
 
 
 def test_what_pages_show_is_kept_for_publications(run) -> None:
-    pages = OnlinePages()
-    pages.run, pages.parameters = Run(run), {}
+    pages = Book("page", Run(run), {})
     pages.monitors()
     pages.pilot("share")
     pages.online_claims()
@@ -217,8 +216,7 @@ def test_reasons_that_differ_in_numbers_only_are_one() -> None:
 
 
 def test_the_larger_study_says_what_stopping_saves_at_one_percent(tmp_path) -> None:
-    pages = OnlinePages()
-    pages.run, pages.parameters = Run(tmp_path), {}
+    pages = Book("page", Run(tmp_path), {})
     page = pages.committed_stopping(0.01).data
     kept = pd.read_csv(tmp_path / "tables" / "larger_study_stopping_1_percent.csv")
     assert {"harm", "misuse"} <= set(kept["task"])
@@ -226,8 +224,7 @@ def test_the_larger_study_says_what_stopping_saves_at_one_percent(tmp_path) -> N
 
 
 def test_the_larger_study_shows_methods_that_need_further_answers(tmp_path) -> None:
-    pages = OnlinePages()
-    pages.run, pages.parameters = Run(tmp_path), {}
+    pages = Book("page", Run(tmp_path), {})
     assert "self-examination" in pages.committed_monitors().data
     name = "larger_study_monitors_smollm2-135m_truthfulness.csv"
     kept = pd.read_csv(tmp_path / "tables" / name).set_index("monitor")

@@ -100,7 +100,7 @@ class LocalModel:
     def _ask(self, system: str, sampling: str) -> None:
         """Only what differs from "default" and "plain" is named, so their keys are what they were."""
         check_asking(system, sampling)
-        self.asked, self.turns, self.filters = (system, sampling), (), {}
+        self.manner, self.turns, self.filters = (system, sampling), (), {}
         kept = {k: v for k, v in self.identity.items() if k not in ("system", "sampling")}
         if system == "blank" and self.tokenizer.chat_template:
             self.turns = blank_turns(self.tokenizer)
@@ -114,7 +114,7 @@ class LocalModel:
 
     def asking(self, system: str, sampling: str) -> LocalModel:
         """The same weights, asked another way. Raises SettingsError, SourceCorrupt as the class."""
-        if (system, sampling) == self.asked:
+        if (system, sampling) == self.manner:
             return self
         _ = self.model  # loaded once for both
         other = copy.copy(self)

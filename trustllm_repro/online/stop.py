@@ -106,9 +106,9 @@ class MonitorStop(StoppingCriteria):
         first = () if begun else likeliest(self.logits)
         return _Now(
             ids, self.tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True),
-            {name: values.cpu().numpy() for name, values in vars(known).items()},
-            {n: to_half(s[:, -1]).cpu().numpy() for n, s in self.hooks.out.items()},
-            [t.cpu().numpy() for t in first],
+            {name: values.detach().cpu().numpy() for name, values in vars(known).items()},
+            {n: to_half(s[:, -1]).detach().cpu().numpy() for n, s in self.hooks.out.items()},
+            [t.detach().cpu().numpy() for t in first],
         )  # fmt: skip
 
 

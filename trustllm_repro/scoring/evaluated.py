@@ -50,9 +50,11 @@ class EvaluatedModel:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Cells of the model's rows (generated answers, and options by likelihood)."""
+        """Cells of the model's rows under the corrected rule (generated answers, and options by
+        likelihood)."""
         cells = read_cells(self.path)
-        return cells[cells["model"].isin(self.ledger.models)]
+        mine = cells["model"].isin(self.ledger.models) & (cells["rule"] == Rule.CORRECTED)
+        return cells[mine]
 
     def answers(self, task: Task | str) -> pd.DataFrame:
         """A row an answer, as the corrected rule reads it; the columns are those of `Run.answers`."""
