@@ -66,9 +66,9 @@ run = replay_records(*sources, out, verify=False)[0] if len(sources) > 1 else (
 cell_results(run.cells).save(run.path)
 counts = verdict_counts(run)
 tr.save(tr.plot.verdicts(counts), run, "verification", data=counts)
-for table in ("leaderboard_safety", "leaderboard_ethics"):
-    board = tr.compare(run, table)
-    tr.save(tr.plot.dots(board), run, table, data=board)
+for dimension in ("safety", "ethics"):
+    board = tr.compare(run, f"leaderboard_{dimension}")
+    tr.save(tr.plot.dots(board), run, dimension, data=board)
 """
 
 
