@@ -9,15 +9,13 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_tokenizer
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.evaluation.judge_choice import JudgeChoice
 from trustllm_repro.judges.hub import (
     NO_ANSWER,
-    GuardJudge,
     HubClassifier,
     hub_judge_for,
-    read_guard,
 )
 from trustllm_repro.schema import Item, Response
 
@@ -123,23 +121,3 @@ def test_folders_that_hold_no_classifier_are_refused(tmp_path: Path, refusal: Pa
     (tmp_path / "model.safetensors").write_bytes(b"short")
     with pytest.raises(SourceCorrupt, match="cannot be loaded"):
         hub_judge_for("refusal", str(tmp_path)).scores(["x"])
-
-
-@pytest.mark.parametrize(
-    ("said", "label"),
-    [("safe", "safe"), ("\n\nunsafe\nS2", "unsafe"), ("Unsafe.", "unsafe"), ("safety", None), ("", None)],
-)  # fmt: skip
-def test_a_guards_first_word_decides(said: str, label: str | None) -> None:
-    found = read_guard(said)
-    assert found.label == label
-    assert found.number == (None if label is None else float(label == "unsafe"))
-    assert bool(found.reason) is (label is None)
-
-
-def test_a_guard_is_shown_both_turns(tmp_path: Path) -> None:
-    judge = GuardJudge(tiny_model(tmp_path / "guard"))
-    found = judge(ITEMS, RESPONSES)
-    assert found[-1] == NO_ANSWER
-    assert len(found) == len(RESPONSES)
-    with pytest.raises(SettingsError, match="chat template"):
-        GuardJudge(tiny_model(tmp_path / "base", chat=False))(ITEMS[:1], RESPONSES[:1])

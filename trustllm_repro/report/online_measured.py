@@ -16,7 +16,7 @@ from trustllm_repro.report.online_benchmark import TRIVIAL
 FLOORS, AIMS = {1: 10, 8: 10, 32: 15}, {1: 1, 8: 2, 32: 5}
 TASK, EARLY_AIM = "harm", 60
 MINUTES_FLOOR, MINUTES_AIM = 12, 6
-RIVAL, RIVAL_FLOOR, RIVAL_AIM = "LM-Polygraph", 1.5, 4
+RIVAL_FLOOR, RIVAL_AIM = 1.5, 4  # of LM-Polygraph
 
 
 def measured(run: Path) -> pd.DataFrame:
