@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
-from trustllm_repro.errors import SettingsError
+from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.judges.chosen import Chosen
 from trustllm_repro.metrics.rates import REFUSED, RIGHT, Rate
 from trustllm_repro.parsers.choice import Option
@@ -25,6 +26,7 @@ from trustllm_repro.scoring.frames import (
     to_frame,
 )
 from trustllm_repro.scoring.run import Run, open_run
+from trustllm_repro.scoring.stored import committed_ledger
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -137,3 +139,9 @@ def test_the_folder_of_a_run_is_not_written_by_looking(tmp_path: Path) -> None:
     run = open_run(tmp_path / "a")
     run.answers("misuse")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_run_is_not_taken_for_the_committed_one(tmp_path: Path) -> None:
+    shutil.copy(committed_ledger() / "ledger.parquet", tmp_path)
+    with pytest.raises(SourceMissing, match="no scored cells"):
+        _ = open_run(tmp_path).cells

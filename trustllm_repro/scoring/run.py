@@ -49,7 +49,8 @@ class Run:
     @cached_property
     def home(self) -> Path:
         """Where the verdicts lie: the run folder, else the committed ledger."""
-        return self.path if (self.path / CELLS).exists() else committed_ledger()
+        own = any((self.path / n).exists() for n in ("ledger.parquet", CELLS))
+        return self.path if own else committed_ledger()
 
     @cached_property
     def ledger(self) -> Ledger:
