@@ -105,7 +105,6 @@ def test_a_widget_only_where_somebody_sits(monkeypatch) -> None:
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     monkeypatch.delenv("VSCODE_PID", raising=False)
     assert not attended("auto")
-    pytest.importorskip("ipywidgets")
     monkeypatch.setenv("JPY_SESSION_NAME", "25_watch.ipynb")
     assert attended("auto")
     assert attended("yes")
@@ -113,7 +112,6 @@ def test_a_widget_only_where_somebody_sits(monkeypatch) -> None:
 
 
 def test_the_button_watches_what_was_typed(tmp_path, monkeypatch) -> None:
-    pytest.importorskip("ipywidgets")
     asked = []
 
     def watch(self, prompt, monitor, risk, say=None):
