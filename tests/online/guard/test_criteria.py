@@ -69,7 +69,7 @@ def offline(model, ids: torch.Tensor, mask: torch.Tensor, begin: int) -> np.ndar
         model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False)
     for handle in handles:
         handle.remove()
-    states = torch.cat(ear, dim=-1)[:, begin - 1 : -1].cpu().numpy()
+    states = torch.cat(ear, dim=-1)[:, begin - 1 : -1].float().cpu().numpy()
     return np.stack([probe().read(s) for s in states])
 
 
