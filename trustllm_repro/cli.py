@@ -238,8 +238,8 @@ def monitor(
     May be stopped at any time; the same command goes on where it was. No text is printed.
     """
     from trustllm_repro.online.report import show
-    from trustllm_repro.online.run import Job
-    from trustllm_repro.online.run import monitor as run_job
+    from trustllm_repro.online.studies.run import Job
+    from trustllm_repro.online.studies.run import monitor as run_job
 
     asked = tuple(task or ())
     more = {"allowed": "one answer" if quick else "all", "sheets": sheets, "prompts": prompts}
