@@ -86,7 +86,6 @@ def fetch(
     source: Annotated[
         Path | None, typer.Option("--from", help="Take the files from this ZIP or folder instead.")
     ] = None,
-    only: Annotated[str, typer.Option(help="Only files whose path contains this.")] = "",
 ) -> None:
     """Bring the benchmark and the recorded answers to this machine, with checks.
 
@@ -98,7 +97,7 @@ def fetch(
     with _progress() as bar:
         show = Bars(bar)
         if source is None:
-            files = registry.fetch(only=only, progress=lambda d, t: show("fetching", d, t))
+            files = registry.fetch(progress=lambda d, t: show("fetching", d, t))
             absent: list[str] = []
         else:
             files, absent = registry.fetch_from(source, progress=lambda d, t: show("copying", d, t))
