@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.paths import project_root
 from trustllm_repro.run_notebooks.inputs import code_used, files_read
@@ -73,6 +75,16 @@ class Plan:
     @property
     def due(self) -> list[Stage]:
         return [s for s in self.stages if s.changed]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Index stage; columns state, why and needs, all str."""
+        lines = [
+            ["to run" if s.changed else "up to date", s.changed, ", ".join(s.needs)]
+            for s in self.stages
+        ]
+        names = pd.Index([s.name for s in self.stages], name="stage")
+        return pd.DataFrame(lines, names, ["state", "why", "needs"])
 
     @property
     def seconds(self) -> int:
