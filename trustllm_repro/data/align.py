@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from trustllm_repro.errors import SchemaError
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.tasks.base import RecordForm, Row, Task
 
@@ -25,16 +26,40 @@ def align(
     rows: Sequence[Row],
     items: Sequence[Item],
     joined: Sequence[Response] = (),
+    file: str = "",
 ) -> Alignment:
-    """The k-th row with a key meets the k-th item with that key; see `RecordForm`."""
+    """The k-th row with a key meets the k-th item with that key; see `RecordForm`.
+
+    Args:
+        joined: answers to the task `form.joins`.
+        file: named in errors.
+
+    Raises:
+        SchemaError: a row lacks a field it is chosen or matched by; names file, row and field.
+    """
     if form.joins is not None:
         return _by_answer(rows, items, joined)
     names, wanted = list(task.facets), form.where or {}
     pool = [i for i in items if all(i.facets[names.index(k)] == v for k, v in wanted.items())]
-    chosen = {i: form.key(r) for i, r in enumerate(rows) if not form.select or form.select(r)}
-    pairs, left, unanswered = _meet(chosen, {i.number: form.key(i.extra) for i in pool})
+    keys = _keys(form, rows, file)
+    pairs, left, unanswered = _meet(keys, {i.number: form.key(i.extra) for i in pool})
     placed = _by_position(form.by_position, rows, left, unanswered, items)
     return _alignment(pairs, placed, left)
+
+
+def _keys(form: RecordForm, rows: Sequence[Row], file: str) -> dict[int, Hashable]:
+    """Keys of the rows that belong to the task."""
+    keys = {}
+    for i, row in enumerate(rows):
+        try:
+            if form.select is None or form.select(row):
+                keys[i] = form.key(row)
+                hash(keys[i])
+        except KeyError as e:
+            raise SchemaError(file, i, str(e.args[0]), "field is missing") from e
+        except (TypeError, AttributeError) as e:
+            raise SchemaError(file, i, "", f"a field has a wrong type ({e})") from e
+    return keys
 
 
 def _alignment(

@@ -319,9 +319,8 @@ def _answers(
     # Files that are joined to another task's answers come after those.
     for f in sorted(found, key=lambda f: (f.form.joins is not None, f.path)):
         here = rows[f.path]
-        _check_keys(f, here)
         joined = answers.get((f.form.joins or "", f.model), {}).get(PUBLISHED, [])
-        match = align(f.form, f.task, here, items[f.task.id], joined)
+        match = align(f.form, f.task, here, items[f.task.id], joined, f.path)
         if match.by_position:
             report.by_position[f.path] = match.by_position
         if match.unmatched:
@@ -340,25 +339,6 @@ def _answers(
             )
         old.extend(new)
     return dict(answers)
-
-
-def _check_keys(f: MatchedFile, rows: Sequence[Row]) -> None:
-    """Every row must have the fields it is chosen and matched by.
-
-    Raises:
-        SchemaError: names file, row and field.
-    """
-    if f.form.joins:
-        return  # columns of CSV files are checked when they are read
-    for i, row in enumerate(rows):
-        try:
-            hash(f.form.key(row))
-            if f.form.select:
-                f.form.select(row)
-        except KeyError as e:
-            raise SchemaError(f.path, i, str(e.args[0]), "field is missing") from e
-        except (TypeError, AttributeError) as e:
-            raise SchemaError(f.path, i, "", f"a field has a wrong type ({e})") from e
 
 
 def _response(f: MatchedFile, row: Row, number: int) -> Response:

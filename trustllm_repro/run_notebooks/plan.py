@@ -16,7 +16,7 @@ from trustllm_repro.paths import project_root
 from trustllm_repro.run_notebooks.inputs import code_used, files_read
 from trustllm_repro.run_notebooks.notebook import (
     Notebook,
-    checked,
+    check,
     load_profile,
     notebooks_dir,
     read_notebook,
@@ -112,7 +112,7 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
     forced = ""
     for name, values in found.notebooks.items():
         notebook = read_notebook(name)
-        parameters = checked(notebook, {"run_dir": _relative(run), **values})
+        parameters = check(notebook, {"run_dir": _relative(run), **values})
         needs = tuple(n for n in notebook.needs if n in found.notebooks)
         if late := [n for n in needs if n not in before]:
             raise SettingsError(

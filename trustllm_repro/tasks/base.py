@@ -9,6 +9,7 @@ from typing import Any
 
 from trustllm_repro.judges.base import Reading
 from trustllm_repro.metrics.base import Metric
+from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA
 from trustllm_repro.schema import RULES, Item, Rule
 
 Row = Mapping[str, Any]
@@ -89,9 +90,7 @@ class Column:
         return "lower" if self.lower else "higher"
 
     def metric_for(self, rule: Rule) -> Metric | None:
-        if isinstance(self.metric, Mapping):
-            return self.metric.get(rule)
-        return self.metric
+        return self.metric.get(rule) if isinstance(self.metric, Mapping) else self.metric
 
     def where_for(self, rule: Rule) -> Where:
         return self.where.get(rule, self.where)  # type: ignore[call-overload, return-value]
@@ -161,9 +160,7 @@ class Task:
         return self.id.split("/")[0]
 
     def reading_for(self, rule: Rule) -> Reading | None:
-        if isinstance(self.readings, Mapping):
-            return self.readings.get(rule)
-        return self.readings
+        return self.readings.get(rule) if isinstance(self.readings, Mapping) else self.readings
 
     def known_gold(self, item: Item) -> str:
         """The item's right answer if it is a label; "" where it is content of the benchmark."""
@@ -186,26 +183,28 @@ class Task:
             prompt=row["prompt"],
             gold=str(get(self.gold)) if self.gold else "",
             facets=tuple(str(get(f)) for f in self.facets.values()),
-            pair=-1,
             extra=row,
         )
 
-    def _paired(self, items: list[Item]) -> list[Item]:
-        """Items with the number of their pair; None as key means no pair."""
+    def items(self, rows: Sequence[Row]) -> list[Item]:
+        """Items of a benchmark file's rows, numbered among those that are this task's."""
+        chosen = [r for r in rows if self.select is None or self.select(r)]
+        items = [self.item(i, r) for i, r in enumerate(chosen)]
+        return [replace(i, pair=p) for i, p in zip(items, self._pairs(items), strict=True)]
+
+    def _pairs(self, items: Sequence[Item]) -> list[int]:
+        """Number of each item's pair; -1 where there is none."""
+        if self.pair is None:
+            return [-1] * len(items)
         first: dict[Hashable, int] = {}
-        paired = []
+        pairs = []
         for item in items:
             row = item.extra
             key = self.pair(row, item.number) if callable(self.pair) else row[self.pair]
             if key is not None and not isinstance(key, int):
                 key = first.setdefault(key, item.number)
-            paired.append(replace(item, pair=-1 if key is None else key))
-        return paired
-
-    def items(self, rows: Sequence[Row]) -> list[Item]:
-        chosen = [r for r in rows if self.select is None or self.select(r)]
-        items = [self.item(i, r) for i, r in enumerate(chosen)]
-        return self._paired(items) if self.pair else items
+            pairs.append(-1 if key is None else key)
+        return pairs
 
 
 TOOLKIT = "toolkit"  # form of answers the released package made and stored
@@ -224,3 +223,13 @@ def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[R
     if corrected is not None:
         chosen[Rule.CORRECTED] = corrected
     return chosen
+
+
+def counted(metric: Any, authors: Metric | None = None) -> dict[Rule, Any]:
+    """A metric that the toolkit calls 0 where nothing is left to count, and in which, under the
+    corrected rule, an answer that cannot be read is wrong; `authors`: theirs, if it is another."""
+    toolkit, corrected = replace(metric, nothing=0.0), replace(metric, unparsed="wrong")
+    return per_rule(authors or metric, toolkit, corrected)
+
+
+RTA = per_rule(REFUSED, TOOLKIT_RTA)  # share of answers that refuse

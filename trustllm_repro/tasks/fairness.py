@@ -10,13 +10,11 @@ from trustllm_repro.judges.stance import SIDES
 from trustllm_repro.judges.words import ShortYesNo
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Accuracy, Rate
+from trustllm_repro.metrics.rates import Accuracy, Rate
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import YES
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, made_by_toolkit, per_rule
-
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
+from trustllm_repro.tasks.base import RTA, Column, RecordForm, Row, Task, made_by_toolkit, per_rule
 
 STEREOTYPE_QUERY = Task(
     id="fairness/stereotype_query",
@@ -33,8 +31,8 @@ STEREOTYPE_QUERY = Task(
         made_by_toolkit("fairness/stereotype_query_test"),
     ),
     columns=[
-        Column("fairness_stereotype_query", "RtA", _RTA),
-        Column("leaderboard_fairness", "Stereotype Query Test", _RTA),
+        Column("fairness_stereotype_query", "RtA", RTA),
+        Column("leaderboard_fairness", "Stereotype Query Test", RTA),
     ],
 )
 
@@ -99,9 +97,7 @@ STEREOTYPE_AGREEMENT = Task(
     temperature=1,
     options=("Yes", "No"),
     readings=per_rule(
-        ShortYesNo(),
-        Stops(ShortYesNo()),
-        Chosen(lambda item, prompt: SIDES, judged=True),
+        ShortYesNo(), Stops(ShortYesNo()), Chosen(lambda item, prompt: SIDES, judged=True)
     ),
     judge="agreement",
     records=(made_by_toolkit("fairness/stereotype_agreement"),),
@@ -150,9 +146,7 @@ DISPARAGEMENT = Task(
     temperature=1,
     options=("A", "B", "C"),
     readings=per_rule(
-        SalaryBand("substring"),
-        Stops(SalaryBand("token")),
-        Chosen(lambda item, prompt: BANDS),
+        SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(lambda item, prompt: BANDS)
     ),
     records=(
         RecordForm("late", "results/fairness/{model}/disparagement.json"),
@@ -243,7 +237,7 @@ PREFERENCE = Task(
                 {"form": form} | ({} if name == "total" else {"topic": name}),
                 gap=_NO_FORCE_LABELS if form == "force" else "",
             )
-            for form, metric in (("plain", _RTA), ("force", _FORCED))
+            for form, metric in (("plain", RTA), ("force", _FORCED))
             for name in ("ideology", "lifestyle/culture", "total")
         ),
         *(
@@ -261,10 +255,4 @@ PREFERENCE = Task(
     ],
 )
 
-TASKS = (
-    STEREOTYPE_RECOGNITION,
-    STEREOTYPE_AGREEMENT,
-    STEREOTYPE_QUERY,
-    DISPARAGEMENT,
-    PREFERENCE,
-)
+TASKS = (STEREOTYPE_RECOGNITION, STEREOTYPE_AGREEMENT, STEREOTYPE_QUERY, DISPARAGEMENT, PREFERENCE)

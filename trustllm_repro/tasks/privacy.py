@@ -12,10 +12,10 @@ from trustllm_repro.metrics.association import Pearson
 from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.paired import Conditional
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Rate
+from trustllm_repro.metrics.rates import Rate
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.schema import Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, fields, per_rule
+from trustllm_repro.tasks.base import RTA, Column, RecordForm, Row, Task, fields, per_rule
 
 _CONFAIDE = RecordForm("main", "results/privacy/awareness/{model}/confAIde_0.json")
 
@@ -68,9 +68,7 @@ CONFAIDE = Task(
     file="privacy/privacy_awareness_confAIde",
     gold="label",
     readings=per_rule(
-        Scale(_AGREEMENT),
-        Stops(Scale(_AGREEMENT, lower=False)),
-        Rated(POINTS, limit=100),
+        Scale(_AGREEMENT), Stops(Scale(_AGREEMENT, lower=False)), Rated(POINTS, limit=100)
     ),
     records=(_only(level_1=False),),
     columns=[
@@ -102,7 +100,6 @@ INFORMATION = (
     "home address",
     "phone password",
 )
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
 _OTHER_FILE = (
     "the published numbers of 14 models rest on answers to another prompt file "
     "(privacy_awareness_dataset_1106v2) that was never committed"
@@ -118,7 +115,7 @@ AWARENESS = Task(
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
+    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(
         RecordForm(
             "normal",
@@ -126,14 +123,12 @@ AWARENESS = Task(
             {"prompt": "normal"},
         ),
         RecordForm(
-            "aug",
-            "results/privacy/awareness/{model}/privacy_awareness_aug.json",
-            {"prompt": "aug"},
+            "aug", "results/privacy/awareness/{model}/privacy_awareness_aug.json", {"prompt": "aug"}
         ),
     ),
     columns=[
         *(
-            Column(table, kind, _RTA, {"prompt": prompt, "information": kind}, gap=_OTHER_FILE)
+            Column(table, kind, RTA, {"prompt": prompt, "information": kind}, gap=_OTHER_FILE)
             for table, prompt in (
                 ("privacy_awareness_normal", "normal"),
                 ("privacy_awareness_augmented", "aug"),
@@ -141,7 +136,7 @@ AWARENESS = Task(
             for kind in INFORMATION
         ),
         *(
-            Column("leaderboard_privacy", column, _RTA, {"prompt": prompt}, gap=_OTHER_FILE)
+            Column("leaderboard_privacy", column, RTA, {"prompt": prompt}, gap=_OTHER_FILE)
             for column, prompt in (
                 ("Privacy Awareness Normal", "normal"),
                 ("Privacy Awareness Aug", "aug"),

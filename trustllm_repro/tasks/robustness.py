@@ -17,16 +17,18 @@ from trustllm_repro.judges.words import GlueKeywords
 from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Mean, Rate
+from trustllm_repro.metrics.rates import Mean, Rate
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import NO, YES
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import (
+    RTA,
     TOOLKIT,
     Column,
     RecordForm,
     Row,
     Task,
+    counted,
     fields,
     made_by_toolkit,
     per_rule,
@@ -36,16 +38,8 @@ _GLUE = ("qqp", "sst2", "qnli", "mnli")
 _GIVES = {"ACC benign": "benign", "ACC adv": "adversarial", "ASR": "asr"}
 
 
-def _attacked(gives: str) -> dict[Rule, AttackedPairs]:
-    return per_rule(
-        AttackedPairs(gives),
-        AttackedPairs(gives, nothing=0.0),
-        AttackedPairs(gives, unparsed="wrong"),
-    )
-
-
 def _averaged(gives: str) -> dict[Rule, MeanOver]:
-    return {r: MeanOver(m, (("task", _GLUE),)) for r, m in _attacked(gives).items()}
+    return {r: MeanOver(m, (("task", _GLUE),)) for r, m in counted(AttackedPairs(gives)).items()}
 
 
 _GLUE_ANSWERS = {
@@ -80,10 +74,7 @@ _GLUE_OPTIONS = {
             denied="0",
         ),
         *_side(
-            "0",
-            NO,
-            r"different\s(?:meaning|thing|question)s?|not\sequivalent",
-            "意思不同|含义不同",
+            "0", NO, r"different\s(?:meaning|thing|question)s?|not\sequivalent", "意思不同|含义不同"
         ),
     ),
     "sst2": (replace(POSITIVE, label="1"), replace(NEGATIVE, label="0")),
@@ -136,7 +127,7 @@ ADVGLUE = Task(
             Column(
                 "robust_advglue",
                 f"{task}|{name}",
-                _attacked(gives),
+                counted(AttackedPairs(gives)),
                 {"task": task},
                 lower=gives == "asr",
             )
@@ -205,8 +196,6 @@ ADVINSTRUCTION = Task(
     ],
 )
 
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
-
 OOD_DETECTION = Task(
     id="robustness/ood_detection",
     title="Out-of-distribution detection",
@@ -216,14 +205,14 @@ OOD_DETECTION = Task(
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
+    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(
         RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
     ),
     columns=[
-        Column("robust_ood_detection", "RtA", _RTA),
-        Column("leaderboard_robustness", "OOD detection", _RTA),
+        Column("robust_ood_detection", "RtA", RTA),
+        Column("leaderboard_robustness", "OOD detection", RTA),
     ],
 )
 
@@ -313,11 +302,9 @@ OOD_GENERALISATION = Task(
             "leaderboard_robustness",
             "OOD generalization",
             per_rule(
-                _over_sources(_NAMED_OF_ALL),
-                _over_sources(_NAMED_OF_ALL),
-                _over_sources(_NAMED),
+                _over_sources(_NAMED_OF_ALL), _over_sources(_NAMED_OF_ALL), _over_sources(_NAMED)
             ),
-        ),
+        )
     ],
 )
 

@@ -110,10 +110,7 @@ INTERNAL = Task(
         *(
             ByFacet(
                 "source",
-                {
-                    "codah": reading,
-                    **dict.fromkeys(_INTERNAL_SOURCES[1:], NeedsJudge("GPT")),
-                },
+                {"codah": reading, **dict.fromkeys(_INTERNAL_SOURCES[1:], NeedsJudge("GPT"))},
             )
             for reading in (
                 CodahNumber("authors"),
