@@ -113,14 +113,9 @@ def _dots(axis: Any, part: pd.DataFrame, title: str) -> None:
     moved = (part["corrected"] - part["authors"]).abs() > 0.005
     corrected = part["corrected"].where(moved)
     axis.plot(corrected, y, "x", ms=4, mew=1.1, color=ORANGE, label="corrected rule")
-    _lines(axis, title, len(part))
-
-
-def _lines(axis: Any, title: str, n: int) -> None:
-    """A panel whose y axis names things."""
     axis.set_title(for_figure(title), color=INK)
     axis.grid(axis="x")
-    axis.set_ylim(-0.7, n - 0.3)
+    axis.set_ylim(-0.7, len(part) - 0.3)
     axis.tick_params(axis="y", length=0)
 
 

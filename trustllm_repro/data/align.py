@@ -52,7 +52,7 @@ def _keys(form: RecordForm, rows: Sequence[Row], file: str) -> dict[int, Hashabl
     keys = {}
     for i, row in enumerate(rows):
         try:
-            if form.select is None or form.select(row):
+            if form.select(row):
                 keys[i] = form.key(row)
                 hash(keys[i])
         except KeyError as e:

@@ -233,7 +233,7 @@ def _fill(
     tasks = [t for t in TASKS.values() if t.file == file and t.live and not t.answers_of]
     places: dict[int, Place] = {}  # every row of a benchmark file is an item of one task
     for task in tasks:
-        chosen = [i for i, q in enumerate(questions) if task.select is None or task.select(q)]
+        chosen = [i for i, q in enumerate(questions) if task.select(q)]
         places |= {row: (task.id, number) for number, row in enumerate(chosen)}
     matched = dict(align(RecordForm(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
     known = {questions[i]["prompt"] for i in places}

@@ -68,10 +68,6 @@ class MatchedFile:
         """What the same file of several commits has in common."""
         return self.task.id, self.form.name, self.model
 
-    def rows(self, rows: Mapping[str, list[Row]]) -> list[Row]:
-        """Rows of the file that belong to the task."""
-        return [r for r in rows[self.path] if self.form.select is None or self.form.select(r)]
-
 
 @dataclass
 class Report:
@@ -303,7 +299,7 @@ def _items(
     for task in (t for t in TASKS.values() if t.file is None):
         asked: dict[str, Row] = {}
         for f in sorted((f for f in found if f.task is task), key=lambda f: f.path):
-            for row in f.rows(rows):
+            for row in filter(f.form.select, rows[f.path]):
                 asked.setdefault(row["prompt"], row)
         items[task.id] = [task.item(i, row) for i, row in enumerate(asked.values())]
     return items

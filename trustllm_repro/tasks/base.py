@@ -23,6 +23,11 @@ def by_prompt(row: Row) -> Hashable:
     return row["prompt"]
 
 
+def every_row(row: Row) -> bool:
+    """Default selection."""
+    return True
+
+
 def fields(*names: str) -> Key:
     """Key made of several fields, for prompts whose wording changed."""
     return lambda row: tuple(str(row[n]) for n in names)
@@ -50,7 +55,7 @@ class RecordForm:
     where: Mapping[str, str] | None = None
     key: Key = by_prompt
     by_position: str | None = None
-    select: Callable[[Row], bool] | None = None
+    select: Callable[[Row], bool] = every_row
     edition: str = "published"
     scores: str | None = None
     joins: str | None = None
@@ -142,7 +147,7 @@ class Task:
     file: str | None
     readings: Reading | Mapping[Rule, Reading]
     columns: Sequence[Column]
-    select: Callable[[Row], bool] | None = None
+    select: Callable[[Row], bool] = every_row
     gold: str | Feature = ""
     gold_is_label: bool | Callable[[Row], bool] = True
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
@@ -188,8 +193,7 @@ class Task:
 
     def items(self, rows: Sequence[Row]) -> list[Item]:
         """Items of a benchmark file's rows, numbered among those that are this task's."""
-        chosen = [r for r in rows if self.select is None or self.select(r)]
-        items = [self.item(i, r) for i, r in enumerate(chosen)]
+        items = [self.item(i, r) for i, r in enumerate(filter(self.select, rows))]
         return [replace(i, pair=p) for i, p in zip(items, self._pairs(items), strict=True)]
 
     def _pairs(self, items: Sequence[Item]) -> list[int]:
