@@ -63,8 +63,8 @@ class Response:
     prompt: str = ""
     judge: str | None = None  # "refusal" or "answer", as the recorded classifier said
     number_recorded: float | None = None  # similarity or toxicity stored beside the answer
-    form: str = ""  # name of the record form, see tasks.base.RecordForm
-    edition: str = "published"  # which of several recorded answers to the same item
+    record_format: str = ""  # name of the record format, see tasks.base.RecordFormat
+    revision: str = "published"  # which of several recorded answers to the same item
     source: str = ""  # path of the file it came from
     sample: int = 0
 

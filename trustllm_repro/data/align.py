@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trustllm_repro.errors import SchemaError
 from trustllm_repro.schema import Item, Response
-from trustllm_repro.tasks.base import RecordForm, Row, Task
+from trustllm_repro.tasks.base import RecordFormat, Row, Task
 
 
 @dataclass(frozen=True)
@@ -21,39 +21,39 @@ class Alignment:
 
 
 def align(
-    form: RecordForm,
+    record_format: RecordFormat,
     task: Task,
     rows: Sequence[Row],
     items: Sequence[Item],
     joined: Sequence[Response] = (),
     file: str = "",
 ) -> Alignment:
-    """The k-th row with a key meets the k-th item with that key; see `RecordForm`.
+    """The k-th row with a key meets the k-th item with that key; see `RecordFormat`.
 
     Args:
-        joined: answers to the task `form.joins`.
+        joined: answers to the task `record_format.joins`.
         file: named in errors.
 
     Raises:
         SchemaError: a row lacks a field it is chosen or matched by; names file, row and field.
     """
-    if form.joins is not None:
+    if record_format.joins is not None:
         return _by_answer(rows, items, joined)
-    names, wanted = list(task.facets), form.where or {}
+    names, wanted = list(task.facets), record_format.where or {}
     pool = [i for i in items if all(i.facets[names.index(k)] == v for k, v in wanted.items())]
-    keys = _keys(form, rows, file)
-    pairs, left, unanswered = _meet(keys, {i.number: form.key(i.extra) for i in pool})
-    placed = _by_position(form.by_position, rows, left, unanswered, items)
+    keys = _keys(record_format, rows, file)
+    pairs, left, unanswered = _meet(keys, {i.number: record_format.key(i.extra) for i in pool})
+    placed = _by_position(record_format.by_position, rows, left, unanswered, items)
     return _alignment(pairs, placed, left)
 
 
-def _keys(form: RecordForm, rows: Sequence[Row], file: str) -> dict[int, Hashable]:
+def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[int, Hashable]:
     """Keys of the rows that belong to the task."""
     keys = {}
     for i, row in enumerate(rows):
         try:
-            if form.select(row):
-                keys[i] = form.key(row)
+            if record_format.select(row):
+                keys[i] = record_format.key(row)
                 hash(keys[i])
         except KeyError as e:
             raise SchemaError(file, i, str(e.args[0]), "field is missing") from e

@@ -28,7 +28,7 @@ from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.schema import Item
 from trustllm_repro.store.archive import Archive
 from trustllm_repro.tasks import TASKS
-from trustllm_repro.tasks.base import RecordForm, Row
+from trustllm_repro.tasks.base import RecordFormat, Row
 
 OLD, NEW = "generation_results", "run.json"
 LABELS = {"LABEL_0": REFUSAL, "LABEL_1": ANSWER}  # of the package's Longformer
@@ -235,7 +235,7 @@ def _fill(
     for task in tasks:
         chosen = [i for i, q in enumerate(questions) if task.select(q)]
         places |= {row: (task.id, number) for number, row in enumerate(chosen)}
-    matched = dict(align(RecordForm(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
+    matched = dict(align(RecordFormat(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
     known = {questions[i]["prompt"] for i in places}
     given.files |= {path: Counted(file, len(part)) for path, part in parts.items()}
     for at, (path, number, row) in enumerate(rows):

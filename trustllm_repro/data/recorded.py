@@ -27,9 +27,9 @@ from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive, open_archives, sha256
 from trustllm_repro.tasks import TASKS
-from trustllm_repro.tasks.base import RecordForm, Row, Task
+from trustllm_repro.tasks.base import RecordFormat, Row, Task
 
-# Editions of a file: what the sheets rest on; the same, proven to be another model's answers; the
+# Revisions of a file: what the sheets rest on; the same, proven to be another model's answers; the
 # model's own answers at another commit where the published ones are a copy; other commits.
 PUBLISHED, COPY, OWN, OTHER = "published", "copy", "own", "other"
 
@@ -58,15 +58,15 @@ class MatchedFile:
     """A file of the archive that has a known form."""
 
     task: Task
-    form: RecordForm
+    record_format: RecordFormat
     model: str
     path: str
-    edition: str
+    revision: str
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What the same file of several commits has in common."""
-        return self.task.id, self.form.name, self.model
+        return self.task.id, self.record_format.name, self.model
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Report:
 
 @dataclass
 class Recorded:
-    """All answers by (task id, model) and edition, with the items they answer."""
+    """All answers by (task id, model) and revision, with the items they answer."""
 
     items: dict[str, list[Item]]
     answers: dict[tuple[str, str], dict[str, list[Response]]]
@@ -95,10 +95,10 @@ class Recorded:
         return sorted({model for _, model in self.answers})
 
     def responses(self, task: str, model: str) -> list[Response]:
-        """All answers of a model to a task, of all editions, by item."""
-        editions = self.answers.get((task, model), {})
+        """All answers of a model to a task, of all revisions, by item."""
+        revisions = self.answers.get((task, model), {})
         return sorted(
-            (r for e in editions.values() for r in e), key=lambda r: (r.number, r.edition)
+            (r for e in revisions.values() for r in e), key=lambda r: (r.number, r.revision)
         )
 
 
@@ -172,7 +172,9 @@ def find_files(names: Sequence[str]) -> tuple[list[MatchedFile], list[str]]:
     first: dict[Any, MatchedFile] = {}
     for _, f in sorted(hits, key=lambda hit: (hit[0], hit[1].path)):
         first.setdefault(f.key, f)
-    found = [replace(f, edition=f.form.edition) if first[f.key] is f else f for _, f in hits]
+    found = [
+        replace(f, revision=f.record_format.revision) if first[f.key] is f else f for _, f in hits
+    ]
     matched = {f.path for f in found}
     models = [n for n in names if n.count("/") > 2 and n.endswith((".json", ".csv"))]
     return found, [n for n in models if n not in matched]
@@ -263,16 +265,16 @@ def copied_files(
 ) -> list[tuple[str, str, int]]:
     """Files whose answers are, word for word, those of another model's file of the same form.
 
-    Of such a pair, the one for which another edition exists is called the copy; where neither
+    Of such a pair, the one for which another revision exists is called the copy; where neither
     has one, both are listed. Short answers may agree by chance, so `at_least` answers must be
     longer than 20 characters.
     """
     groups: dict[Any, list[MatchedFile]] = defaultdict(list)
-    others = {f.key for f in found if f.edition == OTHER}
+    others = {f.key for f in found if f.revision == OTHER}
     for f in found:
         texts = tuple(row["res"] for row in rows[f.path])
-        if f.edition == PUBLISHED and sum(len(t or "") > 20 for t in texts) >= at_least:
-            groups[f.task.id, f.form.name, texts].append(f)
+        if f.revision == PUBLISHED and sum(len(t or "") > 20 for t in texts) >= at_least:
+            groups[f.task.id, f.record_format.name, texts].append(f)
     copies = []
     for group in (g for g in groups.values() if len(g) > 1):
         for f in [f for f in group if f.key in others] or group:
@@ -287,7 +289,8 @@ def _name_copies(found: Sequence[MatchedFile], report: Report) -> list[MatchedFi
     copied = {f.key for f in found if f.path in paths}
     names = {PUBLISHED: COPY, OTHER: OWN}
     return [
-        replace(f, edition=names.get(f.edition, f.edition)) if f.key in copied else f for f in found
+        replace(f, revision=names.get(f.revision, f.revision)) if f.key in copied else f
+        for f in found
     ]
 
 
@@ -299,7 +302,7 @@ def _items(
     for task in (t for t in TASKS.values() if t.file is None):
         asked: dict[str, Row] = {}
         for f in sorted((f for f in found if f.task is task), key=lambda f: f.path):
-            for row in filter(f.form.select, rows[f.path]):
+            for row in filter(f.record_format.select, rows[f.path]):
                 asked.setdefault(row["prompt"], row)
         items[task.id] = [task.item(i, row) for i, row in enumerate(asked.values())]
     return items
@@ -313,10 +316,10 @@ def _answers(
 ) -> dict[tuple[str, str], dict[str, list[Response]]]:
     answers: dict[tuple[str, str], dict[str, list[Response]]] = defaultdict(dict)
     # Files that are joined to another task's answers come after those.
-    for f in sorted(found, key=lambda f: (f.form.joins is not None, f.path)):
+    for f in sorted(found, key=lambda f: (f.record_format.joins is not None, f.path)):
         here = rows[f.path]
-        joined = answers.get((f.form.joins or "", f.model), {}).get(PUBLISHED, [])
-        match = align(f.form, f.task, here, items[f.task.id], joined, f.path)
+        joined = answers.get((f.record_format.joins or "", f.model), {}).get(PUBLISHED, [])
+        match = align(f.record_format, f.task, here, items[f.task.id], joined, f.path)
         if match.by_position:
             report.by_position[f.path] = match.by_position
         if match.unmatched:
@@ -324,7 +327,7 @@ def _answers(
         if not match.pairs:
             continue
         new = [_response(f, here[i], number) for i, number in match.pairs]
-        old = answers[f.task.id, f.model].setdefault(f.edition, [])
+        old = answers[f.task.id, f.model].setdefault(f.revision, [])
         if twice := {r.number for r in old} & {r.number for r in new}:
             raise SchemaError(
                 f.path,
@@ -347,8 +350,8 @@ def _response(f: MatchedFile, row: Row, number: int) -> Response:
         text=row["res"],
         prompt=row.get("prompt", ""),
         judge={"LABEL_0": REFUSAL, "LABEL_1": ANSWER}.get(label or ""),
-        number_recorded=row.get(f.form.scores) if f.form.scores else None,
-        form=f.form.name,
-        edition=f.edition,
+        number_recorded=row.get(f.record_format.scores) if f.record_format.scores else None,
+        record_format=f.record_format.name,
+        revision=f.revision,
         source=f.path,
     )

@@ -34,7 +34,7 @@ def fields(*names: str) -> Key:
 
 
 @dataclass(frozen=True)
-class RecordForm:
+class RecordFormat:
     """One place where the authors stored answers to a task.
 
     Attributes:
@@ -45,7 +45,7 @@ class RecordForm:
         by_position: rows whose key meets no item are matched in order with the items left over
             inside the same value of this field, if their numbers agree (older prompt wording).
         select: which rows of the file belong to the task.
-        edition: "published" for what the result sheets rest on, otherwise the name of a redo.
+        revision: "published" for what the result sheets rest on, otherwise the name of a redo.
         scores: field that holds a recorded number (similarity), if any.
         joins: rows carry no prompt; they are matched by answer text with this task's answers.
     """
@@ -56,7 +56,7 @@ class RecordForm:
     key: Key = by_prompt
     by_position: str | None = None
     select: Callable[[Row], bool] = every_row
-    edition: str = "published"
+    revision: str = "published"
     scores: str | None = None
     joins: str | None = None
 
@@ -71,7 +71,7 @@ class Column:
 
     Attributes:
         where, without: facet values an item must, or must not, have. `where` may differ by rule;
-            the name "file" stands for the record form an answer came from.
+            the name "file" stands for the record format an answer came from.
         metric: one metric for all rules or one per rule.
         pooled: the column's rows are not models but values of this facet, over all models.
         gap: why the value cannot come from the records, when it can't.
@@ -100,8 +100,8 @@ class Column:
     def where_for(self, rule: Rule) -> Where:
         return self.where.get(rule, self.where)  # type: ignore[call-overload, return-value]
 
-    def editions(self, rule: Rule) -> tuple[str, ...]:
-        """Editions of recorded answers the rule reads, later ones replacing earlier ones.
+    def revisions(self, rule: Rule) -> tuple[str, ...]:
+        """Revisions of recorded answers the rule reads, later ones replacing earlier ones.
 
         What was published, even if it is a copy of another model's answers; the corrected rule
         takes the model's own answers, those redone with the official prompts, and live ones; the
@@ -152,7 +152,7 @@ class Task:
     gold_is_label: bool | Callable[[Row], bool] = True
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
-    records: Sequence[RecordForm] = ()
+    records: Sequence[RecordFormat] = ()
     metric: str = ""
     temperature: int = 0
     live: bool = True
@@ -211,12 +211,12 @@ class Task:
         return pairs
 
 
-TOOLKIT = "toolkit"  # form of answers the released package made and stored
+TOOLKIT = "toolkit"  # format of answers the released package made and stored
 
 
-def made_by_toolkit(file: str, key: Key = by_prompt) -> RecordForm:
+def made_by_toolkit(file: str, key: Key = by_prompt) -> RecordFormat:
     """Where the released package stores its answers to a benchmark file."""
-    return RecordForm(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
+    return RecordFormat(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
 
 
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:

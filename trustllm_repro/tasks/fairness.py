@@ -14,7 +14,15 @@ from trustllm_repro.metrics.rates import Accuracy, Rate
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import YES
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import RTA, Column, RecordForm, Row, Task, made_by_toolkit, per_rule
+from trustllm_repro.tasks.base import (
+    RTA,
+    Column,
+    RecordFormat,
+    Row,
+    Task,
+    made_by_toolkit,
+    per_rule,
+)
 
 STEREOTYPE_QUERY = Task(
     id="fairness/stereotype_query",
@@ -27,7 +35,7 @@ STEREOTYPE_QUERY = Task(
     judge="refusal",
     readings=RecordedRefusal(),
     records=(
-        RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
+        RecordFormat("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
         made_by_toolkit("fairness/stereotype_query_test"),
     ),
     columns=[
@@ -149,8 +157,8 @@ DISPARAGEMENT = Task(
         SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(lambda item, prompt: BANDS)
     ),
     records=(
-        RecordForm("late", "results/fairness/{model}/disparagement.json"),
-        RecordForm("first", "results/fairness/{model}/salary_predict.json"),
+        RecordFormat("late", "results/fairness/{model}/disparagement.json"),
+        RecordFormat("first", "results/fairness/{model}/salary_predict.json"),
     ),
     columns=[
         *(
@@ -215,16 +223,16 @@ PREFERENCE = Task(
         ChoiceOrRefusal(sides, share=0.5),
     ),
     records=(
-        RecordForm(
+        RecordFormat(
             "first plain",
             "results/fairness/preference_reason/{model}/preference_reason.json",
             {"form": "plain"},
         ),
-        RecordForm("first force", "results/fairness/{model}/preference.json", {"form": "force"}),
-        RecordForm(
+        RecordFormat("first force", "results/fairness/{model}/preference.json", {"form": "force"}),
+        RecordFormat(
             "late plain", "results/fairness/{model}/preference_plain.json", {"form": "plain"}
         ),
-        RecordForm(
+        RecordFormat(
             "late force", "results/fairness/{model}/preference_force.json", {"form": "force"}
         ),
     ),

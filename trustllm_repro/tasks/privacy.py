@@ -15,9 +15,9 @@ from trustllm_repro.metrics.paired import Conditional
 from trustllm_repro.metrics.rates import Rate
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.schema import Rule
-from trustllm_repro.tasks.base import RTA, Column, RecordForm, Row, Task, fields, per_rule
+from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, fields, per_rule
 
-_CONFAIDE = RecordForm("main", "results/privacy/awareness/{model}/confAIde_0.json")
+_CONFAIDE = RecordFormat("main", "results/privacy/awareness/{model}/confAIde_0.json")
 
 
 def asks_sensitivity(row: Row) -> bool:
@@ -26,8 +26,8 @@ def asks_sensitivity(row: Row) -> bool:
     return "how sensitive people would consider" in row["prompt"]
 
 
-def _only(level_1: bool) -> RecordForm:
-    return RecordForm("main", _CONFAIDE.path, select=lambda row: asks_sensitivity(row) == level_1)
+def _only(level_1: bool) -> RecordFormat:
+    return RecordFormat("main", _CONFAIDE.path, select=lambda row: asks_sensitivity(row) == level_1)
 
 
 _AGREEMENT = tuple(AGREEMENT.items())
@@ -117,12 +117,12 @@ AWARENESS = Task(
     judge="refusal",
     readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(
-        RecordForm(
+        RecordFormat(
             "normal",
             "results/privacy/awareness/{model}/privacy_awareness_normal.json",
             {"prompt": "normal"},
         ),
-        RecordForm(
+        RecordFormat(
             "aug", "results/privacy/awareness/{model}/privacy_awareness_aug.json", {"prompt": "aug"}
         ),
     ),
@@ -158,7 +158,7 @@ AWARENESS_OLD = Task(
     temperature=1,
     readings=Disclosure(),
     records=(
-        RecordForm(
+        RecordFormat(
             "labelled",
             "results/privacy/awareness/{model}/modified_privacy_data_with_prompts_self_info.json",
             key=fields("privacy_information", "question", "info-content"),
@@ -235,8 +235,8 @@ LEAKAGE = Task(
     temperature=1,
     readings=per_rule(LeakedAddress(), corrected=LeakedAddress(any_domain=True)),
     records=(
-        RecordForm("first", "results/privacy/awareness/{model}/privacy_new.json"),
-        RecordForm("late", "results/privacy/leakage/{model}/privacy_leakage.json"),
+        RecordFormat("first", "results/privacy/awareness/{model}/privacy_new.json"),
+        RecordFormat("late", "results/privacy/leakage/{model}/privacy_leakage.json"),
     ),
     columns=[
         *(

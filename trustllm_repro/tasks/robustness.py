@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import replace
 from functools import cache
 
-from trustllm_repro.judges.base import ByFacet, ByForm, Stops
+from trustllm_repro.judges.base import ByFacet, ByRecordFormat, Stops
 from trustllm_repro.judges.chosen import Chosen
 from trustllm_repro.judges.diagnosis import NamesLabel
 from trustllm_repro.judges.numbers import RecordedNumber
@@ -25,7 +25,7 @@ from trustllm_repro.tasks.base import (
     RTA,
     TOOLKIT,
     Column,
-    RecordForm,
+    RecordFormat,
     Row,
     Task,
     counted,
@@ -112,12 +112,12 @@ ADVGLUE = Task(
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
     readings=per_rule(
         # The leaderboard's later models were scored with the released package.
-        ByForm({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
+        ByRecordFormat({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
         Stops(GlueKeywords()),
         Chosen(lambda item, prompt: _GLUE_OPTIONS[str(item.extra["task"])], marked=True),
     ),
     records=(
-        RecordForm(
+        RecordFormat(
             "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
         ),
         made_by_toolkit("robustness/AdvGLUE", key=fields("task", "index", "type")),
@@ -178,7 +178,7 @@ ADVINSTRUCTION = Task(
     judge="similarity",
     readings=RecordedNumber(),
     records=(
-        RecordForm(
+        RecordFormat(
             "similarity",
             "results/robustness/robustness_similarity/{model}_AdvInstruction.json",
             key=fields("index", "type"),
@@ -207,7 +207,7 @@ OOD_DETECTION = Task(
     judge="refusal",
     readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(
-        RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),
+        RecordFormat("main", "results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
     ),
     columns=[
@@ -294,7 +294,7 @@ OOD_GENERALISATION = Task(
     options=listed,
     readings=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
     records=(
-        RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),
+        RecordFormat("main", "results/robustness/ood/{model}/ood_generalization.json"),
         made_by_toolkit("robustness/ood_generalization"),
     ),
     columns=[

@@ -13,7 +13,7 @@ from trustllm_repro.metrics.rates import (
     Mean,
     ShareOfAll,
 )
-from trustllm_repro.tasks.base import RTA, Column, RecordForm, Row, Task, per_rule
+from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
 ATTACKS = {
@@ -66,7 +66,7 @@ JAILBREAK = Task(
         RecordedRefusal(empty="drop"), RecordedRefusal(), RecordedRefusal(empty="drop")
     ),
     records=tuple(
-        RecordForm(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
+        RecordFormat(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
         for side in ("QBB", "ITC")
     ),
     columns=[
@@ -103,7 +103,7 @@ TOXICITY = Task(
     judge="toxicity",
     readings=RecordedNumber(),
     records=(
-        RecordForm(
+        RecordFormat(
             "csv",
             "results/safety/toxicity/case_toxicity/{model}_toxic.csv",
             scores="toxicity",
@@ -129,7 +129,7 @@ MISUSE = Task(
     judge="refusal",
     readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=tuple(
-        RecordForm(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
+        RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
         for name in ("do_not_answer", "misuse_add", "Do-anything-now")
     ),
     columns=[
@@ -154,7 +154,7 @@ EXAGGERATED = Task(
     temperature=1,
     judge="refusal",
     readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
-    records=(RecordForm("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
+    records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),
         Column("leaderboard_safety", "Exaggerated Safety", _EXAGGERATED, lower=True),

@@ -17,7 +17,7 @@ from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import NO, YES
 from trustllm_repro.parsers.options import endings, lettered
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
 _F1 = per_rule(
     MacroF1(("REFUTE", "SUPPORT")),
@@ -56,7 +56,7 @@ EXTERNAL = Task(
         StrictSupport(), Stops(LooseSupport()), Chosen(lambda item, prompt: _SUPPORT)
     ),
     records=(
-        RecordForm("main", "results/truthfulness/{model}/external.json", by_position="source"),
+        RecordFormat("main", "results/truthfulness/{model}/external.json", by_position="source"),
     ),
     columns=[
         *(
@@ -121,7 +121,7 @@ INTERNAL = Task(
     ),
     judge="answer match",
     records=(
-        RecordForm("main", "results/truthfulness/{model}/internal.json", by_position="source"),
+        RecordFormat("main", "results/truthfulness/{model}/internal.json", by_position="source"),
     ),
     columns=[
         Column("truth_internal", "CODAH", Accuracy(), where={"source": "codah"}),
@@ -241,12 +241,14 @@ HALLUCINATION = Task(
         ),
     ),
     records=(
-        RecordForm("main", "results/truthfulness/{model}/hallucination.json", by_position="source"),
-        RecordForm(
+        RecordFormat(
+            "main", "results/truthfulness/{model}/hallucination.json", by_position="source"
+        ),
+        RecordFormat(
             "redo",
             "results/truthfulness/{model}/halu_summ_2.0(1).json",
             where={"source": "halu_summ"},
-            edition="redo",
+            revision="redo",
         ),
     ),
     columns=[
@@ -285,7 +287,7 @@ ADVERSARIAL_FACTUALITY = Task(
     temperature=1,
     readings=NeedsJudge("GPT"),
     judge="correction",
-    records=(RecordForm("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
+    records=(RecordFormat("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
     columns=[
         Column("truth_adversarial_factuality", "Correction Percentage", _CORRECTED),
         Column("leaderboard_truthfulness", "Adv Factuality", _CORRECTED),
@@ -312,7 +314,7 @@ SYCOPHANCY = Task(
     temperature=1,
     readings=ByFacet("source", {"persona": RecordedNumber(), "preference": NeedsJudge("GPT")}),
     judge="sycophancy",
-    records=(RecordForm("main", "results/truthfulness/{model}/sycophancy.json"),),
+    records=(RecordFormat("main", "results/truthfulness/{model}/sycophancy.json"),),
     columns=[
         Column(
             "leaderboard_truthfulness",
