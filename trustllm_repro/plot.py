@@ -124,33 +124,6 @@ def _legend_below(figure: Figure, axis: Any) -> None:
     figure.legend(handles, names, loc="outside lower center", ncols=4)
 
 
-def verdicts(counts: pd.DataFrame) -> Figure:
-    """Stacked bars: how many published cells of each table were reproduced.
-
-    Args:
-        counts: index table; columns reproduced, near, differs, not recorded: numbers of cells.
-    """
-    counts = counts.reindex(columns=list(VERDICTS), fill_value=0)
-    share = counts.div(counts.sum(axis=1), axis=0)
-    with styled():
-        figure, axis = plt.subplots(figsize=(PAGE, 0.5 + 0.14 * len(share)), layout="constrained")
-        y, left = np.arange(len(share))[::-1], np.zeros(len(share))
-        for verdict, colour in VERDICTS.items():
-            values = share[verdict].to_numpy()
-            hatch = "" if verdict != "differs" else "////"
-            axis.barh(y, values, left=left, color=colour, height=0.74, label=verdict, hatch=hatch)
-            left += values
-        axis.set_yticks(y, share.index)
-        for at, done, total in zip(y, counts["reproduced"], counts.sum(axis=1), strict=True):
-            axis.text(1.01, at, f"{done} of {total}", va="center", fontsize=6, color=INK)
-        axis.set_xlim(0, 1)
-        axis.set_ylim(-0.6, len(share) - 0.4)
-        axis.set_xlabel("share of published cells (number reproduced at the right)")
-        axis.tick_params(axis="y", length=0)
-        _legend_below(figure, axis)
-    return figure
-
-
 def report_card(standing: pd.DataFrame, field: pd.DataFrame, name: str = "") -> Figure:
     """One model (diamond, with interval) beside the published ones (dots), a line a column.
 
