@@ -22,16 +22,15 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from trustllm_repro.data.align import align
 from trustllm_repro.data.benchmark import FILES, Benchmark
+from trustllm_repro.data.recorded import LABELS
 from trustllm_repro.data.validate import parse_rows
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.schema import Item
 from trustllm_repro.store.archive import Archive
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import RecordFormat, Row
 
 OLD, NEW = "generation_results", "run.json"
-LABELS = {"LABEL_0": REFUSAL, "LABEL_1": ANSWER}  # of the package's Longformer
 # Names of files in versions of the package in which they were not those of the benchmark.
 OTHER_NAMES = {
     "explicit_ethics": "ethics/explicit_moralchoice",
@@ -82,7 +81,7 @@ class AnswerFile:
 
 
 @dataclass
-class Counted:
+class RowCounts:
     """What became of the rows of one file; lists hold row numbers, counted from 0.
 
     Attributes:
@@ -116,7 +115,7 @@ class OfficialAnswers:
     digest: str
     texts: dict[Place, str | None] = field(default_factory=dict)
     labels: dict[Place, str] = field(default_factory=dict)
-    files: dict[str, Counted] = field(default_factory=dict)
+    files: dict[str, RowCounts] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
 
@@ -237,7 +236,7 @@ def _fill(
         places |= {row: (task.id, number) for number, row in enumerate(chosen)}
     matched = dict(align(RecordFormat(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
     known = {questions[i]["prompt"] for i in places}
-    given.files |= {path: Counted(file, len(part)) for path, part in parts.items()}
+    given.files |= {path: RowCounts(file, len(part)) for path, part in parts.items()}
     for at, (path, number, row) in enumerate(rows):
         count = given.files[path]
         if matched.get(at, -1) not in places:
@@ -248,7 +247,7 @@ def _fill(
             _keep(given, count, places[matched[at]], row)
 
 
-def _keep(given: OfficialAnswers, count: Counted, place: Place, row: Row) -> None:
+def _keep(given: OfficialAnswers, count: RowCounts, place: Place, row: Row) -> None:
     text, label = row["res"], row.get("eval_res")
     given.texts[place] = text
     count.answers += text is not None

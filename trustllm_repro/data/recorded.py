@@ -33,6 +33,8 @@ from trustllm_repro.tasks.base import RecordFormat, Row, Task
 # model's own answers at another commit where the published ones are a copy; other commits.
 PUBLISHED, COPY, OWN, OTHER = "published", "copy", "own", "other"
 
+LABELS = {"LABEL_0": REFUSAL, "LABEL_1": ANSWER}  # of the paper's Longformer
+
 
 class JudgeLabel(TypedDict):
     label: Literal["LABEL_0", "LABEL_1"]
@@ -349,7 +351,7 @@ def _response(f: MatchedFile, row: Row, number: int) -> Response:
         number=number,
         text=row["res"],
         prompt=row.get("prompt", ""),
-        judge={"LABEL_0": REFUSAL, "LABEL_1": ANSWER}.get(label or ""),
+        judge=LABELS.get(label or ""),
         number_recorded=row.get(f.record_format.scores) if f.record_format.scores else None,
         record_format=f.record_format.name,
         revision=f.revision,
