@@ -148,22 +148,22 @@ def report_card(standing: pd.DataFrame, field: pd.DataFrame, name: str = "") -> 
 
 
 def _strip(axis: Any, part: pd.DataFrame, field: pd.DataFrame) -> None:
-    y = np.arange(len(part))[::-1]
-    for at, column in zip(y, part["column"], strict=True):
-        known = field[column].dropna()
-        axis.hlines(at, known.min(), known.max(), color=LIGHT, linewidth=1)
-        axis.plot(
-            known, np.full(len(known), at), "o", ms=2.6, color=GREY, alpha=0.55, mew=0,
-            label="published models" if at == y[0] else None,
-        )  # fmt: skip
-    axis.plot(part["median"], y, "|", ms=7, color=INK, mew=0.9, label="their median")
-    axis.hlines(y, part["ci_low"], part["ci_high"], color=BLUE, linewidth=2, alpha=0.5)
-    axis.plot(part["value"], y, "D", ms=4.2, color=BLUE, label="this model (95 % interval)")
+    part = part[::-1]
+    names = part["column"] + " " + part["better"].map(ARROWS)
+    known = field[part["column"]].set_axis(names, axis=1)
+    axis.hlines(names, known.min(), known.max(), color=LIGHT, linewidth=1)
+    known = known.melt(var_name="name").dropna()
     axis.plot(
-        part["likelihood"], y, "x", ms=4.4, mew=1.1, color=ORANGE, label="by likelihood of options"
-    )
-    names = [f"{c} {ARROWS[b]}" for c, b in zip(part["column"], part["better"], strict=True)]
-    axis.set_yticks(y, names)
+        known["value"], known["name"], "o", ms=2.6, color=GREY, alpha=0.55, mew=0,
+        label="published models",
+    )  # fmt: skip
+    axis.plot(part["median"], names, "|", ms=7, color=INK, mew=0.9, label="their median")
+    axis.hlines(names, part["ci_low"], part["ci_high"], color=BLUE, linewidth=2, alpha=0.5)
+    axis.plot(part["value"], names, "D", ms=4.2, color=BLUE, label="this model (95 % interval)")
+    axis.plot(
+        part["likelihood"], names, "x", ms=4.4, mew=1.1, color=ORANGE,
+        label="by likelihood of options",
+    )  # fmt: skip
     axis.set_ylim(-0.6, len(part) - 0.4)
     axis.grid(axis="x")
     axis.tick_params(axis="y", length=0)
