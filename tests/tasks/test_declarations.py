@@ -33,7 +33,6 @@ def test_tasks_are_complete(task) -> None:
     assert task.title
     assert task.asks.endswith(("?", "."))
     assert task.source
-    assert task.metric
     assert task.file is None or task.file in FILES
     if task.records:
         assert all(task.reading_for(r) is not None for r in RULES)

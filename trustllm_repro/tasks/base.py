@@ -131,7 +131,6 @@ class Task:
             that are no integers are numbered by the first item that has them.
         readings: one reading for all rules or one per rule (a missing rule has no reading).
         asks, source: for the reader of the notebooks.
-        metric: what the paper reports, in its own terms; each column has its direction.
         temperature: at which models are asked (the released package's generation settings).
         live: whether models can be asked; False for prompts the official files do not hold.
         answers_of: id of the task whose answers this one reads, if they are not its own.
@@ -153,7 +152,6 @@ class Task:
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
     records: Sequence[RecordFormat] = ()
-    metric: str = ""
     temperature: int = 0
     live: bool = True
     answers_of: str = ""
