@@ -38,6 +38,7 @@ class RecordFormat:
     """One place where the authors stored answers to a task.
 
     Attributes:
+        name: kept in the ledger as the place an answer came from.
         path: repository path with `{model}` for the model's directory name. A seven-digit commit
             folder may stand before it.
         where: facets of the items answered there; None means all items of the task.
@@ -192,12 +193,12 @@ class Task:
     def items(self, rows: Sequence[Row]) -> list[Item]:
         """Items of a benchmark file's rows, numbered among those that are this task's."""
         items = [self.item(i, r) for i, r in enumerate(filter(self.select, rows))]
+        if self.pair is None:
+            return items
         return [replace(i, pair=p) for i, p in zip(items, self._pairs(items), strict=True)]
 
     def _pairs(self, items: Sequence[Item]) -> list[int]:
         """Number of each item's pair; -1 where there is none."""
-        if self.pair is None:
-            return [-1] * len(items)
         first: dict[Hashable, int] = {}
         pairs = []
         for item in items:
