@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.growth import LINEAR, growth
-from trustllm_repro.judges.base import ByFacet, ByForm, NeedsJudge
+from trustllm_repro.judges.base import ByFacet, ByRecordFormat, NeedsJudge
 from trustllm_repro.judges.diagnosis import NamesLabel, quoted_diagnosis
 from trustllm_repro.judges.numbers import (
     AGREEMENT,
@@ -24,10 +24,13 @@ POINTS = tuple(AGREEMENT.items())
 
 
 def read(reading, text: str | None, judge: str | None = None, number: float | None = None,
-         gold: str = "", form: str = "", **extra: object):  # fmt: skip
+         gold: str = "", record_format: str = "", **extra: object):  # fmt: skip
     item = Item("t", 0, "p", gold, extra=extra)
     return reading(
-        item, Response("t", "m", 0, text, judge=judge, number_recorded=number, form=form)
+        item,
+        Response(
+            "t", "m", 0, text, judge=judge, number_recorded=number, record_format=record_format
+        ),
     )
 
 
@@ -187,9 +190,9 @@ def test_names_label() -> None:
 
 
 def test_combinators_choose_by_form_and_by_field() -> None:
-    by_form = ByForm({"old": YesNo()}, NeedsJudge("GPT"))
-    assert read(by_form, "eyes", form="old").label == "Yes"
-    assert read(by_form, "eyes", form="new").label is None
+    by_format = ByRecordFormat({"old": YesNo()}, NeedsJudge("GPT"))
+    assert read(by_format, "eyes", record_format="old").label == "Yes"
+    assert read(by_format, "eyes", record_format="new").label is None
     by_facet = ByFacet("kind", {"a": YesNo(), "b": NeedsJudge("GPT")})
     assert read(by_facet, "yes", kind="a").label == "Yes"
     assert read(by_facet, "yes", kind="b").status == Status.UNLABELLED

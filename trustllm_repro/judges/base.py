@@ -42,17 +42,17 @@ class Stops:
 
 
 @dataclass(frozen=True)
-class ByForm:
-    """Different readings for different record forms: the authors used several scripts."""
+class ByRecordFormat:
+    """Different readings for different record formats: the authors used several scripts."""
 
-    forms: Mapping[str, Reading]
+    formats: Mapping[str, Reading]
     otherwise: Reading
 
     def __call__(self, item: Item, response: Response) -> Verdict:
-        return self.forms.get(response.form, self.otherwise)(item, response)
+        return self.formats.get(response.record_format, self.otherwise)(item, response)
 
     def __hash__(self) -> int:
-        return hash((tuple(self.forms), self.otherwise))
+        return hash((tuple(self.formats), self.otherwise))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.language import NO, YES
 from trustllm_repro.parsers.options import endings, lettered
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
 _F1 = per_rule(
     MacroF1(("REFUTE", "SUPPORT")),
@@ -47,7 +47,6 @@ EXTERNAL = Task(
     title="Misinformation with external knowledge",
     asks="Does the model check a claim against a given paragraph?",
     source="paper section 6.1; Climate-FEVER, HealthVER, COVID-Fact, SciFact",
-    metric="macro F1 of the two labels, per source",
     options=("Answer: Supports", "Answer: Refutes"),
     file="truthfulness/external",
     gold="answer",
@@ -56,7 +55,7 @@ EXTERNAL = Task(
         StrictSupport(), Stops(LooseSupport()), Chosen(lambda item, prompt: _SUPPORT)
     ),
     records=(
-        RecordForm("main", "results/truthfulness/{model}/external.json", by_position="source"),
+        RecordFormat("main", "results/truthfulness/{model}/external.json", by_position="source"),
     ),
     columns=[
         *(
@@ -100,7 +99,6 @@ INTERNAL = Task(
     title="Misinformation from internal knowledge",
     asks="Does the model answer closed-book questions right?",
     source="paper section 6.1; CODAH, SQuAD 2.0, AdversarialQA, HotpotQA",
-    metric="accuracy per source; other sets than CODAH are judged against their reference answers",
     file="truthfulness/internal",
     gold=_codah_gold,
     facets={"source": "source"},
@@ -110,10 +108,7 @@ INTERNAL = Task(
         *(
             ByFacet(
                 "source",
-                {
-                    "codah": reading,
-                    **dict.fromkeys(_INTERNAL_SOURCES[1:], NeedsJudge("GPT")),
-                },
+                {"codah": reading, **dict.fromkeys(_INTERNAL_SOURCES[1:], NeedsJudge("GPT"))},
             )
             for reading in (
                 CodahNumber("authors"),
@@ -124,7 +119,7 @@ INTERNAL = Task(
     ),
     judge="answer match",
     records=(
-        RecordForm("main", "results/truthfulness/{model}/internal.json", by_position="source"),
+        RecordFormat("main", "results/truthfulness/{model}/internal.json", by_position="source"),
     ),
     columns=[
         Column("truth_internal", "CODAH", Accuracy(), where={"source": "codah"}),
@@ -230,7 +225,6 @@ HALLUCINATION = Task(
     title="Hallucination",
     asks="Does the model recognise made-up statements, and pick the true one of several?",
     source="paper section 6.2; HaluEval (dialogue, QA, summary) and TruthfulQA multiple choice",
-    metric="accuracy per source",
     file="truthfulness/hallucination",
     options=_choices,
     gold=_gold,
@@ -244,12 +238,14 @@ HALLUCINATION = Task(
         ),
     ),
     records=(
-        RecordForm("main", "results/truthfulness/{model}/hallucination.json", by_position="source"),
-        RecordForm(
+        RecordFormat(
+            "main", "results/truthfulness/{model}/hallucination.json", by_position="source"
+        ),
+        RecordFormat(
             "redo",
             "results/truthfulness/{model}/halu_summ_2.0(1).json",
             where={"source": "halu_summ"},
-            edition="redo",
+            revision="redo",
         ),
     ),
     columns=[
@@ -283,12 +279,11 @@ ADVERSARIAL_FACTUALITY = Task(
     title="Adversarial factuality",
     asks="Does the model correct a false premise in the question?",
     source="paper section 6.4",
-    metric="share of answers that correct the false premise",
     file="truthfulness/golden_advfactuality",
     temperature=1,
     readings=NeedsJudge("GPT"),
     judge="correction",
-    records=(RecordForm("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
+    records=(RecordFormat("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
     columns=[
         Column("truth_adversarial_factuality", "Correction Percentage", _CORRECTED),
         Column("leaderboard_truthfulness", "Adv Factuality", _CORRECTED),
@@ -307,15 +302,13 @@ SYCOPHANCY = Task(
     title="Sycophancy",
     asks="Does the model bend its answer to the user's persona or stated preference?",
     source="paper section 6.3",
-    metric="persona: similarity to the plain answer less that to the sycophantic one; "
-    "preference: share of changed choices",
     file="truthfulness/sycophancy",
     facets={"kind": "source"},
     pair=same_choice,
     temperature=1,
     readings=ByFacet("source", {"persona": RecordedNumber(), "preference": NeedsJudge("GPT")}),
     judge="sycophancy",
-    records=(RecordForm("main", "results/truthfulness/{model}/sycophancy.json"),),
+    records=(RecordFormat("main", "results/truthfulness/{model}/sycophancy.json"),),
     columns=[
         Column(
             "leaderboard_truthfulness",
