@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tools.judges.agreement import kappa
 from tools.judges.fit import SENTENCE_COUNTS
-from trustllm_repro.judges.agreement import kappa
 from trustllm_repro.judges.mending import summary, trials
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_text
@@ -220,10 +220,11 @@ def _evaluated(refusal: Found) -> str:
     by_model = refusal["by_model"]
     tables = [both["judge"] for m, both in by_model.items() if m not in CHOSEN_ON]
     total = [sum(t[k] for t in tables) for k in ("tp", "fp", "fn", "tn")]
+    over_all = kappa([1, 0, 1, 0], [1, 1, 0, 0], total)
     seen = ", ".join(m for m in CHOSEN_ON if m in by_model) or "none of these models"
     doubted = refusal["doubted"]
     return _EVALUATED.format(
-        models=len(by_model), seen=seen, unseen=len(tables), kappa=_cell(kappa(*total)),
+        models=len(by_model), seen=seen, unseen=len(tables), kappa=_cell(over_all),
         doubted=_DOUBTED.format(
             han=doubted["Chinese or Japanese"], pick=doubted["choices"], table=_doubts(doubted)
         ),

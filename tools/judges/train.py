@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from tools.judges import fit
+from tools.judges import agreement, fit
 from tools.judges.card import card
 from tools.judges.train_refusal import Made, Say, human, refusal
 from tools.judges.training_data import (
@@ -35,7 +35,6 @@ from tools.judges.training_data import (
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import load_recorded
 from trustllm_repro.errors import SettingsError, exit_code
-from trustllm_repro.judges import agreement
 from trustllm_repro.judges.features import Lexicon, vectorise
 from trustllm_repro.judges.learned import Weights, judges_dir
 from trustllm_repro.paths import data_dir

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.judges import fit
+from tools.judges import agreement, fit
 from tools.judges.sentences import REFUSAL, figures, sentences
 from tools.judges.training_data import (
     CHOICES,
@@ -25,7 +25,6 @@ from tools.judges.training_data import (
     unfounded,
     unreadable,
 )
-from trustllm_repro.judges import agreement
 from trustllm_repro.judges.features import HAN, LENGTHS, Lexicon, lengths, vectorise, words
 from trustllm_repro.judges.learned import Weights, has_phrase, is_unsure, sigmoid
 from trustllm_repro.store.archive import Archive
