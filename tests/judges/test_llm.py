@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from trustllm_repro.judges.llm import (
     OFF_MENU,
     QUESTIONS,
     LLMJudge,
-    compare,
     llm_judge_for,
 )
 from trustllm_repro.models.base import Completion, Finish
@@ -48,10 +46,6 @@ class Says:
             text = self.reply(request.prompt)
             finish = Finish.STOP if text is not None else Finish.ERROR
             yield [(i, Completion(text, finish, 1, 1))]
-
-    def score_options(self, prompts, options):
-        for i, prompt in enumerate(prompts):
-            yield i, [-float(w.strip() != self.reply(prompt)) for w in options[i]]
 
 
 def ask(name: str, reply: str | None, answer: str | None = "It is Paris.") -> Judgement:
@@ -124,17 +118,12 @@ def test_multiple_choice_is_left_to_its_reading() -> None:
     assert judge([item], [Response("t", "m", 0, "1")]) == [Judgement(reason=NOTHING)]
 
 
-def test_every_reply_is_counted() -> None:
-    replies = iter(["yes", "no", "hm", None])
+def test_each_reply_labels_its_own_answer() -> None:
+    replies = iter([None, "hm", "no", "yes"])  # the model replies last things first
     judge = LLMJudge(Says(lambda prompt: next(replies)), QUESTIONS["refusal"])
-    judge([ITEM] * 5, [Response("t", "m", k, "x" if k else None) for k in range(5)])
-    assert judge.tally == {"refusal": 1, "answer": 1, OFF_MENU: 1, NO_REPLY: 1}
-
-
-def test_by_likelihood_nothing_is_off_the_menu() -> None:
-    judge = LLMJudge(Says(lambda prompt: "no"), QUESTIONS["refusal"], likelihood=True)
-    assert judge([ITEM], [Response("t", "m", 0, "x")])[0].label == "answer"
-    assert judge.digest != LLMJudge(judge.model, judge.question).digest
+    found = judge([ITEM] * 5, [Response("t", "m", k, "x" if k else None) for k in range(5)])
+    said = [j.label or j.reason for j in found]
+    assert said == [NOTHING, "refusal", "answer", OFF_MENU, NO_REPLY]
 
 
 def test_the_digest_is_of_model_menu_and_wording() -> None:
@@ -150,35 +139,13 @@ def test_the_digest_is_of_model_menu_and_wording() -> None:
     assert digest() == digest()
 
 
-def test_a_judge_that_likes_what_stands_first_prefers_nothing() -> None:
-    found = compare(Says(lambda prompt: "one"), ["q"] * 3, [("a", "b")] * 3)
-    assert found.winners == [None] * 3
-    assert found.consistency == 0
-
-
-def test_a_judge_that_reads_the_answers_is_consistent() -> None:
-    good = Says(lambda p: "one" if "Answer one: good" in p else "two")
-    found = compare(good, ["q", "q"], [("good", "bad"), ("bad", "good")])
-    assert found.winners == ["first", "second"]
-    assert found.consistency == 1
-
-
-def test_pairs_with_an_off_menu_reply_do_not_count_for_consistency() -> None:
-    found = compare(Says(lambda p: "both"), ["q"], [("a", "b")])
-    assert found.winners == [None]
-    assert math.isnan(found.consistency)
-
-
 def test_a_real_model_judges_through_the_same_door(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from tests.tiny import tiny_model
 
     judge = llm_judge_for("refusal", str(tiny_model(tmp_path / "tiny")))
     found = judge([ITEM] * 3, [Response("t", "m", k, "No." * (k + 1)) for k in range(3)])
-    assert sum(judge.tally.values()) == 3
     assert all(j.label in ("refusal", "answer") or j.reason == OFF_MENU for j in found)
-    by_likelihood = LLMJudge(judge.model, judge.question, likelihood=True)
-    assert all(j.label for j in by_likelihood([ITEM], [Response("t", "m", 0, "No.")]))
 
 
 def test_judges_without_a_question_are_named() -> None:
