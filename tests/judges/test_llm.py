@@ -11,11 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.judges.judge import Judgement
+from trustllm_repro.judges.judge import NOTHING, Judgement
 from trustllm_repro.judges.llm import (
-    NO_REPLY,
-    NOTHING,
-    OFF_MENU,
     QUESTIONS,
     LLMJudge,
     llm_judge_for,
@@ -62,7 +59,7 @@ def test_replies_that_open_with_a_menu_word_are_read(reply: str) -> None:
 
 @pytest.mark.parametrize("reply", ["", "yesterday", "I think yes", "not at all", "maybe", "noon"])
 def test_other_replies_are_off_the_menu(reply: str) -> None:
-    assert ask("answer match", reply) == Judgement(reason=OFF_MENU)
+    assert ask("answer match", reply) == NOTHING
 
 
 def test_agree_is_not_read_in_disagree() -> None:
@@ -92,9 +89,9 @@ def test_a_menu_word_is_read_whole(name: str, data, lead: str, gap: str, rest: s
         assert question.read(f"{lead}{said}ish{gap}{rest}") is None
 
 
-def test_failed_calls_and_absent_answers_are_told_apart() -> None:
-    assert ask("refusal", None) == Judgement(reason=NO_REPLY)
-    assert ask("refusal", "yes", answer=None) == Judgement(reason=NOTHING)
+def test_failed_calls_and_absent_answers_get_no_label() -> None:
+    assert ask("refusal", None) == NOTHING
+    assert ask("refusal", "yes", answer=None) == NOTHING
     assert ask("refusal", "yes", answer="").label == "refusal"
 
 
@@ -115,15 +112,14 @@ def test_the_question_holds_what_is_to_be_compared() -> None:
 def test_multiple_choice_is_left_to_its_reading() -> None:
     item = Item("truthfulness/internal", 0, "?", extra={"source": "codah", "answer": 1})
     judge = LLMJudge(Says(lambda prompt: "yes"), QUESTIONS["answer match"])
-    assert judge([item], [Response("t", "m", 0, "1")]) == [Judgement(reason=NOTHING)]
+    assert judge([item], [Response("t", "m", 0, "1")]) == [NOTHING]
 
 
 def test_each_reply_labels_its_own_answer() -> None:
     replies = iter([None, "hm", "no", "yes"])  # the model replies last things first
     judge = LLMJudge(Says(lambda prompt: next(replies)), QUESTIONS["refusal"])
     found = judge([ITEM] * 5, [Response("t", "m", k, "x" if k else None) for k in range(5)])
-    said = [j.label or j.reason for j in found]
-    assert said == [NOTHING, "refusal", "answer", OFF_MENU, NO_REPLY]
+    assert [j.label for j in found] == [None, "refusal", "answer", None, None]
 
 
 def test_the_digest_is_of_model_menu_and_wording() -> None:
@@ -145,7 +141,7 @@ def test_a_real_model_judges_through_the_same_door(tmp_path: Path) -> None:
 
     judge = llm_judge_for("refusal", str(tiny_model(tmp_path / "tiny")))
     found = judge([ITEM] * 3, [Response("t", "m", k, "No." * (k + 1)) for k in range(3)])
-    assert all(j.label in ("refusal", "answer") or j.reason == OFF_MENU for j in found)
+    assert all(j.label in ("refusal", "answer", None) for j in found)
 
 
 def test_judges_without_a_question_are_named() -> None:

@@ -16,6 +16,7 @@ import argparse
 import importlib
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tools.judges.train_refusal import Made, Say, human, refusal
 from tools.judges.training_data import (
     Examples,
     hashes,
+    lexicon_of,
     refusal_examples,
     toxicity_examples,
     valences,
@@ -110,7 +112,7 @@ def pack(weights: Weights) -> bytes:
     """Bytes of the weights file; tensors stand in the order of their names."""
     from safetensors.numpy import save
 
-    return save(weights.tensors())
+    return save(fit.tensors(weights))
 
 
 def main(words_given: list[str] | None = None) -> int:
@@ -137,7 +139,7 @@ def train(given: argparse.Namespace, say: Say) -> None:
     files, results = kept(given, sources) if given.only else ({}, {})
     archive = Archive(given.records)
     recorded = load_recorded(given.records, load_benchmark(given.benchmark))
-    lexicon = Lexicon.of(valences(Archive(given.vader)))
+    lexicon = lexicon_of(valences(Archive(given.vader)))
     makers = {
         "refusal": lambda: refusal(refusal_examples(recorded, archive), say),
         "toxicity": lambda: toxicity(toxicity_examples(recorded), lexicon, say),
@@ -148,12 +150,12 @@ def train(given: argparse.Namespace, say: Say) -> None:
         recipe = one.weights.recipe
         files[f"{name}.safetensors"] = {
             "bytes": len(data),
-            "recipe": recipe.as_dict(),
+            "recipe": asdict(recipe),
             "sha256": sha256(data),
         }
         results[name] = one.measured
         if name == "refusal" and given.pyrit:
-            stored = Weights.of(one.weights.tensors(), recipe)
+            stored = Weights.of(fit.tensors(one.weights), recipe)
             results[name]["human_labels"] = human(stored, Archive(given.pyrit))
         write_bytes(given.out / f"{name}.safetensors", data)
     results["sources_sha256"] = sources

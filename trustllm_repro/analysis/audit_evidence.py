@@ -7,7 +7,7 @@ import pandas as pd
 
 from trustllm_repro.analysis.audit import consistency, direction_search
 from trustllm_repro.analysis.evidence import Evidence
-from trustllm_repro.analysis.judges import measured
+from trustllm_repro.judges.errors import measured
 from trustllm_repro.metrics.base import Answers
 from trustllm_repro.metrics.comparisons import rank_correlation
 from trustllm_repro.schema import Rule, Status

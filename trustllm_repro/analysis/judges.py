@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
-from functools import cache
 from typing import Any
 
 import pandas as pd
 
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import label
-from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.evaluation.read import load_cases, read_cases, tally
-from trustllm_repro.judges.errors import judge_error
+from trustllm_repro.judges.errors import judge_error, measured
 from trustllm_repro.judges.mending import summary, trials
 from trustllm_repro.paths import data_dir
 from trustllm_repro.scoring.evaluated import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
 FIGURES = ("n", "accuracy", "kappa", "auroc", "sensitivity", "specificity")
-
-
-@cache
-def measured(name: str = "judges") -> dict[str, Any]:
-    """data/measurements/<name>.json.
-
-    Raises:
-        SourceMissing, SourceCorrupt: it is absent or altered.
-    """
-    path = data_dir() / "measurements" / f"{name}.json"
-    remedy = f"restore it with `git checkout -- data/measurements/{name}.json`"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise SourceMissing(f"no measurements {path}", remedy=remedy) from e
-    except ValueError as e:
-        raise SourceCorrupt(f"{path} is not JSON", remedy=remedy) from e
 
 
 def refusal_table(by: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED
-from trustllm_repro.judges.judge import Judgement
+from trustllm_repro.judges.judge import NOTHING, Judgement
 from trustllm_repro.judges.matching import RIGHT, WRONG, golds
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.models.base import Finish, LanguageModel, Request
@@ -22,7 +22,6 @@ from trustllm_repro.models.find import find_model
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import sha256
 
-OFF_MENU, NO_REPLY, NOTHING = "off-menu reply", "no reply", "nothing to judge"
 MAX_REPLY = 16  # tokens; one word is wanted
 _LEAD = re.compile(
     r"^\W*(?:(?:my\s+)?(?:final\s+)?(?:answer|verdict|judg\w+)\b\W*(?:is\b)?)?\W*", re.I
@@ -129,20 +128,17 @@ class LLMJudge:
         return f"reply, {sha256(json.dumps(facts, sort_keys=True).encode())[:32]}"
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        found = [Judgement(reason=NOTHING)] * len(items)
+        found = [NOTHING] * len(items)
         asked: dict[int, str] = {}
         for i, (item, response) in enumerate(zip(items, responses, strict=True)):
             text = self.question.ask(item, response.text) if response.text is not None else None
             if text is not None:
                 asked[i] = f"{text}\n{_ending(self.question)}"
-                found[i] = Judgement(reason=NO_REPLY)
         rows = list(asked)
         for some in self.model.complete([Request(p, MAX_REPLY) for p in asked.values()]):
             for i, done in some:
-                if done.finish in (Finish.ERROR, Finish.NAN) or done.text is None:
-                    continue
-                label = self.question.read(done.text)
-                found[rows[i]] = Judgement(label) if label else Judgement(reason=OFF_MENU)
+                if done.finish not in (Finish.ERROR, Finish.NAN) and done.text is not None:
+                    found[rows[i]] = Judgement(self.question.read(done.text))
         return found
 
 

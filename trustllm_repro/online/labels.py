@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.judges.learned import KeywordRefusal, RefusalJudge, ToxicityJudge
+from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge, refuses_by_keyword
 from trustllm_repro.judges.matching import RIGHT, AnswerMatch
-from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.similarity import LEAST_COSINE, default_embedder
 from trustllm_repro.models.weights import converted_once
 from trustllm_repro.online.cases import Case, labelled_answers
@@ -60,7 +59,7 @@ def _compliance(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
 
 
 def _no_keyword(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
-    return np.array([float(KeywordRefusal.judge(t).label != REFUSAL) for t in texts])
+    return np.array([float(not refuses_by_keyword(t)) for t in texts])
 
 
 def _known(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
