@@ -20,8 +20,8 @@ from pydantic import TypeAdapter
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.features import Lexicon, Recipe, lengths, vectorise
 from trustllm_repro.judges.judge import Judgement, judge_texts
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.parsers.language import words
+from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import sha256
