@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from trustllm_repro.parsers import pattern
+from trustllm_repro.parsers import language
 
-_HAN_CHARACTER = re.compile(f"[{pattern.HAN}]")
-_LETTER = rf"[^\W\d_{pattern.HAN}]"
-_WORD = re.compile(rf"[{pattern.HAN}]|{_LETTER}+(?:'{_LETTER}+)?|\d|[^\w\s]")
+_HAN_CHARACTER = re.compile(f"[{language.HAN}]")
+_LETTER = rf"[^\W\d_{language.HAN}]"
+_WORD = re.compile(rf"[{language.HAN}]|{_LETTER}+(?:'{_LETTER}+)?|\d|[^\w\s]")
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 # Nothing beyond is read: one runaway answer must not cost as much as a thousand others.
 MAX_CHARACTERS = 20_000

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from trustllm_repro.parsers.choice import STATED, Option, choose
-from trustllm_repro.parsers.language import words
-from trustllm_repro.parsers.pattern import LATIN, as_group
+from trustllm_repro.parsers.language import LATIN, as_group, words
 from trustllm_repro.parsers.plain import Sentence, plain, sentences
 
 _MACHINE = rf"{as_group(words.machines)}.{{0,160}}?(?<![{LATIN}]){as_group(words.denies)}"

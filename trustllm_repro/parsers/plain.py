@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from itertools import islice
 
-from trustllm_repro.parsers.pattern import HAN
+from trustllm_repro.parsers.language import HAN
 
 # Characters that mean the same to a reader. NFKC has already made full-width forms plain.
 _SAME = str.maketrans(
