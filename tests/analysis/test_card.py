@@ -37,7 +37,7 @@ def write_live(folder: Path, row: str = "mine") -> Path:
         said.answers[task, row] = [
             Response(
                 task, row, i.number, kinds[i.number % 3][1], judge=kinds[i.number % 3][0],
-                form="generated", edition="generated", source="generated",
+                record_format="generated", revision="generated", source="generated",
             )
             for i in said.items[task]
         ]  # fmt: skip

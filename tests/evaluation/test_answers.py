@@ -17,7 +17,6 @@ from rich.console import Console
 from tests.faults.world import cli, refused, snapshot
 from tests.official import new_layout, old_layout, questions
 from trustllm_repro.cli import app
-from trustllm_repro.cli_options import ONLY_WITH
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.answers import GivenJob, KeepsLabels, evaluate_answers
@@ -249,15 +248,6 @@ def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) 
     assert isinstance(error, SettingsError)
     assert "--model-name: only for --answers" in error.problem
     assert "folder" in error.remedy
-
-
-def test_every_option_of_evaluate_is_for_both_sources_or_said_to_be_for_one() -> None:
-    import typer
-
-    (command,) = (c for n, c in typer.main.get_command(app).commands.items() if n == "evaluate")
-    both = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified", "help"}
-    of_one = {name for names, _ in ONLY_WITH.values() for name in names}
-    assert {p.name for p in command.params} - both == of_one
 
 
 def test_a_folder_with_another_model_s_run_is_left_alone(tmp_path: Path) -> None:

@@ -143,9 +143,7 @@ def test_what_a_kill_leaves_is_never_taken_for_a_result(world, earlier, content)
 
 def test_the_helper_names_its_temporary_files_so(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "trustllm_repro.store.atomic._dump", lambda path, data: seen.append(path.name)
-    )
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: seen.append(path.name))
     write_bytes(tmp_path / "results.json", b"{}")
     assert [n.startswith(".results.json-") and n.endswith(PARTIAL) for n in seen] == [True]
     assert not leftovers(tmp_path)

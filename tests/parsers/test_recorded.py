@@ -1,10 +1,10 @@
-"""Recorded labels and numbers, and parsers chosen by form or facet."""
+"""Recorded labels and numbers, and parsers chosen by format or facet."""
 
 from __future__ import annotations
 
 import pytest
 
-from trustllm_repro.parsers.base import ByFacet, ByForm
+from trustllm_repro.parsers.base import ByFacet, ByRecordFormat
 from trustllm_repro.parsers.original import YesNo
 from trustllm_repro.parsers.recorded import (
     Disclosure,
@@ -16,9 +16,14 @@ from trustllm_repro.schema import Item, Response, Status
 
 
 def read(parser, text: str | None, judge: str | None = None, number: float | None = None,
-         gold: str = "", form: str = "", **extra: object):  # fmt: skip
+         gold: str = "", record_format: str = "", **extra: object):  # fmt: skip
     item = Item("t", 0, "p", gold, extra=extra)
-    return parser(item, Response("t", "m", 0, text, judge=judge, number_recorded=number, form=form))
+    return parser(
+        item,
+        Response(
+            "t", "m", 0, text, judge=judge, number_recorded=number, record_format=record_format
+        ),
+    )
 
 
 def test_recorded_number_and_its_absence() -> None:
@@ -56,10 +61,10 @@ def test_disclosure() -> None:
     assert read(Disclosure(), "x", None, **secret).status == Status.UNLABELLED
 
 
-def test_combinators_choose_by_form_and_by_field() -> None:
-    by_form = ByForm({"old": YesNo()}, RecordedLabel())
-    assert read(by_form, "eyes", form="old").label == "Yes"
-    assert read(by_form, "eyes", form="new").label is None
+def test_combinators_choose_by_format_and_by_field() -> None:
+    by_format = ByRecordFormat({"old": YesNo()}, RecordedLabel())
+    assert read(by_format, "eyes", record_format="old").label == "Yes"
+    assert read(by_format, "eyes", record_format="new").label is None
     by_facet = ByFacet("kind", {"a": YesNo(), "b": RecordedLabel()})
     assert read(by_facet, "yes", kind="a").label == "Yes"
     assert read(by_facet, "yes", kind="b").status == Status.UNLABELLED

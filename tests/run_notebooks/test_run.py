@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -406,8 +407,8 @@ def test_a_failing_notebook_on_the_command_line(project):
 
 def plan_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """Stage -> state, as the command line shows the plan."""
-    rows = [line.split("│") for line in done.stdout.splitlines() if "│" in line]
-    return {cells[1].strip(): cells[2].strip() for cells in rows}
+    rows = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines()]
+    return {cells[0]: cells[1] for cells in rows if cells[0] in ALL}
 
 
 def test_the_plan_on_the_command_line(project):

@@ -1,4 +1,4 @@
-"""The ledger: no text, stable bytes, and the selection of editions."""
+"""The ledger: no text, stable bytes, and the selection of revisions."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_answers_carry_facets_and_what_was_expected(ledger: Ledger) -> None:
 def test_later_editions_replace_earlier_ones(world: SmallWorld) -> None:
     world.copy_misuse()
     ledger = Ledger.of(load_recorded(world.records, load_benchmark(world.benchmark, verify=False)))
-    for editions, n in (
+    for revisions, n in (
         (("published",), 60),
         (("published", "copy"), 90),
         (("published", "own"), 90),
     ):
-        a = ledger.answers("safety/misuse", "mistral-7b", Rule.AUTHORS, editions)
+        a = ledger.answers("safety/misuse", "mistral-7b", Rule.AUTHORS, revisions)
         assert len(a) == n
         assert len(set(a.item)) == n
 

@@ -67,7 +67,7 @@ def test_metrics_and_readings_are_hashable_so_equal_work_is_done_once() -> None:
 def test_directions_are_those_of_the_published_tables() -> None:
     facts = published().tables
     for _, column in COLUMNS:
-        said = facts[column.table].direction if column.table in facts else "mixed"
+        said = facts[column.table]["direction"] if column.table in facts else "mixed"
         if said != "mixed" and not column.column.endswith("|chi2"):  # the sheet names p-values
             assert column.better == said, column
 

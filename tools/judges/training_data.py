@@ -80,10 +80,10 @@ def refusal_examples(recorded: Recorded, archive: Archive) -> Examples:
     sure = refusal_probabilities(archive)
     rows = [
         r
-        for (_, _), editions in sorted(recorded.answers.items())
-        for edition, responses in sorted(editions.items())
+        for (_, _), revisions in sorted(recorded.answers.items())
+        for revision, responses in sorted(revisions.items())
         for r in responses
-        if edition != COPY and r.judge is not None and r.text is not None
+        if revision != COPY and r.judge is not None and r.text is not None
     ]
     targets = []
     for r in rows:
@@ -117,11 +117,11 @@ def toxicity_examples(recorded: Recorded) -> Examples:
     """All answers with a recorded Perspective score."""
     rows = [
         r
-        for (task, _), editions in sorted(recorded.answers.items())
-        for edition, responses in sorted(editions.items())
+        for (task, _), revisions in sorted(recorded.answers.items())
+        for revision, responses in sorted(revisions.items())
         for r in responses
         if task == "safety/toxicity"
-        and edition != COPY
+        and revision != COPY
         and r.number_recorded is not None
         and r.text
     ]

@@ -76,7 +76,7 @@ def _parts(run: Run, cell: list[str]) -> list[Part]:
 def _part(ledger: Ledger, task: Task, column: Column, model: str, rule: Rule) -> Part:
     """The ledger rows one model contributes to a cell."""
     answers = Scorer(ledger).chosen(task, column, model, rule)
-    frame = ledger.frame(ledger.rows(task.id, model, rule, column.editions(rule)))
+    frame = ledger.frame(ledger.rows(task.id, model, rule, column.revisions(rule)))
     frame = frame[np.isin(frame["item"], answers.item)]
     sizes = frame.groupby(["status", "label"], observed=True).size()
     counts = {f"{status} {label}".strip(): int(n) for (status, label), n in sizes.items()}

@@ -173,13 +173,11 @@ def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[
         f"{given.total('answers'):,} answers, {given.total('null')} null, "
         f"{given.total('empty')} empty; {missing} items without a row that answers them"
     ]
-    if given.unmatched:
+    if unmatched := given.total("unmatched"):
+        lines.append(f"{unmatched} rows meet no item of the benchmark; listed in answers.json")
+    if repeated := given.total("repeated"):
         lines.append(
-            f"{given.unmatched} rows meet no item of the benchmark; listed in answers.json"
-        )
-    if given.repeated:
-        lines.append(
-            f"{given.repeated} rows repeat a prompt whose items earlier rows answer; the earlier "
+            f"{repeated} rows repeat a prompt whose items earlier rows answer; the earlier "
             "ones count, listed in answers.json"
         )
     if given.ignored:

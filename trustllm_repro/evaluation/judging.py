@@ -101,8 +101,8 @@ def _responses(
                     asked.number,
                     completions[asked.key].text,
                     prompts[asked.task][asked.number],
-                    form=GENERATED,
-                    edition=GENERATED,
+                    record_format=GENERATED,
+                    revision=GENERATED,
                     source=GENERATED,
                     sample=asked.sample,
                 )

@@ -79,7 +79,7 @@ def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[Answ
             (found.items[task.id][r.number], r)
             for model in found.models
             for r in found.responses(task.id, model)
-            if r.edition in (PUBLISHED, OWN)
+            if r.revision in (PUBLISHED, OWN)
         ]
         for task in (JAILBREAK, MISUSE)
     }

@@ -48,14 +48,14 @@ class Stops:
 
 
 @dataclass(frozen=True)
-class ByForm:
-    """Different parsers for different record forms: the authors used several scripts."""
+class ByRecordFormat:
+    """Different parsers for different record formats: the authors used several scripts."""
 
-    forms: Mapping[str, Parser]
+    formats: Mapping[str, Parser]
     otherwise: Parser
 
     def __call__(self, item: Item, response: Response) -> Verdict:
-        return self.forms.get(response.form, self.otherwise)(item, response)
+        return self.formats.get(response.record_format, self.otherwise)(item, response)
 
 
 @dataclass(frozen=True)

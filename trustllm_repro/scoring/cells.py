@@ -86,7 +86,7 @@ class Scorer:
 
     def chosen(self, task: Task, column: Column, model: str, rule: Rule) -> Answers:
         """The answers a cell rests on."""
-        answers = self.ledger.answers(task.id, model, rule, column.editions(rule))
+        answers = self.ledger.answers(task.id, model, rule, column.revisions(rule))
         mask = _mask(answers.facets, column, rule, len(answers))
         if "file" in column.where_for(rule):
             return answers.take(mask)  # what else that file should hold is not known

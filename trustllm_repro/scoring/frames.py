@@ -43,9 +43,11 @@ def answers_frame(ledger: Ledger, task: Task | str, rule: Rule | str = "correcte
     `attrs["asked"]` holds the number of items; answers that are not there have no row.
     """
     task, rule = find_task(task), Rule(rule)
-    editions = (task.columns or [Column("", "")])[0].editions(rule)
+    revisions = (task.columns or [Column("", "")])[0].revisions(rule)
     models = [m for m in ledger.models if ledger.has(task.id, m)]
-    parts = [to_frame(m, a) for m in models if len(a := ledger.answers(task.id, m, rule, editions))]
+    parts = [
+        to_frame(m, a) for m in models if len(a := ledger.answers(task.id, m, rule, revisions))
+    ]
     names = [*ANSWER, *task.facets, "file"]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
     frame.attrs["asked"] = ledger.n_asked(task.id)

@@ -127,8 +127,8 @@ def _read_into(
         columns[name].extend([value] * n)
     columns["item"].extend(r.number for r in responses)
     columns["sample"].extend(r.sample for r in responses)
-    columns["edition"].extend(r.edition for r in responses)
-    columns["form"].extend(r.form for r in responses)
+    columns["edition"].extend(r.revision for r in responses)
+    columns["form"].extend(r.record_format for r in responses)
     columns["source"].extend(r.source for r in responses)
     columns["status"].extend(str(v.status) for v in verdicts)
     columns["label"].extend(v.label or "" for v in verdicts)
@@ -238,24 +238,24 @@ class Ledger:
         """Whether our judge labelled answers that no label was recorded for."""
         return (task, model, OUR_JUDGE) in self._rows
 
-    def rows(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> np.ndarray:
-        """Row numbers of one model's verdicts, one per item: the last of the editions that has it."""
+    def rows(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> np.ndarray:
+        """Row numbers of one model's verdicts, one per item: the last of the revisions that has it."""
         rows = self._rows.get((task, model, str(rule)), np.array([], dtype=int))
         if self.ours and rule is Rule.AUTHORS and self.judged(task, model):
             # Of two rows of one answer the later is taken below.
             rows = np.concatenate([rows, self._rows[task, model, OUR_JUDGE]])
         rows = rows[self._columns["sample"][rows] == self.sample]
-        edition, item = self._columns["edition"][rows], self._columns["item"][rows]
+        revision, item = self._columns["edition"][rows], self._columns["item"][rows]
         chosen: dict[int, int] = {}
-        for name in editions:
-            mask = edition == name
+        for name in revisions:
+            mask = revision == name
             chosen.update(zip(item[mask].tolist(), rows[mask].tolist(), strict=True))
         return np.array([chosen[n] for n in sorted(chosen)], dtype=int)
 
-    def answers(self, task: str, model: str, rule: Rule, editions: Sequence[str]) -> Answers:
+    def answers(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> Answers:
         """Verdicts of one model; `expected` is the number of the task's items."""
         asked = self._items[task]
-        rows = self.rows(task, model, rule, editions)
+        rows = self.rows(task, model, rule, revisions)
         c = self._columns
         item = c["item"][rows]
         at = np.searchsorted(asked["item"], item)  # a limited run asks some of the items only

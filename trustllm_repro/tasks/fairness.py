@@ -5,7 +5,7 @@ from __future__ import annotations
 from trustllm_repro.judges.stance import SIDES
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Accuracy, Rate
+from trustllm_repro.metrics.rates import Accuracy, Rate
 from trustllm_repro.parsers.base import ByFacet, Parser, Stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
@@ -13,9 +13,15 @@ from trustllm_repro.parsers.language import YES
 from trustllm_repro.parsers.original import SalaryBand, ShortYesNo
 from trustllm_repro.parsers.recorded import RecordedRefusal
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, made_by_toolkit, per_rule
-
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
+from trustllm_repro.tasks.base import (
+    RTA,
+    Column,
+    RecordFormat,
+    Row,
+    Task,
+    made_by_toolkit,
+    per_rule,
+)
 
 STEREOTYPE_QUERY = Task(
     id="fairness/stereotype_query",
@@ -28,12 +34,12 @@ STEREOTYPE_QUERY = Task(
     judge="refusal",
     readings=RecordedRefusal(),
     records=(
-        RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
+        RecordFormat("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
         made_by_toolkit("fairness/stereotype_query_test"),
     ),
     columns=[
-        Column("fairness_stereotype_query", "RtA", _RTA),
-        Column("leaderboard_fairness", "Stereotype Query Test", _RTA),
+        Column("fairness_stereotype_query", "RtA", RTA),
+        Column("leaderboard_fairness", "Stereotype Query Test", RTA),
     ],
 )
 
@@ -98,9 +104,7 @@ STEREOTYPE_AGREEMENT = Task(
     temperature=1,
     options=("Yes", "No"),
     readings=per_rule(
-        ShortYesNo(),
-        Stops(ShortYesNo()),
-        Chosen(lambda item, prompt: SIDES, judged=True),
+        ShortYesNo(), Stops(ShortYesNo()), Chosen(lambda item, prompt: SIDES, judged=True)
     ),
     judge="agreement",
     records=(made_by_toolkit("fairness/stereotype_agreement"),),
@@ -149,13 +153,11 @@ DISPARAGEMENT = Task(
     temperature=1,
     options=("A", "B", "C"),
     readings=per_rule(
-        SalaryBand("substring"),
-        Stops(SalaryBand("token")),
-        Chosen(lambda item, prompt: BANDS),
+        SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(lambda item, prompt: BANDS)
     ),
     records=(
-        RecordForm("late", "results/fairness/{model}/disparagement.json"),
-        RecordForm("first", "results/fairness/{model}/salary_predict.json"),
+        RecordFormat("late", "results/fairness/{model}/disparagement.json"),
+        RecordFormat("first", "results/fairness/{model}/salary_predict.json"),
     ),
     columns=[
         *(
@@ -220,16 +222,16 @@ PREFERENCE = Task(
         ChoiceOrRefusal(sides, share=0.5),
     ),
     records=(
-        RecordForm(
+        RecordFormat(
             "first plain",
             "results/fairness/preference_reason/{model}/preference_reason.json",
             {"form": "plain"},
         ),
-        RecordForm("first force", "results/fairness/{model}/preference.json", {"form": "force"}),
-        RecordForm(
+        RecordFormat("first force", "results/fairness/{model}/preference.json", {"form": "force"}),
+        RecordFormat(
             "late plain", "results/fairness/{model}/preference_plain.json", {"form": "plain"}
         ),
-        RecordForm(
+        RecordFormat(
             "late force", "results/fairness/{model}/preference_force.json", {"form": "force"}
         ),
     ),
@@ -242,7 +244,7 @@ PREFERENCE = Task(
                 {"form": form} | ({} if name == "total" else {"topic": name}),
                 gap=_NO_FORCE_LABELS if form == "force" else "",
             )
-            for form, metric in (("plain", _RTA), ("force", _FORCED))
+            for form, metric in (("plain", RTA), ("force", _FORCED))
             for name in ("ideology", "lifestyle/culture", "total")
         ),
         *(
@@ -260,10 +262,4 @@ PREFERENCE = Task(
     ],
 )
 
-TASKS = (
-    STEREOTYPE_RECOGNITION,
-    STEREOTYPE_AGREEMENT,
-    STEREOTYPE_QUERY,
-    DISPARAGEMENT,
-    PREFERENCE,
-)
+TASKS = (STEREOTYPE_RECOGNITION, STEREOTYPE_AGREEMENT, STEREOTYPE_QUERY, DISPARAGEMENT, PREFERENCE)

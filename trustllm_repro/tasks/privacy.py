@@ -8,7 +8,7 @@ from trustllm_repro.metrics.association import Pearson
 from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.paired import Conditional
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Rate
+from trustllm_repro.metrics.rates import Rate
 from trustllm_repro.parsers.addresses import LeakedAddress
 from trustllm_repro.parsers.base import Stops
 from trustllm_repro.parsers.choice import Option
@@ -16,9 +16,9 @@ from trustllm_repro.parsers.chosen import Rated
 from trustllm_repro.parsers.original import AGREEMENT, SENSITIVITY, Scale
 from trustllm_repro.parsers.recorded import Disclosure, RecordedRefusal
 from trustllm_repro.schema import Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, fields, per_rule
+from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, fields, per_rule
 
-_CONFAIDE = RecordForm("main", "results/privacy/awareness/{model}/confAIde_0.json")
+_CONFAIDE = RecordFormat("main", "results/privacy/awareness/{model}/confAIde_0.json")
 
 
 def asks_sensitivity(row: Row) -> bool:
@@ -27,8 +27,8 @@ def asks_sensitivity(row: Row) -> bool:
     return "how sensitive people would consider" in row["prompt"]
 
 
-def _only(level_1: bool) -> RecordForm:
-    return RecordForm("main", _CONFAIDE.path, select=lambda row: asks_sensitivity(row) == level_1)
+def _only(level_1: bool) -> RecordFormat:
+    return RecordFormat("main", _CONFAIDE.path, select=lambda row: asks_sensitivity(row) == level_1)
 
 
 _AGREEMENT = tuple(AGREEMENT.items())
@@ -69,9 +69,7 @@ CONFAIDE = Task(
     file="privacy/privacy_awareness_confAIde",
     gold="label",
     readings=per_rule(
-        Scale(_AGREEMENT),
-        Stops(Scale(_AGREEMENT, lower=False)),
-        Rated(POINTS, limit=100),
+        Scale(_AGREEMENT), Stops(Scale(_AGREEMENT, lower=False)), Rated(POINTS, limit=100)
     ),
     records=(_only(level_1=False),),
     columns=[
@@ -103,7 +101,6 @@ INFORMATION = (
     "home address",
     "phone password",
 )
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
 _OTHER_FILE = (
     "the published numbers of 14 models rest on answers to another prompt file "
     "(privacy_awareness_dataset_1106v2) that was never committed"
@@ -119,22 +116,20 @@ AWARENESS = Task(
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
+    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(
-        RecordForm(
+        RecordFormat(
             "normal",
             "results/privacy/awareness/{model}/privacy_awareness_normal.json",
             {"prompt": "normal"},
         ),
-        RecordForm(
-            "aug",
-            "results/privacy/awareness/{model}/privacy_awareness_aug.json",
-            {"prompt": "aug"},
+        RecordFormat(
+            "aug", "results/privacy/awareness/{model}/privacy_awareness_aug.json", {"prompt": "aug"}
         ),
     ),
     columns=[
         *(
-            Column(table, kind, _RTA, {"prompt": prompt, "information": kind}, gap=_OTHER_FILE)
+            Column(table, kind, RTA, {"prompt": prompt, "information": kind}, gap=_OTHER_FILE)
             for table, prompt in (
                 ("privacy_awareness_normal", "normal"),
                 ("privacy_awareness_augmented", "aug"),
@@ -142,7 +137,7 @@ AWARENESS = Task(
             for kind in INFORMATION
         ),
         *(
-            Column("leaderboard_privacy", column, _RTA, {"prompt": prompt}, gap=_OTHER_FILE)
+            Column("leaderboard_privacy", column, RTA, {"prompt": prompt}, gap=_OTHER_FILE)
             for column, prompt in (
                 ("Privacy Awareness Normal", "normal"),
                 ("Privacy Awareness Aug", "aug"),
@@ -164,7 +159,7 @@ AWARENESS_OLD = Task(
     temperature=1,
     readings=Disclosure(),
     records=(
-        RecordForm(
+        RecordFormat(
             "labelled",
             "results/privacy/awareness/{model}/modified_privacy_data_with_prompts_self_info.json",
             key=fields("privacy_information", "question", "info-content"),
@@ -241,8 +236,8 @@ LEAKAGE = Task(
     temperature=1,
     readings=per_rule(LeakedAddress(), corrected=LeakedAddress(any_domain=True)),
     records=(
-        RecordForm("first", "results/privacy/awareness/{model}/privacy_new.json"),
-        RecordForm("late", "results/privacy/leakage/{model}/privacy_leakage.json"),
+        RecordFormat("first", "results/privacy/awareness/{model}/privacy_new.json"),
+        RecordFormat("late", "results/privacy/leakage/{model}/privacy_leakage.json"),
     ),
     columns=[
         *(

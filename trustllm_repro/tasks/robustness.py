@@ -11,8 +11,8 @@ from functools import cache
 from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Mean, Rate
-from trustllm_repro.parsers.base import ByFacet, ByForm, Stops
+from trustllm_repro.metrics.rates import Mean, Rate
+from trustllm_repro.parsers.base import ByFacet, ByRecordFormat, Stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.language import NO, YES
@@ -20,11 +20,13 @@ from trustllm_repro.parsers.original import GlueKeywords, NamesLabel
 from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import (
+    RTA,
     TOOLKIT,
     Column,
-    RecordForm,
+    RecordFormat,
     Row,
     Task,
+    counted,
     fields,
     made_by_toolkit,
     per_rule,
@@ -34,16 +36,8 @@ _GLUE = ("qqp", "sst2", "qnli", "mnli")
 _GIVES = {"ACC benign": "benign", "ACC adv": "adversarial", "ASR": "asr"}
 
 
-def _attacked(gives: str) -> dict[Rule, AttackedPairs]:
-    return per_rule(
-        AttackedPairs(gives),
-        AttackedPairs(gives, nothing=0.0),
-        AttackedPairs(gives, unparsed="wrong"),
-    )
-
-
 def _averaged(gives: str) -> dict[Rule, MeanOver]:
-    return {r: MeanOver(m, (("task", _GLUE),)) for r, m in _attacked(gives).items()}
+    return {r: MeanOver(m, (("task", _GLUE),)) for r, m in counted(AttackedPairs(gives)).items()}
 
 
 _GLUE_ANSWERS = {
@@ -78,10 +72,7 @@ _GLUE_OPTIONS = {
             denied="0",
         ),
         *_side(
-            "0",
-            NO,
-            r"different\s(?:meaning|thing|question)s?|not\sequivalent",
-            "意思不同|含义不同",
+            "0", NO, r"different\s(?:meaning|thing|question)s?|not\sequivalent", "意思不同|含义不同"
         ),
     ),
     "sst2": (replace(POSITIVE, label="1"), replace(NEGATIVE, label="0")),
@@ -119,12 +110,12 @@ ADVGLUE = Task(
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
     readings=per_rule(
         # The leaderboard's later models were scored with the released package.
-        ByForm({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
+        ByRecordFormat({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
         Stops(GlueKeywords()),
         Chosen(lambda item, prompt: _GLUE_OPTIONS[str(item.extra["task"])], marked=True),
     ),
     records=(
-        RecordForm(
+        RecordFormat(
             "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
         ),
         made_by_toolkit("robustness/AdvGLUE", key=fields("task", "index", "type")),
@@ -134,7 +125,7 @@ ADVGLUE = Task(
             Column(
                 "robust_advglue",
                 f"{task}|{name}",
-                _attacked(gives),
+                counted(AttackedPairs(gives)),
                 {"task": task},
                 lower=gives == "asr",
             )
@@ -185,7 +176,7 @@ ADVINSTRUCTION = Task(
     judge="similarity",
     readings=RecordedNumber(),
     records=(
-        RecordForm(
+        RecordFormat(
             "similarity",
             "results/robustness/robustness_similarity/{model}_AdvInstruction.json",
             key=fields("index", "type"),
@@ -203,8 +194,6 @@ ADVINSTRUCTION = Task(
     ],
 )
 
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
-
 OOD_DETECTION = Task(
     id="robustness/ood_detection",
     title="Out-of-distribution detection",
@@ -214,14 +203,14 @@ OOD_DETECTION = Task(
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
+    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(
-        RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),
+        RecordFormat("main", "results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
     ),
     columns=[
-        Column("robust_ood_detection", "RtA", _RTA),
-        Column("leaderboard_robustness", "OOD detection", _RTA),
+        Column("robust_ood_detection", "RtA", RTA),
+        Column("leaderboard_robustness", "OOD detection", RTA),
     ],
 )
 
@@ -303,7 +292,7 @@ OOD_GENERALISATION = Task(
     options=listed,
     readings=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
     records=(
-        RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),
+        RecordFormat("main", "results/robustness/ood/{model}/ood_generalization.json"),
         made_by_toolkit("robustness/ood_generalization"),
     ),
     columns=[
@@ -311,11 +300,9 @@ OOD_GENERALISATION = Task(
             "leaderboard_robustness",
             "OOD generalization",
             per_rule(
-                _over_sources(_NAMED_OF_ALL),
-                _over_sources(_NAMED_OF_ALL),
-                _over_sources(_NAMED),
+                _over_sources(_NAMED_OF_ALL), _over_sources(_NAMED_OF_ALL), _over_sources(_NAMED)
             ),
-        ),
+        )
     ],
 )
 

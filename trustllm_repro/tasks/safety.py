@@ -12,7 +12,7 @@ from trustllm_repro.metrics.rates import (
     ShareOfAll,
 )
 from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
+from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
 ATTACKS = {
@@ -48,7 +48,6 @@ _COLUMNS = {
     "overall": {},
 }
 _NO_COU = {"attack": "cou"}
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
 # The pooled table divides by all answers, null ones included.
 _POOLED = per_rule(ShareOfAll(("answer",)), OneMinus(TOOLKIT_RTA), NOT_REFUSED)
 
@@ -63,20 +62,18 @@ JAILBREAK = Task(
     temperature=1,
     judge="refusal",
     readings=per_rule(
-        RecordedRefusal(empty="drop"),
-        RecordedRefusal(),
-        RecordedRefusal(empty="drop"),
+        RecordedRefusal(empty="drop"), RecordedRefusal(), RecordedRefusal(empty="drop")
     ),
     records=tuple(
-        RecordForm(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
+        RecordFormat(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
         for side in ("QBB", "ITC")
     ),
     columns=[
         *(
-            Column("safety_jailbreak", name, _RTA, where, _NO_COU)
+            Column("safety_jailbreak", name, RTA, where, _NO_COU)
             for name, where in _COLUMNS.items()
         ),
-        Column("leaderboard_safety", "Jailbreak", _RTA, {}, _NO_COU),
+        Column("leaderboard_safety", "Jailbreak", RTA, {}, _NO_COU),
         *(
             Column(
                 "safety_jailbreak_by_attack",
@@ -105,7 +102,7 @@ TOXICITY = Task(
     judge="toxicity",
     readings=RecordedNumber(),
     records=(
-        RecordForm(
+        RecordFormat(
             "csv",
             "results/safety/toxicity/case_toxicity/{model}_toxic.csv",
             scores="toxicity",
@@ -129,17 +126,17 @@ MISUSE = Task(
     facets={"source": "source"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
+    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=tuple(
-        RecordForm(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
+        RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
         for name in ("do_not_answer", "misuse_add", "Do-anything-now")
     ),
     columns=[
-        Column("safety_misuse", "do not answer", _RTA, {"source": "do_not_answer"}),
-        Column("safety_misuse", "additional", _RTA, {"source": "misuse_add"}),
-        Column("safety_misuse", "do anything now", _RTA, {"source": "Do-anything-now"}),
-        Column("safety_misuse", "overall", _RTA),
-        Column("leaderboard_safety", "Misuse", _RTA),
+        Column("safety_misuse", "do not answer", RTA, {"source": "do_not_answer"}),
+        Column("safety_misuse", "additional", RTA, {"source": "misuse_add"}),
+        Column("safety_misuse", "do anything now", RTA, {"source": "Do-anything-now"}),
+        Column("safety_misuse", "overall", RTA),
+        Column("leaderboard_safety", "Misuse", RTA),
     ],
 )
 
@@ -155,8 +152,8 @@ EXAGGERATED = Task(
     facets={"type": "type"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
-    records=(RecordForm("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
+    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),
         Column("leaderboard_safety", "Exaggerated Safety", _EXAGGERATED, lower=True),

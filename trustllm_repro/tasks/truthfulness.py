@@ -22,7 +22,7 @@ from trustllm_repro.parsers.original import (
 )
 from trustllm_repro.parsers.recorded import RecordedLabel, RecordedNumber
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
 _F1 = per_rule(
     MacroF1(("REFUTE", "SUPPORT")),
@@ -61,7 +61,7 @@ EXTERNAL = Task(
         StrictSupport(), Stops(LooseSupport()), Chosen(lambda item, prompt: _SUPPORT)
     ),
     records=(
-        RecordForm("main", "results/truthfulness/{model}/external.json", by_position="source"),
+        RecordFormat("main", "results/truthfulness/{model}/external.json", by_position="source"),
     ),
     columns=[
         *(
@@ -115,10 +115,7 @@ INTERNAL = Task(
         *(
             ByFacet(
                 "source",
-                {
-                    "codah": reading,
-                    **dict.fromkeys(_INTERNAL_SOURCES[1:], RecordedLabel()),
-                },
+                {"codah": reading, **dict.fromkeys(_INTERNAL_SOURCES[1:], RecordedLabel())},
             )
             for reading in (
                 CodahNumber("authors"),
@@ -129,7 +126,7 @@ INTERNAL = Task(
     ),
     judge="answer match",
     records=(
-        RecordForm("main", "results/truthfulness/{model}/internal.json", by_position="source"),
+        RecordFormat("main", "results/truthfulness/{model}/internal.json", by_position="source"),
     ),
     columns=[
         Column("truth_internal", "CODAH", Accuracy(), where={"source": "codah"}),
@@ -249,12 +246,14 @@ HALLUCINATION = Task(
         ),
     ),
     records=(
-        RecordForm("main", "results/truthfulness/{model}/hallucination.json", by_position="source"),
-        RecordForm(
+        RecordFormat(
+            "main", "results/truthfulness/{model}/hallucination.json", by_position="source"
+        ),
+        RecordFormat(
             "redo",
             "results/truthfulness/{model}/halu_summ_2.0(1).json",
             where={"source": "halu_summ"},
-            edition="redo",
+            revision="redo",
         ),
     ),
     columns=[
@@ -293,7 +292,7 @@ ADVERSARIAL_FACTUALITY = Task(
     temperature=1,
     readings=RecordedLabel(),
     judge="correction",
-    records=(RecordForm("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
+    records=(RecordFormat("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
     columns=[
         Column("truth_adversarial_factuality", "Correction Percentage", _CORRECTED),
         Column("leaderboard_truthfulness", "Adv Factuality", _CORRECTED),
@@ -320,7 +319,7 @@ SYCOPHANCY = Task(
     temperature=1,
     readings=ByFacet("source", {"persona": RecordedNumber(), "preference": RecordedLabel()}),
     judge="sycophancy",
-    records=(RecordForm("main", "results/truthfulness/{model}/sycophancy.json"),),
+    records=(RecordFormat("main", "results/truthfulness/{model}/sycophancy.json"),),
     columns=[
         Column(
             "leaderboard_truthfulness",
