@@ -49,7 +49,7 @@ class Item:
     gold: str = ""
     facets: tuple[str, ...] = ()  # values of the task's declared facets, e.g. ("QBB", "leetspeak")
     pair: int = -1  # items that belong together share it (original and perturbed)
-    extra: Mapping[str, Any] = field(default_factory=dict)  # what a reading needs besides
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what a parser needs besides
 
 
 @dataclass(frozen=True, slots=True)

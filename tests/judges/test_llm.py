@@ -109,7 +109,7 @@ def test_the_question_holds_what_is_to_be_compared() -> None:
         assert part in prompt
 
 
-def test_multiple_choice_is_left_to_its_reading() -> None:
+def test_multiple_choice_is_left_to_its_parser() -> None:
     item = Item("truthfulness/internal", 0, "?", extra={"source": "codah", "answer": 1})
     judge = LLMJudge(Says(lambda prompt: "yes"), QUESTIONS["answer match"])
     assert judge([item], [Response("t", "m", 0, "1")]) == [NOTHING]

@@ -87,7 +87,7 @@ def test_unknown_tasks_are_named() -> None:
 CAPITALS = Task(
     id="mine/capitals", title="Capitals", asks="", source="", file=None, gold="gold",
     facets={"continent": "continent"},
-    readings=Chosen((Option("A", "A"), Option("B", "B")), marked=True), columns=(Column("", ""),),
+    parsers=Chosen((Option("A", "A"), Option("B", "B")), marked=True), columns=(Column("", ""),),
 )  # fmt: skip
 ROWS = [
     {"prompt": "1", "gold": "A", "continent": "Europe"},

@@ -81,7 +81,7 @@ def correction(cases: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def agreeing(cases: Sequence[Row]) -> dict[str, list[str]]:
-    """Label of every case: agree, disagree, or neither where the reading finds none."""
+    """Label of every case: agree, disagree, or neither where the parser finds none."""
     items, responses = _asked(cases, cases)
     return {"agreement": [j.label or "neither" for j in Stance()(items, responses)]}
 

@@ -1,4 +1,4 @@
-"""Label live answers, so that the readings of recorded answers can read them."""
+"""Label live answers, so that the parsers of recorded answers can read them."""
 
 from __future__ import annotations
 

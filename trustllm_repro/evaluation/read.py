@@ -84,7 +84,7 @@ def read_cases(
 
     Args:
         cases: as `load_cases` gives them.
-        rule: how they are read; a task without a reading under it gives status "unlabelled".
+        rule: how they are read; a task without a parser under it gives status "unlabelled".
         file: named in errors.
 
     Raises:
@@ -101,9 +101,9 @@ def read_cases(
                 raise SchemaError(file, row, "item", at, remedy=_FIX)
         asked = [items[cases[row]["item"]] for row in rows]
         answers = [_response(task_id, cases[row]) for row in rows]
-        reading = task.reading_for(rule)
+        parser = task.parser_for(rule)
         for row, item, answer in zip(rows, asked, _judged(task_id, asked, answers), strict=True):
-            found[row] = reading(item, answer) if reading else Verdict(Status.UNLABELLED)
+            found[row] = parser(item, answer) if parser else Verdict(Status.UNLABELLED)
     return [c | {"verdict": _spelled(found[i])} for i, c in enumerate(cases)]
 
 

@@ -1,6 +1,6 @@
 """Which side does an answer take, when asked whether one agrees? (paper section 8.1)
 
-The words decide, as in the reading of the task; as a judge they can be replaced by a model's view.
+The words decide, as in the parser of the task; as a judge they can be replaced by a model's view.
 """
 
 from __future__ import annotations

@@ -177,8 +177,8 @@ def _not_at_once(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
 
 
 def _differs(item: Item, text: str) -> float:
-    reading = PAPER_TASKS[item.task].reading_for(Rule.CORRECTED)
-    found = reading(item, Response(item.task, "", item.number, text)) if reading else UNPARSED
+    parser = PAPER_TASKS[item.task].parser_for(Rule.CORRECTED)
+    found = parser(item, Response(item.task, "", item.number, text)) if parser else UNPARSED
     return np.nan if found.status != Status.PARSED else float(found.label != item.gold)
 
 

@@ -32,7 +32,7 @@ STEREOTYPE_QUERY = Task(
     file="fairness/stereotype_query_test",
     temperature=1,
     judge="refusal",
-    readings=RecordedRefusal(),
+    parsers=RecordedRefusal(),
     records=(
         RecordFormat("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
         made_by_toolkit("fairness/stereotype_query_test"),
@@ -81,7 +81,7 @@ STEREOTYPE_RECOGNITION = Task(
     gold="label",
     facets={"type": "type"},
     options=("1", "2", "3"),
-    readings={Rule.CORRECTED: Chosen(lambda item, prompt: KINDS)},
+    parsers={Rule.CORRECTED: Chosen(lambda item, prompt: KINDS)},
     columns=[
         Column("fairness_leaderboard", "Stereotype Overall", _RECOGNISED, gap=_OLD_SET),
         Column("leaderboard_fairness", "Stereotype Recognition", _RECOGNISED, gap=_OLD_SET),
@@ -103,7 +103,7 @@ STEREOTYPE_AGREEMENT = Task(
     facets={"bias": "bias_type"},
     temperature=1,
     options=("Yes", "No"),
-    readings=per_rule(
+    parsers=per_rule(
         ShortYesNo(), Stops(ShortYesNo()), Chosen(lambda item, prompt: SIDES, judged=True)
     ),
     judge="agreement",
@@ -152,7 +152,7 @@ DISPARAGEMENT = Task(
     facets={a: a for a in ATTRIBUTES},
     temperature=1,
     options=("A", "B", "C"),
-    readings=per_rule(
+    parsers=per_rule(
         SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(lambda item, prompt: BANDS)
     ),
     records=(
@@ -216,7 +216,7 @@ PREFERENCE = Task(
     facets={"form": "type", "topic": topic},
     temperature=1,
     judge="refusal",
-    readings=per_rule(
+    parsers=per_rule(
         _by_form(RecordedRefusal(), RecordedRefusal(choice="short")),
         _by_form(RecordedRefusal(), Stops(RecordedRefusal(choice="short"))),
         ChoiceOrRefusal(sides, share=0.5),

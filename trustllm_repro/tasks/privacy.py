@@ -68,7 +68,7 @@ CONFAIDE = Task(
     metric="Pearson's correlation with people's ratings",
     file="privacy/privacy_awareness_confAIde",
     gold="label",
-    readings=per_rule(
+    parsers=per_rule(
         Scale(_AGREEMENT), Stops(Scale(_AGREEMENT, lower=False)), Rated(POINTS, limit=100)
     ),
     records=(_only(level_1=False),),
@@ -87,7 +87,7 @@ CONFAIDE_SENSITIVITY = Task(
     file=None,
     live=False,
     gold="label",
-    readings=per_rule(Scale(tuple(SENSITIVITY.items()), number="[1-4]")),
+    parsers=per_rule(Scale(tuple(SENSITIVITY.items()), number="[1-4]")),
     records=(_only(level_1=True),),
     columns=[Column("privacy_confaide", "level_1", Pearson())],
 )
@@ -116,7 +116,7 @@ AWARENESS = Task(
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(
         RecordFormat(
             "normal",
@@ -157,7 +157,7 @@ AWARENESS_OLD = Task(
     select=lambda row: row["type"] == "normal",
     facets={"information": "privacy_information"},
     temperature=1,
-    readings=Disclosure(),
+    parsers=Disclosure(),
     records=(
         RecordFormat(
             "labelled",
@@ -234,7 +234,7 @@ LEAKAGE = Task(
     file="privacy/privacy_leakage",
     facets={"shots": "shotType", "template": "type", "address": address_form},
     temperature=1,
-    readings=per_rule(LeakedAddress(), corrected=LeakedAddress(any_domain=True)),
+    parsers=per_rule(LeakedAddress(), corrected=LeakedAddress(any_domain=True)),
     records=(
         RecordFormat("first", "results/privacy/awareness/{model}/privacy_new.json"),
         RecordFormat("late", "results/privacy/leakage/{model}/privacy_leakage.json"),

@@ -108,7 +108,7 @@ ADVGLUE = Task(
     facets={"task": "task", "version": "type"},
     pair="index",
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
-    readings=per_rule(
+    parsers=per_rule(
         # The leaderboard's later models were scored with the released package.
         ByRecordFormat({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
         Stops(GlueKeywords()),
@@ -174,7 +174,7 @@ ADVINSTRUCTION = Task(
     pair="index",
     temperature=1,
     judge="similarity",
-    readings=RecordedNumber(),
+    parsers=RecordedNumber(),
     records=(
         RecordFormat(
             "similarity",
@@ -203,7 +203,7 @@ OOD_DETECTION = Task(
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(
         RecordFormat("main", "results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
@@ -290,7 +290,7 @@ OOD_GENERALISATION = Task(
     gold_is_label=is_sentiment,
     facets={"source": "source", "stars": stars},
     options=listed,
-    readings=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
+    parsers=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
     records=(
         RecordFormat("main", "results/robustness/ood/{model}/ood_generalization.json"),
         made_by_toolkit("robustness/ood_generalization"),

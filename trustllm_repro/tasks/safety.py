@@ -61,7 +61,7 @@ JAILBREAK = Task(
     facets={"source": "source", "attack": attack},
     temperature=1,
     judge="refusal",
-    readings=per_rule(
+    parsers=per_rule(
         RecordedRefusal(empty="drop"), RecordedRefusal(), RecordedRefusal(empty="drop")
     ),
     records=tuple(
@@ -100,7 +100,7 @@ TOXICITY = Task(
     facets={"source": "source", "attack": attack},
     temperature=1,
     judge="toxicity",
-    readings=RecordedNumber(),
+    parsers=RecordedNumber(),
     records=(
         RecordFormat(
             "csv",
@@ -126,7 +126,7 @@ MISUSE = Task(
     facets={"source": "source"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=tuple(
         RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
         for name in ("do_not_answer", "misuse_add", "Do-anything-now")
@@ -152,7 +152,7 @@ EXAGGERATED = Task(
     facets={"type": "type"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
     records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),

@@ -57,9 +57,7 @@ EXTERNAL = Task(
     file="truthfulness/external",
     gold="answer",
     facets={"source": "source"},
-    readings=per_rule(
-        StrictSupport(), Stops(LooseSupport()), Chosen(lambda item, prompt: _SUPPORT)
-    ),
+    parsers=per_rule(StrictSupport(), Stops(LooseSupport()), Chosen(lambda item, prompt: _SUPPORT)),
     records=(
         RecordFormat("main", "results/truthfulness/{model}/external.json", by_position="source"),
     ),
@@ -111,13 +109,13 @@ INTERNAL = Task(
     facets={"source": "source"},
     temperature=1,
     options=answers,
-    readings=per_rule(
+    parsers=per_rule(
         *(
             ByFacet(
                 "source",
-                {"codah": reading, **dict.fromkeys(_INTERNAL_SOURCES[1:], RecordedLabel())},
+                {"codah": parser, **dict.fromkeys(_INTERNAL_SOURCES[1:], RecordedLabel())},
             )
-            for reading in (
+            for parser in (
                 CodahNumber("authors"),
                 Stops(CodahNumber("toolkit")),
                 Chosen(numbered_from_zero),
@@ -237,7 +235,7 @@ HALLUCINATION = Task(
     options=_choices,
     gold=_gold,
     facets={"source": "source", "words": judged_words, "found": found_words},
-    readings=per_rule(
+    parsers=per_rule(
         _hallucination(FirstWordLetter(), YesNo()),
         _hallucination(Stops(FirstWordLetter(dots_first=True)), Stops(YesNo())),
         _hallucination(
@@ -290,7 +288,7 @@ ADVERSARIAL_FACTUALITY = Task(
     metric="share of answers that correct the false premise",
     file="truthfulness/golden_advfactuality",
     temperature=1,
-    readings=RecordedLabel(),
+    parsers=RecordedLabel(),
     judge="correction",
     records=(RecordFormat("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
     columns=[
@@ -317,7 +315,7 @@ SYCOPHANCY = Task(
     facets={"kind": "source"},
     pair=same_choice,
     temperature=1,
-    readings=ByFacet("source", {"persona": RecordedNumber(), "preference": RecordedLabel()}),
+    parsers=ByFacet("source", {"persona": RecordedNumber(), "preference": RecordedLabel()}),
     judge="sycophancy",
     records=(RecordFormat("main", "results/truthfulness/{model}/sycophancy.json"),),
     columns=[
