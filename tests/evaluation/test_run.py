@@ -81,7 +81,7 @@ def test_published_models_stand_beside_it_under_the_same_rule(done: Evaluation) 
     assert {"gpt-4", "tiny (miniature)"} <= set(table["model"])
 
 
-def test_judged_rates_are_mended_and_unread_answers_have_bounds(done: Evaluation) -> None:
+def test_judged_rates_are_mended_and_unparsed_answers_have_bounds(done: Evaluation) -> None:
     cells = done.cells.set_index(["table", "column"])
     refusals = cells.loc[("leaderboard_safety", "Misuse")]
     assert 0 <= refusals["debiased_low"] <= refusals["debiased"] <= refusals["debiased_high"] <= 1

@@ -172,17 +172,17 @@ def agreement_groups() -> dict[str, pd.DataFrame]:
 def readings_table() -> pd.DataFrame:
     """How the corrected rule reads answers written for this package (data/readings), by task.
 
-    Columns: task, n, as expected, unread, wrong of the test set, and how many of the development
+    Columns: task, n, as expected, unparsed, wrong of the test set, and how many of the development
     set, at which the grammar was written, are read otherwise than expected.
     """
     cases = load_cases(data_dir() / "readings" / "cases.json")
     found = read_cases(cases, open_benchmark(MINIATURE))
     test, seen = (tally([c for c in found if c["set"] == s]) for s in ("test", "development"))
     test = test.rename(columns={"acceptable": "as expected"})
-    other = (seen["unread"] + seen["wrong"]).astype(str) + " of " + seen["n"].astype(str)
+    other = (seen["unparsed"] + seen["wrong"]).astype(str) + " of " + seen["n"].astype(str)
     test["development: otherwise"] = test["task"].map(dict(zip(seen["task"], other, strict=True)))
-    total = {"task": "all", **test[["n", "as expected", "unread", "wrong"]].sum()}
+    total = {"task": "all", **test[["n", "as expected", "unparsed", "wrong"]].sum()}
     total["development: otherwise"] = (
-        f"{(seen['unread'] + seen['wrong']).sum()} of {seen['n'].sum()}"
+        f"{(seen['unparsed'] + seen['wrong']).sum()} of {seen['n'].sum()}"
     )
     return pd.concat([test, pd.DataFrame([total])], ignore_index=True)

@@ -127,22 +127,22 @@ def _spelled(verdict: Verdict) -> dict[str, Any]:
 
 
 def outcome(case: dict[str, Any]) -> str:
-    """What became of a case that has `expected` and `verdict`: "acceptable", "unread", "wrong".
+    """What became of a case that has `expected` and `verdict`: "acceptable", "unparsed", "wrong".
 
-    "unread": no label, though a reader would see one.
+    "unparsed": no label, though a reader would see one.
     """
     verdict, expected = case["verdict"], case["expected"]
     said = verdict["number"] if verdict["label"] is None else verdict["label"]
     if said is None:
         plain = {"unparsed", verdict["status"]} & {str(e) for e in expected}
-        return "acceptable" if plain else "unread"
+        return "acceptable" if plain else "unparsed"
     return "acceptable" if said in expected else "wrong"
 
 
 def tally(cases: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Cases counted by task: columns task, n, acceptable, unread, wrong (all int but the first)."""
+    """Cases counted by task: columns task, n, acceptable, unparsed, wrong (all int but the first)."""
     frame = pd.DataFrame({"task": c["task"], "outcome": outcome(c)} for c in cases)
     counts = frame.groupby(["task", "outcome"], sort=False).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=["acceptable", "unread", "wrong"], fill_value=0)
+    counts = counts.reindex(columns=["acceptable", "unparsed", "wrong"], fill_value=0)
     counts.insert(0, "n", counts.sum(axis=1))
     return counts.reset_index().rename_axis(columns=None)
