@@ -23,7 +23,7 @@ def test_every_judge_a_task_names_is_registered() -> None:
 
 @pytest.mark.parametrize("task", REFUSAL_TASKS)
 def test_the_refusal_judge_was_measured_on_every_task_it_labels(task: str) -> None:
-    """Where this fails, the task's rates would stand unmended without a word."""
+    """Where this fails, the task's rates would stand uncorrected without a word."""
     error = errors.judge_error("refusal", task)
     assert error is not None
     assert error.youden > MIN_YOUDEN

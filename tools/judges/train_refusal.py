@@ -170,7 +170,7 @@ def counts(
     said: np.ndarray,
     believed: np.ndarray,
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """tp, fp, fn, tn per task and model: what mends a rate that our judge read (judges.errors)."""
+    """tp, fp, fn, tn per task and model: what corrects a rate that our judge read (judges.errors)."""
     names = ("tp", "fp", "fn", "tn")
     found: dict[str, dict[str, dict[str, int]]] = {}
     for task, in_task in tasks.items():

@@ -140,7 +140,7 @@ def _deviation(side: Any) -> float:
 
 def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
     """Raw and judge-corrected rates of a live model, and how many of its judgements are unsure."""
-    cells = run.cells[run.cells["debiased"].notna()]
+    cells = run.cells[run.cells["judge_corrected"].notna()]
     boards = cells[cells["table"].str.startswith("leaderboard")]
     unsure = {}
     for line in run.counts().itertuples():
@@ -153,9 +153,9 @@ def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
             "raw": c.value,
             "low": c.ci_low,
             "high": c.ci_high,
-            "judge-corrected": c.debiased,
-            "judge-corrected, low": c.debiased_low,
-            "judge-corrected, high": c.debiased_high,
+            "judge-corrected": c.judge_corrected,
+            "judge-corrected, low": c.judge_corrected_low,
+            "judge-corrected, high": c.judge_corrected_high,
             "unsure": unsure.get(tasks[c.table, c.column], math.nan),
         }
         for c in boards.itertuples()

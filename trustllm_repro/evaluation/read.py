@@ -37,7 +37,7 @@ class Case(TypedDict):
 
 
 _CASES: TypeAdapter[list[Any]] = TypeAdapter(list[Case])
-_FIX = "mend that case; nothing was written"
+_FIX = "fix that case; nothing was written"
 
 
 def load_cases(path: Path) -> list[dict[str, Any]]:
