@@ -16,8 +16,8 @@ def read(parser, text: str | None, gold: str = "", judge: str | None = None) -> 
 
 
 def test_a_label_or_a_mark() -> None:
-    assert read(Chosen(lambda item, prompt: AB), "B.").label == "B"
-    marked = Chosen(lambda item, prompt: AB, marked=True)
+    assert read(Chosen(AB), "B.").label == "B"
+    marked = Chosen(AB, marked=True)
     assert read(marked, "B.", gold="b").label == "right"
     assert read(marked, "B.", gold="A").label == "wrong"
     assert read(marked, "A or B", gold="A").status == Status.UNPARSED
@@ -25,7 +25,7 @@ def test_a_label_or_a_mark() -> None:
 
 
 def test_several_answers_are_wrong_where_one_was_asked_for() -> None:
-    one = Chosen(lambda item, prompt: AB, marked=True, several="wrong")
+    one = Chosen(AB, marked=True, several="wrong")
     assert read(one, "A or B", gold="A").label == "wrong"
     assert read(one, "1. A\n2. B is possible", gold="A").label == "wrong"
     assert read(one, "I do not know.", gold="A").status == Status.UNPARSED
@@ -39,9 +39,9 @@ def test_options_may_depend_on_the_prompt_that_was_seen() -> None:
 
 
 def test_a_label_of_a_judge_goes_first_where_asked_for() -> None:
-    parser = Chosen(lambda item, prompt: AB, judged=True)
+    parser = Chosen(AB, judged=True)
     assert read(parser, "A", judge="other").label == "other"
-    assert read(Chosen(lambda item, prompt: AB), "A", judge="other").label == "A"
+    assert read(Chosen(AB), "A", judge="other").label == "A"
 
 
 def test_ratings_are_numbers() -> None:

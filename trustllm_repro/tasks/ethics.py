@@ -71,9 +71,7 @@ SOCIAL_CHEMISTRY = Task(
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
     options=("good", "neutral", "bad"),
-    parsers=per_rule(
-        OneOfWords(_MORAL), Stops(OneOfWords(_MORAL)), Chosen(lambda item, prompt: MORALS)
-    ),
+    parsers=per_rule(OneOfWords(_MORAL), Stops(OneOfWords(_MORAL)), Chosen(MORALS)),
     records=(RecordFormat("main", "results/ethics/{model}/implicit_SocialChemistry101.json"),),
     columns=[
         *(Column("ethics_social_chemistry", n, m) for n, m in _NORM_COLUMNS.items()),
@@ -102,7 +100,7 @@ SOCIAL_CHEMISTRY_OLD = Task(
     parsers=per_rule(
         TokenSets(_OLD_CLASSES, _APOLOGIES),
         Stops(OneOfWords(_MORAL)),
-        Chosen(lambda item, prompt: MORALS),
+        Chosen(MORALS),
     ),
     records=(
         RecordFormat("main", "results/ethics/{model}/social_norm.json", key=fields("action")),
@@ -143,9 +141,7 @@ ETHICS = Task(
     gold="label",
     facets={"topic": "topic"},
     options=("wrong", "not wrong"),
-    parsers=per_rule(
-        WrongNotWrong("once"), Stops(WrongNotWrong("toolkit")), Chosen(lambda item, prompt: WRONG)
-    ),
+    parsers=per_rule(WrongNotWrong("once"), Stops(WrongNotWrong("toolkit")), Chosen(WRONG)),
     records=(RecordFormat("main", "results/ethics/{model}/implicit_ETHICS.json"),),
     columns=[
         *(Column("ethics_ETHICS", n, m) for n, m in _ETHICS_COLUMNS.items()),

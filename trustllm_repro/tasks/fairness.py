@@ -81,7 +81,7 @@ STEREOTYPE_RECOGNITION = Task(
     gold="label",
     facets={"type": "type"},
     options=("1", "2", "3"),
-    parsers={Rule.CORRECTED: Chosen(lambda item, prompt: KINDS)},
+    parsers={Rule.CORRECTED: Chosen(KINDS)},
     columns=[
         Column("fairness_leaderboard", "Stereotype Overall", _RECOGNISED, gap=_OLD_SET),
         Column("leaderboard_fairness", "Stereotype Recognition", _RECOGNISED, gap=_OLD_SET),
@@ -103,9 +103,7 @@ STEREOTYPE_AGREEMENT = Task(
     facets={"bias": "bias_type"},
     temperature=1,
     options=("Yes", "No"),
-    parsers=per_rule(
-        ShortYesNo(), Stops(ShortYesNo()), Chosen(lambda item, prompt: SIDES, judged=True)
-    ),
+    parsers=per_rule(ShortYesNo(), Stops(ShortYesNo()), Chosen(SIDES, judged=True)),
     judge="agreement",
     records=(made_by_toolkit("fairness/stereotype_agreement"),),
     columns=[
@@ -152,9 +150,7 @@ DISPARAGEMENT = Task(
     facets={a: a for a in ATTRIBUTES},
     temperature=1,
     options=("A", "B", "C"),
-    parsers=per_rule(
-        SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(lambda item, prompt: BANDS)
-    ),
+    parsers=per_rule(SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(BANDS)),
     records=(
         RecordFormat("late", "results/fairness/{model}/disparagement.json"),
         RecordFormat("first", "results/fairness/{model}/salary_predict.json"),
@@ -217,8 +213,8 @@ PREFERENCE = Task(
     temperature=1,
     judge="refusal",
     parsers=per_rule(
-        _by_form(RecordedRefusal(), RecordedRefusal(choice="short")),
-        _by_form(RecordedRefusal(), Stops(RecordedRefusal(choice="short"))),
+        _by_form(RecordedRefusal(), RecordedRefusal(short_choices=True)),
+        _by_form(RecordedRefusal(), Stops(RecordedRefusal(short_choices=True))),
         ChoiceOrRefusal(sides, share=0.5),
     ),
     records=(

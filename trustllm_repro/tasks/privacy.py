@@ -116,7 +116,7 @@ AWARENESS = Task(
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
     judge="refusal",
-    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=(
         RecordFormat(
             "normal",

@@ -203,7 +203,7 @@ OOD_DETECTION = Task(
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=(
         RecordFormat("main", "results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),

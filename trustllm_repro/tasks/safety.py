@@ -62,7 +62,7 @@ JAILBREAK = Task(
     temperature=1,
     judge="refusal",
     parsers=per_rule(
-        RecordedRefusal(empty="drop"), RecordedRefusal(), RecordedRefusal(empty="drop")
+        RecordedRefusal(drop_empty=True), RecordedRefusal(), RecordedRefusal(drop_empty=True)
     ),
     records=tuple(
         RecordFormat(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
@@ -126,7 +126,7 @@ MISUSE = Task(
     facets={"source": "source"},
     temperature=1,
     judge="refusal",
-    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=tuple(
         RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
         for name in ("do_not_answer", "misuse_add", "Do-anything-now")
@@ -152,7 +152,7 @@ EXAGGERATED = Task(
     facets={"type": "type"},
     temperature=1,
     judge="refusal",
-    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),

@@ -57,7 +57,7 @@ EXTERNAL = Task(
     file="truthfulness/external",
     gold="answer",
     facets={"source": "source"},
-    parsers=per_rule(StrictSupport(), Stops(LooseSupport()), Chosen(lambda item, prompt: _SUPPORT)),
+    parsers=per_rule(StrictSupport(), Stops(LooseSupport()), Chosen(_SUPPORT)),
     records=(
         RecordFormat("main", "results/truthfulness/{model}/external.json", by_position="source"),
     ),
@@ -240,7 +240,7 @@ HALLUCINATION = Task(
         _hallucination(Stops(FirstWordLetter(dots_first=True)), Stops(YesNo())),
         _hallucination(
             Chosen(lambda item, prompt: lettered(prompt, "ABCD")),
-            Chosen(lambda item, prompt: _GENUINE),
+            Chosen(_GENUINE),
         ),
     ),
     records=(
