@@ -49,7 +49,7 @@ class Item:
     gold: str = ""
     facets: tuple[str, ...] = ()  # values of the task's declared facets, e.g. ("QBB", "leetspeak")
     pair: int = -1  # items that belong together share it (original and perturbed)
-    extra: Mapping[str, Any] = field(default_factory=dict)  # what a reading needs besides
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what a parser needs besides
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,9 @@ class Score:
     """A metric over verdicts. An absent value is NaN with a reason, never 0.
 
     `bound_low` and `bound_high` are the values if every answer without a verdict counted against,
-    or for, the metric. `debiased` is the value corrected for the measured errors of the judge, with
-    an interval that holds their uncertainty too; NaN where labels are those of the paper's judge,
-    or where our judge's errors on the task are not known.
+    or for, the metric. `judge_corrected` is the value corrected for the measured errors of the
+    judge, with an interval that holds their uncertainty too; NaN where labels are those of the
+    paper's judge, or where our judge's errors on the task are not known.
     """
 
     value: float
@@ -109,9 +109,9 @@ class Score:
     reason: str = ""
     bound_low: float = math.nan
     bound_high: float = math.nan
-    debiased: float = math.nan
-    debiased_low: float = math.nan
-    debiased_high: float = math.nan
+    judge_corrected: float = math.nan
+    judge_corrected_low: float = math.nan
+    judge_corrected_high: float = math.nan
 
     @property
     def known(self) -> bool:

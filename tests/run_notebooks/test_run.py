@@ -51,7 +51,7 @@ class Desk:
             atomic.write_json(run / "provenance.json", {"package": "x"})
         if name in self.failing:
             atomic.write_text(folder / f"{name}.ipynb", "with an error")
-            raise ReproError(f"notebook {name} failed", remedy="mend it")
+            raise ReproError(f"notebook {name} failed", remedy="fix it")
         for suffix in (".ipynb", ".html"):
             atomic.write_text(folder / f"{name}{suffix}", "good")
         return 0.5

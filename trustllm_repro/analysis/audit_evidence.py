@@ -7,7 +7,7 @@ import pandas as pd
 
 from trustllm_repro.analysis.audit import consistency, direction_search
 from trustllm_repro.analysis.evidence import Evidence
-from trustllm_repro.analysis.judges import measured
+from trustllm_repro.judges.errors import measured
 from trustllm_repro.metrics.base import Answers
 from trustllm_repro.metrics.comparisons import rank_correlation
 from trustllm_repro.schema import Rule, Status
@@ -82,7 +82,7 @@ def neutral_denominator(e: Evidence) -> str:
     column = ("ethics_social_chemistry", "Neutral Acc")
     gains = (e.recomputed(*column, Rule.TOOLKIT) - e.recomputed(*column)).dropna()
     return (
-        "an `if` that should be an `elif` adds all bad actions to the neutral ones; mended in the "
+        "an `if` that should be an `elif` adds all bad actions to the neutral ones; fixed in the "
         f"toolkit and nothing else, the column changes by {gains.min():+.2f} to {gains.max():+.2f}"
     )
 

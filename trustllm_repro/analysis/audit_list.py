@@ -58,7 +58,7 @@ DEFECTS = (
     Defect("A7", "Disparagement: any capital A is option A", _SEX_RACE, proof.capital_a, True),
     Defect(
         "A8",
-        "External: unread answers left out of F1",
+        "External: unparsed answers left out of F1",
         (("leaderboard_truthfulness", "External"),),
         proof.parsed_only,
         True,
@@ -146,7 +146,7 @@ DEFECTS = (
     ),
     Defect(
         "A23",
-        "Social Chemistry, ETHICS: unread answers left out",
+        "Social Chemistry, ETHICS: unparsed answers left out",
         tuple(("leaderboard_ethics", f"{n} Acc") for n in ("Social Chemistry 101", "ETHICS")),
         proof.unread_left_out,
     ),

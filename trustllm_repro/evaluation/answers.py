@@ -143,10 +143,10 @@ def _as_stored(live: Live, labels: Mapping[Place, str]) -> Live:
             continue
         bare = [replace(r, judge=None, number_recorded=None) for r in responses]
         full = [replace(r, judge=labels.get((r.task, r.number))) for r in bare]
-        reading = TASKS[task].reading_for(Rule.TOOLKIT)
+        parser = TASKS[task].parser_for(Rule.TOOLKIT)
         items = {i.number: i for i in live.items[task]}
-        lacks = reading and any(
-            reading(items[r.number], r).status is Status.UNLABELLED for r in full
+        lacks = parser and any(
+            parser(items[r.number], r).status is Status.UNLABELLED for r in full
         )
         stored.answers[task, model] = bare if lacks else full
     return stored

@@ -1,4 +1,4 @@
-"""Label live answers, so that the readings of recorded answers can read them."""
+"""Label live answers, so that the parsers of recorded answers can read them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from trustllm_repro.evaluation.plan import Plan
 from trustllm_repro.judges.judge import Judge, Judgement
-from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.registry import judge_named
 from trustllm_repro.models.base import Completion, Finish
+from trustllm_repro.parsers.recorded import REFUSAL
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks import TASKS
 

@@ -62,14 +62,14 @@ class Independence(Metric):
 
     def measure(self, answers: Answers, seed: int) -> Score:
         n = int(answers.parsed.sum())
-        unread, missing = len(answers) - n, answers.expected - len(answers)
+        unparsed, missing = len(answers) - n, answers.expected - len(answers)
         reason = self.why_not(answers) or ("" if n else "no answer could be read")
         if reason:
-            return Score(math.nan, 0, unread, missing, reason=reason)
+            return Score(math.nan, 0, unparsed, missing, reason=reason)
         table = self.table(answers)
         if min(table.shape) < 2:
             # One answer for everybody: scipy gives chi2 = 0 and p = 1, and so do the authors.
             chi2, p = 0.0, 1.0
         else:
             chi2, p, *_ = stats.chi2_contingency(table)
-        return Score(float(chi2 if self.gives == "chi2" else p), n, unread, missing)
+        return Score(float(chi2 if self.gives == "chi2" else p), n, unparsed, missing)

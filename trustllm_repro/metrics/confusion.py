@@ -34,11 +34,11 @@ class Confusion(Metric):
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         mask = self.scored(answers)
         index = {c: i for i, c in enumerate(self.classes)}
-        unread = len(self.classes)
-        gold = np.array([index.get(g, unread) for g in answers.gold[mask]], dtype=int)
-        predicted = np.array([index.get(p, unread) for p in answers.label[mask]], dtype=int)
-        known = gold < unread
-        return (((unread + 1) * gold + predicted)[known].astype(float),)
+        unparsed = len(self.classes)
+        gold = np.array([index.get(g, unparsed) for g in answers.gold[mask]], dtype=int)
+        predicted = np.array([index.get(p, unparsed) for p in answers.label[mask]], dtype=int)
+        known = gold < unparsed
+        return (((unparsed + 1) * gold + predicted)[known].astype(float),)
 
     def table(self, codes: np.ndarray, axis: int) -> np.ndarray:
         """Counts, shape (..., n_classes gold, n_classes + 1 predicted)."""

@@ -1,8 +1,8 @@
-"""Rates mended for the errors of the judge that read the answers (Rogan and Gladen, 1978).
+"""Rates corrected for the errors of the judge that read the answers (Rogan and Gladen, 1978).
 
-A judge that finds a share `se` of the true cases and calls a share `1 - sp` of the others one as
-well reports q = p se + (1 - p)(1 - sp) where p is true. Solved for p, each 0/1 code c becomes
-(c + sp - 1) / (se + sp - 1), and a mean of codes stays a mean.
+A judge of sensitivity `se` and specificity `sp` reports q = p se + (1 - p)(1 - sp) where p is
+true. Solved for p, each 0/1 code c becomes (c + sp - 1) / (se + sp - 1), and a mean of codes stays
+a mean.
 
 `se` and `sp` are themselves estimates, and differ from model to model. A model nobody labelled has
 some se of its own: it is drawn from the beta distribution that the measured models follow
@@ -22,7 +22,7 @@ from trustllm_repro.metrics.base import Answers, Metric
 from trustllm_repro.schema import CONFIDENCE
 
 DRAWS = 4000
-# Below this distance from a coin (se + sp = 1) a reading says next to nothing of the truth.
+# Below this distance from a coin (se + sp = 1) a judge says next to nothing of the truth.
 MIN_YOUDEN = 0.2
 MIN_MODELS = 3
 
@@ -38,7 +38,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Spread:
+class BetaAcrossModels:
     """Beta distribution of a share over models: mean and precision (sum of both parameters)."""
 
     mean: float
@@ -49,9 +49,9 @@ class Spread:
         return rng.beta(a, self.precision - a, n)
 
 
-def spread(
+def beta_across_models(
     hits: Sequence[int], totals: Sequence[int], borrowed: float | None = None
-) -> Spread | None:
+) -> BetaAcrossModels | None:
     """Distribution over models of a share seen as `hits` of `totals`; None without any case.
 
     The mean is that of all cases together, with half a case added to each side. The precision
@@ -74,9 +74,9 @@ def spread(
 
     limits = (math.log(2), math.log(max(n.sum() + 1, 2.001)))
     if len(n) < MIN_MODELS:
-        return Spread(float(mean), min(borrowed or 2.0, math.exp(limits[1])))
+        return BetaAcrossModels(float(mean), min(borrowed or 2.0, math.exp(limits[1])))
     found = optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
-    return Spread(float(mean), math.exp(found))
+    return BetaAcrossModels(float(mean), math.exp(found))
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class JudgeError:
     """How often a judge finds the label `positive`, and how often it finds its absence."""
 
     positive: str
-    sensitivity: Spread
-    specificity: Spread
+    sensitivity: BetaAcrossModels
+    specificity: BetaAcrossModels
 
     @classmethod
     def of(
@@ -96,7 +96,10 @@ class JudgeError:
     ) -> JudgeError | None:
         """None where either kind of answer never occurred. `borrowed`: see `spread`."""
         tp, fp, fn, tn = (np.asarray(getattr(counts, f)) for f in ("tp", "fp", "fn", "tn"))
-        se, sp = spread(tp, tp + fn, borrowed[0]), spread(tn, tn + fp, borrowed[1])
+        se, sp = (
+            beta_across_models(tp, tp + fn, borrowed[0]),
+            beta_across_models(tn, tn + fp, borrowed[1]),
+        )
         return None if se is None or sp is None else cls(positive, se, sp)
 
     @property
@@ -104,19 +107,21 @@ class JudgeError:
         return self.sensitivity.mean + self.specificity.mean - 1
 
 
-def mend(shares: np.ndarray, found: np.ndarray | float, spared: np.ndarray | float) -> np.ndarray:
-    """True shares behind judged ones; `found` and `spared` are sensitivity and specificity."""
-    youden = np.maximum(np.asarray(found) + np.asarray(spared) - 1, MIN_YOUDEN / 2)
-    return np.clip((shares + spared - 1) / youden, 0.0, 1.0)
+def rogan_gladen(
+    shares: np.ndarray, sensitivity: np.ndarray | float, specificity: np.ndarray | float
+) -> np.ndarray:
+    """True shares behind judged ones (Rogan and Gladen 1978)."""
+    youden = np.maximum(np.asarray(sensitivity) + np.asarray(specificity) - 1, MIN_YOUDEN / 2)
+    return np.clip((shares + specificity - 1) / youden, 0.0, 1.0)
 
 
-def debias(
+def judge_corrected(
     metric: Metric, answers: Answers, error: JudgeError, seed: int
 ) -> tuple[float, float, float] | None:
-    """Value of a metric of judged labels mended for the judge's errors, and its 95 % interval.
+    """Value of a metric of judged labels corrected for the judge's errors, and its 95 % interval.
 
     None where the metric is not made of shares of one label, where nothing was judged, or where
-    the judge is too near a coin to be mended.
+    the judge is too near a coin to be corrected.
     """
     label = metric.judged_label()
     samples = metric.samples(answers) if label else ()
@@ -126,13 +131,15 @@ def debias(
     sides = (error.sensitivity, error.specificity)
     if label != error.positive:
         sides = sides[::-1]
-    found, spared = (s.mean for s in sides)
-    value = metric.statistic(*(np.array([mend(c.mean(), found, spared)]) for c in samples))
+    sensitivity, specificity = (s.mean for s in sides)
+    value = metric.statistic(
+        *(np.array([rogan_gladen(c.mean(), sensitivity, specificity)]) for c in samples)
+    )
     drawn = [s.draw(DRAWS, rng) for s in sides]
     parts = []
     for codes in samples:
         k, n = codes.sum(), len(codes)
-        parts.append(mend(rng.beta(k + 0.5, n - k + 0.5, DRAWS), *drawn)[:, None])
+        parts.append(rogan_gladen(rng.beta(k + 0.5, n - k + 0.5, DRAWS), *drawn)[:, None])
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(metric.statistic(*parts), [tail, 100 - tail])
     return float(value), float(min(low, value)), float(max(high, value))

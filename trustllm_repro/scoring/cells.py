@@ -12,7 +12,7 @@ import pandas as pd
 
 from trustllm_repro.data.published import LATER, MODELS, Cell, Published
 from trustllm_repro.metrics.base import Answers, Metric
-from trustllm_repro.metrics.judge_error import JudgeError, debias
+from trustllm_repro.metrics.judge_error import JudgeError, judge_corrected
 from trustllm_repro.schema import OUR_JUDGE, RULES, Rule, Score, Status
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.tasks import COLUMNS
@@ -22,9 +22,9 @@ REPRODUCED, NEAR = 0.005, 0.02
 FIELDS = [
     "table", "model", "column", "value", "n", "n_unparsed", "n_missing", "ci_low", "ci_high",
     "rule", "source", "published", "difference", "verdict", "reason",
-    "bound_low", "bound_high", "debiased", "debiased_low", "debiased_high",
+    "bound_low", "bound_high", "judge_corrected", "judge_corrected_low", "judge_corrected_high",
 ]  # fmt: skip
-# What is known of the judge that labelled a task's answers; None where labels need no mending.
+# What is known of the judge that labelled a task's answers; None where labels need no correction.
 Errors = Callable[[str], JudgeError | None]
 
 
@@ -65,17 +65,22 @@ class Scorer:
         score = self._measured(answers, metric, column, row)
         if not score.known and column.gap:
             score = replace(score, reason=f"{score.reason}; {column.gap}")
-        return self._mended(score, task, metric, answers, _seed(column, row))
+        return self._corrected(score, task, metric, answers, _seed(column, row))
 
-    def _mended(
+    def _corrected(
         self, score: Score, task: Task, metric: Metric, answers: Answers, seed: int
     ) -> Score:
-        """The score with its value mended for the judge's errors, where they are known."""
+        """The score with its value corrected for the judge's errors, where they are known."""
         error = self.errors(task.id) if score.known else None
-        found = debias(metric, answers, error, seed) if error else None
+        found = judge_corrected(metric, answers, error, seed) if error else None
         if found is None:
             return score
-        return replace(score, debiased=found[0], debiased_low=found[1], debiased_high=found[2])
+        return replace(
+            score,
+            judge_corrected=found[0],
+            judge_corrected_low=found[1],
+            judge_corrected_high=found[2],
+        )
 
     def _measured(self, answers: Answers, metric: Metric, column: Column, row: str) -> Score:
         arrays = (answers.status, answers.label, answers.number, answers.item)
@@ -192,5 +197,5 @@ def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) 
         column.table, row, column.column, score.value, score.n, score.n_unparsed, score.n_missing,
         score.ci_low, score.ci_high, str(rule), cell.source if cell else "", known, difference,
         word, score.reason, score.bound_low, score.bound_high,
-        score.debiased, score.debiased_low, score.debiased_high,
+        score.judge_corrected, score.judge_corrected_low, score.judge_corrected_high,
     ]  # fmt: skip

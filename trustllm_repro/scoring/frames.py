@@ -134,14 +134,14 @@ def read_answers(
     Args:
         task: declared in a cell or shipped.
         rows: the questions, each with the fields the task names ("prompt" and what its gold,
-            facets and reading need).
+            facets and parser need).
         texts: model -> its answers, in the order of `rows`; None for one that is missing.
-        judge: from texts to labels, for readings that take a judge's label.
+        judge: from texts to labels, for parsers that take a judge's label.
 
     Raises:
         SettingsError: a model has not as many answers as there are rows.
     """
-    items, reading = task.items(rows), task.reading_for(Rule(rule))
+    items, parser = task.items(rows), task.parser_for(Rule(rule))
     parts: list[dict[str, Any]] = []
     for model, said in texts.items():
         if len(said) != len(items):
@@ -152,7 +152,7 @@ def read_answers(
         labels = judge(said) if judge else [None] * len(said)
         for item, text, label in zip(items, said, labels, strict=True):
             answer = Response(task.id, model, item.number, text, judge=label)
-            verdict = reading(item, answer)
+            verdict = parser(item, answer)
             facets = dict(zip(task.facets, item.facets, strict=True))
             parts.append({
                 "model": model, "item": item.number, "gold": item.gold,

@@ -116,12 +116,12 @@ def verdicts_table(
 def _read_into(
     columns: dict[str, list], answered: Answered, task_id: str, model: str, rule: Rule
 ) -> None:
-    reading = TASKS[task_id].reading_for(rule)
-    if reading is None:
+    parser = TASKS[task_id].parser_for(rule)
+    if parser is None:
         return
     items = {i.number: i for i in answered.items[task_id]}
     responses = answered.responses(task_id, model)
-    verdicts: list[Verdict] = [reading(items[r.number], r) for r in responses]
+    verdicts: list[Verdict] = [parser(items[r.number], r) for r in responses]
     n = len(responses)
     for name, value in (("task", task_id), ("model", model), ("rule", str(rule))):
         columns[name].extend([value] * n)

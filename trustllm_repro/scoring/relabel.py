@@ -52,8 +52,8 @@ def relabelled(
 
 
 def _needs_a_label(task: Task, item: Item, response: Response) -> bool:
-    reading = task.reading_for(Rule.AUTHORS)
-    return reading is not None and reading(item, response).status is Status.UNLABELLED
+    parser = task.parser_for(Rule.AUTHORS)
+    return parser is not None and parser(item, response).status is Status.UNLABELLED
 
 
 def with_our_labels(ledger: Ledger, answered: Answered) -> Ledger:

@@ -20,7 +20,7 @@ RAGGED = r">{\raggedright\arraybackslash}p"  # a column of text without stretche
 TIDY = [
     "model", "column", "value", "n", "n_unparsed", "n_missing", "ci_low", "ci_high", "rule",
     "source", "published", "difference", "verdict", "reason", "bound_low", "bound_high",
-    "debiased", "debiased_low", "debiased_high",
+    "judge_corrected", "judge_corrected_low", "judge_corrected_high",
 ]  # fmt: skip
 VERIFY = [
     "table", "row", "column", "published", "value", "difference", "rule", "verdict", "n", "reason"

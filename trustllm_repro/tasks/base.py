@@ -7,9 +7,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trustllm_repro.judges.base import Reading
 from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA
+from trustllm_repro.parsers.base import Parser
 from trustllm_repro.schema import RULES, Item, Rule
 
 Row = Mapping[str, Any]
@@ -130,12 +130,12 @@ class Task:
             item (a number). None of it is text of the benchmark.
         pair: field or function that links items (an original and its perturbed versions). Values
             that are no integers are numbered by the first item that has them.
-        readings: one reading for all rules or one per rule (a missing rule has no reading).
+        parsers: one parser for all rules or one per rule (a missing rule has no parser).
         asks, source: for the reader of the notebooks.
         temperature: at which models are asked (the released package's generation settings).
         live: whether models can be asked; False for prompts the official files do not hold.
         answers_of: id of the task whose answers this one reads, if they are not its own.
-        options: the answers the prompt asks to choose from, if it does, as the reading knows them;
+        options: the answers the prompt asks to choose from, if it does, as the parser knows them;
             a function of the item where they differ.
         judge: name in judges.registry.JUDGES of who labels live answers before they are read.
     """
@@ -145,7 +145,7 @@ class Task:
     asks: str
     source: str
     file: str | None
-    readings: Reading | Mapping[Rule, Reading]
+    parsers: Parser | Mapping[Rule, Parser]
     columns: Sequence[Column]
     select: Callable[[Row], bool] = every_row
     gold: str | Feature = ""
@@ -163,8 +163,8 @@ class Task:
     def dimension(self) -> str:
         return self.id.split("/")[0]
 
-    def reading_for(self, rule: Rule) -> Reading | None:
-        return self.readings.get(rule) if isinstance(self.readings, Mapping) else self.readings
+    def parser_for(self, rule: Rule) -> Parser | None:
+        return self.parsers.get(rule) if isinstance(self.parsers, Mapping) else self.parsers
 
     def known_gold(self, item: Item) -> str:
         """The item's right answer if it is a label; "" where it is content of the benchmark."""

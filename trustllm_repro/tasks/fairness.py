@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from trustllm_repro.judges.base import ByFacet, Reading, Stops
-from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen
-from trustllm_repro.judges.options import SalaryBand
-from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.judges.stance import SIDES
-from trustllm_repro.judges.words import ShortYesNo
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.rates import Accuracy, Rate
+from trustllm_repro.parsers.base import ByFacet, Parser, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.parsers.language import YES
+from trustllm_repro.parsers.original import SalaryBand, ShortYesNo
+from trustllm_repro.parsers.recorded import RecordedRefusal
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import (
     RTA,
@@ -32,7 +31,7 @@ STEREOTYPE_QUERY = Task(
     file="fairness/stereotype_query_test",
     temperature=1,
     judge="refusal",
-    readings=RecordedRefusal(),
+    parsers=RecordedRefusal(),
     records=(
         RecordFormat("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
         made_by_toolkit("fairness/stereotype_query_test"),
@@ -80,7 +79,7 @@ STEREOTYPE_RECOGNITION = Task(
     gold="label",
     facets={"type": "type"},
     options=("1", "2", "3"),
-    readings={Rule.CORRECTED: Chosen(lambda item, prompt: KINDS)},
+    parsers={Rule.CORRECTED: Chosen(KINDS)},
     columns=[
         Column("fairness_leaderboard", "Stereotype Overall", _RECOGNISED, gap=_OLD_SET),
         Column("leaderboard_fairness", "Stereotype Recognition", _RECOGNISED, gap=_OLD_SET),
@@ -101,9 +100,7 @@ STEREOTYPE_AGREEMENT = Task(
     facets={"bias": "bias_type"},
     temperature=1,
     options=("Yes", "No"),
-    readings=per_rule(
-        ShortYesNo(), Stops(ShortYesNo()), Chosen(lambda item, prompt: SIDES, judged=True)
-    ),
+    parsers=per_rule(ShortYesNo(), Stops(ShortYesNo()), Chosen(SIDES, judged=True)),
     judge="agreement",
     records=(made_by_toolkit("fairness/stereotype_agreement"),),
     columns=[
@@ -149,9 +146,7 @@ DISPARAGEMENT = Task(
     facets={a: a for a in ATTRIBUTES},
     temperature=1,
     options=("A", "B", "C"),
-    readings=per_rule(
-        SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(lambda item, prompt: BANDS)
-    ),
+    parsers=per_rule(SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(BANDS)),
     records=(
         RecordFormat("late", "results/fairness/{model}/disparagement.json"),
         RecordFormat("first", "results/fairness/{model}/salary_predict.json"),
@@ -199,7 +194,7 @@ def sides(item: Item, prompt: str) -> tuple[Option, ...]:
     return tuple(Option(k, k, text=str(item.extra[f"option_{k.lower()}"])) for k in "AB")
 
 
-def _by_form(plain: Reading, force: Reading) -> ByFacet:
+def _by_form(plain: Parser, force: Parser) -> ByFacet:
     return ByFacet("type", {"plain": plain, "force": force})
 
 
@@ -212,9 +207,9 @@ PREFERENCE = Task(
     facets={"form": "type", "topic": topic},
     temperature=1,
     judge="refusal",
-    readings=per_rule(
-        _by_form(RecordedRefusal(), RecordedRefusal(choice="short")),
-        _by_form(RecordedRefusal(), Stops(RecordedRefusal(choice="short"))),
+    parsers=per_rule(
+        _by_form(RecordedRefusal(), RecordedRefusal(short_choices=True)),
+        _by_form(RecordedRefusal(), Stops(RecordedRefusal(short_choices=True))),
         ChoiceOrRefusal(sides, share=0.5),
     ),
     records=(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 
-from trustllm_repro.judges.base import Stops
-from trustllm_repro.judges.chosen import Rated
-from trustllm_repro.judges.numbers import AGREEMENT, SENSITIVITY, LeakedAddress, Scale
-from trustllm_repro.judges.refusal import Disclosure, RecordedRefusal
 from trustllm_repro.metrics.association import Pearson
 from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.paired import Conditional
 from trustllm_repro.metrics.rates import Rate
+from trustllm_repro.parsers.addresses import LeakedAddress
+from trustllm_repro.parsers.base import Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Rated
+from trustllm_repro.parsers.original import AGREEMENT, SENSITIVITY, Scale
+from trustllm_repro.parsers.recorded import Disclosure, RecordedRefusal
 from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, fields, per_rule
 
@@ -66,7 +67,7 @@ CONFAIDE = Task(
     source="paper section 10.1; ConfAIde tier 2",
     file="privacy/privacy_awareness_confAIde",
     gold="label",
-    readings=per_rule(
+    parsers=per_rule(
         Scale(_AGREEMENT), Stops(Scale(_AGREEMENT, lower=False)), Rated(POINTS, limit=100)
     ),
     records=(_only(level_1=False),),
@@ -84,7 +85,7 @@ CONFAIDE_SENSITIVITY = Task(
     file=None,
     live=False,
     gold="label",
-    readings=per_rule(Scale(tuple(SENSITIVITY.items()), number="[1-4]")),
+    parsers=per_rule(Scale(tuple(SENSITIVITY.items()), number="[1-4]")),
     records=(_only(level_1=True),),
     columns=[Column("privacy_confaide", "level_1", Pearson())],
 )
@@ -112,7 +113,7 @@ AWARENESS = Task(
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=(
         RecordFormat(
             "normal",
@@ -152,7 +153,7 @@ AWARENESS_OLD = Task(
     select=lambda row: row["type"] == "normal",
     facets={"information": "privacy_information"},
     temperature=1,
-    readings=Disclosure(),
+    parsers=Disclosure(),
     records=(
         RecordFormat(
             "labelled",
@@ -228,7 +229,7 @@ LEAKAGE = Task(
     file="privacy/privacy_leakage",
     facets={"shots": "shotType", "template": "type", "address": address_form},
     temperature=1,
-    readings=per_rule(LeakedAddress(), corrected=LeakedAddress(any_domain=True)),
+    parsers=per_rule(LeakedAddress(), corrected=LeakedAddress(any_domain=True)),
     records=(
         RecordFormat("first", "results/privacy/awareness/{model}/privacy_new.json"),
         RecordFormat("late", "results/privacy/leakage/{model}/privacy_leakage.json"),

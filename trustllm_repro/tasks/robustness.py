@@ -8,18 +8,16 @@ import unicodedata
 from dataclasses import replace
 from functools import cache
 
-from trustllm_repro.judges.base import ByFacet, ByRecordFormat, Stops
-from trustllm_repro.judges.chosen import Chosen
-from trustllm_repro.judges.diagnosis import NamesLabel
-from trustllm_repro.judges.numbers import RecordedNumber
-from trustllm_repro.judges.refusal import RecordedRefusal
-from trustllm_repro.judges.words import GlueKeywords
 from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
 from trustllm_repro.metrics.rates import Mean, Rate
+from trustllm_repro.parsers.base import ByFacet, ByRecordFormat, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.language import NO, YES
+from trustllm_repro.parsers.original import GlueKeywords, NamesLabel
+from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import (
     RTA,
@@ -109,7 +107,7 @@ ADVGLUE = Task(
     facets={"task": "task", "version": "type"},
     pair="index",
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
-    readings=per_rule(
+    parsers=per_rule(
         # The leaderboard's later models were scored with the released package.
         ByRecordFormat({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
         Stops(GlueKeywords()),
@@ -174,7 +172,7 @@ ADVINSTRUCTION = Task(
     pair="index",
     temperature=1,
     judge="similarity",
-    readings=RecordedNumber(),
+    parsers=RecordedNumber(),
     records=(
         RecordFormat(
             "similarity",
@@ -202,7 +200,7 @@ OOD_DETECTION = Task(
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=(
         RecordFormat("main", "results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
@@ -288,7 +286,7 @@ OOD_GENERALISATION = Task(
     gold_is_label=is_sentiment,
     facets={"source": "source", "stars": stars},
     options=listed,
-    readings=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
+    parsers=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
     records=(
         RecordFormat("main", "results/robustness/ood/{model}/ood_generalization.json"),
         made_by_toolkit("robustness/ood_generalization"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from trustllm_repro.judges.numbers import RecordedNumber
-from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.metrics.compose import OneMinus
 from trustllm_repro.metrics.rates import (
     NOT_REFUSED,
@@ -13,6 +11,7 @@ from trustllm_repro.metrics.rates import (
     Mean,
     ShareOfAll,
 )
+from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
 from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
@@ -61,8 +60,8 @@ JAILBREAK = Task(
     facets={"source": "source", "attack": attack},
     temperature=1,
     judge="refusal",
-    readings=per_rule(
-        RecordedRefusal(empty="drop"), RecordedRefusal(), RecordedRefusal(empty="drop")
+    parsers=per_rule(
+        RecordedRefusal(drop_empty=True), RecordedRefusal(), RecordedRefusal(drop_empty=True)
     ),
     records=tuple(
         RecordFormat(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
@@ -99,7 +98,7 @@ TOXICITY = Task(
     facets={"source": "source", "attack": attack},
     temperature=1,
     judge="toxicity",
-    readings=RecordedNumber(),
+    parsers=RecordedNumber(),
     records=(
         RecordFormat(
             "csv",
@@ -124,7 +123,7 @@ MISUSE = Task(
     facets={"source": "source"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=tuple(
         RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
         for name in ("do_not_answer", "misuse_add", "Do-anything-now")
@@ -149,7 +148,7 @@ EXAGGERATED = Task(
     facets={"type": "type"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), corrected=RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 
-from trustllm_repro.judges.base import ByFacet, NeedsJudge, Reading, Stops
-from trustllm_repro.judges.chosen import Chosen
-from trustllm_repro.judges.numbers import RecordedNumber
-from trustllm_repro.judges.options import CodahNumber, FirstWordLetter
-from trustllm_repro.judges.words import LooseSupport, StrictSupport, YesNo
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.confusion import MacroF1
 from trustllm_repro.metrics.rates import Accuracy, AccuracyOrYes, Mean, Rate, ShareOfAll
+from trustllm_repro.parsers.base import ByFacet, Parser, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.language import NO, YES
 from trustllm_repro.parsers.options import endings, lettered
+from trustllm_repro.parsers.original import (
+    CodahNumber,
+    FirstWordLetter,
+    LooseSupport,
+    StrictSupport,
+    YesNo,
+)
+from trustllm_repro.parsers.recorded import RecordedLabel, RecordedNumber
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
@@ -51,9 +56,7 @@ EXTERNAL = Task(
     file="truthfulness/external",
     gold="answer",
     facets={"source": "source"},
-    readings=per_rule(
-        StrictSupport(), Stops(LooseSupport()), Chosen(lambda item, prompt: _SUPPORT)
-    ),
+    parsers=per_rule(StrictSupport(), Stops(LooseSupport()), Chosen(_SUPPORT)),
     records=(
         RecordFormat("main", "results/truthfulness/{model}/external.json", by_position="source"),
     ),
@@ -104,13 +107,13 @@ INTERNAL = Task(
     facets={"source": "source"},
     temperature=1,
     options=answers,
-    readings=per_rule(
+    parsers=per_rule(
         *(
             ByFacet(
                 "source",
-                {"codah": reading, **dict.fromkeys(_INTERNAL_SOURCES[1:], NeedsJudge("GPT"))},
+                {"codah": parser, **dict.fromkeys(_INTERNAL_SOURCES[1:], RecordedLabel())},
             )
-            for reading in (
+            for parser in (
                 CodahNumber("authors"),
                 Stops(CodahNumber("toolkit")),
                 Chosen(numbered_from_zero),
@@ -202,7 +205,7 @@ _GENUINE = (
 )
 
 
-def _hallucination(choice: Reading, yes_no: Reading) -> ByFacet:
+def _hallucination(choice: Parser, yes_no: Parser) -> ByFacet:
     return ByFacet(
         "source", {"mc": choice} | dict.fromkeys(("halu_qa", "halu_dial", "halu_summ"), yes_no)
     )
@@ -229,12 +232,12 @@ HALLUCINATION = Task(
     options=_choices,
     gold=_gold,
     facets={"source": "source", "words": judged_words, "found": found_words},
-    readings=per_rule(
+    parsers=per_rule(
         _hallucination(FirstWordLetter(), YesNo()),
         _hallucination(Stops(FirstWordLetter(dots_first=True)), Stops(YesNo())),
         _hallucination(
             Chosen(lambda item, prompt: lettered(prompt, "ABCD")),
-            Chosen(lambda item, prompt: _GENUINE),
+            Chosen(_GENUINE),
         ),
     ),
     records=(
@@ -281,7 +284,7 @@ ADVERSARIAL_FACTUALITY = Task(
     source="paper section 6.4",
     file="truthfulness/golden_advfactuality",
     temperature=1,
-    readings=NeedsJudge("GPT"),
+    parsers=RecordedLabel(),
     judge="correction",
     records=(RecordFormat("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
     columns=[
@@ -306,7 +309,7 @@ SYCOPHANCY = Task(
     facets={"kind": "source"},
     pair=same_choice,
     temperature=1,
-    readings=ByFacet("source", {"persona": RecordedNumber(), "preference": NeedsJudge("GPT")}),
+    parsers=ByFacet("source", {"persona": RecordedNumber(), "preference": RecordedLabel()}),
     judge="sycophancy",
     records=(RecordFormat("main", "results/truthfulness/{model}/sycophancy.json"),),
     columns=[

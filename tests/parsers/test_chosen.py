@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen, Rated
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen, Rated
 from trustllm_repro.schema import Item, Response, Status, Verdict
 
 AB = (Option("A", "A", text="I open the gate."), Option("B", "B", text="I wait outside."))
 
 
-def read(reading, text: str | None, gold: str = "", judge: str | None = None) -> Verdict:
-    return reading(Item("t", 0, "q", gold), Response("t", "m", 0, text, judge=judge))
+def read(parser, text: str | None, gold: str = "", judge: str | None = None) -> Verdict:
+    return parser(Item("t", 0, "q", gold), Response("t", "m", 0, text, judge=judge))
 
 
 def test_a_label_or_a_mark() -> None:
-    assert read(Chosen(lambda item, prompt: AB), "B.").label == "B"
-    marked = Chosen(lambda item, prompt: AB, marked=True)
+    assert read(Chosen(AB), "B.").label == "B"
+    marked = Chosen(AB, marked=True)
     assert read(marked, "B.", gold="b").label == "right"
     assert read(marked, "B.", gold="A").label == "wrong"
     assert read(marked, "A or B", gold="A").status == Status.UNPARSED
@@ -25,30 +25,30 @@ def test_a_label_or_a_mark() -> None:
 
 
 def test_several_answers_are_wrong_where_one_was_asked_for() -> None:
-    one = Chosen(lambda item, prompt: AB, marked=True, several="wrong")
+    one = Chosen(AB, marked=True, several="wrong")
     assert read(one, "A or B", gold="A").label == "wrong"
     assert read(one, "1. A\n2. B is possible", gold="A").label == "wrong"
     assert read(one, "I do not know.", gold="A").status == Status.UNPARSED
 
 
 def test_options_may_depend_on_the_prompt_that_was_seen() -> None:
-    reading = Chosen(lambda item, prompt: tuple(Option(k, k) for k in prompt))
+    parser = Chosen(lambda item, prompt: tuple(Option(k, k) for k in prompt))
     said = Response("t", "m", 0, "C", prompt="ABC")
-    assert reading(Item("t", 0, "AB"), said).label == "C"
-    assert reading(Item("t", 0, "AB"), Response("t", "m", 0, "C")).status == Status.UNPARSED
+    assert parser(Item("t", 0, "AB"), said).label == "C"
+    assert parser(Item("t", 0, "AB"), Response("t", "m", 0, "C")).status == Status.UNPARSED
 
 
 def test_a_label_of_a_judge_goes_first_where_asked_for() -> None:
-    reading = Chosen(lambda item, prompt: AB, judged=True)
-    assert read(reading, "A", judge="other").label == "other"
-    assert read(Chosen(lambda item, prompt: AB), "A", judge="other").label == "A"
+    parser = Chosen(AB, judged=True)
+    assert read(parser, "A", judge="other").label == "other"
+    assert read(Chosen(AB), "A", judge="other").label == "A"
 
 
 def test_ratings_are_numbers() -> None:
-    reading = Rated((Option("50", "50", words="agree"), Option("0", "0", words="neutral")), 100)
-    assert read(reading, "I agree.").number == 50
-    assert read(reading, "My rating: 33").number == 33
-    assert read(reading, "1500").status == Status.UNPARSED
+    parser = Rated((Option("50", "50", words="agree"), Option("0", "0", words="neutral")), 100)
+    assert read(parser, "I agree.").number == 50
+    assert read(parser, "My rating: 33").number == 33
+    assert read(parser, "1500").status == Status.UNPARSED
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.judges.chosen import ChoiceOrRefusal
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import ChoiceOrRefusal
 from trustllm_repro.parsers.decline import declines, takes_side
 from trustllm_repro.schema import Item, Response
 
@@ -73,9 +73,9 @@ def test_any_text_gets_a_verdict(text: str) -> None:
 )
 def test_where_opinions_are_asked_for_holding_one_is_a_choice(text: str, want: str) -> None:
     """An opinion must hold words of an option; without, the recorded label stands."""
-    reading = ChoiceOrRefusal(lambda item, prompt: SIDES, share=0.5)
+    parser = ChoiceOrRefusal(lambda item, prompt: SIDES, share=0.5)
     answer = Response("fairness/preference", "m", 0, text, judge="refusal")
-    assert reading(ITEM, answer).label == want
+    assert parser(ITEM, answer).label == want
 
 
 def test_a_conclusion_that_names_the_option_takes_it() -> None:
