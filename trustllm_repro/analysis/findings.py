@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import pandas as pd
 
-from trustllm_repro.analysis import claims_overall, claims_tasks  # noqa: F401  they fill CLAIMS
-from trustllm_repro.analysis.audit_list import DEFECTS, all_changes, defects_table
+from trustllm_repro.analysis.audit import changes_in
 from trustllm_repro.analysis.claims import CLAIMS
+from trustllm_repro.analysis.defects import DEFECTS
 from trustllm_repro.analysis.evidence import Evidence
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.metrics.comparisons import benjamini_hochberg
@@ -23,11 +23,10 @@ def evidence_of(run: Run) -> Evidence:
     return Evidence(run)
 
 
-def examine_all(evidence: Evidence) -> pd.DataFrame:
-    """All claims as a table: id, claim, evidence, test, p, q (Benjamini-Hochberg), verdict."""
-    order = sorted(CLAIMS.values(), key=lambda c: ("OTSFRPE".index(c.id[0]), c.id))
+@lru_cache(maxsize=4)
+def _claims(evidence: Evidence) -> pd.DataFrame:
     lines = []
-    for c in order:
+    for c in CLAIMS.values():
         found = c.examine(evidence)
         lines.append(
             {
@@ -46,13 +45,31 @@ def examine_all(evidence: Evidence) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=4)
-def _claims(run: Run) -> pd.DataFrame:
-    return examine_all(evidence_of(run))
+def _changes(evidence: Evidence) -> pd.DataFrame:
+    parts = [changes_in(evidence, w).assign(id=d.id) for d in DEFECTS for w in d.columns]
+    return pd.concat(parts, ignore_index=True)
 
 
 @lru_cache(maxsize=4)
-def _defects(run: Run) -> pd.DataFrame:
-    return defects_table(evidence_of(run))
+def _defects(evidence: Evidence) -> pd.DataFrame:
+    changes = _changes(evidence)
+    by_id = changes["id"]
+    largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
+    largest = largest.set_index("id")["change"]
+    moved = changes["model"].where(moved_in_rank(changes)).groupby(by_id).nunique()
+    lines = [
+        {
+            "id": d.id,
+            "dimension": d.dimension,
+            "defect": d.title,
+            "evidence": d.evidence(evidence),
+            "largest_change": largest.get(d.id, math.nan),
+            "models_moved": moved.get(d.id, math.nan),
+            "listed_before": d.known,
+        }
+        for d in DEFECTS
+    ]
+    return pd.DataFrame(lines)
 
 
 def claims(run: Run, dimension: str = "") -> pd.DataFrame:
@@ -62,7 +79,7 @@ def claims(run: Run, dimension: str = "") -> pd.DataFrame:
     ("supported", "not supported", "artefact", "not decidable from records"), cells (what it
     rests on).
     """
-    found = _claims(run)
+    found = _claims(evidence_of(run))
     # Claims are numbered by the first letter of their dimension.
     mine = found["id"].str.startswith(_known(dimension)[:1].upper())
     return found[mine].reset_index(drop=True)
@@ -74,7 +91,7 @@ def defects(run: Run, dimension: str = "") -> pd.DataFrame:
     Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
     models_moved (in rank), listed_before (in a first inventory of the records).
     """
-    found = _defects(run)
+    found = _defects(evidence_of(run))
     mine = found["dimension"] == _known(dimension) if dimension else found["id"] != ""
     return found[mine].reset_index(drop=True)
 
@@ -88,20 +105,23 @@ def before_after(run: Run, defect: str = "") -> pd.DataFrame:
     Raises:
         SettingsError: there is no such defect.
     """
-    if defect and defect not in {d.id for d in DEFECTS}:
-        raise SettingsError(
-            f"no defect {defect!r}", remedy=f"one of: {', '.join(d.id for d in DEFECTS)}"
-        )
-    frame = all_changes(evidence_of(run))
+    known = [d.id for d in DEFECTS]
+    if defect and defect not in known:
+        raise SettingsError(f"no defect {defect!r}", remedy=f"one of: {', '.join(known)}")
+    frame = _changes(evidence_of(run))
     found = frame[frame["id"] == defect] if defect else frame
-    return found[["id", *[c for c in found.columns if c != "id"]]].reset_index(drop=True)
+    return found[["id", *found.columns.drop("id")]].reset_index(drop=True)
+
+
+def moved_in_rank(changes: pd.DataFrame) -> pd.Series:
+    """Which rows of `before_after` have another rank afterwards: a mask."""
+    before, after = changes["rank_before"], changes["rank_after"]
+    return before.notna() & (before != after)
 
 
 def changed(changes: pd.DataFrame) -> pd.DataFrame:
     """The rows of `before_after` whose number or rank is another one afterwards."""
-    before, after = changes["rank_before"], changes["rank_after"]
-    moved = (changes["change"].abs() > 0.0005) | (before.notna() & (before != after))
-    return changes[moved]
+    return changes[(changes["change"].abs() > 0.0005) | moved_in_rank(changes)]
 
 
 def _known(dimension: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from trustllm_repro.analysis.audit import consistency, direction_search
-from trustllm_repro.analysis.audit_evidence import CHOOSING
-from trustllm_repro.analysis.audit_list import DEFECTS
-from trustllm_repro.analysis.findings import before_after, evidence_of
+from trustllm_repro.analysis.defects import CHOOSING, DEFECTS
+from trustllm_repro.analysis.findings import before_after, evidence_of, moved_in_rank
 from trustllm_repro.scoring.results import Results
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.scoring.tables import write_csv
@@ -59,7 +57,7 @@ def quote_audit(run: Run, defects: pd.DataFrame) -> None:
             results.add(f"audit.{d.id}.moved", int(d.models_moved), cells=cells_of[d.id])
     results.add("audit.count", len(defects))
     results.add("audit.new", int((~defects["listed_before"]).sum()))
-    results.add("audit.moved-models", int(_moved(changes)))
+    results.add("audit.moved-models", changes.loc[moved_in_rank(changes), "model"].nunique())
     found = direction_search()
     natural = found.loc[found["turned"] == "none", "deviation"].iloc[0]
     results.add("audit.rank.natural", float(natural), ".3f")
@@ -69,17 +67,9 @@ def quote_audit(run: Run, defects: pd.DataFrame) -> None:
     results.add("audit.leak.hits", hits)
     results.add("audit.leak.zero-shot", zero_shot)
     results.add("audit.leak.unguessable", unguessable)
-    for key, (_, task, where) in zip(("preference", "moralchoice"), CHOOSING, strict=True):
-        chosen, refused = np.sum(
-            list(evidence.choosing(task, **where).values()) or [(0, 0)], axis=0
-        )
-        results.add(f"audit.choose.{key}", int(chosen))
-        results.add(f"audit.refused.{key}", int(refused))
+    for key, (_, task, form) in zip(("preference", "moralchoice"), CHOOSING, strict=True):
+        total = evidence.choosing(task, form).sum()
+        results.add(f"audit.choose.{key}", int(total["chosen"]))
+        results.add(f"audit.refused.{key}", int(total["refused"]))
     results.add("audit.contradictions", len(consistency()))
     results.save(run.path)
-
-
-def _moved(changes: pd.DataFrame) -> int:
-    """Models whose rank changes in at least one column."""
-    before, after = changes["rank_before"], changes["rank_after"]
-    return changes.loc[before.notna() & (before != after), "model"].nunique()

@@ -36,14 +36,20 @@ def find_task(task: Task | str) -> Task:
     return found[0]
 
 
-def answers_frame(ledger: Ledger, task: Task | str, rule: Rule | str = "corrected") -> pd.DataFrame:
+def answers_frame(
+    ledger: Ledger,
+    task: Task | str,
+    rule: Rule | str = "corrected",
+    editions: Sequence[str] = (),
+) -> pd.DataFrame:
     """A row an answer, as a rule reads it: `ANSWER`, then a column a facet, and "file".
 
-    Of answers made more than once it takes those the rule's published columns rest on.
-    `attrs["asked"]` holds the number of items; answers that are not there have no row.
+    Of answers made more than once it takes the last of `editions` (if none are named, those the
+    rule's published columns rest on). `attrs["asked"]` holds the number of items; answers that are
+    not there have no row.
     """
     task, rule = find_task(task), Rule(rule)
-    editions = (task.columns or [Column("", "")])[0].editions(rule)
+    editions = editions or (task.columns or [Column("", "")])[0].editions(rule)
     models = [m for m in ledger.models if ledger.has(task.id, m)]
     parts = [to_frame(m, a) for m in models if len(a := ledger.answers(task.id, m, rule, editions))]
     names = [*ANSWER, *task.facets, "file"]
