@@ -123,13 +123,11 @@ def replay(
     ] = False,
 ) -> None:
     """Recorded answers -> verdict ledger, tables, verify.csv."""
-    from trustllm_repro.scoring.results import cell_results
     from trustllm_repro.scoring.run import replay_records
 
     start = time.perf_counter()
     with _progress() as bar:
         run, recorded = replay_records(records, benchmark, to, verify=not unverified, say=Bars(bar))
-    cell_results(run.cells).save(run.path)
     report = recorded.report
     out.print(
         f"{len(recorded.models)} models, {len(report.read)} files, {sum(report.read.values()):,} "

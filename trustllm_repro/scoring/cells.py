@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,7 +103,7 @@ class Scorer:
         assert column.pooled is not None
         narrow = replace(column, where={**column.where_for(rule), column.pooled: row})
         parts = [self.chosen(task, narrow, m, rule) for m in MODELS]
-        return self._measured(pool(parts), metric, column, row)
+        return self._measured(Answers.pooled(parts), metric, column, row)
 
     def _why_absent(self, task: Task, column: Column, model: str) -> str:
         if model not in self.ledger.models:
@@ -115,16 +116,6 @@ class Scorer:
 def _seed(column: Column, row: str) -> int:
     """Equal for all rules, so that rules which read alike agree to the last bit."""
     return zlib.crc32(f"{column.table}|{row}|{column.column}".encode())
-
-
-def pool(parts: list[Answers]) -> Answers:
-    """Answers of several models to the same task as one."""
-    names = ("status", "label", "number", "gold", "pair", "item")
-    return Answers(
-        *(np.concatenate([getattr(p, n) for p in parts]) for n in names),
-        facets={k: np.concatenate([p.facets[k] for p in parts]) for k in parts[0].facets},
-        expected=sum(p.expected for p in parts),
-    )
 
 
 def _mask(facets: Mapping[str, np.ndarray], column: Column, rule: Rule, n: int) -> np.ndarray:
@@ -175,7 +166,7 @@ def score_cells(
 
 def _judged(
     scorer: Scorer, ours: Scorer, task: Task, column: Column, row: str, cell: Cell
-) -> Iterator[list]:
+) -> Iterator[dict[str, Any]]:
     """The line of a cell that has a value by our judge's labels only; none otherwise."""
     score = ours.score(task, column, row, Rule.AUTHORS)
     if score.known and not scorer.score(task, column, row, Rule.AUTHORS).known:
@@ -184,13 +175,11 @@ def _judged(
         yield _line(column, row, OUR_JUDGE, replace(score, reason=reason), cell)
 
 
-def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> list:
+def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> dict[str, Any]:
     known = cell.value if cell else None
-    difference = score.value - known if cell and score.known else math.nan
     word = verdict(score.value, known) + (f" with {OUR_JUDGE}" if rule == OUR_JUDGE else "")
-    return [
-        column.table, row, column.column, score.value, score.n, score.n_unparsed, score.n_missing,
-        score.ci_low, score.ci_high, str(rule), cell.source if cell else "", known, difference,
-        word, score.reason, score.bound_low, score.bound_high,
-        score.debiased, score.debiased_low, score.debiased_high,
-    ]  # fmt: skip
+    return asdict(score) | {
+        "table": column.table, "model": row, "column": column.column, "rule": str(rule),
+        "source": cell.source if cell else "", "published": known, "verdict": word,
+        "difference": score.value - known if cell and score.known else math.nan,
+    }  # fmt: skip

@@ -51,17 +51,19 @@ def answers_frame(
     task, rule = find_task(task), Rule(rule)
     editions = editions or (task.columns or [Column("", "")])[0].editions(rule)
     models = [m for m in ledger.models if ledger.has(task.id, m)]
-    parts = [to_frame(m, a) for m in models if len(a := ledger.answers(task.id, m, rule, editions))]
-    names = [*ANSWER, *task.facets, "file"]
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+    parts = {m: a for m in models if len(a := ledger.answers(task.id, m, rule, editions))}
+    if parts:
+        names = np.repeat(list(parts), [len(a) for a in parts.values()])
+        frame = to_frame(names, Answers.pooled(list(parts.values())))
+    else:
+        frame = pd.DataFrame(columns=[*ANSWER, *task.facets, "file"])
     frame.attrs["asked"] = ledger.n_asked(task.id)
     return frame
 
 
-def to_frame(model: str, a: Answers) -> pd.DataFrame:
-    """The answers of one model with the columns `ANSWER` and its facets."""
-    columns = {"model": model, **{n: getattr(a, n) for n in ANSWER[1:]}, **a.facets}
-    return pd.DataFrame(columns)
+def to_frame(model: str | np.ndarray, a: Answers) -> pd.DataFrame:
+    """Answers with the columns `ANSWER` and their facets; `model`: of all, or of each."""
+    return pd.DataFrame({"model": model, **{n: getattr(a, n) for n in ANSWER[1:]}, **a.facets})
 
 
 def to_answers(frame: pd.DataFrame, asked: int) -> Answers:

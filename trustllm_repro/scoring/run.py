@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from trustllm_repro.data.benchmark import load_benchmark
@@ -30,11 +31,7 @@ from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import file_hash, provenance
 from trustllm_repro.tasks.base import Task
 
-Say = Callable[[str, int, int], None]
-
-
-def quiet(stage: str, done: int, total: int) -> None:
-    """Progress callback that shows nothing."""
+Say = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,27 +121,22 @@ def replay(
     if source not in ("auto", "ledger", "records"):
         raise SettingsError(f"no source {source!r}", remedy="one of: auto, ledger, records")
     answers, questions = find_records(records), find_benchmark(benchmark)
-    if source == "auto":
-        source = "records" if answers and questions else "ledger"
-    if source == "ledger":
-        run = replay_ledger(out)
-    elif answers and questions:
-        run = replay_records(answers, questions, out)[0]
-    else:
+    found = bool(answers and questions)
+    if source == "ledger" or (source == "auto" and not found):
+        return replay_ledger(out), "ledger"
+    if not answers or not questions:
         raise missing("recorded answers or benchmark", ("recorded", "dataset.zip"))
-    cell_results(run.cells).save(run.path)
-    return run, source
+    return replay_records(answers, questions, out)[0], "records"
 
 
-def replay_ledger(out: str | Path, ledger: str | Path | None = None, say: Say = quiet) -> Run:
+def replay_ledger(out: str | Path, ledger: str | Path | None = None) -> Run:
     """Tables from a ledger that exists already (default: the committed one)."""
-    folder = Path(ledger or committed_ledger())
-    start = time.perf_counter()
+    folder, start = Path(ledger or committed_ledger()), time.perf_counter()
     loaded = Ledger.load(folder)
     # The committed verdicts come with their cells; a test scores them anew.
     cells = read_cells(folder) if ledger is None else None
     sources = {n: str(file_hash(folder / n)) for n in ("items.parquet", "ledger.parquet")}
-    return _finish(Path(out), loaded, sources, {"ledger": folder.name}, start, say, cells)
+    return _write(Path(out), loaded, provenance(sources, {"ledger": folder.name}), start, cells)
 
 
 def replay_records(
@@ -153,7 +145,7 @@ def replay_records(
     out: str | Path,
     *,
     verify: bool = True,
-    say: Say = quiet,
+    say: Say = lambda stage, done, total: None,
 ) -> tuple[Run, Recorded]:
     """Recorded answers -> ledger -> tables.
 
@@ -169,16 +161,20 @@ def replay_records(
     )
     ledger = Ledger.of(recorded, lambda d, t: say("judging answers", d, t))
     ledger = with_our_labels(ledger, recorded)
-    sources = {"benchmark": questions.digest, "records": recorded.digest}
     given = [records] if isinstance(records, str | Path) else records
     names = ", ".join(Path(r).name for r in given)
-    settings = {"records": names, "benchmark": Path(benchmark).name, "verify": verify}
-    run = _finish(Path(out), ledger, sources, settings, start, say)
-    write_json(run.path / "import.json", import_summary(recorded))
+    facts = provenance(
+        {"benchmark": questions.digest, "records": recorded.digest},
+        {"records": names, "benchmark": Path(benchmark).name, "verify": verify},
+    )
+    say("scoring cells", 0, 1)
+    run = _write(Path(out), ledger, facts, start)
+    write_json(run.path / "import.json", _import_summary(recorded))
+    say("scoring cells", 1, 1)
     return run, recorded
 
 
-def import_summary(recorded: Recorded) -> dict[str, Any]:
+def _import_summary(recorded: Recorded) -> dict[str, Any]:
     """What the importer met, without any text of an answer."""
     report = recorded.report
     return {
@@ -193,29 +189,24 @@ def import_summary(recorded: Recorded) -> dict[str, Any]:
     }
 
 
-def _finish(
+def _write(
     out: Path,
     ledger: Ledger,
-    sources: dict[str, str],
-    settings: dict[str, Any],
+    facts: dict[str, Any],
     start: float,
-    say: Say,
     cells: pd.DataFrame | None = None,
 ) -> Run:
-    say("scoring cells", 0, 1)
-    read = time.perf_counter()
+    """Score a ledger, unless its cells are given, and write everything a run folder holds."""
+    times = [start, time.perf_counter()]
     cells = score_cells(ledger, published()) if cells is None else cells
-    scored = time.perf_counter()
+    times.append(time.perf_counter())
     ledger.save(out)
     write_cells(cells, out)
     write_tables(cells, out / "tables")
     write_verify(cells, out / "verify.csv")
-    facts = provenance(sources, settings)
-    facts["seconds"] = {
-        "read": round(read - start, 2),
-        "score": round(scored - read, 2),
-        "write": round(time.perf_counter() - scored, 2),
-    }
+    cell_results(cells).save(out)
+    times.append(time.perf_counter())
+    stages = zip(("read", "score", "write"), np.diff(times), strict=True)
+    facts["seconds"] = {name: round(float(took), 2) for name, took in stages}
     write_json(out / "provenance.json", facts)
-    say("scoring cells", 1, 1)
     return Run(out)

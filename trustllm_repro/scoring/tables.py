@@ -11,17 +11,14 @@ import pandas as pd
 from trustllm_repro.data.published import label
 from trustllm_repro.errors import ReproError, SourceCorrupt
 from trustllm_repro.schema import OUR_JUDGE, Rule
+from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.scoring.results import latex_escape
 from trustllm_repro.store.atomic import write_text
 
 # Six significant digits keep the files readable and free of the last-bit noise of other BLAS builds.
 FLOAT = "%.6g"
 RAGGED = r">{\raggedright\arraybackslash}p"  # a column of text without stretched blanks
-TIDY = [
-    "model", "column", "value", "n", "n_unparsed", "n_missing", "ci_low", "ci_high", "rule",
-    "source", "published", "difference", "verdict", "reason", "bound_low", "bound_high",
-    "debiased", "debiased_low", "debiased_high",
-]  # fmt: skip
+TIDY = FIELDS[1:]  # all but the table, which is the file
 VERIFY = [
     "table", "row", "column", "published", "value", "difference", "rule", "verdict", "n", "reason"
 ]  # fmt: skip
