@@ -302,7 +302,7 @@ def verify(
 
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
-    from trustllm_repro.analysis.our_judge import judged_sentence
+    from trustllm_repro.analysis.compare import judged_sentence
     from trustllm_repro.scoring.tables import read_verify
 
     path = run_dir / "verify.csv"

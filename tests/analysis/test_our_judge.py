@@ -10,8 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.small import SmallWorld
-from trustllm_repro.analysis.compare import compare
-from trustllm_repro.analysis.our_judge import judged_sentence, judged_table
+from trustllm_repro.analysis.compare import compare, judged_sentence, judged_table
 from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SourceMissing

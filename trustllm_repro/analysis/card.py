@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from trustllm_repro.analysis.overview import LOWER, leaderboard
@@ -75,58 +75,30 @@ def standing(run: EvaluatedModel) -> pd.DataFrame:
     models it is at least as good as. Published values are those of the paper, whose rules differ
     in places from the corrected one (17_audit): a place is an orientation, not a test.
     """
-    field = leaderboard()
-    cells = {name: run.cells[run.cells["model"] == name] for name in run.rows}
-    generated = next((c for n, c in cells.items() if "likelihood" not in n), pd.DataFrame())
-    second = next((c for n, c in cells.items() if "likelihood" in n), pd.DataFrame())
-    lines = []
-    for table, column in field.columns:
-        known = field[table, column].dropna()
-        line = _one(generated, table, column)
-        other = _one(second, table, column)
-        value = line.get("value", math.nan)
-        lines.append(
-            {
-                "table": table,
-                "column": column,
-                "better": "lower" if column in LOWER else "higher",
-                "value": value,
-                "ci_low": line.get("ci_low", math.nan),
-                "ci_high": line.get("ci_high", math.nan),
-                "likelihood": other.get("value", math.nan),
-                "median": float(known.median()),
-                **_place(value, known, column in LOWER),
-            }
-        )
-    return pd.DataFrame(lines)
-
-
-def _one(cells: pd.DataFrame, table: str, column: str) -> dict[str, Any]:
-    if cells.empty:
-        return {}
-    found = cells[(cells["table"] == table) & (cells["column"] == column)]
-    return found.iloc[0].to_dict() if len(found) else {}
-
-
-def _place(value: float, known: pd.Series, lower: bool) -> dict[str, float]:
-    if math.isnan(value) or known.empty:
-        return {"place": math.nan, "of": float(len(known)), "quantile": math.nan}
-    ahead = int((known < value).sum() if lower else (known > value).sum())
-    return {
-        "place": float(ahead + 1),
-        "of": float(len(known) + 1),
-        "quantile": 1 - ahead / len(known),
-    }
-
-
-def extremes(standing: pd.DataFrame, n: int = 4) -> pd.DataFrame:
-    """The n columns in which a model stands highest and lowest in the field, best first.
-
-    Columns: column, better, value, ci_low, ci_high, place, of, median.
-    """
-    names = ["column", "better", "value", "ci_low", "ci_high", "place", "of", "median"]
-    ordered = standing[standing["quantile"].notna()].sort_values(
-        "quantile", ascending=False, kind="stable"
+    field = leaderboard().rename_axis(columns=["table", "column"])
+    generated = next((r for r in run.rows if "likelihood" not in r), "")
+    second = next((r for r in run.rows if "likelihood" in r), "")
+    own, other = (
+        run.cells[run.cells["model"] == row].set_index(["table", "column"]).reindex(field.columns)
+        for row in (generated, second)
     )
-    ends = pd.concat([ordered.head(n), ordered.tail(n)])
-    return ends.loc[~ends.index.duplicated(), names].reset_index(drop=True)
+    lower = field.columns.get_level_values("column").isin(LOWER)
+    lines = pd.DataFrame(
+        {
+            "better": np.where(lower, "lower", "higher"),
+            **{n: own[n] for n in ("value", "ci_low", "ci_high")},
+            "likelihood": other["value"],
+            "median": field.median(),
+        }
+    )
+    return lines.join(_places(own["value"], field, lower)).reset_index()
+
+
+def _places(values: pd.Series, field: pd.DataFrame, lower: np.ndarray) -> pd.DataFrame:
+    """Place, number of those placed and quantile of one value a column of the field."""
+    sign, known = np.where(lower, 1, -1), field.notna().sum()
+    placed = values.notna() & (known > 0)
+    ahead = (field * sign).lt(values * sign).sum().astype(float).where(placed)
+    return pd.DataFrame(
+        {"place": ahead + 1, "of": (known + placed).astype(float), "quantile": 1 - ahead / known}
+    )

@@ -36,12 +36,15 @@ def leaderboard(run: Run | None = None, rule: Rule | str | None = None) -> pd.Da
     }
     frame = pd.DataFrame(values, index=list(MODELS)).astype(float)
     if run is not None:
-        cells, rule = run.cells, Rule(rule or Rule.AUTHORS)
-        part = cells[(cells["rule"] == rule) & cells["table"].isin(LEADERBOARDS)]
-        for line in part[part["value"].notna()].itertuples():
-            if line.model in frame.index:
-                frame.loc[line.model, (line.table, line.column)] = line.value
+        frame.update(_values(run, Rule(rule or Rule.AUTHORS)))
     return frame
+
+
+def _values(run: Run, rule: Rule) -> pd.DataFrame:
+    """Recomputed values of the leaderboards: models x (table, column)."""
+    cells = run.cells
+    part = cells[(cells["rule"] == rule) & cells["table"].isin(LEADERBOARDS)]
+    return part.pivot(index="model", columns=["table", "column"], values="value")
 
 
 def ranks(frame: pd.DataFrame) -> pd.DataFrame:
@@ -52,11 +55,7 @@ def ranks(frame: pd.DataFrame) -> pd.DataFrame:
 
 def recomputed(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     """Which cells of a leaderboard frame come from recorded answers: the same shape, bool."""
-    cells = run.cells
-    done = cells[(cells["rule"] == Rule.AUTHORS) & cells["value"].notna()]
-    known = set(zip(done["table"], done["column"], done["model"], strict=True))
-    found = [[(*c, m) in known for c in frame.columns] for m in frame.index]
-    return pd.DataFrame(found, index=frame.index, columns=frame.columns)
+    return _values(run, Rule.AUTHORS).reindex_like(frame).notna()
 
 
 def rank_intervals(
