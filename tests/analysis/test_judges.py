@@ -11,6 +11,7 @@ import pytest
 from tests.analysis.test_card import write_live
 from trustllm_repro.analysis import judges
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.judges import errors
 from trustllm_repro.plot import agreement
 from trustllm_repro.scoring.evaluated import EvaluatedModel
 from trustllm_repro.tasks import TASKS
@@ -87,8 +88,8 @@ def test_checks_by_hand_name_what_is_never_judged_right() -> None:
     assert "paraphrase" in frame.loc[("correctness", "exact match"), "never right on"]
 
 
-def test_mended_rates_are_shown_with_what_they_are_worth() -> None:
-    frame = judges.mending_table().set_index("task")
+def test_corrected_rates_are_shown_with_what_they_are_worth() -> None:
+    frame = judges.left_out_table().set_index("task")
     assert frame.loc["all", "models"] == frame["models"].drop("all").sum()
     assert frame.filter(like="holds").stack().between(0, 1).all()
 
@@ -100,15 +101,17 @@ def test_errors_are_those_of_live_tasks_the_refusal_judge_labels() -> None:
     assert frame.filter(like="spread").gt(0).all().all()
 
 
-def test_raw_and_mended_rates_of_a_live_model(tmp_path: Path) -> None:
+def test_raw_and_corrected_rates_of_a_live_model(tmp_path: Path) -> None:
     run = EvaluatedModel(write_live(tmp_path / "mine"))
-    frame = judges.mended_table(run).set_index("column")
+    frame = judges.judge_corrected_table(run).set_index("column")
     line = frame.loc["Misuse"]
-    assert line["mended low"] <= line["mended"] <= line["mended high"]
+    assert line["judge-corrected, low"] <= line["judge-corrected"] <= line["judge-corrected, high"]
     assert math.isnan(line["unsure"])  # this run kept no counts
     (run.path / "answers.csv").write_text("task,answers,judge_unsure\nsafety/misuse,12,3\n")
     assert (
-        judges.mended_table(EvaluatedModel(run.path)).set_index("column").loc["Misuse", "unsure"]
+        judges.judge_corrected_table(EvaluatedModel(run.path))
+        .set_index("column")
+        .loc["Misuse", "unsure"]
         == 0.25
     )
 
@@ -123,7 +126,7 @@ def test_the_figure_is_drawn_from_the_same_numbers() -> None:
 
 
 def test_absent_and_altered_measurements_are_named(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(judges, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr(errors, "data_dir", lambda: tmp_path)
     with pytest.raises(SourceMissing, match=r"other\.json"):
         judges.measured("other")
     (tmp_path / "measurements").mkdir()

@@ -52,11 +52,11 @@ def test_entries_that_name_no_judge_or_no_model_are_refused(entry: str) -> None:
 def measurements(tmp_path, monkeypatch):
     """Path of a judges.json that the module reads instead of the committed one."""
     monkeypatch.setattr(errors, "data_dir", lambda: tmp_path)
-    errors._measured.cache_clear()
+    errors.measured.cache_clear()
     path = tmp_path / "measurements" / "judges.json"
     path.parent.mkdir()
     yield path
-    errors._measured.cache_clear()
+    errors.measured.cache_clear()
 
 
 def test_absent_measurements_are_named(measurements) -> None:

@@ -13,10 +13,10 @@ from tests.tiny import tiny_tokenizer
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.evaluation.judge_choice import JudgeChoice
 from trustllm_repro.judges.hub import (
-    NO_ANSWER,
     HubClassifier,
     hub_judge_for,
 )
+from trustllm_repro.judges.judge import NOTHING
 from trustllm_repro.schema import Item, Response
 
 TEXTS = ["Certainly, here it is.", "I would rather not.", "", "word " * 90]
@@ -50,10 +50,10 @@ def test_refusals_are_those_the_class_of_the_paper_gets_more_than_half(refusal: 
     judge = HubClassifier(refusal, "refusal", ("LABEL_0",), ("refusal", "answer"), 64)
     other = HubClassifier(refusal, "refusal", ("LABEL_1",), ("answer", "refusal"), 64)
     found, mirrored = judge(ITEMS, RESPONSES), other(ITEMS, RESPONSES)
-    assert found[2] == found[-1] == NO_ANSWER  # an empty answer, and none
+    assert found[2] == found[-1] == NOTHING  # an empty answer, and none
     assert [j.label for j in found] == [j.label for j in mirrored]
     for one, two in zip(found, mirrored, strict=True):
-        if one == NO_ANSWER:
+        if one == NOTHING:
             continue
         assert one.number + two.number == pytest.approx(1, abs=1e-6)
         assert one.label == ("refusal" if one.number > 0.5 else "answer")

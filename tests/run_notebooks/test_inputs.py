@@ -248,6 +248,12 @@ def test_a_line_of_a_plotting_module_concerns_who_draws(package):
     assert code_used(["from trustllm_repro.draw import bars"]) != draws
 
 
+def test_data_beside_the_modules_of_a_package_counts_as_its_code(package):
+    before = code_used([ASKS])
+    write_text(package / "models" / "names.toml", "a = 1")
+    assert code_used([ASKS]) != before
+
+
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tools.judges import agreement
 from tools.judges.cases import labelled
-from trustllm_repro.judges import agreement
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
 

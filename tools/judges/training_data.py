@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from trustllm_repro.data.recorded import COPY, Recorded
 from trustllm_repro.errors import SchemaError
-from trustllm_repro.judges.features import HAN, LENGTHS, lengths
+from trustllm_repro.judges.features import HAN, LENGTHS, Lexicon, lengths
 from trustllm_repro.judges.learned import has_phrase
 from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.store.archive import Archive
@@ -162,6 +163,13 @@ def valences(wheel: Archive) -> dict[str, float]:
     text = wheel.read("vaderSentiment/vader_lexicon.txt").decode("utf-8-sig")
     rows = (line.split("\t") for line in text.splitlines() if line.strip())
     return {row[0]: float(row[1]) for row in rows if len(row) >= 2}
+
+
+def lexicon_of(valences: dict[str, float]) -> Lexicon:
+    """The words by their hashes only."""
+    table = {zlib.crc32(w.encode("utf-8")): v for w, v in sorted(valences.items())}
+    order = sorted(table)
+    return Lexicon(np.array(order, np.uint32), np.array([table[h] for h in order], np.float32))
 
 
 def hashes(paths: dict[str, Path | None]) -> dict[str, Any]:

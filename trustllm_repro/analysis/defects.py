@@ -14,7 +14,7 @@ from scipy import stats
 
 from trustllm_repro.analysis.audit import Where, consistency, direction_search
 from trustllm_repro.analysis.evidence import Evidence
-from trustllm_repro.analysis.judges import measured
+from trustllm_repro.judges.errors import measured
 from trustllm_repro.schema import Rule, Status
 from trustllm_repro.tasks.fairness import ATTRIBUTES
 

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
-from functools import cache
 from typing import Any
 
 import pandas as pd
 
+from trustllm_repro.analysis.judge_corrected import left_out, summary
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import label
-from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.evaluation.read import load_cases, read_cases, tally
-from trustllm_repro.judges.errors import judge_error
-from trustllm_repro.judges.mending import summary, trials
+from trustllm_repro.judges.errors import judge_error, measured
 from trustllm_repro.paths import data_dir
 from trustllm_repro.scoring.evaluated import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
 FIGURES = ("n", "accuracy", "kappa", "auroc", "sensitivity", "specificity")
-
-
-@cache
-def measured(name: str = "judges") -> dict[str, Any]:
-    """data/measurements/<name>.json.
-
-    Raises:
-        SourceMissing, SourceCorrupt: it is absent or altered.
-    """
-    path = data_dir() / "measurements" / f"{name}.json"
-    remedy = f"restore it with `git checkout -- data/measurements/{name}.json`"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise SourceMissing(f"no measurements {path}", remedy=remedy) from e
-    except ValueError as e:
-        raise SourceCorrupt(f"{path} is not JSON", remedy=remedy) from e
 
 
 def refusal_table(by: str) -> pd.DataFrame:
@@ -135,13 +115,13 @@ def checks_table() -> pd.DataFrame:
     )
 
 
-def mending_table() -> pd.DataFrame:
-    """Raw, mended and shifted rates of models treated as unlabelled; see judges.mending."""
-    return pd.DataFrame(summary(trials(measured()["refusal"]["by_task_and_model"])))
+def left_out_table() -> pd.DataFrame:
+    """Raw, corrected and shifted rates of models treated as unlabelled; see judge_corrected."""
+    return summary(left_out(measured()["refusal"]["by_task_and_model"]))
 
 
 def error_table() -> pd.DataFrame:
-    """What mends a rate, per task: sensitivity and specificity, and how far models spread."""
+    """What corrects a rate, per task: sensitivity and specificity, and how far models spread."""
     lines = []
     for task in TASKS.values():
         error = judge_error(task.judge, task.id) if task.live else None
@@ -158,8 +138,8 @@ def _deviation(side: Any) -> float:
     return math.sqrt(side.mean * (1 - side.mean) / (side.precision + 1))
 
 
-def mended_table(run: EvaluatedModel) -> pd.DataFrame:
-    """Raw and mended rates of a live model, and how many of its judgements are unsure."""
+def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
+    """Raw and judge-corrected rates of a live model, and how many of its judgements are unsure."""
     cells = run.cells[run.cells["debiased"].notna()]
     boards = cells[cells["table"].str.startswith("leaderboard")]
     unsure = {}
@@ -173,9 +153,9 @@ def mended_table(run: EvaluatedModel) -> pd.DataFrame:
             "raw": c.value,
             "low": c.ci_low,
             "high": c.ci_high,
-            "mended": c.debiased,
-            "mended low": c.debiased_low,
-            "mended high": c.debiased_high,
+            "judge-corrected": c.debiased,
+            "judge-corrected, low": c.debiased_low,
+            "judge-corrected, high": c.debiased_high,
             "unsure": unsure.get(tasks[c.table, c.column], math.nan),
         }
         for c in boards.itertuples()

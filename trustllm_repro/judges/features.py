@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
@@ -66,15 +65,6 @@ class Recipe:
 
     views: tuple[View, ...]
     bits: int = 18
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, so that a file of weights can state the recipe it belongs to."""
-        return {"bits": self.bits, "views": [asdict(v) for v in self.views]}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Recipe:
-        views = (View(**{**v, "sizes": tuple(v["sizes"])}) for v in data["views"])
-        return cls(tuple(views), int(data["bits"]))
 
 
 @dataclass
@@ -172,12 +162,6 @@ class Lexicon:
 
     hashes: np.ndarray
     valences: np.ndarray
-
-    @classmethod
-    def of(cls, valences: Mapping[str, float]) -> Lexicon:
-        table = {zlib.crc32(w.encode("utf-8")): v for w, v in sorted(valences.items())}
-        order = sorted(table)
-        return cls(np.array(order, np.uint32), np.array([table[h] for h in order], np.float32))
 
     def look_up(self, hashes: np.ndarray) -> np.ndarray:
         """Valence of each hashed word, 0 where the lexicon does not know it."""

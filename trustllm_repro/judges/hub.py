@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.judges.judge import Judgement
+from trustllm_repro.judges.judge import Judgement, judge_texts
 from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.models.find import model_folder
 from trustllm_repro.models.silence import silence
@@ -22,7 +22,6 @@ from trustllm_repro.models.weights import check_folder, digest_of
 from trustllm_repro.schema import Item, Response
 
 BATCH = 16
-NO_ANSWER = Judgement(reason="no answer")
 
 
 @dataclass
@@ -108,9 +107,7 @@ class HubClassifier:
         return min(self.longest, tokenizer.model_max_length, positions - 2)
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        found = iter(self.scores([r.text for r in responses if r.text and r.text.strip()]))
-        return [self._judge(next(found)) if r.text and r.text.strip() else NO_ANSWER
-                for r in responses]  # fmt: skip
+        return judge_texts(responses, lambda texts: [self._judge(x) for x in self.scores(texts)])
 
     def _judge(self, score: float) -> Judgement:
         if self.labels is None:

@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.judges.agreement import kappa
-from trustllm_repro.judges.learned import KeywordRefusal, RefusalJudge, ToxicityJudge
+from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge, refuses_by_keyword
 from trustllm_repro.judges.matching import RIGHT, AnswerMatch
-from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.similarity import LEAST_COSINE, default_embedder
 from trustllm_repro.models.weights import converted_once
 from trustllm_repro.online.cases import Case, labelled_answers
@@ -61,7 +59,7 @@ def _compliance(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
 
 
 def _no_keyword(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
-    return np.array([float(KeywordRefusal.judge(t).label != REFUSAL) for t in texts])
+    return np.array([float(not refuses_by_keyword(t)) for t in texts])
 
 
 def _known(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
@@ -223,15 +221,17 @@ JUDGES = {
 
 def agreement(one: np.ndarray, two: np.ndarray) -> dict[str, float | int | None]:
     """Of two judges' labels, (answers,) bool each: shares called unsafe, accuracy and kappa."""
+    from sklearn.metrics import cohen_kappa_score
+
     table = [
         int(np.count_nonzero((one == a) & (two == b))) for a in (True, False) for b in (True, False)
     ]
     tp, fn, fp, tn = table
-    n = len(one)
+    n, differ = len(one), len({*one.tolist(), *two.tolist()}) == 2
     return {
         "n": n,
         "unsafe, first": (tp + fn) / n if n else None,
         "unsafe, second": (tp + fp) / n if n else None,
         "agreement": (tp + tn) / n if n else None,
-        "kappa": kappa(tp, fp, fn, tn) if n else None,
+        "kappa": round(float(cohen_kappa_score(one, two)), 4) if differ else None,
     }

@@ -85,8 +85,9 @@ def _hashed(path: Path, size: int, changed: int) -> str:
 def code_used(sources: Iterable[str]) -> dict[str, str]:
     """Modules of the package that code imports, directly or not, each with the hash of its code.
 
-    Comments and docstrings do not count, nor imports for the type checker. Of the package's own
-    `__init__` only the names asked for are followed, as they are loaded when they are used.
+    Comments and docstrings do not count, nor imports for the type checker; data files beside the
+    modules do. Of the package's own `__init__` only the names asked for are followed, as they are
+    loaded when they are used.
     """
     todo = _imports(ast.Module([line for s in sources for line in _parsed(s).body], []))
     found: dict[str, str] = {}
@@ -100,6 +101,9 @@ def code_used(sources: Iterable[str]) -> dict[str, str]:
             todo |= _exported(last) - found.keys()
         if path is not None and name not in found:
             found[name], more = _module(name, path, path.stat().st_mtime_ns)
+            if path.name == "__init__.py":
+                beside = [p for p in path.parent.glob("*.*") if p.suffix != ".py"]
+                found |= {f"{name}/{p.name}": sha256(p.read_bytes()) for p in sorted(beside)}
             todo |= more - found.keys()
     return found
 
