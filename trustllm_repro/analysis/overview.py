@@ -10,6 +10,7 @@ import pandas as pd
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import Scorer
+from trustllm_repro.scoring.evaluated import EvaluatedModel
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
@@ -138,3 +139,40 @@ def resampled(
     draws = np.asarray(metric.statistic(*picks, axis=-1))
     value = float(metric.statistic(*samples))
     return np.where(np.isnan(draws), value, draws)
+
+
+def standing(run: EvaluatedModel) -> pd.DataFrame:
+    """One line per leaderboard column: the model's value and its place among the published models.
+
+    Columns: table, column, better, value, ci_low, ci_high, likelihood, median, place, of, quantile.
+    `place` 1 is best among the published models and this one; `quantile` is the share of published
+    models it is at least as good as. Published values are those of the paper, whose rules differ
+    in places from the corrected one (17_audit): a place is an orientation, not a test.
+    """
+    field = leaderboard().rename_axis(columns=["table", "column"])
+    generated = next((r for r in run.rows if "likelihood" not in r), "")
+    second = next((r for r in run.rows if "likelihood" in r), "")
+    own, other = (
+        run.cells[run.cells["model"] == row].set_index(["table", "column"]).reindex(field.columns)
+        for row in (generated, second)
+    )
+    lower = field.columns.get_level_values("column").isin(LOWER)
+    lines = pd.DataFrame(
+        {
+            "better": np.where(lower, "lower", "higher"),
+            **{n: own[n] for n in ("value", "ci_low", "ci_high")},
+            "likelihood": other["value"],
+            "median": field.median(),
+        }
+    )
+    return lines.join(_places(own["value"], field, lower)).reset_index()
+
+
+def _places(values: pd.Series, field: pd.DataFrame, lower: np.ndarray) -> pd.DataFrame:
+    """Place, number of those placed and quantile of one value a column of the field."""
+    sign, known = np.where(lower, 1, -1), field.notna().sum()
+    placed = values.notna() & (known > 0)
+    ahead = (field * sign).lt(values * sign).sum().astype(float).where(placed)
+    return pd.DataFrame(
+        {"place": ahead + 1, "of": (known + placed).astype(float), "quantile": 1 - ahead / known}
+    )
