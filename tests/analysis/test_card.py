@@ -21,8 +21,8 @@ from trustllm_repro.evaluation.judging import Live
 from trustllm_repro.plot import report_card
 from trustllm_repro.schema import Response, Rule
 from trustllm_repro.scoring.cells import score_cells
-from trustllm_repro.scoring.evaluated import EvaluatedModel, evaluated_models
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.scoring.stored import write_cells
 from trustllm_repro.tasks import TASKS
 
@@ -58,11 +58,11 @@ def mine(tmp_path: Path) -> EvaluatedModel:
 
 def test_live_models_are_found_by_name_and_by_folder(mine: EvaluatedModel, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert "mine" in {r.name for r in evaluated_models(run)}
-    assert [r.path for r in evaluated_models(run, ["mine"])] == [mine.path]
-    assert [r.path for r in evaluated_models(tmp_path, [str(mine.path)])] == [mine.path]
+    assert "mine" in {r.name for r in Run(run).evaluated()}
+    assert [r.path for r in Run(run).evaluated(["mine"])] == [mine.path]
+    assert [r.path for r in Run(tmp_path).evaluated([str(mine.path)])] == [mine.path]
     with pytest.raises(SettingsError, match="nobody"):
-        evaluated_models(run, ["nobody"])
+        Run(run).evaluated(["nobody"])
 
 
 def test_places_count_the_models_ahead_in_each_columns_direction(mine) -> None:

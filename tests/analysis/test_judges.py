@@ -14,7 +14,7 @@ from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges import errors
 from trustllm_repro.judges.errors import measured
 from trustllm_repro.plot import agreement
-from trustllm_repro.scoring.evaluated import EvaluatedModel
+from trustllm_repro.scoring.run import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
 

@@ -10,8 +10,7 @@ from trustllm_repro.data.published import label
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.errors import agreement
 from trustllm_repro.schema import OUR_JUDGE, Rule
-from trustllm_repro.scoring.evaluated import EvaluatedModel
-from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS
 
 _BETTER = {(c.table, c.column): c.better for _, c in COLUMNS}

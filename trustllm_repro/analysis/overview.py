@@ -10,8 +10,7 @@ import pandas as pd
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import Scorer
-from trustllm_repro.scoring.evaluated import EvaluatedModel
-from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 

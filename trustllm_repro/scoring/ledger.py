@@ -10,7 +10,7 @@ Both are Parquet with fixed order and no timestamps, so the same answers give th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,29 +29,13 @@ from trustllm_repro.tasks import TASKS
 
 _WORD = pa.dictionary(pa.int16(), pa.string())
 ITEMS = pa.schema(
-    [
-        ("task", _WORD),
-        ("item", pa.int16()),
-        ("gold", _WORD),
-        ("facets", _WORD),
-        ("pair", pa.int16()),
-    ]
+    {"task": _WORD, "item": pa.int16(), "gold": _WORD, "facets": _WORD, "pair": pa.int16()}
 )
-VERDICTS = pa.schema(
-    [
-        ("task", _WORD),
-        ("model", _WORD),
-        ("rule", _WORD),
-        ("item", pa.int16()),
-        ("sample", pa.int8()),
-        ("edition", _WORD),
-        ("form", _WORD),
-        ("status", _WORD),
-        ("label", _WORD),
-        ("number", pa.float64()),
-        ("source", _WORD),
-    ]
-)
+VERDICTS = pa.schema({
+    "task": _WORD, "model": _WORD, "rule": _WORD, "item": pa.int16(), "sample": pa.int8(),
+    "edition": _WORD, "form": _WORD, "status": _WORD, "label": _WORD, "number": pa.float64(),
+    "source": _WORD,
+})  # fmt: skip
 ITEMS_MARK = b"items sha256"
 REMEDY = (
     "restore the committed one with `git checkout -- data/ledger`, or rebuild it with "
@@ -87,7 +71,9 @@ def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=ITEMS)
 
 
-def _read_answers(answered: Answered, task: str, model: str, rule: Rule) -> Iterator[dict]:
+def _read_answers(
+    answered: Answered, task: str, model: str, rule: Rule, name: str
+) -> Iterator[dict]:
     """A row of `VERDICTS` for each answer of a model to a task, as the rule reads it."""
     reading = TASKS[task].reading_for(rule)
     if reading is None:
@@ -96,7 +82,7 @@ def _read_answers(answered: Answered, task: str, model: str, rule: Rule) -> Iter
     for r in answered.responses(task, model):
         verdict = reading(items[r.number], r)
         yield {
-            "task": task, "model": model, "rule": str(rule), "item": r.number, "sample": r.sample,
+            "task": task, "model": model, "rule": name or str(rule), "item": r.number, "sample": r.sample,
             "edition": r.edition, "form": r.form, "status": str(verdict.status),
             "label": verdict.label or "", "number": verdict.number, "source": r.source,
         }  # fmt: skip
@@ -117,13 +103,14 @@ class Ledger:
         answered: Answered,
         progress: Callable[[int, int], None] = lambda done, total: None,
         rules: Sequence[Rule] = RULES,
+        name: str = "",
     ) -> Ledger:
-        """Read every answer under every rule."""
+        """Read every answer under every rule; `name` stands in the place of the rules' own."""
         keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
         rows: list[dict] = []
         for done, key in enumerate(keys, 1):
             for rule in rules:
-                rows += _read_answers(answered, *key, rule)
+                rows += _read_answers(answered, *key, rule, name)
             progress(done, len(keys))
         return cls(items_table(answered.items), pa.Table.from_pylist(rows, schema=VERDICTS))
 
@@ -131,13 +118,6 @@ class Ledger:
         """This ledger with the verdicts of another one on the same items, under other rules."""
         verdicts = pa.concat_tables([self.verdicts, other.verdicts]).unify_dictionaries()
         return Ledger(self.items, verdicts.combine_chunks())
-
-    def named(self, name: str) -> Ledger:
-        """The same verdicts, with another word in the place of their rule."""
-        at = VERDICTS.get_field_index("rule")
-        words = pa.array([name] * self.verdicts.num_rows, pa.string()).dictionary_encode()
-        verdicts = self.verdicts.set_column(at, VERDICTS.field(at), words.cast(_WORD))
-        return replace(self, verdicts=verdicts)
 
     def save(self, folder: str | Path) -> None:
         """Write items.parquet and ledger.parquet, each whole or not at all.

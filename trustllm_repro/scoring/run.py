@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.data.benchmark import load_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import Recorded, load_recorded
 from trustllm_repro.data.registry import find_benchmark, find_records, missing
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.metrics.base import Metric
+from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import score_cells
-from trustllm_repro.scoring.evaluated import EvaluatedModel, evaluated_models
 from trustllm_repro.scoring.frames import OnFrame, answers_frame, score
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.relabel import with_our_labels
@@ -79,8 +80,25 @@ class Run:
         return score(self.answers(task, rule), metric)
 
     def evaluated(self, models: Sequence[str] = ()) -> list[EvaluatedModel]:
-        """Models that answered themselves: those named, or all of this run and of data/live."""
-        return evaluated_models(self.path, models)
+        """Models that answered themselves: those named, or all of this run and of data/live.
+
+        A name may also be the path of a folder; one of this run hides a committed one.
+
+        Raises:
+            SettingsError: there is no such model.
+        """
+        homes = (data_dir() / "live", self.path / "live")
+        known = {p.parent.name: p.parent for h in homes for p in sorted(h.glob("*/ledger.parquet"))}
+        chosen = [known.get(name, Path(name).expanduser()) for name in models or known]
+        for path in chosen:
+            if not (path / "ledger.parquet").exists():
+                raise SettingsError(
+                    f"no evaluated model {str(path)!r}: neither in data/live nor in "
+                    f"{self.path.name}/live, nor a folder",
+                    remedy="run `trustllm-repro evaluate --model ... --out FOLDER` and name the "
+                    f"folder; known: {', '.join(known) or 'none'}",
+                )
+        return [EvaluatedModel(path) for path in chosen]
 
     @property
     def tables(self) -> Path:
@@ -89,6 +107,51 @@ class Run:
     @property
     def figures(self) -> Path:
         return self.path / "figures"
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedModel(Run):
+    """A model that answered itself: the folder that `evaluate` left.
+
+    It is `data/live/<name>` (committed verdicts of whole runs) or `<run>/live/<name>` (what 05_live
+    or `evaluate --out` left).
+    """
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """provenance.json of the run; empty where it cannot be read."""
+        try:
+            found = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """Cells of the model's rows under the corrected rule (generated answers, and options by
+        likelihood)."""
+        every = read_cells(self.path)
+        return every[every["model"].isin(self.ledger.models) & (every["rule"] == Rule.CORRECTED)]
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """Row names; that of the generated answers comes first."""
+        found = list(dict.fromkeys(self.cells["model"]))
+        return sorted(found, key=lambda n: ("likelihood" in n, n))
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether it answered the miniature, not the benchmark."""
+        return any(MINIATURE in row for row in self.rows)
+
+    def counts(self) -> pd.DataFrame:
+        """What became of the requests, a line a task; empty where it was not kept."""
+        path = self.path / "answers.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
 def open_run(path: str | Path) -> Run:
