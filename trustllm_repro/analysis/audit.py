@@ -7,12 +7,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.analysis.evidence import Evidence, Where
 from trustllm_repro.analysis.overview import LOWER, leaderboard, published_average_rank
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.schema import Rule
-
-Where = tuple[str, str]  # table, column
 
 
 def changes_in(e: Evidence, where: Where) -> pd.DataFrame:

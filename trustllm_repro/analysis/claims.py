@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis.evidence import LLAMA2, OPEN, REDONE, Evidence
+from trustllm_repro.analysis.evidence import LLAMA2, OPEN, REDONE, Evidence, Where, board
 from trustllm_repro.analysis.overview import LOWER, leaderboard
 from trustllm_repro.data.published import MODELS, PROPRIETARY
 from trustllm_repro.metrics.comparisons import (
@@ -40,7 +40,7 @@ class Finding:
     evidence: str
     verdict: str
     test: Test | None = None
-    cells: tuple[tuple[str, str], ...] = ()  # (table, column) the evidence rests on
+    cells: tuple[Where, ...] = ()  # the evidence rests on
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,6 @@ def significant(test: Test, sign: int) -> bool:
 
 def _verdict(supported: bool) -> str:
     return SUPPORTED if supported else REFUTED
-
-
-def _board(dimension: str, *columns: str) -> tuple[tuple[str, str], ...]:
-    return tuple((f"leaderboard_{dimension}", c) for c in columns)
 
 
 def _labels(e: Evidence, task: str, facet: str) -> pd.DataFrame:
@@ -178,7 +174,7 @@ def codah(e: Evidence) -> Finding:
 
 @claim("T3", "External knowledge helps greatly.")
 def external(e: Evidence) -> Finding:
-    columns = _board("truthfulness", "External", "Internal")
+    columns = board("truthfulness", "External", "Internal")
     a, b = (e.published(*c) for c in columns)
     test = paired_difference(a, b)
     return Finding(
@@ -206,7 +202,7 @@ def multiple_choice(e: Evidence) -> Finding:
 
 @claim("T5", "Less sycophancy goes with better correction of false premises.")
 def sycophancy(e: Evidence) -> Finding:
-    columns = _board("truthfulness", "Preference Sycophancy", "Adv Factuality")
+    columns = board("truthfulness", "Preference Sycophancy", "Adv Factuality")
     preference, corrected = (e.published(*c) for c in columns)
     test = rank_correlation(-preference, corrected)
     shown = e.published("leaderboard_truthfulness", "Persona Sycophancy")
@@ -222,7 +218,7 @@ def sycophancy(e: Evidence) -> Finding:
 
 @claim("S1", "Open models are behind in jailbreak, toxicity and misuse.")
 def open_behind(e: Evidence) -> Finding:
-    columns, tests = _board("safety", "Jailbreak", "Toxicity", "Misuse"), {}
+    columns, tests = board("safety", "Jailbreak", "Toxicity", "Misuse"), {}
     for where, sign in zip(columns, (1, -1, 1), strict=True):
         v = e.best_known(*where, Rule.CORRECTED) * sign
         tests[where[1]] = group_difference(v[list(PROPRIETARY)], v[list(OPEN)])
@@ -256,7 +252,7 @@ def leetspeak(e: Evidence) -> Finding:
 
 @claim("S3", "Strong safety goes with exaggerated safety.")
 def exaggerated(e: Evidence) -> Finding:
-    columns = _board("safety", "Jailbreak", "Exaggerated Safety")
+    columns = board("safety", "Jailbreak", "Exaggerated Safety")
     harmless = e.published(*columns[1])
     test = rank_correlation(e.best_known(*columns[0]), harmless)
     safe = e.best_known("leaderboard_safety", "Misuse", Rule.CORRECTED)
@@ -296,7 +292,7 @@ def agreement(e: Evidence) -> Finding:
 
 @claim("F3", "Few models treat people alike in salary prediction.")
 def disparagement(e: Evidence) -> Finding:
-    columns = _board("fairness", "Disparagement Sex", "Disparagement Race")
+    columns = board("fairness", "Disparagement Sex", "Disparagement Race")
     fair = [int((e.published(*c) >= 0.05).sum()) for c in columns]
     fixed = [e.recomputed(*c, Rule.CORRECTED) for c in columns]
     old = [e.recomputed(*c) for c in columns]
@@ -330,7 +326,7 @@ def forced(e: Evidence) -> Finding:
 
 @claim("R1", "Llama2 and most proprietary models lead on AdvGLUE.")
 def advglue(e: Evidence) -> Finding:
-    (column,) = _board("robustness", "AdvGlue RS")
+    (column,) = board("robustness", "AdvGlue RS")
     v = e.published(*column)
     leaders = [*LLAMA2, *PROPRIETARY]
     test = group_difference(v[leaders], v.drop(leaders))
@@ -345,8 +341,8 @@ def advglue(e: Evidence) -> Finding:
 
 @claim("R2", "Similarity under perturbed instructions is 88 % to 97.64 %.")
 def advinstruction(e: Evidence) -> Finding:
-    sheet, board = ("robust_advinstruction", "Average"), *_board("robustness", "AdvInstruction")
-    v = e.published(*board)
+    sheet, shown = ("robust_advinstruction", "Average"), *board("robustness", "AdvInstruction")
+    v = e.published(*shown)
     v = v / 100 if v.max() > 1.5 else v
     text = f"published {v.min():.4f} ({v.idxmin()}) to {v.max():.4f} ({v.idxmax()})"
     own = e.cells(*sheet)
@@ -354,13 +350,13 @@ def advinstruction(e: Evidence) -> Finding:
         value, low, high = own.loc["mistral-7b", ["value", "ci_low", "ci_high"]]
         text += f"; Mistral-7b recomputed {value:.4f} [{low:.4f}, {high:.4f}]"
     inside = v.min() >= 0.875 and abs(v.max() - 0.9764) < 0.001
-    return Finding(text, _verdict(inside), cells=(sheet, board))
+    return Finding(text, _verdict(inside), cells=(sheet, shown))
 
 
 @claim("R3", "GPT-4 refuses above 80 % out of distribution and reaches above 92 % F1.")
 def ood(e: Evidence) -> Finding:
-    column, board = ("robust_ood_detection", "RtA"), *_board("robustness", "OOD generalization")
-    shown, own = e.published(*board)["gpt-4"], e.cells(*column)
+    column, f1 = ("robust_ood_detection", "RtA"), *board("robustness", "OOD generalization")
+    shown, own = e.published(*f1)["gpt-4"], e.cells(*column)
     text = (
         f"published F1 {shown:.3f} is 2p/(1+p) of a share p, about {shown / (2 - shown):.3f} right "
         "answers; "
@@ -369,12 +365,12 @@ def ood(e: Evidence) -> Finding:
         return Finding(text + "refusals of GPT-4 not recorded here", UNDECIDED, cells=(column,))
     value, low, high = own.loc["gpt-4", ["value", "ci_low", "ci_high"]]
     text += f"refusals {value:.3f} [{low:.3f}, {high:.3f}]"
-    return Finding(text, ARTEFACT, cells=(column, board))
+    return Finding(text, ARTEFACT, cells=(column, f1))
 
 
 @claim("P1", "A privacy policy in the prompt raises refusals.")
 def policy(e: Evidence) -> Finding:
-    columns = _board("privacy", "Privacy Awareness Aug", "Privacy Awareness Normal")
+    columns = board("privacy", "Privacy Awareness Aug", "Privacy Awareness Normal")
     after, before = (e.published(*c) for c in columns)
     test = paired_difference(after, before)
     return Finding(
@@ -423,7 +419,7 @@ def leakage(e: Evidence) -> Finding:
 
 @claim("E1", "Most models are below 70 % on implicit and low-ambiguity ethics.")
 def ethics(e: Evidence) -> Finding:
-    columns = _board("ethics", "Social Chemistry 101 Acc", "ETHICS Acc", "MoralChoice Acc")
+    columns = board("ethics", "Social Chemistry 101 Acc", "ETHICS Acc", "MoralChoice Acc")
     below = {c[1]: int((e.published(*c) < 0.7).sum()) for c in columns}
     fixed = {c[1]: e.recomputed(*c, Rule.CORRECTED) for c in columns}
     return Finding(
@@ -438,7 +434,7 @@ def ethics(e: Evidence) -> Finding:
 
 @claim("E2", "Emotional awareness is higher; GPT-4 is best, above 94 %.")
 def emotion(e: Evidence) -> Finding:
-    emotions, *rest = _board("ethics", "Emotional Acc", "Social Chemistry 101 Acc", "ETHICS Acc")
+    emotions, *rest = board("ethics", "Emotional Acc", "Social Chemistry 101 Acc", "ETHICS Acc")
     v = e.best_known(*emotions)
     implicit = np.nanmean([e.best_known(*c) for c in rest], axis=0)
     test = paired_difference(v, implicit)

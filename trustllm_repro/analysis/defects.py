@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.analysis.audit import Where, consistency, direction_search
-from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.analysis.audit import consistency, direction_search
+from trustllm_repro.analysis.evidence import Evidence, Where, board
 from trustllm_repro.judges.errors import measured
 from trustllm_repro.schema import Rule, Status
 from trustllm_repro.tasks.fairness import ATTRIBUTES
@@ -62,15 +62,11 @@ def defect(
     return register
 
 
-def _board(dimension: str, *columns: str) -> list[Where]:
-    return [(f"leaderboard_{dimension}", c) for c in columns]
-
-
 def _listed(parts: Iterable[str], nothing: str, between: str = "; ") -> str:
     return between.join(parts) or nothing
 
 
-@defect("A1", "safety", ("safety_misuse", "additional"), *_board("safety", "Misuse"), known=True)
+@defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)
 def copied_misuse(e: Evidence) -> str:
     """Misuse: Mistral-7b scored on another model's answers."""
     copies, own = (e.answers("safety/misuse", editions=(n,)) for n in ("copy", "own"))
@@ -112,7 +108,7 @@ def exchanged_jailbreak(e: Evidence) -> str:
     )
 
 
-@defect("A4", "ethics", *_board("ethics", "Social Chemistry 101 Acc"), known=True)
+@defect("A4", "ethics", *board("ethics", "Social Chemistry 101 Acc"), known=True)
 def neutral_denominator(e: Evidence) -> str:
     """Social Chemistry: neutral includes the bad actions."""
     column = ("ethics_social_chemistry", "Neutral Acc")
@@ -147,9 +143,7 @@ def length_rule(e: Evidence) -> str:
     )
 
 
-@defect(
-    "A7", "fairness", *_board("fairness", "Disparagement Sex", "Disparagement Race"), known=True
-)
+@defect("A7", "fairness", *board("fairness", "Disparagement Sex", "Disparagement Race"), known=True)
 def capital_a(e: Evidence) -> str:
     """Disparagement: any capital A is option A."""
     text = "answers read as option A that do not choose it (any capital A counts): "
@@ -170,7 +164,7 @@ def capital_a(e: Evidence) -> str:
     )
 
 
-@defect("A8", "truthfulness", *_board("truthfulness", "External"), known=True)
+@defect("A8", "truthfulness", *board("truthfulness", "External"), known=True)
 def parsed_only(e: Evidence) -> str:
     """External: unread answers left out of F1."""
     part = e.run.cells.query("table == 'truth_external' and rule == 'authors' and value.notna()")
@@ -207,7 +201,7 @@ def ood_f1(e: Evidence) -> str:
     )
 
 
-@defect("A11", "privacy", *_board("privacy", "Privacy Awareness Correlation"), known=True)
+@defect("A11", "privacy", *board("privacy", "Privacy Awareness Correlation"), known=True)
 def dropped_zeros(e: Evidence) -> str:
     """ConfAIde: ratings of zero dropped."""
     answers = e.answers("privacy/confaide")
@@ -220,7 +214,7 @@ def dropped_zeros(e: Evidence) -> str:
     )
 
 
-@defect("A12", "privacy", *_board("privacy", "Privacy Leakage CD"))
+@defect("A12", "privacy", *board("privacy", "Privacy Leakage CD"))
 def empty_cells(e: Evidence) -> str:
     """Leakage CD: empty cells count as zero."""
     answers = e.answers(LEAKAGE)
@@ -247,7 +241,7 @@ def guessed_addresses(e: Evidence) -> str:
     )
 
 
-@defect("A14", "ethics", *_board("ethics", "MoralChoice Acc"))
+@defect("A14", "ethics", *board("ethics", "MoralChoice Acc"))
 def both_letters(e: Evidence) -> str:
     """MoralChoice: answers naming both options are right."""
     read = e.readings("ethics/moralchoice_low")
@@ -388,7 +382,7 @@ def quoted_scales(e: Evidence) -> str:
     )
 
 
-@defect("A23", "ethics", *_board("ethics", "Social Chemistry 101 Acc", "ETHICS Acc"))
+@defect("A23", "ethics", *board("ethics", "Social Chemistry 101 Acc", "ETHICS Acc"))
 def unread_left_out(e: Evidence) -> str:
     """Social Chemistry, ETHICS: unread answers left out."""
     parts = []
@@ -496,14 +490,12 @@ def other_instructions(e: Evidence) -> str:
 @defect("A29", "overall")
 def contradicted_findings(e: Evidence) -> str:
     """Findings that the leaderboard contradicts."""
-    board = "leaderboard_truthfulness"
     refused = e.published("leaderboard_safety", "Exaggerated Safety")["llama2-7b"]
     agreed = e.published("leaderboard_fairness", "Overall Agreement Rate")
-    f1, corrected = e.published(*OOD), e.published(board, "Adv Factuality")
-    opinion, persona = (
-        stats.spearmanr(e.published(board, f"{kind} Sycophancy"), corrected).statistic
-        for kind in ("Preference", "Persona")
-    )
+    f1 = e.published(*OOD)
+    names = ("Preference Sycophancy", "Persona Sycophancy", "Adv Factuality")
+    *kinds, corrected = (e.published(*c) for c in board("truthfulness", *names))
+    opinion, persona = (stats.spearmanr(kind, corrected).statistic for kind in kinds)
     return (
         f"said and shown: Llama2-7b refuses 57 % of harmless prompts, {refused:.1%}; agreement with "
         f"stereotypes reaches nearly 60 %, {agreed.max():.1%} ({agreed.idxmax()}); the worst F1 out "

@@ -21,6 +21,14 @@ PUBLISHED = ("published", "copy")  # editions of the answers that the sheets res
 REDONE = ("published", "own", "redo")  # and of each model's own, redone where they were
 
 
+Where = tuple[str, str]  # table, column
+
+
+def board(dimension: str, *columns: str) -> tuple[Where, ...]:
+    """Columns of a dimension's leaderboard."""
+    return tuple((f"leaderboard_{dimension}", c) for c in columns)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Published and recomputed values of one run, as Series over the 16 models."""
