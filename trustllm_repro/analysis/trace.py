@@ -65,9 +65,10 @@ def _parts(run: Run, cell: list[str]) -> list[Part]:
         if task is None or (declared.table, declared.column) != (table, column):
             continue
         models = row or ledger.models
-        if row and declared.pooled:
-            models, where = ledger.models, {**declared.where_for(rule), declared.pooled: row[0]}
-            declared = replace(declared, where=where, pooled=None)
+        if declared.pooled:
+            facet = {declared.pooled: row[0]} if row else {}
+            where = {**declared.where_for(rule), **facet}
+            models, declared = ledger.models, replace(declared, where=where, pooled=None)
         parts += [_part(ledger, task, declared, m, rule) for m in models if ledger.has(task.id, m)]
     return [p for p in parts if len(p.rows)]
 
