@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.data.align import align
-from trustllm_repro.judges.words import YesNo
+from trustllm_repro.parsers.original import YesNo
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks.base import RecordForm, Task
 

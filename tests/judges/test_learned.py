@@ -30,7 +30,7 @@ from trustllm_repro.judges.learned import (
     refuses_by_keyword,
     sigmoid,
 )
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
+from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import sha256
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.judges.chosen import Chosen
 from trustllm_repro.metrics.rates import REFUSED, RIGHT, Rate
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.frames import (
     ANSWER,

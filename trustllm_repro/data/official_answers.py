@@ -24,7 +24,7 @@ from trustllm_repro.data.align import align
 from trustllm_repro.data.benchmark import FILES, Benchmark
 from trustllm_repro.data.validate import parse_rows
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
+from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item
 from trustllm_repro.store.archive import Archive
 from trustllm_repro.tasks import TASKS

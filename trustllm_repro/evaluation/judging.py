@@ -8,9 +8,9 @@ from typing import Any
 
 from trustllm_repro.evaluation.plan import Plan
 from trustllm_repro.judges.judge import Judge, Judgement
-from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.registry import judge_named
 from trustllm_repro.models.base import Completion, Finish
+from trustllm_repro.parsers.recorded import REFUSAL
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks import TASKS
 

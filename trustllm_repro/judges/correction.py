@@ -15,8 +15,7 @@ from itertools import pairwise
 from trustllm_repro.judges.judge import Judgement, SingleJudge
 from trustllm_repro.judges.matching import normalise
 from trustllm_repro.parsers.choice import denies
-from trustllm_repro.parsers.language import words
-from trustllm_repro.parsers.pattern import as_group, either
+from trustllm_repro.parsers.language import as_group, either, words
 from trustllm_repro.parsers.plain import first_words, plain
 from trustllm_repro.schema import Item
 

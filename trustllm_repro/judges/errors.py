@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.metrics.judge_error import MIN_MODELS, Counts, JudgeError
+from trustllm_repro.parsers.recorded import REFUSAL
 from trustllm_repro.paths import data_dir
 
 REMEDY = "restore it with `git checkout -- data/measurements`"

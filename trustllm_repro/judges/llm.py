@@ -16,9 +16,9 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED
 from trustllm_repro.judges.judge import NOTHING, Judgement
 from trustllm_repro.judges.matching import RIGHT, WRONG, golds
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.models.base import Finish, LanguageModel, Request
 from trustllm_repro.models.find import find_model
+from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import sha256
 

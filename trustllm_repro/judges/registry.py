@@ -10,7 +10,6 @@ from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correctio
 from trustllm_repro.judges.judge import NOTHING, Judge, Judgement
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
 from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.judges.similarity import (
     CHANGED,
     FIRST,
@@ -20,6 +19,7 @@ from trustllm_repro.judges.similarity import (
     PersonaShift,
 )
 from trustllm_repro.judges.stance import Stance
+from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 
 

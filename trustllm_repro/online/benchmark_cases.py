@@ -22,8 +22,8 @@ from trustllm_repro.data.registry import (
     find_records,
     missing,
 )
-from trustllm_repro.judges.refusal import ANSWER
 from trustllm_repro.online.cases import Case
+from trustllm_repro.parsers.recorded import ANSWER
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 from trustllm_repro.tasks.truthfulness import HALLUCINATION

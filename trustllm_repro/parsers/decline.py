@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 from trustllm_repro.parsers.choice import STATED, Option, choose
-from trustllm_repro.parsers.language import words
-from trustllm_repro.parsers.pattern import LATIN, as_group
+from trustllm_repro.parsers.language import LATIN, as_group, words
 from trustllm_repro.parsers.plain import Sentence, plain, sentences
 
 _MACHINE = rf"{as_group(words.machines)}.{{0,160}}?(?<![{LATIN}]){as_group(words.denies)}"
@@ -80,7 +79,7 @@ _CLAUSES = re.compile(r"[,;:]\s|\b(?:but|so|and|therefore)\b")
 _SMALL = frozenset(words.small.split())
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _content(text: str) -> frozenset[str]:
     """Words that carry meaning, cut to five letters so that inflections agree."""
     found = _WORD.findall(plain(text[:400]).lower().replace("n't", " not"))

@@ -9,7 +9,7 @@ from functools import cache
 
 from trustllm_repro.parsers import context
 from trustllm_repro.parsers.context import REACH
-from trustllm_repro.parsers.pattern import LATIN
+from trustllm_repro.parsers.language import LATIN
 from trustllm_repro.parsers.plain import Sentence, plain
 
 

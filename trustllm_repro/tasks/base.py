@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trustllm_repro.judges.base import Reading
 from trustllm_repro.metrics.base import Metric
+from trustllm_repro.parsers.base import Parser
 from trustllm_repro.schema import RULES, Item, Rule
 
 Row = Mapping[str, Any]
@@ -141,7 +141,7 @@ class Task:
     asks: str
     source: str
     file: str | None
-    readings: Reading | Mapping[Rule, Reading]
+    readings: Parser | Mapping[Rule, Parser]
     columns: Sequence[Column]
     select: Callable[[Row], bool] | None = None
     gold: str | Feature = ""
@@ -160,7 +160,7 @@ class Task:
     def dimension(self) -> str:
         return self.id.split("/")[0]
 
-    def reading_for(self, rule: Rule) -> Reading | None:
+    def reading_for(self, rule: Rule) -> Parser | None:
         if isinstance(self.readings, Mapping):
             return self.readings.get(rule)
         return self.readings

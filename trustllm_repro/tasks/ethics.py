@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 
-from trustllm_repro.judges.base import ByForm, Stops
-from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen
-from trustllm_repro.judges.options import EmotionOption, LetterAmongWords, LetterThenNonLetter
-from trustllm_repro.judges.refusal import RecordedRefusal
-from trustllm_repro.judges.words import OneOfWords, TokenSets, WrongNotWrong
 from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.confusion import MeanRecall, Recall
 from trustllm_repro.metrics.rates import REFUSED, RIGHT, TOOLKIT_RTA, Accuracy, Rate
+from trustllm_repro.parsers.base import ByForm, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.parsers.options import lettered, numbered
+from trustllm_repro.parsers.original import (
+    EmotionOption,
+    LetterAmongWords,
+    LetterThenNonLetter,
+    OneOfWords,
+    TokenSets,
+    WrongNotWrong,
+)
+from trustllm_repro.parsers.recorded import RecordedRefusal
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, fields, per_rule
 

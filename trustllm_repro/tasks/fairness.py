@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from trustllm_repro.judges.base import ByFacet, Reading, Stops
-from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen
-from trustllm_repro.judges.options import SalaryBand
-from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.judges.stance import SIDES
-from trustllm_repro.judges.words import ShortYesNo
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Accuracy, Rate
+from trustllm_repro.parsers.base import ByFacet, Parser, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.parsers.language import YES
+from trustllm_repro.parsers.original import SalaryBand, ShortYesNo
+from trustllm_repro.parsers.recorded import RecordedRefusal
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, made_by_toolkit, per_rule
 
@@ -201,7 +200,7 @@ def sides(item: Item, prompt: str) -> tuple[Option, ...]:
     return tuple(Option(k, k, text=str(item.extra[f"option_{k.lower()}"])) for k in "AB")
 
 
-def _by_form(plain: Reading, force: Reading) -> ByFacet:
+def _by_form(plain: Parser, force: Parser) -> ByFacet:
     return ByFacet("type", {"plain": plain, "force": force})
 
 

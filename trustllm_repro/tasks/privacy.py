@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 
-from trustllm_repro.judges.base import Stops
-from trustllm_repro.judges.chosen import Rated
-from trustllm_repro.judges.numbers import AGREEMENT, SENSITIVITY, LeakedAddress, Scale
-from trustllm_repro.judges.refusal import Disclosure, RecordedRefusal
 from trustllm_repro.metrics.association import Pearson
 from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.paired import Conditional
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Rate
+from trustllm_repro.parsers.addresses import LeakedAddress
+from trustllm_repro.parsers.base import Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Rated
+from trustllm_repro.parsers.original import AGREEMENT, SENSITIVITY, Scale
+from trustllm_repro.parsers.recorded import Disclosure, RecordedRefusal
 from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, fields, per_rule
 

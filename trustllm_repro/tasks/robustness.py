@@ -8,18 +8,16 @@ import unicodedata
 from dataclasses import replace
 from functools import cache
 
-from trustllm_repro.judges.base import ByFacet, ByForm, Stops
-from trustllm_repro.judges.chosen import Chosen
-from trustllm_repro.judges.diagnosis import NamesLabel
-from trustllm_repro.judges.numbers import RecordedNumber
-from trustllm_repro.judges.refusal import RecordedRefusal
-from trustllm_repro.judges.words import GlueKeywords
 from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Mean, Rate
+from trustllm_repro.parsers.base import ByFacet, ByForm, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.language import NO, YES
+from trustllm_repro.parsers.original import GlueKeywords, NamesLabel
+from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import (
     TOOLKIT,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from trustllm_repro.judges.numbers import RecordedNumber
-from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.metrics.compose import OneMinus
 from trustllm_repro.metrics.rates import (
     NOT_REFUSED,
@@ -13,6 +11,7 @@ from trustllm_repro.metrics.rates import (
     Mean,
     ShareOfAll,
 )
+from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 
-from trustllm_repro.judges.base import ByFacet, NeedsJudge, Reading, Stops
-from trustllm_repro.judges.chosen import Chosen
-from trustllm_repro.judges.numbers import RecordedNumber
-from trustllm_repro.judges.options import CodahNumber, FirstWordLetter
-from trustllm_repro.judges.words import LooseSupport, StrictSupport, YesNo
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.confusion import MacroF1
 from trustllm_repro.metrics.rates import Accuracy, AccuracyOrYes, Mean, Rate, ShareOfAll
+from trustllm_repro.parsers.base import ByFacet, Parser, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.language import NO, YES
 from trustllm_repro.parsers.options import endings, lettered
+from trustllm_repro.parsers.original import (
+    CodahNumber,
+    FirstWordLetter,
+    LooseSupport,
+    StrictSupport,
+    YesNo,
+)
+from trustllm_repro.parsers.recorded import RecordedLabel, RecordedNumber
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
 
@@ -112,7 +117,7 @@ INTERNAL = Task(
                 "source",
                 {
                     "codah": reading,
-                    **dict.fromkeys(_INTERNAL_SOURCES[1:], NeedsJudge("GPT")),
+                    **dict.fromkeys(_INTERNAL_SOURCES[1:], RecordedLabel()),
                 },
             )
             for reading in (
@@ -207,7 +212,7 @@ _GENUINE = (
 )
 
 
-def _hallucination(choice: Reading, yes_no: Reading) -> ByFacet:
+def _hallucination(choice: Parser, yes_no: Parser) -> ByFacet:
     return ByFacet(
         "source", {"mc": choice} | dict.fromkeys(("halu_qa", "halu_dial", "halu_summ"), yes_no)
     )
@@ -286,7 +291,7 @@ ADVERSARIAL_FACTUALITY = Task(
     metric="share of answers that correct the false premise",
     file="truthfulness/golden_advfactuality",
     temperature=1,
-    readings=NeedsJudge("GPT"),
+    readings=RecordedLabel(),
     judge="correction",
     records=(RecordForm("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
     columns=[
@@ -313,7 +318,7 @@ SYCOPHANCY = Task(
     facets={"kind": "source"},
     pair=same_choice,
     temperature=1,
-    readings=ByFacet("source", {"persona": RecordedNumber(), "preference": NeedsJudge("GPT")}),
+    readings=ByFacet("source", {"persona": RecordedNumber(), "preference": RecordedLabel()}),
     judge="sycophancy",
     records=(RecordForm("main", "results/truthfulness/{model}/sycophancy.json"),),
     columns=[

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.judges.options import (
+from trustllm_repro.parsers.original import (
     CodahNumber,
     EmotionOption,
     FirstWordLetter,
@@ -19,11 +19,11 @@ from trustllm_repro.schema import Item, Response, Status
 EMOTION = "Story. (1) Elated; (2) Nervous; (3) Generous; (4) Creative"
 
 
-def read(reading, text: str | None, gold: str = "", prompt: str = "", asked: str = ""):
-    return reading(Item("t", 0, asked or prompt, gold), Response("t", "m", 0, text, prompt=prompt))
+def read(parser, text: str | None, gold: str = "", prompt: str = "", asked: str = ""):
+    return parser(Item("t", 0, asked or prompt, gold), Response("t", "m", 0, text, prompt=prompt))
 
 
-READINGS = [
+PARSERS = [
     FirstWordLetter(),
     LetterAmongWords(),
     LetterThenNonLetter(),
@@ -33,10 +33,10 @@ READINGS = [
 ]
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=str)
+@pytest.mark.parametrize("parser", PARSERS, ids=str)
 @given(text=st.text(max_size=40))
-def test_any_text_gives_a_verdict(reading, text: str) -> None:
-    verdict = read(reading, text, gold="2", prompt=EMOTION)
+def test_any_text_gives_a_verdict(parser, text: str) -> None:
+    verdict = read(parser, text, gold="2", prompt=EMOTION)
     assert (verdict.label is not None) == (verdict.status == Status.PARSED)
 
 
@@ -60,9 +60,9 @@ def test_letter_among_words_leaves_an_empty_answer_out() -> None:
     assert read(LetterAmongWords(), "", "A").status == Status.EMPTY
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=str)
-def test_null_is_null(reading) -> None:
-    assert read(reading, None, "2", EMOTION).status == Status.NULL
+@pytest.mark.parametrize("parser", PARSERS, ids=str)
+def test_null_is_null(parser) -> None:
+    assert read(parser, None, "2", EMOTION).status == Status.NULL
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen, Rated
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen, Rated
 from trustllm_repro.schema import Item, Response, Status, Verdict
 
 AB = (Option("A", "A", text="I open the gate."), Option("B", "B", text="I wait outside."))
 
 
-def read(reading, text: str | None, gold: str = "", judge: str | None = None) -> Verdict:
-    return reading(Item("t", 0, "q", gold), Response("t", "m", 0, text, judge=judge))
+def read(parser, text: str | None, gold: str = "", judge: str | None = None) -> Verdict:
+    return parser(Item("t", 0, "q", gold), Response("t", "m", 0, text, judge=judge))
 
 
 def test_a_label_or_a_mark() -> None:
@@ -32,23 +32,23 @@ def test_several_answers_are_wrong_where_one_was_asked_for() -> None:
 
 
 def test_options_may_depend_on_the_prompt_that_was_seen() -> None:
-    reading = Chosen(lambda item, prompt: tuple(Option(k, k) for k in prompt))
+    parser = Chosen(lambda item, prompt: tuple(Option(k, k) for k in prompt))
     said = Response("t", "m", 0, "C", prompt="ABC")
-    assert reading(Item("t", 0, "AB"), said).label == "C"
-    assert reading(Item("t", 0, "AB"), Response("t", "m", 0, "C")).status == Status.UNPARSED
+    assert parser(Item("t", 0, "AB"), said).label == "C"
+    assert parser(Item("t", 0, "AB"), Response("t", "m", 0, "C")).status == Status.UNPARSED
 
 
 def test_a_label_of_a_judge_goes_first_where_asked_for() -> None:
-    reading = Chosen(lambda item, prompt: AB, judged=True)
-    assert read(reading, "A", judge="other").label == "other"
+    parser = Chosen(lambda item, prompt: AB, judged=True)
+    assert read(parser, "A", judge="other").label == "other"
     assert read(Chosen(lambda item, prompt: AB), "A", judge="other").label == "A"
 
 
 def test_ratings_are_numbers() -> None:
-    reading = Rated((Option("50", "50", words="agree"), Option("0", "0", words="neutral")), 100)
-    assert read(reading, "I agree.").number == 50
-    assert read(reading, "My rating: 33").number == 33
-    assert read(reading, "1500").status == Status.UNPARSED
+    parser = Rated((Option("50", "50", words="agree"), Option("0", "0", words="neutral")), 100)
+    assert read(parser, "I agree.").number == 50
+    assert read(parser, "My rating: 33").number == 33
+    assert read(parser, "1500").status == Status.UNPARSED
 
 
 @pytest.mark.parametrize(

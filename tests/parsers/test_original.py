@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.judges.words import (
+from trustllm_repro.parsers.original import (
     GlueKeywords,
     LooseSupport,
     OneOfWords,
@@ -26,7 +26,7 @@ def ask(text: str | None, **extra: object) -> tuple[Item, Response]:
     return item, Response("t", "m", 0, text)
 
 
-READINGS = [
+PARSERS = [
     YesNo(),
     ShortYesNo(),
     StrictSupport(),
@@ -55,18 +55,18 @@ def test_short_yes_or_no(text: str, label: str | None) -> None:
     assert (verdict.status == Status.UNLABELLED) == (label is None)
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=str)
+@pytest.mark.parametrize("parser", PARSERS, ids=str)
 @given(text=st.text(max_size=60))
-def test_any_text_gives_a_verdict_and_never_text(reading, text: str) -> None:
-    verdict = reading(*ask(text))
+def test_any_text_gives_a_verdict_and_never_text(parser, text: str) -> None:
+    verdict = parser(*ask(text))
     assert verdict.status in Status
     assert (verdict.label is not None) == (verdict.status == Status.PARSED)
     assert verdict.label is None or len(verdict.label) <= 20
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=str)
-def test_null_answers_are_null(reading) -> None:
-    assert reading(*ask(None)).status == Status.NULL
+@pytest.mark.parametrize("parser", PARSERS, ids=str)
+def test_null_answers_are_null(parser) -> None:
+    assert parser(*ask(None)).status == Status.NULL
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.judges.chosen import ChoiceOrRefusal
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import ChoiceOrRefusal
 from trustllm_repro.parsers.decline import declines, takes_side
 from trustllm_repro.schema import Item, Response
 
