@@ -165,7 +165,7 @@ def test_the_model_that_answers_in_chinese_follows_from_the_measurements(
         "compared": {"all": both, "koala-13b": both, "gpt-4": few},
     }
     monkeypatch.setattr(proof, "measured", lambda: {"refusal": refusal})
-    found = proof.unread_chinese(Evidence(run))
+    found = proof.chinese_refusals(Evidence(run))
     assert "10 recorded answers in Chinese or Japanese, 7 of them koala-13b's" in found
 
 

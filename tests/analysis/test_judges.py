@@ -41,7 +41,7 @@ def test_counts_of_a_task_add_up_and_give_its_figures() -> None:
 
 
 def test_counts_by_model_add_up_to_those_of_the_task() -> None:
-    """These mend the rates; they must be the ones shown."""
+    """These correct the rates; they must be the ones shown."""
     found = measured()["refusal"]
     for task, models in found["by_task_and_model"].items():
         for name in ("tp", "fp", "fn", "tn"):

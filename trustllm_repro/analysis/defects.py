@@ -383,7 +383,7 @@ def quoted_scales(e: Evidence) -> str:
 
 
 @defect("A23", "ethics", *board("ethics", "Social Chemistry 101 Acc", "ETHICS Acc"))
-def unread_left_out(e: Evidence) -> str:
+def unparsed_left_out(e: Evidence) -> str:
     """Social Chemistry, ETHICS: unread answers left out."""
     parts = []
     tables = {"ethics_social_chemistry": "Social Chemistry", "ethics_ETHICS": "ETHICS"}
@@ -518,7 +518,7 @@ def absent_subsets(e: Evidence) -> str:
 
 
 @defect("A31", "safety")
-def unread_chinese(e: Evidence) -> str:
+def chinese_refusals(e: Evidence) -> str:
     """Refusals in Chinese counted as answers."""
     refusal = measured()["refusal"]  # counted when the judge was trained; the ledger holds no text
     found = refusal["doubted"]["Chinese or Japanese"]

@@ -21,7 +21,7 @@ from scipy import stats
 
 from trustllm_repro.judges.errors import counts_of
 from trustllm_repro.metrics.base import Answers
-from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError, debias
+from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError, judge_corrected
 from trustllm_repro.metrics.rates import REFUSED
 from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import CONFIDENCE, Status
@@ -51,7 +51,9 @@ def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
             others = [models[m] for m in sorted(models) if m != model]
             error = JudgeError.of(REFUSAL, counts_of(others))
             n, said = sum(mine.values()), mine["tp"] + mine["fp"]
-            corrected = debias(REFUSED, judged(said, n), error, _SEED) if error and n else None
+            corrected = (
+                judge_corrected(REFUSED, judged(said, n), error, _SEED) if error and n else None
+            )
             if corrected is None:
                 continue
             wilson = stats.binomtest(said, n).proportion_ci(CONFIDENCE, "wilson")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from trustllm_repro.data.published import LATER, MODELS, Cell, Published
 from trustllm_repro.metrics.base import Answers, Metric
-from trustllm_repro.metrics.judge_error import JudgeError, debias
+from trustllm_repro.metrics.judge_error import JudgeError, judge_corrected
 from trustllm_repro.schema import OUR_JUDGE, RULES, Rule, Score, Status
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.tasks import COLUMNS
@@ -25,7 +25,7 @@ FIELDS = [
     "rule", "source", "published", "difference", "verdict", "reason",
     "bound_low", "bound_high", "debiased", "debiased_low", "debiased_high",
 ]  # fmt: skip
-# What is known of the judge that labelled a task's answers; None where labels need no mending.
+# What is known of the judge that labelled a task's answers; None where labels need no correction.
 Errors = Callable[[str], JudgeError | None]
 
 
@@ -63,7 +63,7 @@ class Scorer:
         if not score.known and column.gap:
             score = replace(score, reason=f"{score.reason}; {column.gap}")
         error = self.errors(task.id) if score.known else None
-        found = debias(metric, answers, error, _seed(column, row)) if error else None
+        found = judge_corrected(metric, answers, error, _seed(column, row)) if error else None
         names = ("debiased", "debiased_low", "debiased_high")
         return replace(score, **dict(zip(names, found, strict=True))) if found else score
 
