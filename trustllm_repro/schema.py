@@ -16,7 +16,7 @@ class Rule(StrEnum):
 
     AUTHORS = "authors"  # the script that produced the published sheet
     TOOLKIT = "toolkit"  # the official functions at the commit the README names
-    CORRECTED = "corrected"  # what the paper's text describes, with the defect mended
+    CORRECTED = "corrected"  # what the paper's text describes, with the defect fixed
 
 
 RULES = tuple(Rule)
@@ -95,9 +95,9 @@ class Score:
     """A metric over verdicts. An absent value is NaN with a reason, never 0.
 
     `bound_low` and `bound_high` are the values if every answer without a verdict counted against,
-    or for, the metric. `debiased` is the value mended for the measured errors of the judge, with
-    an interval that holds their uncertainty too; NaN where labels are those of the paper's judge,
-    or where our judge's errors on the task are not known.
+    or for, the metric. `judge_corrected` is the value corrected for the measured errors of the
+    judge; its interval, `judge_low` to `judge_high`, holds their uncertainty too. It is NaN where
+    labels are those of the paper's judge, or where our judge's errors on the task are not known.
     """
 
     value: float
@@ -109,9 +109,9 @@ class Score:
     reason: str = ""
     bound_low: float = math.nan
     bound_high: float = math.nan
-    debiased: float = math.nan
-    debiased_low: float = math.nan
-    debiased_high: float = math.nan
+    judge_corrected: float = math.nan
+    judge_low: float = math.nan
+    judge_high: float = math.nan
 
     @property
     def known(self) -> bool:

@@ -83,7 +83,7 @@ def test_kept_labels_are_the_value_under_both_rules(done: Evaluation) -> None:
     corrected = cells(done, Rule.CORRECTED).loc[key]
     assert corrected["value"] == pytest.approx(refusals)
     assert (corrected["n"], corrected["n_unparsed"]) == (n, 0)
-    assert pd.isna(corrected["debiased"])  # our judge's errors are not that of the paper's
+    assert pd.isna(corrected["judge_corrected"])  # our judge's errors are not that of the paper's
     theirs = cells(done, Rule.TOOLKIT).loc[key, "value"]
     assert theirs in (pytest.approx(refusals), pytest.approx(1 - refusals))
 
@@ -150,7 +150,7 @@ def test_the_run_reads_like_a_live_one(done: Evaluation) -> None:
     ours = cells(done, Rule.CORRECTED)
     key = ("leaderboard_safety", "Exaggerated Safety")
     assert shown.loc[key, "value"] == pytest.approx(ours.loc[key, "value"])
-    assert pd.isna(shown.loc[key, "debiased"])
+    assert pd.isna(shown.loc[key, "judge_corrected"])
 
 
 def test_the_terminal_shows_the_official_value_beside_ours(done: Evaluation) -> None:

@@ -100,19 +100,15 @@ def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd
         n_unparsed, bound_low, bound_high (the value, had all unparsed answers counted against it,
         or for it), n_missing, better.
     """
-    names = {
-        "debiased": "judge_corrected", "debiased_low": "judge_low", "debiased_high": "judge_high"
-    }  # fmt: skip
     parts = [m.cells for m in models]
     cells = pd.concat(parts) if parts else pd.DataFrame(columns=[*_KEYS, "value"])
     cells = cells[cells["value"].notna() & (cells.get("rule", "") == Rule.CORRECTED)]
     if dimension:
         cells = cells[cells["table"].isin(tables_of(dimension))]
-    cells = cells.rename(columns=names)
     cells["better"] = [_BETTER[k] for k in zip(cells["table"], cells["column"], strict=True)]
     shown = [
-        "value", "ci_low", "ci_high", *names.values(), "n", "n_unparsed", "bound_low",
-        "bound_high", "n_missing", "better",
+        "value", "ci_low", "ci_high", "judge_corrected", "judge_low", "judge_high", "n",
+        "n_unparsed", "bound_low", "bound_high", "n_missing", "better",
     ]  # fmt: skip
     return cells.set_index(["table", "column", "model"]).reindex(columns=shown)
 

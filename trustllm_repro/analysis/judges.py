@@ -65,7 +65,7 @@ def error_table() -> pd.DataFrame:
 
 def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
     """Raw and judge-corrected rates of a live model, and how many of its judgements are unsure."""
-    cells = run.cells[run.cells["debiased"].notna()]
+    cells = run.cells[run.cells["judge_corrected"].notna()]
     boards = cells[cells["table"].str.startswith("leaderboard")]
     tasks = {(c.table, c.column): t.id for t in TASKS.values() for c in t.columns}
     of = [tasks[where] for where in zip(boards["table"], boards["column"], strict=True)]
@@ -73,8 +73,8 @@ def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
     unsure = counts["judge_unsure"] / counts["answers"].replace(0, math.nan)
     names = {
         "column": "column", "value": "raw", "ci_low": "low", "ci_high": "high",
-        "debiased": "judge-corrected", "debiased_low": "judge-corrected, low",
-        "debiased_high": "judge-corrected, high",
+        "judge_corrected": "judge-corrected", "judge_low": "judge-corrected, low",
+        "judge_high": "judge-corrected, high",
     }  # fmt: skip
     frame = boards[list(names)].rename(columns=names).reset_index(drop=True)
     return frame.assign(unsure=unsure.reindex(of).to_numpy(dtype=float))

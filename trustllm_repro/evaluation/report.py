@@ -55,9 +55,9 @@ def show_evaluation(done: Evaluation, out: Console) -> None:
 
 def line(cell: Any, known: pd.Series) -> list[str]:
     """One column as text; `known` are the published values."""
-    mended = number(cell.debiased)
-    if not math.isnan(cell.debiased):
-        mended += f" ({span(cell.debiased_low, cell.debiased_high)})"
+    mended = number(cell.judge_corrected)
+    if not math.isnan(cell.judge_corrected):
+        mended += f" ({span(cell.judge_low, cell.judge_high)})"
     unread = str(cell.n_unparsed)
     if cell.n_unparsed and not math.isnan(cell.bound_low):
         unread += f" ({span(cell.bound_low, cell.bound_high)})"

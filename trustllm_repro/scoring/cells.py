@@ -23,7 +23,7 @@ REPRODUCED, NEAR = 0.005, 0.02
 FIELDS = [
     "table", "model", "column", "value", "n", "n_unparsed", "n_missing", "ci_low", "ci_high",
     "rule", "source", "published", "difference", "verdict", "reason",
-    "bound_low", "bound_high", "debiased", "debiased_low", "debiased_high",
+    "bound_low", "bound_high", "judge_corrected", "judge_low", "judge_high",
 ]  # fmt: skip
 # What is known of the judge that labelled a task's answers; None where labels need no correction.
 Errors = Callable[[str], JudgeError | None]
@@ -64,7 +64,7 @@ class Scorer:
             score = replace(score, reason=f"{score.reason}; {column.gap}")
         error = self.errors(task.id) if score.known else None
         found = judge_corrected(metric, answers, error, _seed(column, row)) if error else None
-        names = ("debiased", "debiased_low", "debiased_high")
+        names = ("judge_corrected", "judge_low", "judge_high")
         return replace(score, **dict(zip(names, found, strict=True))) if found else score
 
     def _measured(self, answers: Answers, metric: Metric, column: Column, row: str) -> Score:
