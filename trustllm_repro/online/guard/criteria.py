@@ -121,7 +121,11 @@ class GuardCriteria(StoppingCriteria):
     def alarms(self) -> np.ndarray:
         """(rows,) of int: tokens of each answer at its alarm, the last of which raised it; 0: none."""
         hits = self.scores >= self.threshold
-        return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0) if hits.size else np.zeros(0, int)
+        return (
+            np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
+            if hits.size
+            else np.zeros(0, int)
+        )
 
     def _lengths(self) -> np.ndarray:
         """Tokens of each answer: up to the first end token that only one and the same token follows."""

@@ -7,12 +7,11 @@ of those the thresholds come from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from trustllm_repro.online.guard.calibration import Calibration
 from trustllm_repro.online.guard.probe import Probe
@@ -23,8 +22,9 @@ FOLDS = 5
 # Prefixes a probe learns from: so many tokens, each sqrt(2) times the last, and the whole answer.
 PREFIXES = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512)
 TOKENS = 16  # of an answer, drawn at random, so that long ones do not outweigh
-# Inverse strength of the ridge, on tokens, on prefixes (which are more alike), and on mean counts.
-TOKEN_PENALTY, PREFIX_PENALTY, WORDS_PENALTY = 1e-3, 3e-4, 30.0
+# Inverse strength of the ridge, on tokens and on prefixes, which are more alike.
+TOKEN_PENALTY, PREFIX_PENALTY = 1e-3, 3e-4
+SMOOTHING = 2.0  # added to every count of words
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Examples:
     fold: np.ndarray
 
     @classmethod
-    def of(cls, traces: Sequence[Trace], unsafe: Sequence[bool], prompts: Sequence[str]) -> Examples:
+    def of(
+        cls, traces: Sequence[Trace], unsafe: Sequence[bool], prompts: Sequence[str]
+    ) -> Examples:
         """Prompts are dealt to FOLDS folds; both kinds of answers are in all of them if they can be."""
         from sklearn.model_selection import StratifiedGroupKFold
 
@@ -75,18 +77,14 @@ def fit_states(examples: Examples, layers: Sequence[int]) -> tuple[Probe, Calibr
 
 
 def fit_words(examples: Examples) -> tuple[WordProbe, Calibration]:
-    """Ridge logistic regression on counts of words and word pairs in prefixes."""
-    words = [split_words(t.text) for t in examples.traces]
-    counts = [buckets(w) for w in words]
-    probes = [
-        _words_probe([counts[i] for i in at], examples.unsafe[at]) for at in _others(examples.fold)
-    ]
+    """Naive Bayes on words and word pairs: how much more often unsafe answers hold them."""
+    counts = [buckets(split_words(t.text)).ravel() for t in examples.traces]
+    probes = [_words_probe(counts, examples.unsafe, at) for at in _others(examples.fold)]
     scores = [
         probes[k].read(t.text, t.ends) for k, t in zip(examples.fold, examples.traces, strict=True)
     ]
     weight = np.mean([p.weight for p in probes], axis=0, dtype=np.float32)
-    probe = WordProbe(weight, float(np.mean([p.bias for p in probes])))
-    return probe, examples.calibration(scores)
+    return WordProbe(weight), examples.calibration(scores)
 
 
 def _others(fold: np.ndarray) -> list[np.ndarray]:
@@ -157,17 +155,11 @@ def _linear(
     return weight, float(model.intercept_[0] - scaler.mean_ @ weight)
 
 
-def _words_probe(counts: list[np.ndarray], unsafe: np.ndarray) -> WordProbe:
-    from sklearn.linear_model import LogisticRegression
-
-    lengths = [_prefix_lengths(len(c)) if len(c) else [] for c in counts]
-    rows = [c[:k] for c, some in zip(counts, lengths, strict=True) for k in some]
-    labels = np.repeat(unsafe, [len(some) for some in lengths])
-    weights = np.repeat([1 / max(len(s), 1) for s in lengths], [len(s) for s in lengths])
-    owner = np.repeat(np.arange(len(rows)), [r.size for r in rows])
-    values = np.repeat([1 / len(r) for r in rows], [r.size for r in rows])
-    columns = np.concatenate([r.ravel() for r in rows])
-    table = sparse.csr_array((values, (owner, columns)), shape=(len(rows), BUCKETS))
-    model = LogisticRegression(C=WORDS_PENALTY, max_iter=500, class_weight="balanced")
-    model.fit(table, labels, sample_weight=weights / weights.mean())
-    return WordProbe(model.coef_[0].astype(np.float32), float(model.intercept_[0]))
+def _words_probe(counts: Sequence[np.ndarray], unsafe: np.ndarray, at: np.ndarray) -> WordProbe:
+    """Log ratio of smoothed frequencies, halved: a word counts alone and in a pair."""
+    logs = []
+    for kind in (True, False):
+        of_kind = np.concatenate([counts[i] for i in at if unsafe[i] == kind])
+        often = np.bincount(of_kind, minlength=BUCKETS) + SMOOTHING
+        logs.append(np.log(often / often.sum()))
+    return WordProbe(((logs[0] - logs[1]) / 2).astype(np.float32))

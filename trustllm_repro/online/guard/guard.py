@@ -124,9 +124,7 @@ class Guard:
     @property
     def operating_points(self) -> pd.DataFrame:
         """reader ("states", "words"), risk, threshold, stopped_safe, upper, stopped_unsafe."""
-        frames = [
-            c.operating_points().assign(reader=name) for name, c in self.calibrations.items()
-        ]
+        frames = [c.operating_points().assign(reader=name) for name, c in self.calibrations.items()]
         return pd.concat(frames, ignore_index=True).set_index("reader").reset_index()
 
     def save(self, path: str | Path) -> Path:
@@ -137,7 +135,7 @@ class Guard:
         facts = {
             "format": FORMAT,
             "layers": self.probe.layers,
-            "bias": {"probe": self.probe.bias, "words": self.words.bias},
+            "bias": self.probe.bias,
             "origin": asdict(self.origin),
             "most": self.most,
             "risk": self.risk,
@@ -167,10 +165,11 @@ class Guard:
     def _of(cls, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         if not all(np.isfinite(a).all() for a in (arrays["probe"], arrays["words"])):
             raise ValueError("a weight is not finite")
-        bias = {name: float(value) for name, value in facts["bias"].items()}
         return cls(
-            probe=Probe(tuple(facts["layers"]), torch.from_numpy(arrays["probe"]), bias["probe"]),
-            words=WordProbe(arrays["words"], bias["words"]),
+            probe=Probe(
+                tuple(facts["layers"]), torch.from_numpy(arrays["probe"]), float(facts["bias"])
+            ),
+            words=WordProbe(arrays["words"]),
             calibrations={
                 name: Calibration(*(arrays[f"{name}.{key}"] for key in _CALIBRATION))
                 for name in ("states", "words")
@@ -191,7 +190,9 @@ class Guard:
             )
         warnings.warn(problem, stacklevel=3)
 
-    def criteria(self, model: torch.nn.Module, tokenizer: Any, strict: bool = True) -> GuardCriteria:
+    def criteria(
+        self, model: torch.nn.Module, tokenizer: Any, strict: bool = True
+    ) -> GuardCriteria:
         """A stopping criterion for `model.generate`.
 
         Args:
@@ -292,7 +293,8 @@ def _rows(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFr
     if isinstance(examples, pd.DataFrame):
         if missing := [c for c in columns if c not in examples]:
             raise SettingsError(
-                f"the examples have no column {missing[0]!r}", remedy=f"columns {', '.join(columns)}"
+                f"the examples have no column {missing[0]!r}",
+                remedy=f"columns {', '.join(columns)}",
             )
         rows = examples[columns].reset_index(drop=True)
     else:

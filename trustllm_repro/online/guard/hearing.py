@@ -27,7 +27,8 @@ class Pass:
     """One forward pass.
 
     Attributes:
-        ids: (rows, columns), what was read; None where it was not ids. end: positions behind it, those in its cache included.
+        ids: (rows, columns), what was read; None where it was not ids.
+        rows, columns: of what was read. end: positions behind it, those in its cache included.
         cache: the cache it filled; None without one.
         drafted: whether it checks several tokens at once that something else has proposed.
         padded: whether a row ends in padding.
@@ -90,7 +91,6 @@ class Ear:
         keep = kwargs.get("logits_to_keep", 0)
         mask = kwargs.get("attention_mask")
         padded = mask is not None and mask.dim() == 2 and given.shape[1] > 1
-        at = self._local
         parts = [states[n].to(states[self.layers[0]].device) for n in self.layers]
         self._passes.append(
             Pass(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,14 +46,14 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class WordProbe:
-    """Score after n words: mean of the words' and word pairs' weights. O(1) a word.
+    """Score after n words: sum of the words' and word pairs' weights over n + burn_in; O(1) a word.
 
     Attributes:
-        weight: (BUCKETS,) float32. bias: of every word.
+        weight: (BUCKETS,) float32. burn_in: see probe.Probe.
     """
 
-    weight: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, np.float32))
-    bias: float = 0.0
+    weight: np.ndarray
+    burn_in: float = 16.0
 
     def add(self, reading: Reading, text: str, end: bool = False) -> float:
         """Score of the text so far, `text` being what is new of it.
@@ -69,11 +69,13 @@ class WordProbe:
         words = [m.group().lower() for m in found]
         if words:
             at = buckets(words, reading.last)
-            reading.total += float(self.weight[at].sum()) + self.bias * len(words)
+            reading.total += float(self.weight[at].sum())
             reading.words += len(words)
             reading.last = words[-1]
         reading.rest = reading.rest[cut:]
-        return reading.total / reading.words if reading.words else float("nan")
+        if not reading.words:
+            return float("nan")
+        return reading.total / (reading.words + self.burn_in)
 
     def read(self, text: str, ends: Sequence[int]) -> np.ndarray:
         """Score after each token, (tokens,) float64; `ends`: characters up to each token's end."""
