@@ -127,7 +127,9 @@ def replay(
 
     start = time.perf_counter()
     with _progress() as bar:
-        run, recorded = replay_records(records, benchmark, to, verify=not unverified, say=Bars(bar))
+        run, recorded = replay_records(
+            records, benchmark, to, verify=not unverified, progress=Bars(bar)
+        )
     report = recorded.report
     out.print(
         f"{len(recorded.models)} models, {len(report.read)} files, {sum(report.read.values()):,} "

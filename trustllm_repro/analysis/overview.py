@@ -82,7 +82,7 @@ def rank_intervals(
             continue
         j = list(frame.columns).index(key)
         for i, model in enumerate(frame.index):
-            draws = resampled(scorer, task, column, model, rule, resamples)
+            draws = _draws(scorer, task, column, model, rule, resamples)
             if draws is not None:
                 cube[:, i, j], drawn[i, j] = draws, True
     signs = np.array([1 if c in LOWER else -1 for _, c in frame.columns])
@@ -116,7 +116,7 @@ def _rank_min(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, better + 1.0)
 
 
-def resampled(
+def _draws(
     scorer: Scorer, task: Task, column: Column, model: str, rule: Rule, resamples: int
 ) -> np.ndarray | None:
     """Bootstrap draws of one cell, shape (resamples,); None where there is no value.

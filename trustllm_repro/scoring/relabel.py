@@ -15,7 +15,7 @@ from trustllm_repro.tasks.base import Task
 
 @dataclass
 class Relabelled:
-    """Recorded answers with the labels of our judges (store.ledger.Answered)."""
+    """Recorded answers with the labels of our judges (scoring.ledger.Answered)."""
 
     items: dict[str, Sequence[Item]]
     models: Sequence[str]

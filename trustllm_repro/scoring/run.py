@@ -32,7 +32,7 @@ from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import file_hash, provenance
 from trustllm_repro.tasks.base import Task
 
-Say = Callable[[str, int, int], None]  # stage, done, total
+Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +208,7 @@ def replay_records(
     out: str | Path,
     *,
     verify: bool = True,
-    say: Say = lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> tuple[Run, Recorded]:
     """Recorded answers -> ledger -> tables.
 
@@ -220,9 +220,9 @@ def replay_records(
     start = time.perf_counter()
     questions = load_benchmark(benchmark, verify=verify)
     recorded = load_recorded(
-        records, questions, verify=verify, progress=lambda d, t: say("reading answers", d, t)
+        records, questions, verify=verify, progress=lambda d, t: progress("reading answers", d, t)
     )
-    ledger = Ledger.of(recorded, lambda d, t: say("judging answers", d, t))
+    ledger = Ledger.of(recorded, lambda d, t: progress("judging answers", d, t))
     ledger = with_our_labels(ledger, recorded)
     given = [records] if isinstance(records, str | Path) else records
     names = ", ".join(Path(r).name for r in given)
@@ -230,10 +230,10 @@ def replay_records(
         {"benchmark": questions.digest, "records": recorded.digest},
         {"records": names, "benchmark": Path(benchmark).name, "verify": verify},
     )
-    say("scoring cells", 0, 1)
+    progress("scoring cells", 0, 1)
     run = _write(Path(out), ledger, facts, start)
     write_json(run.path / "import.json", _import_summary(recorded))
-    say("scoring cells", 1, 1)
+    progress("scoring cells", 1, 1)
     return run, recorded
 
 
