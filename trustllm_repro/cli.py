@@ -1,4 +1,4 @@
-"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, read."""
+"""Command line: fetch, replay, evaluate, monitor, guard, reproduce, verify, trace, read."""
 
 from __future__ import annotations
 
@@ -326,6 +326,61 @@ def monitor(
     with Bars() as bars:
         done = run_job(job, bars, say)
     show_tables(done, out)
+
+
+guards = typer.Typer(no_args_is_help=True, help="A fitted monitor in a file: fit, score, info.")
+app.add_typer(guards, name="guard")
+GuardFile = Annotated[Path, Argument(help="A guard, such as data/guards/harm-smollm2.guard.")]
+
+
+@guards.command(
+    "fit", epilog="Example: trustllm-repro guard fit rated.csv --model smollm2-135m --out my.guard"
+)
+def guard_fit(
+    examples: Annotated[Path, Argument(help="CSV with the columns prompt, answer, unsafe (0, 1).")],
+    model: Annotated[str, Option(help=MODEL_HELP)],
+    to: Annotated[Path, Option("--out", help="File to write.")],
+    risk: Annotated[float, Option(help="Share of safe answers that may be stopped.")] = 0.05,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+) -> None:
+    """Let a model read labelled answers, learn from its states, and calibrate."""
+    from trustllm_repro.online.guard.examples import read_csv
+    from trustllm_repro.online.guard.guard import Guard
+
+    guard = Guard.fit(model, read_csv(examples), risk=risk, dtype=dtype, device=device)
+    show(f"written: {guard.save(to)}\n{guard.operating_points.to_string(index=False)}")
+
+
+@guards.command(
+    "score", epilog="Example: trustllm-repro guard score my.guard --prompt 'Hi' --answer 'Hello!'"
+)
+def guard_score(
+    guard: GuardFile,
+    prompt: Annotated[str, Option(help="What was asked.")],
+    answer: Annotated[str, Option(help="What was answered.")],
+) -> None:
+    """The score after each token of a given answer, and where it would have been stopped."""
+    from trustllm_repro.online.guard.guard import Guard
+
+    found = Guard.load(guard)
+    scores = found.score(prompt, answer)
+    at = found.alarm(scores)
+    show(" ".join(f"{s:.2f}" for s in scores))
+    show(f"stopped at token {at}" if at else "not stopped")
+
+
+@guards.command("info", epilog="Example: trustllm-repro guard info data/guards/harm-smollm2.guard")
+def guard_info(guard: GuardFile) -> None:
+    """What a guard was fitted to, its operating points, and what it must not be used for."""
+    from trustllm_repro.online.guard.guard import Guard
+
+    found = Guard.load(guard)
+    show(f"model: {found.origin.name}, {found.origin.dtype}; layers {found.probe.layers}")
+    show(f"answers of at most {found.most} tokens; risk {found.risk:.0%}")
+    show(found.operating_points.to_string(index=False))
+    for heading, text in found.card.items():
+        show(f"{heading}: {text}")
 
 
 @app.command(epilog="Example: trustllm-repro reproduce --profile embedded --from 16_overview")
