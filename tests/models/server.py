@@ -32,7 +32,6 @@ class Desk:
     slow: float = 1.0
     chat: bool = True  # whether there are chat completions
     plain: bool = True  # whether there are plain ones
-    adds: int = 0  # tokens made after an echo though none is asked for
     logprobs: str = "yes"  # or "null", or the status with which they are refused
     spoil: Callable[[dict[str, Any]], Any] = lambda sent: sent  # what becomes of them on the way
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -96,20 +95,6 @@ class Desk:
             ],
         }
 
-    def echo(self, text: str) -> dict[str, Any]:
-        """Tokens of a text with their log-probabilities, by a plain forward pass."""
-        import torch
-
-        tokens = self.model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = torch.tensor([tokens.input_ids])
-        with self.lock, torch.inference_mode():
-            after = torch.log_softmax(self.model.model(ids).logits[0].float(), dim=-1)
-        nats = [float(after[k, t]) for k, t in enumerate(tokens.input_ids[1:])]
-        return {
-            "text_offset": [s for s, _ in tokens.offset_mapping] + [len(text)] * self.adds,
-            "token_logprobs": [None, *nats] + [-1.0] * self.adds,
-        }
-
 
 class Handler(BaseHTTPRequestHandler):
     desk: Desk
@@ -131,8 +116,6 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.desk.fault(body)
         if fault and not self._faulty(fault):
             return None
-        if body.get("echo"):
-            return self._send({"choices": [{"logprobs": self.desk.echo(body["prompt"])}]})
         chat = self.path == "/v1/chat/completions"
         if not chat and (self.path != "/v1/completions" or not self.desk.plain):
             return self._send({"error": "unknown"}, 404)

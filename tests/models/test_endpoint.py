@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -20,7 +18,7 @@ from trustllm_repro.evaluation.generate import generate
 from trustllm_repro.evaluation.plan import Settings, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.endpoint import TIRED, Endpoint, Server, _between
+from trustllm_repro.models.endpoint import TIRED, Endpoint, Server
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 
@@ -107,8 +105,7 @@ def test_an_answer_without_content_is_an_empty_one(tiny: Path, fault: str, finis
 
 
 def test_a_refused_key_stops_the_run_and_is_not_shown(tiny: Path, monkeypatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv("TRUSTLLM_API_KEY", "not-the-right-one")
+    monkeypatch.setenv("OPENAI_API_KEY", "not-the-right-one")
     with serving(tiny, key="right") as (address, desk):
         with pytest.raises(SettingsError, match="OPENAI_API_KEY") as caught:
             answers(Endpoint.of(address))
@@ -117,7 +114,7 @@ def test_a_refused_key_stops_the_run_and_is_not_shown(tiny: Path, monkeypatch) -
 
 
 def test_the_right_key_is_sent_and_kept_out_of_the_identity(tiny: Path, monkeypatch) -> None:
-    monkeypatch.setenv("TRUSTLLM_API_KEY", "right")
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
     with serving(tiny, key="right") as (address, _):
         model = Endpoint.of(f"{address}#tiny")
         assert len(answers(model)) == len(REQUESTS)
@@ -195,15 +192,6 @@ def test_a_server_that_breaks_down_on_the_way_stops_the_run(tiny: Path) -> None:
         assert len(desk.calls) == 1 + TIRED
 
 
-@pytest.mark.parametrize("said", ["0", "-1", "many", "1.5"])
-def test_the_number_of_calls_in_flight_comes_from_the_environment(monkeypatch, said: str) -> None:
-    monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", "3")
-    assert Endpoint(Server("http://127.0.0.1:9/v1"), "m").parallel == 3
-    monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", said)
-    with pytest.raises(SettingsError, match="TRUSTLLM_ENDPOINT_PARALLEL"):
-        Endpoint(Server("http://127.0.0.1:9/v1"), "m")
-
-
 def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> None:
     settings = Settings(dimensions=("privacy",), limit=2, max_new_tokens=4)
     store = ResponseStore(tmp_path, "tiny")
@@ -220,52 +208,13 @@ def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> Non
     assert set(store.load()) == {a.key for a in plan.asked}
 
 
-def test_option_scores_are_those_of_the_same_model_here(base: Path) -> None:
-    options = [[" yes", " no"], [" A", " B", " CD"]]
-    local = dict(LocalModel(base).score_options(PROMPTS[:2], options))
-    with serving(base) as (address, _):
-        found = dict(endpoint(address, chat=False).score_options(PROMPTS[:2], options))
-    for i in local:
-        assert found[i] == pytest.approx(local[i], abs=1e-4)
+def test_log_probabilities_of_a_given_text_are_refused() -> None:
+    with pytest.raises(SettingsError, match="no log-probabilities"):
+        endpoint("http://127.0.0.1:9/v1").score_options(["p"], [["a"]])
 
 
-def test_a_token_made_after_the_option_does_not_count(base: Path) -> None:
-    with serving(base) as (address, desk):
-        model = endpoint(address, chat=False)
-        plain = dict(model.score_options(PROMPTS[:1], [[" yes", " no"]]))
-        desk.adds = 1
-        assert dict(model.score_options(PROMPTS[:1], [[" yes", " no"]])) == plain
-
-
-@given(
-    st.lists(st.floats(-20, 0), min_size=1, max_size=6),
-    st.lists(st.floats(-20, 0), max_size=6),
-    st.lists(st.floats(-20, 0), max_size=3),
-)
-def test_only_tokens_that_begin_in_the_option_are_summed(option, before, after) -> None:
-    """One token a character; the first one of a text has no log-probability."""
-    nats = [*before, *option, *after]
-    given_back = {"text_offset": list(range(len(nats))), "token_logprobs": nats}
-    data = {"choices": [{"logprobs": given_back}]}
-    end = len(before) + len(option)
-    assert _between(data, len(before), end) == pytest.approx(sum(option))
-    given_back["token_logprobs"] = [None] * len(nats)
-    with pytest.raises(ValueError, match="no tokens"):
-        _between(data, len(before), end)
-
-
-def test_one_prompt_that_cannot_be_scored_is_left_for_the_next_run(base: Path) -> None:
-    with serving(base, faults=[None, None, "400"]) as (address, _):
-        model = endpoint(address, chat=False, parallel=1)
-        assert set(dict(model.score_options(PROMPTS[:3], [["a", "b"]] * 3))) == {0, 2}
-
-
-def test_servers_without_log_probabilities_are_named(tiny: Path) -> None:
-    with serving(tiny, faults=["400"]) as (address, _):
-        with pytest.raises(SettingsError, match="no log-probabilities"):
-            next(endpoint(address).score_options(["p"], [["a"]]))
-        with pytest.raises(SettingsError, match="log-probabilities"):
-            next(endpoint(address, chat=False).score_options(["p"], [["a"]]))
+def test_the_batch_size_is_the_number_of_calls_in_flight() -> None:
+    assert find_model("http://127.0.0.1:9/v1#m", batch_size=3).parallel == 3
 
 
 def test_the_only_model_is_found_and_several_are_listed(tiny: Path) -> None:
