@@ -201,11 +201,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from trustllm_repro.models.silence import silence, silence_gguf
+    from trustllm_repro.models.silence import silence
 
     where = {"gguf_file": gguf.name, "local_files_only": True}
     try:
-        with silence(), silence_gguf():
+        with silence():
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,
