@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from trustllm_repro import __version__
 from trustllm_repro import cli_options as options
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.escape import for_terminal
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import OUR_JUDGE, Rule
 
 if TYPE_CHECKING:
@@ -62,23 +63,27 @@ def common(
     """Options of all commands."""
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[more]}"), console=err, transient=True,
+def _progress() -> rich.Progress:
+    return rich.Progress(
+        rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(), rich.TextColumn("{task.fields[more]}"), console=err,
+        transient=True,
     )  # fmt: skip
 
 
-class Bars:
-    """One progress bar per named stage, as the callbacks of the library want it."""
+class Bars(Progress):
+    """One progress bar per named stage; notes go to stderr."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress, self.tasks = progress, {}
+    def __init__(self, bars: rich.Progress) -> None:
+        self.bars, self.tasks = bars, {}
 
-    def __call__(self, stage: str, done: int, total: int, more: str = "") -> None:
+    def step(self, stage: str, done: int, total: int, more: str = "") -> None:
         if stage not in self.tasks:
-            self.tasks[stage] = self.progress.add_task(stage, total=total, more="")
-        self.progress.update(self.tasks[stage], completed=done, total=total, more=more)
+            self.tasks[stage] = self.bars.add_task(stage, total=total, more="")
+        self.bars.update(self.tasks[stage], completed=done, total=total, more=more)
+
+    def note(self, text: str) -> None:
+        say(for_terminal(text))
 
 
 @app.command(epilog="Example: trustllm-repro fetch --from ~/Downloads/trustllm-recorded.zip")
@@ -96,7 +101,7 @@ def fetch(
     from trustllm_repro.paths import data_home
 
     with _progress() as bar:
-        show = Bars(bar)
+        show = Bars(bar).step
         if source is None:
             files = registry.fetch(only=only, progress=lambda d, t: show("fetching", d, t))
             absent: list[str] = []
@@ -128,7 +133,8 @@ def replay(
 
     start = time.perf_counter()
     with _progress() as bar:
-        run, recorded = replay_records(records, benchmark, to, verify=not unverified, say=Bars(bar))
+        show = Bars(bar).step
+        run, recorded = replay_records(records, benchmark, to, verify=not unverified, say=show)
     cell_results(run.cells).save(run.path)
     report = recorded.report
     out.print(
@@ -212,7 +218,7 @@ def evaluate(
             parse_part(part),
         )  # fmt: skip
     with _progress() as bar:
-        done = work(job, Bars(bar), lambda text: say(for_terminal(text)))
+        done = work(job, Bars(bar))
     show_evaluation(done, out)
 
 
@@ -246,7 +252,7 @@ def monitor(
     job = Job(model, to, asked, limit, dtype, device, batch_size, run_code=run_code, **more)
     with _progress() as bar:
         bars = Bars(bar)
-        done = run_job(job, lambda w, d, n: bars(w, d, n, ""), lambda text: say(for_terminal(text)))
+        done = run_job(job, bars.step, bars.note)
     show(done, out)
 
 

@@ -15,8 +15,7 @@ from trustllm_repro.analysis.overview import leaderboard
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.judge_choice import JudgeChoice
-from trustllm_repro.evaluation.judging import Live
+from trustllm_repro.evaluation.judging import JudgeChoice, Live
 from trustllm_repro.plot import report_card
 from trustllm_repro.schema import Response, Rule
 from trustllm_repro.scoring.cells import score_cells

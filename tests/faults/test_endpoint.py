@@ -24,6 +24,7 @@ from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.evaluation.run import Evaluation, Job, evaluate
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.endpoint import PARALLEL
+from trustllm_repro.progress import Progress
 
 ASKED = {"dimensions": ("ethics",), "limit": 6, "max_new_tokens": 6, "likelihood": False}
 MENDED = ("429 0.01", "garbage", "truncated", "no choices", "drop", "503")  # by another try
@@ -37,7 +38,7 @@ def desk_and_spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[De
 
 
 def evaluated(spec: str, out: Path) -> Evaluation:
-    return evaluate(Job(spec, "miniature", out, Settings(**ASKED)), note=lambda text: None)
+    return evaluate(Job(spec, "miniature", out, Settings(**ASKED)), progress=Progress())
 
 
 @pytest.fixture(scope="module")

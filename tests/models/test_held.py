@@ -21,6 +21,7 @@ from trustllm_repro.online.cases import Case  # noqa: E402
 from trustllm_repro.online.run import Job as MonitorJob  # noqa: E402
 from trustllm_repro.online.run import collector_of  # noqa: E402
 from trustllm_repro.online.tasks import OnlineTask  # noqa: E402
+from trustllm_repro.progress import Progress  # noqa: E402
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(3)]
 TASK = OnlineTask("toy", "Toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
@@ -94,10 +95,10 @@ def test_a_held_model_is_evaluated_as_its_folder_is(tiny: Path, tmp_path: Path) 
     asked = Settings(dimensions=("privacy",), limit=2, max_new_tokens=3, likelihood=False)
     mine = find_model(*held(tiny)[:1], tokenizer=held(tiny)[1], name=tiny.name)
     jobs = [Job(m, MINIATURE, tmp_path / str(i), asked) for i, m in enumerate((mine, str(tiny)))]
-    one, two = (evaluate(j, note=lambda text: None) for j in jobs)
+    one, two = (evaluate(j, progress=Progress()) for j in jobs)
     assert one.cells.equals(two.cells)
     with pytest.raises(SettingsError, match="several processes"):
-        evaluate(Job(mine, MINIATURE, tmp_path / "2", asked, workers=2), note=lambda text: None)
+        evaluate(Job(mine, MINIATURE, tmp_path / "2", asked, workers=2), progress=Progress())
 
 
 def test_a_held_model_is_watched_as_its_folder_is(tiny: Path, tmp_path: Path) -> None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.data.official_answers import OfficialAnswers, Place, load_answers
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.generate import Generated
-from trustllm_repro.evaluation.judge_choice import JudgeChoice
-from trustllm_repro.evaluation.judging import Live, judged
+from trustllm_repro.evaluation.judging import JudgeChoice, Live, judged
 from trustllm_repro.evaluation.plan import Plan, Settings
 from trustllm_repro.evaluation.responses import Asked
-from trustllm_repro.evaluation.run import Evaluation, Say, check_out, quiet, row_name, write_run
+from trustllm_repro.evaluation.run import Evaluation, check_out, row_name, write_run
 from trustllm_repro.judges.judge import Judge, Judgement
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
+from trustllm_repro.progress import PrintedNotes, Progress
 from trustllm_repro.schema import Item, Response, Rule, Status
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.store.atomic import write_json
@@ -57,18 +57,14 @@ class KeepsLabels:
         return self.judge.digest
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        made = [Judgement(self.labels.get((r.task, r.number))) for r in responses]
-        left = [i for i, j in enumerate(made) if j.label is None]
-        if left:
-            found = self.judge([items[i] for i in left], [responses[i] for i in left])
-            for i, judgement in zip(left, found, strict=True):
-                made[i] = judgement
-        return made
+        kept = [self.labels.get((r.task, r.number)) for r in responses]
+        left = [i for i, label in enumerate(kept) if label is None]
+        found = self.judge([items[i] for i in left], [responses[i] for i in left]) if left else []
+        made = dict(zip(left, found, strict=True))
+        return [made.get(i, Judgement(label)) for i, label in enumerate(kept)]
 
 
-def evaluate_answers(
-    job: GivenJob, say: Say = quiet, note: Callable[[str], None] = print
-) -> Evaluation:
+def evaluate_answers(job: GivenJob, progress: Progress = PrintedNotes()) -> Evaluation:
     """Read, judge, score, write; no model is asked.
 
     The row stands under two rules: `corrected`, by this package's judges (labels of the paper's
@@ -87,7 +83,8 @@ def evaluate_answers(
     plan = _plan(benchmark, given, job.dimensions)
     row = row_name(given.model, miniature=benchmark.path == MINIATURE)
     labels = {} if "refusal" in judges.replaced else given.labels
-    kept = _per_task(labels, plan)
+    counted = Counter(task for task, _ in labels)
+    kept = {t: counted[t] for t in plan.items if counted[t]}
 
     def choose(name: str) -> Judge:
         judge = judges(name)
@@ -97,14 +94,14 @@ def evaluate_answers(
         return None if task in kept else judges.measured(task)
 
     said = {_key(p): Completion(t, Finish.STOP, 0, 0) for p, t in given.texts.items()}
-    live = judged(row, plan, said, choose, progress=lambda d, t: say("judging", d, t, ""))
+    live = judged(row, plan, said, choose, progress)
     _count(live, given, kept)
     official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
     run = write_run(job.out, live, measured, official=official)
     _write_facts(job, benchmark, given, live, kept)
     for line in _notes(given, plan, kept):
-        note(line)
-    return Evaluation(run, row, "", live, Generated(0, 0, 0, 0.0), plan)
+        progress.note(line)
+    return Evaluation(run, row, "", live, Generated(), plan)
 
 
 def _key(place: Place) -> str:
@@ -126,12 +123,6 @@ def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str
     items = {t.id: t.items(benchmark[t.file or ""]) for t in chosen}
     places = [(t.id, i.number) for t in chosen if not t.answers_of for i in items[t.id]]
     return Plan(items, [Asked(*p, 0, _key(p)) for p in places], [])
-
-
-def _per_task(labels: Mapping[Place, str], plan: Plan) -> dict[str, int]:
-    """Labels of the paper's judge per task, where there are any."""
-    counts = {t: sum(task == t for task, _ in labels) for t in plan.items}
-    return {t: n for t, n in counts.items() if n}
 
 
 def _as_stored(live: Live, labels: Mapping[Place, str]) -> Live:
@@ -167,7 +158,7 @@ def _count(live: Live, given: OfficialAnswers, kept: Mapping[str, int]) -> None:
 
 def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[str]:
     """What a reader should know of the answers, without any of their text."""
-    missing = len(plan.asked) - sum(a.key in {_key(p) for p in given.texts} for a in plan.asked)
+    missing = len({a.key for a in plan.asked} - set(map(_key, given.texts)))
     lines = [
         f"{given.total('rows'):,} rows in {len(given.files)} files ({', '.join(given.layouts)}): "
         f"{given.total('answers'):,} answers, {given.total('null')} null, "
@@ -193,11 +184,7 @@ def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[
 
 
 def _write_facts(
-    job: GivenJob,
-    benchmark: Benchmark,
-    given: OfficialAnswers,
-    live: Live,
-    kept: Mapping[str, int],
+    job: GivenJob, benchmark: Benchmark, given: OfficialAnswers, live: Live, kept: Mapping[str, int]
 ) -> None:
     # Names only: paths of this machine are nobody's business.
     settings = asdict(job) | {
@@ -208,15 +195,11 @@ def _write_facts(
     facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}
     facts["judges"], facts["kept_labels"] = live.judges, dict(kept)
     write_json(job.out / "provenance.json", facts)
-    write_json(job.out / "answers.json", _listed(given))
-
-
-def _listed(given: OfficialAnswers) -> dict[str, Any]:
-    """Counts per file, and how the package asked where its run.json says it."""
-    asked = ("limit", "temperatures", "max_new_tokens")
-    return {
+    asked = ("limit", "temperatures", "max_new_tokens")  # how the package asked, by its run.json
+    listed = {
         "layouts": list(given.layouts),
         "files": {p: asdict(c) for p, c in given.files.items()},
         "ignored_files": given.ignored,
         "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
     }
+    write_json(job.out / "answers.json", listed)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trustllm_repro.evaluation.generate import mine
 from trustllm_repro.evaluation.judging import GENERATED, Live
-from trustllm_repro.evaluation.plan import Plan
+from trustllm_repro.evaluation.plan import Plan, mine
 from trustllm_repro.evaluation.responses import file_name
 from trustllm_repro.models.base import LanguageModel, options_key
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Response
 from trustllm_repro.store.append import JsonLines
 from trustllm_repro.tasks import TASKS
@@ -81,7 +81,7 @@ def score(
     wanted: Sequence[Choice],
     store: LikelihoodStore,
     part: tuple[int, int] = (0, 1),
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = Progress(),
 ) -> int:
     """Score what is not stored yet, this worker's share of it; returns how many.
 
@@ -97,7 +97,7 @@ def score(
     while some := [(left[i], nats) for i, nats in itertools.islice(scored, BATCH)]:
         store.add(some)
         done += len(some)
-        progress(done, len(left))
+        progress.step("options", done, len(left))
     return len(left)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models import hub
 from trustllm_repro.models.weights import conversion_digest, converted
-from trustllm_repro.models.wheels import WHEEL_MODELS, wheel_model_folder
+from trustllm_repro.models.wheels import WHEEL_MODELS
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ def model_folder(spec: str) -> ModelFolder:
     if path.suffix == ".gguf":
         folder, name = converted(path), path.stem
     elif spec in WHEEL_MODELS:
-        folder, name = wheel_model_folder(WHEEL_MODELS[spec]), spec
+        folder, name = WHEEL_MODELS[spec].folder(), spec
     else:
         raise SourceMissing(f"no model {spec!r}", remedy=f"give {FORMS}")
     return ModelFolder(folder, name, conversion_digest(folder))

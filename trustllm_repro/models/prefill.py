@@ -72,7 +72,7 @@ class Reader:
 
     def passes(self, prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
         """Split prompts into forward passes: one shared beginning each, of bounded size."""
-        for _, group in groupby(prompts, key=lambda p: p.tokens[: p.prefix]):
+        for _, group in groupby(prompts, key=lambda p: p.shared):
             batch: list[Prompt] = []
             width = 0
             for prompt in group:
@@ -134,7 +134,13 @@ def _contiguous_head(model: Any) -> None:
 
 def spread(cache: Cache, rows: int) -> Cache:
     """A cache of one row, seen as one of several equal rows. Nothing is copied until it grows."""
-    return _mapped(cache, lambda t: t.expand(rows, -1, -1, -1))
+    wide = DynamicCache()
+    for layer in cache.layers:
+        new = DynamicLayer()
+        new.lazy_initialization(layer.keys, layer.values)
+        new.keys, new.values = (t.expand(rows, -1, -1, -1) for t in (layer.keys, layer.values))
+        wide.layers.append(new)
+    return wide
 
 
 class LentLayer(DynamicLayer):
@@ -164,14 +170,4 @@ def repeated(cache: Cache, times: int, rows: slice = slice(None)) -> Cache:
     """Some rows of a cache, each `times` times in a row, for one forward pass."""
     wide = DynamicCache()
     wide.layers = [LentLayer(layer, times, rows) for layer in cache.layers]
-    return wide
-
-
-def _mapped(cache: Cache, change) -> Cache:
-    wide = DynamicCache()
-    for layer in cache.layers:
-        new = DynamicLayer()
-        new.lazy_initialization(layer.keys, layer.values)
-        new.keys, new.values = change(layer.keys), change(layer.values)
-        wide.layers.append(new)
     return wide

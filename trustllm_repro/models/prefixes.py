@@ -21,20 +21,15 @@ class Prompt:
     tokens: Tokens
     prefix: int = 0
 
+    @property
+    def shared(self) -> Tokens:
+        return self.tokens[: self.prefix]
+
 
 def common(a: Tokens, b: Tokens) -> int:
     """Length of the common beginning."""
-    n = min(len(a), len(b))
-    if a[:n] == b[:n]:
-        return n
-    low, high = 0, n  # a[:low] equal, a[:high] not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
+    pairs = zip(a, b, strict=False)
+    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
 
 
 def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
@@ -64,18 +59,9 @@ def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Pro
     Groups follow each other by their longest prompt, so the longest of all come first: if memory
     is short, that shows at once.
     """
-    depth = shared_prefixes(prompts, least, share) if least and len(prompts) >= share else None
-    made = [Prompt(i, tokens, depth[i] if depth else 0) for i, tokens in enumerate(prompts)]
+    depth = shared_prefixes(prompts, least, share)
+    made = [Prompt(i, tokens, depth[i]) for i, tokens in enumerate(prompts)]
     longest: dict[Tokens, int] = {}
     for p in made:
-        key = p.tokens[: p.prefix]
-        longest[key] = max(longest.get(key, 0), len(p.tokens))
-    return sorted(
-        made,
-        key=lambda p: (
-            -longest[p.tokens[: p.prefix]],
-            p.tokens[: p.prefix],
-            -len(p.tokens),
-            p.index,
-        ),
-    )
+        longest[p.shared] = max(longest.get(p.shared, 0), len(p.tokens))
+    return sorted(made, key=lambda p: (-longest[p.shared], p.shared, -len(p.tokens), p.index))
