@@ -283,7 +283,7 @@ def test_repeated_rows_are_told_apart_from_unknown_ones(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=[MISUSE], change=lambda n, rows: [*rows, rows[0]])
     evaluate_answers(job(root, tmp_path / "out"), progress=said)
     assert any(line.startswith("1 rows repeat a prompt") for line in said.told)
-    assert not any("meet no item" in line for line in said.told)
+    assert not any("match no item" in line for line in said.told)
     (listed,) = json.loads((tmp_path / "out" / "answers.json").read_text())["files"].values()
     assert (listed["repeated"], listed["unmatched"]) == ([len(questions(MISUSE))], [])
 

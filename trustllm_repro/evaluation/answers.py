@@ -68,8 +68,8 @@ def evaluate_answers(job: GivenJob, progress: Progress = PrintedNotes()) -> Eval
     """Read, judge, score, write; no model is asked.
 
     The row stands under two rules: `corrected`, by this package's judges (labels of the paper's
-    refusal judge are kept where the answers carry them, unless another one is asked for), and
-    `toolkit`, where what the official functions need is in the answers.
+    refusal judge are kept, unless another one is asked for), and `toolkit`, where what the official
+    functions need is in the answers.
 
     Raises:
         ReproError: a source is missing or malformed, or `out` cannot be written or holds another
@@ -164,17 +164,14 @@ def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[
         f"{given.total('answers'):,} answers, {given.total('null')} null, "
         f"{given.total('empty')} empty; {missing} items without a row that answers them"
     ]
-    if given.unmatched:
-        lines.append(
-            f"{given.unmatched} rows meet no item of the benchmark; listed in answers.json"
-        )
-    if given.repeated:
-        lines.append(
-            f"{given.repeated} rows repeat a prompt whose items earlier rows answer; the earlier "
-            "ones count, listed in answers.json"
-        )
-    if given.ignored:
-        lines.append(f"{len(given.ignored)} other JSON files were not read: {given.ignored[0]} ...")
+    others = {
+        "rows match no item": given.unmatched,
+        "rows repeat a prompt whose items earlier rows answer": given.repeated,
+        "JSON files were not read": len(given.ignored),
+    }
+    left = [f"{n} {what}" for what, n in others.items() if n]
+    if left:
+        lines.append(f"{', '.join(left)}; listed in answers.json")
     if kept:
         lines.append(
             f"{sum(kept.values()):,} labels of the paper's refusal judge are kept; give --judge "

@@ -1,8 +1,7 @@
 """A second reading of classification tasks: which of the asked-for answers the model finds likelier.
 
-Nothing is generated. The most likely of the task's options is read like an answer in its place, so
-every answer can be read, and a model is judged by what it holds true rather than by how well it
-keeps to a form. Its row has a name of its own: the numbers are not those of generated answers.
+Nothing is generated: the most likely option is read like an answer in its place. Its row has a name
+of its own, because the numbers are not those of generated answers.
 """
 
 from __future__ import annotations
@@ -66,14 +65,10 @@ class LikelihoodStore:
 
     def add(self, scored: Sequence[tuple[Choice, Sequence[float]]]) -> None:
         self.lines.append(
-            {
-                "task": choice.task,
-                "number": choice.number,
-                "key": choice.key,
-                "nats": [round(v, 4) if math.isfinite(v) else None for v in nats],
-            }
-            for choice, nats in scored
-        )
+            {"task": c.task, "number": c.number, "key": c.key,
+             "nats": [round(v, 4) if math.isfinite(v) else None for v in nats]}
+            for c, nats in scored
+        )  # fmt: skip
 
 
 def score(

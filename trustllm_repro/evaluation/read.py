@@ -1,9 +1,4 @@
-"""How a rule reads given answers: `trustllm-repro read`, and the table of cases in 18_judges.
-
-A case is an answer to an item of the benchmark: task id, item (counted from 0 in the official
-file, among the task's own items), text, and, where a judge labelled it, that label. Where none is
-given, our judge of the task labels it, as it does live answers.
-"""
+"""How a rule reads given answers: `trustllm-repro read`, and the table of cases in 18_judges."""
 
 from __future__ import annotations
 
@@ -27,7 +22,9 @@ from trustllm_repro.tasks.base import Task
 
 
 class Case(TypedDict):
-    """One answer to be read; further fields are kept as they are."""
+    """One answer to be read: task id, item (from 0, among the task's items in the official file),
+    text, and a judge's label; where there is none, our judge of the task gives it. Further fields
+    are kept."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     task: str

@@ -166,7 +166,7 @@ class LentLayer(DynamicLayer):
         return torch.cat([again, new.unflatten(0, (rows, self.times))], dim=3).flatten(0, 1)
 
 
-def repeated(cache: Cache, times: int, rows: slice = slice(None)) -> Cache:
+def repeated(cache: Cache, times: int, rows: slice) -> Cache:
     """Some rows of a cache, each `times` times in a row, for one forward pass."""
     wide = DynamicCache()
     wide.layers = [LentLayer(layer, times, rows) for layer in cache.layers]

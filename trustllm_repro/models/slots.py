@@ -1,8 +1,7 @@
 """A key-value cache whose rows are slots: a finished answer's row is taken by the next prompt.
 
-All rows share one right end, `length`; row b holds its tokens in [start[b], length). A new prompt
-is written right-aligned, so it starts wherever its length says. Buffers are written in place, where
-the usual cache copies itself at every step, and are only allocated anew when they must grow.
+All rows share one right end, `length`; row b holds its tokens in [start[b], length). Buffers are
+written in place, where the usual cache copies itself at every step.
 
 Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code and
 scratch memory for every shape they meet, which would otherwise be a new one at every step (300 MB

