@@ -197,28 +197,28 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.answers import GivenJob, evaluate_answers
+    from trustllm_repro.evaluation.answers import AnswersConfig, evaluate_answers
     from trustllm_repro.evaluation.plan import Settings, parse_part
     from trustllm_repro.evaluation.report import show_evaluation
-    from trustllm_repro.evaluation.run import Job
-    from trustllm_repro.evaluation.run import evaluate as run_job
+    from trustllm_repro.evaluation.run import EvaluationConfig
+    from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
     asked, judges = tuple(dimension or ()), tuple(judge or ())
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
     options.refuse_idle(context, "--answers" if answers else "--model")
     if answers:
-        work, job = evaluate_answers, GivenJob(
+        work, config = evaluate_answers, AnswersConfig(
             answers, benchmark, to, asked, model_name, not unverified, judges
         )  # fmt: skip
     else:
         how = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
-        work, job = run_job, Job(
+        work, config = run_evaluation, EvaluationConfig(
             model, benchmark, to, how, dtype, device, batch_size, workers, not unverified, judges,
             parse_part(part),
         )  # fmt: skip
     with _progress() as bar:
-        done = work(job, Bars(bar))
+        done = work(config, Bars(bar))
     show_evaluation(done, out)
 
 

@@ -21,7 +21,7 @@ from trustllm_repro.cli import app
 from trustllm_repro.cli_options import ONLY_WITH
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.answers import GivenJob, KeepsLabels, evaluate_answers
+from trustllm_repro.evaluation.answers import AnswersConfig, KeepsLabels, evaluate_answers
 from trustllm_repro.evaluation.report import show_evaluation
 from trustllm_repro.evaluation.run import Evaluation
 from trustllm_repro.judges.judge import Judgement
@@ -47,8 +47,8 @@ def without_labels_of_misuse(name: str, rows: list) -> list:
     return rows
 
 
-def job(root: Path, out: Path, **more) -> GivenJob:
-    return GivenJob(root, "miniature", out, **more)
+def job(root: Path, out: Path, **more) -> AnswersConfig:
+    return AnswersConfig(root, "miniature", out, **more)
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +302,7 @@ def test_the_command_names_the_malformed_file(tmp_path: Path) -> None:
 def test_llama3_70b_by_the_files_of_the_official_repository(shared: Path, tmp_path: Path) -> None:
     """Our refusal judge and the recorded answers meet two cells that need the paper's judge."""
     found = evaluate_answers(
-        GivenJob(
+        AnswersConfig(
             shared / "data/trustllm-later-answers.zip",
             str(shared / "data/trustllm-dataset.zip"),
             tmp_path / "out",

@@ -13,7 +13,7 @@ from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.evaluation.generate import generate
-from trustllm_repro.evaluation.plan import Settings, make_plan, mine
+from trustllm_repro.evaluation.plan import Settings, in_share, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.local import LocalModel
 
@@ -116,6 +116,6 @@ def test_shares_of_several_workers_make_the_whole(model, small, tmp_path):
 def test_every_key_is_somebodys_and_only_his():
     keys = [f"{i * 2654435761 % 2**32:08x}" + "0" * 24 for i in range(300)]
     for workers in (1, 2, 5):
-        shares = [[k for k in keys if mine(k, w, workers)] for w in range(workers)]
+        shares = [[k for k in keys if in_share(k, w, workers)] for w in range(workers)]
         assert sorted(k for share in shares for k in share) == sorted(keys)
         assert min(map(len, shares)) > 0.5 * len(keys) / workers

@@ -22,7 +22,13 @@ from trustllm_repro.errors import OutputError, SettingsError, SourceMissing
 from trustllm_repro.evaluation.estimate import Estimate, duration, estimate
 from trustllm_repro.evaluation.plan import Settings, parse_part
 from trustllm_repro.evaluation.report import show_evaluation
-from trustllm_repro.evaluation.run import Evaluation, Job, check_out, evaluate, row_name
+from trustllm_repro.evaluation.run import (
+    Evaluation,
+    EvaluationConfig,
+    check_out,
+    evaluate,
+    row_name,
+)
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Rule
@@ -38,8 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
-def job(folder: Path, out: Path, **more) -> Job:
-    return Job(str(folder), "miniature", out, **{"settings": SETTINGS, "workers": 1, **more})
+def job(folder: Path, out: Path, **more) -> EvaluationConfig:
+    return EvaluationConfig(
+        str(folder), "miniature", out, **{"settings": SETTINGS, "workers": 1, **more}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -186,9 +194,9 @@ def test_an_unknown_judge_is_refused_before_anything_is_asked(
 
 def test_a_missing_model_or_benchmark_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceMissing):
-        evaluate(Job(str(tmp_path / "none"), "miniature", tmp_path / "out"))
+        evaluate(EvaluationConfig(str(tmp_path / "none"), "miniature", tmp_path / "out"))
     with pytest.raises(SourceMissing):
-        evaluate(Job(str(folder), str(tmp_path / "none.zip"), tmp_path / "out"))
+        evaluate(EvaluationConfig(str(folder), str(tmp_path / "none.zip"), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

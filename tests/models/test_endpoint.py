@@ -18,7 +18,7 @@ from trustllm_repro.evaluation.generate import generate
 from trustllm_repro.evaluation.plan import Settings, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.endpoint import TIRED, Endpoint, Server
+from trustllm_repro.models.endpoint import FAILURES_IN_A_ROW, Endpoint, Server
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 
@@ -178,18 +178,20 @@ def test_a_server_that_is_down_costs_nothing_while_nothing_is_asked() -> None:
 
 
 def test_prompts_that_are_refused_for_good_never_stop_the_others(tiny: Path) -> None:
-    requests = [Request(str(i), 1) for i in range(TIRED + 10)]
-    with serving(tiny, faults=["400"] * (TIRED + 9)) as (address, _):
+    requests = [Request(str(i), 1) for i in range(FAILURES_IN_A_ROW + 10)]
+    with serving(tiny, faults=["400"] * (FAILURES_IN_A_ROW + 9)) as (address, _):
         found = answers(endpoint(address, parallel=1), requests)
-    assert [c.finish is Finish.ERROR for c in found.values()] == [True] * (TIRED + 9) + [False]
+    assert [c.finish is Finish.ERROR for c in found.values()] == [True] * (
+        FAILURES_IN_A_ROW + 9
+    ) + [False]
 
 
 def test_a_server_that_breaks_down_on_the_way_stops_the_run(tiny: Path) -> None:
-    requests = [Request(str(i), 1) for i in range(3 * TIRED)]
-    with serving(tiny, faults=[None, *["500"] * 3 * TIRED]) as (address, desk):
+    requests = [Request(str(i), 1) for i in range(3 * FAILURES_IN_A_ROW)]
+    with serving(tiny, faults=[None, *["500"] * 3 * FAILURES_IN_A_ROW]) as (address, desk):
         with pytest.raises(SourceMissing, match="status 500"):
             answers(endpoint(address, parallel=1, tries=1), requests)
-        assert len(desk.calls) == 1 + TIRED
+        assert len(desk.calls) == 1 + FAILURES_IN_A_ROW
 
 
 def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 from transformers import Gemma3Config, LlamaConfig
 
 from tests.models.prompts import answers, requests
-from trustllm_repro.models.local import LEAST, LocalModel, bytes_per_token
+from trustllm_repro.models.local import MIN_TOKENS, LocalModel, bytes_per_token
 
 GIB = 2**30
 
@@ -34,7 +34,7 @@ def test_answers_are_the_same_with_little_memory(tiny) -> None:
     want = answers(LocalModel(tiny, device="cpu"), asked)
     short = LocalModel(tiny, device="cpu")
     short.fit_memory(short.model.config, 0)
-    assert (short.cache_tokens, short.reader.pass_tokens) == (LEAST, LEAST)
+    assert (short.cache_tokens, short.reader.pass_tokens) == (MIN_TOKENS, MIN_TOKENS)
     assert answers(short, asked) == want
 
 

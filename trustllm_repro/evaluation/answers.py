@@ -10,8 +10,8 @@ from pathlib import Path
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.data.official_answers import OfficialAnswers, Place, load_answers
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.generate import Generated
-from trustllm_repro.evaluation.judging import JudgeChoice, Live, judged
+from trustllm_repro.evaluation.generate import GenerationCost
+from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, judged
 from trustllm_repro.evaluation.plan import Plan, Settings
 from trustllm_repro.evaluation.responses import Asked
 from trustllm_repro.evaluation.run import Evaluation, check_out, row_name, write_run
@@ -29,7 +29,7 @@ LONGFORMER = "LibrAI/longformer-harmful-ro"  # the paper's judge of refusals
 
 
 @dataclass(frozen=True)
-class GivenJob:
+class AnswersConfig:
     """Which answers to evaluate, on what. See the command's options."""
 
     answers: Path
@@ -64,7 +64,7 @@ class KeepsLabels:
         return [made.get(i, Judgement(label)) for i, label in enumerate(kept)]
 
 
-def evaluate_answers(job: GivenJob, progress: Progress = PrintedNotes()) -> Evaluation:
+def evaluate_answers(config: AnswersConfig, progress: Progress = PrintedNotes()) -> Evaluation:
     """Read, judge, score, write; no model is asked.
 
     The row stands under two rules: `corrected`, by this package's judges (labels of the paper's
@@ -75,12 +75,12 @@ def evaluate_answers(job: GivenJob, progress: Progress = PrintedNotes()) -> Eval
         ReproError: a source is missing or malformed, or `out` cannot be written or holds another
             model's run.
     """
-    judges = JudgeChoice(job.judges)
-    Settings(job.dimensions)  # an unknown dimension is refused before anything is read
-    benchmark = open_benchmark(job.benchmark, verify=job.verify)
-    given = load_answers(job.answers, benchmark, job.model_name)
-    check_out(job.out, given.model)
-    plan = _plan(benchmark, given, job.dimensions)
+    judges = JudgeChoice(config.judges)
+    Settings(config.dimensions)  # an unknown dimension is refused before anything is read
+    benchmark = open_benchmark(config.benchmark, verify=config.verify)
+    given = load_answers(config.answers, benchmark, config.model_name)
+    check_out(config.out, given.model)
+    plan = _plan(benchmark, given, config.dimensions)
     row = row_name(given.model, miniature=benchmark.path == MINIATURE)
     labels = {} if "refusal" in judges.replaced else given.labels
     counted = Counter(task for task, _ in labels)
@@ -97,11 +97,11 @@ def evaluate_answers(job: GivenJob, progress: Progress = PrintedNotes()) -> Eval
     live = judged(row, plan, said, choose, progress)
     _count(live, given, kept)
     official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
-    run = write_run(job.out, live, measured, official=official)
-    _write_facts(job, benchmark, given, live, kept)
+    run = write_run(config.out, live, measured, official=official)
+    _write_facts(config, benchmark, given, live, kept)
     for line in _notes(given, plan, kept):
         progress.note(line)
-    return Evaluation(run, row, "", live, Generated(), plan)
+    return Evaluation(run, row, "", live, GenerationCost(), plan)
 
 
 def _key(place: Place) -> str:
@@ -125,10 +125,10 @@ def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str
     return Plan(items, [Asked(*p, 0, _key(p)) for p in places], [])
 
 
-def _as_stored(live: Live, labels: Mapping[Place, str]) -> Live:
+def _as_stored(live: LiveAnswers, labels: Mapping[Place, str]) -> LiveAnswers:
     """The same answers with nothing but the labels they came with: what the official functions
     have, as long as none of their judges is called. Where one would be, a task has no labels."""
-    stored = Live(live.model, live.items)
+    stored = LiveAnswers(live.model, live.items)
     for (task, model), responses in live.answers.items():
         if TASKS[task].answers_of:
             continue
@@ -143,7 +143,7 @@ def _as_stored(live: Live, labels: Mapping[Place, str]) -> Live:
     return stored
 
 
-def _count(live: Live, given: OfficialAnswers, kept: Mapping[str, int]) -> None:
+def _count(live: LiveAnswers, given: OfficialAnswers, kept: Mapping[str, int]) -> None:
     """Null answers and kept labels, into each task's line of counts; who judged, into `judges`."""
     for line in live.counts:
         task = line["task"]
@@ -181,17 +181,21 @@ def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[
 
 
 def _write_facts(
-    job: GivenJob, benchmark: Benchmark, given: OfficialAnswers, live: Live, kept: Mapping[str, int]
+    config: AnswersConfig,
+    benchmark: Benchmark,
+    given: OfficialAnswers,
+    live: LiveAnswers,
+    kept: Mapping[str, int],
 ) -> None:
     # Names only: paths of this machine are nobody's business.
-    settings = asdict(job) | {
-        "answers": job.answers.name, "benchmark": Path(job.benchmark).name, "out": job.out.name,
+    settings = asdict(config) | {
+        "answers": config.answers.name, "benchmark": Path(config.benchmark).name, "out": config.out.name,
         "model": given.model,
     }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest, "answers": given.digest}, settings)
     facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}
     facts["judges"], facts["kept_labels"] = live.judges, dict(kept)
-    write_json(job.out / "provenance.json", facts)
+    write_json(config.out / "provenance.json", facts)
     asked = ("limit", "temperatures", "max_new_tokens")  # how the package asked, by its run.json
     listed = {
         "layouts": list(given.layouts),
@@ -199,4 +203,4 @@ def _write_facts(
         "ignored_files": given.ignored,
         "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
     }
-    write_json(job.out / "answers.json", listed)
+    write_json(config.out / "answers.json", listed)

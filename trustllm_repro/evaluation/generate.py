@@ -20,14 +20,14 @@ from typing import Any
 
 from trustllm_repro.errors import ReproError
 from trustllm_repro.evaluation.likelihood import LikelihoodStore, choices, score
-from trustllm_repro.evaluation.plan import Plan, Settings, make_plan, mine
+from trustllm_repro.evaluation.plan import Plan, Settings, in_share, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.base import Completion, LanguageModel
 from trustllm_repro.progress import Progress
 
 
 @dataclass
-class Generated:
+class GenerationCost:
     """What generation cost: answers, tokens read and made, seconds."""
 
     answers: int = 0
@@ -54,14 +54,14 @@ def generate(
     store: ResponseStore,
     progress: Progress = Progress(),
     part: tuple[int, int] = (0, 1),
-) -> Generated:
+) -> GenerationCost:
     """Make all missing answers and store each batch as it ends.
 
     Args:
         part: (worker, workers): this process makes only its share of the missing answers.
     """
-    start, cost = time.perf_counter(), Generated()
-    todo = [i for i in plan.missing(store.load()) if mine(plan.asked[i].key, *part)]
+    start, cost = time.perf_counter(), GenerationCost()
+    todo = [i for i in plan.missing(store.load()) if in_share(plan.asked[i].key, *part)]
     cost.show(progress, len(todo))
     for batch in model.complete([plan.requests[i] for i in todo]):
         store.add((plan.asked[todo[at]], completion) for at, completion in batch)
@@ -71,28 +71,28 @@ def generate(
 
 
 def launch(
-    job: dict[str, Any],
+    arguments: dict[str, Any],
     plan: Plan,
     store: ResponseStore,
     devices: Sequence[str],
     progress: Progress = Progress(),
-) -> Generated:
+) -> GenerationCost:
     """Start a worker for each of `devices` and wait; progress is what arrives in the store.
 
     Args:
-        job: arguments of `work`, as JSON takes them.
+        arguments: of `work`, as JSON takes them.
 
     Raises:
         ReproError: a worker failed. What it had stored stays; a second run goes on from there.
     """
-    start, cost = time.perf_counter(), Generated()
+    start, cost = time.perf_counter(), GenerationCost()
     left = {plan.asked[i].key for i in plan.missing(store.load())}
     total = len(left)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         logs = [Path(folder) / str(k) for k in range(len(devices))]
         started = []
         for k, device in enumerate(devices):
-            started.append(_start(job, device, (k, len(devices)), logs[k]))
+            started.append(_start(arguments, device, (k, len(devices)), logs[k]))
             stack.enter_context(started[-1])
             stack.callback(started[-1].terminate)  # it ends with this process
         running = True
@@ -119,9 +119,9 @@ def launch(
 
 
 def _start(
-    job: dict[str, Any], device: str, share: tuple[int, int], log: Path
+    arguments: dict[str, Any], device: str, share: tuple[int, int], log: Path
 ) -> subprocess.Popen[bytes]:
-    words = json.dumps({**job, "device": device, "share": share})
+    words = json.dumps({**arguments, "device": device, "share": share})
     threads = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
     with open(log, "wb") as file:
         return subprocess.Popen(

@@ -23,7 +23,7 @@ HUB = "hub:"  # before the folder or hub id of a classifier
 
 
 @dataclass
-class Live:
+class LiveAnswers:
     """Answers of one live model, in the form the ledger takes (store.ledger.Answered)."""
 
     model: str
@@ -48,14 +48,14 @@ def judged(
     completions: Mapping[str, Completion],
     judges: Callable[[str], Judge] = judge_named,
     progress: Progress = Progress(),
-) -> Live:
+) -> LiveAnswers:
     """All answers with the labels of their tasks' judges.
 
     Args:
         completions: by key; items without one count as missing.
         judges: from a judge's name to the judge; each is loaded once.
     """
-    live = Live(model, plan.items)
+    live = LiveAnswers(model, plan.items)
     loaded: dict[str, Judge] = {}
     said = _responses(model, plan, completions)
     tasks = [TASKS[t] for t in plan.items]
@@ -122,7 +122,7 @@ def _count(task: str, plan: Plan, completions: Mapping[str, Completion]) -> dict
 
 
 class JudgeChoice:
-    """From a judge's name to the judge, as live.judging.judged wants it.
+    """From a judge's name to the judge, as `judged` wants it.
 
     Args:
         replaced: "judge=model" each, e.g. "refusal=http://localhost:8000/v1#name" for a language

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trustllm_repro.evaluation.judging import GENERATED, Live
-from trustllm_repro.evaluation.plan import Plan, mine
+from trustllm_repro.evaluation.judging import GENERATED, LiveAnswers
+from trustllm_repro.evaluation.plan import Plan, in_share
 from trustllm_repro.evaluation.responses import file_name
 from trustllm_repro.models.base import LanguageModel, options_key
 from trustllm_repro.progress import Progress
@@ -84,7 +84,7 @@ def score(
         SettingsError: the model offers no log-probabilities.
     """
     have = store.load()
-    todo = {c.key: c for c in wanted if c.key not in have and mine(c.key, *part)}
+    todo = {c.key: c for c in wanted if c.key not in have and in_share(c.key, *part)}
     left, done = list(todo.values()), 0
     if not left:
         return 0
@@ -97,7 +97,7 @@ def score(
 
 
 def add_likelihoods(
-    live: Live, row: str, wanted: Sequence[Choice], scores: Mapping[str, Sequence[float]]
+    live: LiveAnswers, row: str, wanted: Sequence[Choice], scores: Mapping[str, Sequence[float]]
 ) -> None:
     """Add a row of most likely options to a live model's answers.
 

@@ -110,7 +110,7 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
         if not task.live or (settings.dimensions and task.dimension not in settings.dimensions):
             continue
         assert task.file is not None
-        items[task.id] = spread(task.items(benchmark[task.file]), settings.limit)
+        items[task.id] = stratified(task.items(benchmark[task.file]), settings.limit)
         if task.answers_of:
             continue
         for item in items[task.id]:
@@ -127,7 +127,7 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
     return Plan(items, asked, requests)
 
 
-def mine(key: str, worker: int, workers: int) -> bool:
+def in_share(key: str, worker: int, workers: int) -> bool:
     """Whether a key belongs to this worker's share.
 
     Shares go by key, so they are the same whatever is stored already and whoever starts first.
@@ -135,7 +135,7 @@ def mine(key: str, worker: int, workers: int) -> bool:
     return int(key[:8], 16) % workers == worker
 
 
-def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
+def stratified(items: Sequence[Item], limit: int | None) -> list[Item]:
     """About `limit` items of a task, taken in turn from every combination of facets.
 
     A facet that is a number measures an item and makes no part of its own. Items of one pair come

@@ -16,8 +16,8 @@ from trustllm_repro.data.published import LATER, MODELS, published
 from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.estimate import estimate
-from trustllm_repro.evaluation.generate import Generated, generate, launch
-from trustllm_repro.evaluation.judging import JudgeChoice, Live, judged
+from trustllm_repro.evaluation.generate import GenerationCost, generate, launch
+from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, judged
 from trustllm_repro.evaluation.likelihood import LikelihoodStore, add_likelihoods, choices, score
 from trustllm_repro.evaluation.plan import Plan, Settings, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore, file_name
@@ -41,7 +41,7 @@ THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationConfig:
     """What to evaluate, on what, how. See the command's options."""
 
     model: str | LanguageModel  # what a user names, or what find_model gave
@@ -76,8 +76,8 @@ class Evaluation:
     run: Run
     row: str
     dtype: str
-    live: Live
-    cost: Generated
+    live: LiveAnswers
+    cost: GenerationCost
     plan: Plan
 
     @property
@@ -86,7 +86,7 @@ class Evaluation:
         return self.run.cells[self.run.cells["model"] == self.row]
 
 
-def evaluate(job: Job, progress: Progress = PrintedNotes()) -> Evaluation:
+def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> Evaluation:
     """Ask, judge, score, write. What is in the run folder already is not asked again.
 
     Raises:
@@ -94,22 +94,22 @@ def evaluate(job: Job, progress: Progress = PrintedNotes()) -> Evaluation:
             or `out` cannot be written or holds another model's run; whatever was answered before
             stays.
     """
-    judges = JudgeChoice(job.judges)
-    benchmark = open_benchmark(job.benchmark, verify=job.verify)
+    judges = JudgeChoice(config.judges)
+    benchmark = open_benchmark(config.benchmark, verify=config.verify)
     progress.step("loading the model", 0, 1)
     model = find_model(
-        job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size,
-        system=job.settings.system, sampling=job.settings.sampling,
+        config.model, dtype=config.dtype, device=config.device, batch_size=config.batch_size,
+        system=config.settings.system, sampling=config.settings.sampling,
     )  # fmt: skip
     progress.step("loading the model", 1, 1)
-    check_out(job.out, model.name, model.identity.get("weights"))
-    plan = make_plan(model, benchmark, job.settings)
-    store = ResponseStore(job.out, model.name)
+    check_out(config.out, model.name, model.identity.get("weights"))
+    plan = make_plan(model, benchmark, config.settings)
+    store = ResponseStore(config.out, model.name)
     store.lines.append([])  # an unwritable folder shows before hours of work
-    scores = LikelihoodStore(job.out, model.name)
-    wanted = choices(model, plan) if job.settings.likelihood else []
+    scores = LikelihoodStore(config.out, model.name)
+    wanted = choices(model, plan) if config.settings.likelihood else []
     unscored = len({c.key for c in wanted} - scores.load().keys())
-    cost = _answer(job, model, plan.share(job.part), store, unscored, progress)
+    cost = _answer(config, model, plan.share(config.part), store, unscored, progress)
     row = row_name(model.name, miniature=benchmark.path == MINIATURE)
     live = judged(row, plan, store.load(), judges, progress)
     if wanted:
@@ -119,8 +119,8 @@ def evaluate(job: Job, progress: Progress = PrintedNotes()) -> Evaluation:
             add_likelihoods(live, name, wanted, scores.load())
         except SettingsError as e:
             progress.note(f"no reading by likelihood: {e}")
-    run = write_run(job.out, live, judges.measured, job.settings.samples)
-    _write_facts(job, model, benchmark, live, cost)
+    run = write_run(config.out, live, judges.measured, config.settings.samples)
+    _write_facts(config, model, benchmark, live, cost)
     return Evaluation(run, row, str(model.identity.get("dtype", "")), live, cost, plan)
 
 
@@ -161,11 +161,11 @@ def evaluate_model(
     # A folder for each: answers to the miniature must not look like results.
     name = file_name(Path(model).name) + ("" if found else f"-{MINIATURE}")
     settings = Settings(limit=limit or None, max_new_tokens=max_new_tokens)
-    job = Job(
+    config = EvaluationConfig(
         model, str(found or MINIATURE), run.path / "live" / name, settings,
         dtype=dtype, workers=workers,
     )  # fmt: skip
-    return evaluate(job, progress)
+    return evaluate(config, progress)
 
 
 def check_out(out: Path, name: str, weights: str | None = None) -> None:
@@ -208,16 +208,16 @@ def _taken() -> frozenset[str]:
 
 
 def _answer(
-    job: Job, model: LanguageModel, plan: Plan, store: ResponseStore, unscored: int,
+    config: EvaluationConfig, model: LanguageModel, plan: Plan, store: ResponseStore, unscored: int,
     progress: Progress,
-) -> Generated:  # fmt: skip
+) -> GenerationCost:  # fmt: skip
     """Have the plan's missing answers made, by several processes where that pays.
 
     Args:
         unscored: questions with options that have no log-probabilities yet; workers score them.
     """
     left = [plan.requests[i] for i in plan.missing(store.load())]
-    workers = job.workers or _sensible_workers(model, len(left) + unscored)
+    workers = config.workers or _sensible_workers(model, len(left) + unscored)
     if left:
         progress.note(str(estimate(model, left, workers)))
     if workers == 1 or not (left or unscored):
@@ -231,11 +231,11 @@ def _answer(
     facts = {
         "folder": str(folder),
         "model": {
-            "name": model.name, "dtype": model.identity["dtype"], "batch_size": job.batch_size,
+            "name": model.name, "dtype": model.identity["dtype"], "batch_size": config.batch_size,
             "stock": model.stock, "digest": model.identity["weights"],
         },
-        "benchmark": str(job.benchmark), "verify": job.verify, "out": str(job.out),
-        "settings": asdict(job.settings), "part": job.part,
+        "benchmark": str(config.benchmark), "verify": config.verify, "out": str(config.out),
+        "settings": asdict(config.settings), "part": config.part,
     }  # fmt: skip
     gpus = _gpus(model)
     devices = [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
@@ -249,7 +249,7 @@ def _gpus(model: Any) -> int:
     return torch.cuda.device_count() if model.device.type == "cuda" else 0
 
 
-def _sittings(out: Path, cost: Generated) -> dict[str, float]:
+def _sittings(out: Path, cost: GenerationCost) -> dict[str, float]:
     """What the run has cost in all, over every time it was started; kept in sittings.jsonl."""
     kept = JsonLines(out / "sittings.jsonl")
     if cost.answers:
@@ -272,7 +272,7 @@ def _sensible_workers(model: LanguageModel, left: int) -> int:
 
 
 def write_run(
-    out: Path, live: Live, measured: Errors, samples: int = 1, official: Ledger | None = None
+    out: Path, live: LiveAnswers, measured: Errors, samples: int = 1, official: Ledger | None = None
 ) -> Run:
     """Ledger, cells, tables and counts of a live model, beside the published rows.
 
@@ -321,16 +321,20 @@ def by_sample(ledger: Ledger, samples: int, model: str) -> pd.DataFrame:
 
 
 def _write_facts(
-    job: Job, model: LanguageModel, benchmark: Benchmark, live: Live, cost: Generated
+    config: EvaluationConfig,
+    model: LanguageModel,
+    benchmark: Benchmark,
+    live: LiveAnswers,
+    cost: GenerationCost,
 ) -> None:
     # Names only: paths of this machine are nobody's business.
-    settings = asdict(replace(job, model=model.name)) | {
-        "out": job.out.name, "benchmark": Path(job.benchmark).name,
+    settings = asdict(replace(config, model=model.name)) | {
+        "out": config.out.name, "benchmark": Path(config.benchmark).name,
     }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest}, settings)
-    facts["dtype"] = model.identity.get("dtype", job.dtype)
+    facts["dtype"] = model.identity.get("dtype", config.dtype)
     facts["model"] = {"name": model.name, **model.identity}
     facts["judges"] = live.judges
-    facts["generation"] = _sittings(job.out, cost)
-    write_json(job.out / "provenance.json", facts)
-    write_json(job.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
+    facts["generation"] = _sittings(config.out, cost)
+    write_json(config.out / "provenance.json", facts)
+    write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])

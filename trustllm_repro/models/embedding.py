@@ -1,7 +1,7 @@
 """Sentence embeddings of all-MiniLM-L6-v2, read out of a registry wheel as data.
 
 22 M parameters, 384 dimensions, mean of the last layer over the text's tokens, unit length
-(Reimers and Gurevych 2019). Stands in for the paper's OpenAI embeddings.
+(Reimers and Gurevych 2019). Used in place of the paper's OpenAI embeddings.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Embedder:
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (texts, 384), float32, of length 1."""
-        # A lone surrogate is no UTF-8, which the tokenizer asks for.
+        # A lone surrogate is not UTF-8, which the tokenizer asks for.
         texts = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
         unique = list(dict.fromkeys(texts))
         ids = [self.tokenizer(t, truncation=True, max_length=MAX_TOKENS).input_ids for t in unique]

@@ -23,9 +23,9 @@ from trustllm_repro.errors import ReproError, SettingsError, SourceMissing
 from trustllm_repro.models.base import Completion, Finish, Request
 from trustllm_repro.models.logprobs import TokenLogprobs, asked, read_logprobs
 
-PARALLEL = 8  # calls in flight
-GIVE_UP = 8  # prompts that reached nobody before any was answered
-TIRED = 64  # prompts in a row that failed after all tries, whatever was answered before
+CONCURRENCY = 8  # calls in flight
+FIRST_FAILURES = 8  # prompts that reached nobody before any was answered
+FAILURES_IN_A_ROW = 64  # prompts in a row that failed after all tries, whatever was answered before
 CONNECT = 10.0  # seconds to wait for a connection; an answer may take far longer
 KEY = "OPENAI_API_KEY"  # the environment variable that may hold it
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
@@ -95,12 +95,12 @@ class Endpoint:
     Args:
         model: its name on the server.
         chat: chat completions; else plain ones, the prompt as it is.
-        parallel: calls in flight; 0: PARALLEL.
+        parallel: calls in flight; 0: CONCURRENCY.
     """
 
     def __init__(self, server: Server, model: str, chat: bool = True, parallel: int = 0) -> None:
         self.server, self.model, self.chat = server, model, chat
-        self.parallel = parallel or PARALLEL
+        self.parallel = parallel or CONCURRENCY
         self.name = re.sub(r"[^\w.@+-]+", "-", model)
         template = "chat" if chat else "none"
         # What weights answer there, only the server's owner knows.
@@ -203,7 +203,7 @@ class Endpoint:
             if result.passing or result.status == 404:
                 row += 1  # any other refusal is about that prompt, too long for instance
             nobody = result.status in (0, 404) and not answered
-            if row >= TIRED or (nobody and row >= min(GIVE_UP, len(requests))):
+            if row >= FAILURES_IN_A_ROW or (nobody and row >= min(FIRST_FAILURES, len(requests))):
                 raise SourceMissing(
                     f"no answer from {self.server.base}; the last call: {result.problem}",
                     remedy="see that the server runs, and that address and model are right; then "
@@ -295,7 +295,7 @@ def _completion(data: Any, chat: bool) -> Completion:
     choice = data["choices"][0]
     text = choice["message"]["content"] if chat else choice["text"]
     if text is not None and not isinstance(text, str):
-        raise TypeError("the answer is no text")
+        raise TypeError("the answer is not a text")
     usage = data.get("usage") or {}
     finish = _FINISH.get(choice.get("finish_reason"), Finish.STOP)
     read, made = (int(usage.get(k) or 0) for k in ("prompt_tokens", "completion_tokens"))

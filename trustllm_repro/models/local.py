@@ -21,7 +21,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.attention import use_cpu_attention
 from trustllm_repro.models.base import Completion, Finish, Request, check_asking
 from trustllm_repro.models.chat import Turn, blank_turns, rendered
-from trustllm_repro.models.decoding import Decoder, Job, Watch
+from trustllm_repro.models.decoding import Decoder, DecodeRequest, Watch
 from trustllm_repro.models.linear import pack_linears, packs
 from trustllm_repro.models.options import score_options
 from trustllm_repro.models.prefill import Reader
@@ -32,18 +32,18 @@ from trustllm_repro.models.weights import check_folder, digest_of, tokenizer_dig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
-# Tokens a shared beginning must save (length x prompts) to be worth a forward pass of its own.
-SHARE = 16
-LEAST_PREFIX = {"cpu": 24, "cuda": 512}
+# Tokens a shared prefix must save (length x prompts) to be worth a forward pass of its own.
+MIN_SHARERS = 16
+MIN_PREFIX = {"cpu": 24, "cuda": 512}
 # Rows of short prompts cost little memory and share each pass over the weights: on two cores
 # SmolLM2 makes 1.2 to 1.35 times as many tokens a second with 128 rows as with 32.
-MOST_ROWS = {"cpu": 128, "cuda": 256}
-USUAL_ROWS = {"cpu": 32}
-USUAL = 768  # tokens: a few times the usual prompt and answer
+MAX_ROWS = {"cpu": 128, "cuda": 256}
+DEFAULT_ROWS = {"cpu": 32}
+USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
 # Shares of a GPU's free memory. What is left is for activations, and for one layer's keys while the
 # cache is given another shape (models/slots.py).
 CACHE, PASS = 0.5, 0.125
-LEAST = 512  # tokens: less is no use, so memory may run out instead, and say so
+MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
 
 
 class LocalModel:
@@ -54,10 +54,10 @@ class LocalModel:
     Args:
         folder: in the layout of transformers. name: row in the tables; default: folder name.
         dtype: float32 for reported numbers, bfloat16 where a profile says so; "auto" is the faster
-            of the two on the device, see `quick_dtype`.
+            of the two on the device, see `fast_dtype`.
         device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
-            on a CPU that of 32 usual prompts and answers, at most MOST_ROWS.
+            on a CPU that of 32 usual prompts and answers, at most MAX_ROWS.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
             slower on a CPU, where its layers are otherwise replaced (models.linear).
         system: "default" lets the chat template put its own system message in, "blank" none; see
@@ -106,7 +106,7 @@ class LocalModel:
     def _ask(self, system: str, sampling: str) -> None:
         """Only what differs from "default" and "plain" is named, so their keys are what they were."""
         check_asking(system, sampling)
-        self.manner, self.turns, self.filters = (system, sampling), (), {}
+        self.prompting, self.turns, self.filters = (system, sampling), (), {}
         kept = {k: v for k, v in self.identity.items() if k not in ("system", "sampling")}
         if system == "blank" and self.tokenizer.chat_template:
             self.turns = blank_turns(self.tokenizer)
@@ -120,7 +120,7 @@ class LocalModel:
 
     def asking(self, system: str, sampling: str) -> LocalModel:
         """The same weights, asked another way. Raises SettingsError, SourceCorrupt as the class."""
-        if (system, sampling) == self.manner:
+        if (system, sampling) == self.prompting:
             return self
         _ = self.model  # loaded once for both
         other = copy.copy(self)
@@ -131,9 +131,11 @@ class LocalModel:
         self.device, self.stock = find_device(device), stock
         self.dtype = find_dtype(dtype, self.device)
         kind = self.device.type
-        self.batch_size = batch_size or MOST_ROWS.get(kind, MOST_ROWS["cuda"])
+        self.batch_size = batch_size or MAX_ROWS.get(kind, MAX_ROWS["cuda"])
         # Longer prompts and answers go in fewer rows, shorter ones in more.
-        self.cache_tokens = USUAL * (batch_size or min(self.batch_size, USUAL_ROWS.get(kind, 256)))
+        self.cache_tokens = USUAL_TOKENS * (
+            batch_size or min(self.batch_size, DEFAULT_ROWS.get(kind, 256))
+        )
         self.pass_tokens: int | None = None  # most of one pass over prompts, if memory bounds it
 
     def plain(self) -> LocalModel:
@@ -165,7 +167,7 @@ class LocalModel:
     def fit_memory(self, config: Any, free: int) -> None:
         """Bound cache and passes by `free` bytes; so as many answers run together as fit."""
         size = bytes_per_token(config, self.dtype.itemsize)
-        cache, passes = (max(int(free * share) // size, LEAST) for share in (CACHE, PASS))
+        cache, passes = (max(int(free * share) // size, MIN_TOKENS) for share in (CACHE, PASS))
         self.cache_tokens, self.pass_tokens = min(self.cache_tokens, cache), passes
 
     @cached_property
@@ -187,7 +189,7 @@ class LocalModel:
     def fit(self, tokens: tuple[int, ...], room: int) -> tuple[tuple[int, ...], int]:
         """Prompt cut to leave `room` tokens of the context, and the number of tokens cut.
 
-        The middle goes: instructions stand at the beginning, the question at the end.
+        The middle goes: instructions come first, the question last.
         """
         keep = self.context - room
         if len(tokens) <= keep:
@@ -209,7 +211,7 @@ class LocalModel:
         requests: Sequence[Request],
         watch: Watch | None = None,
         begun: Sequence[tuple[int, ...]] = (),
-    ) -> Iterator[list[tuple[Job, Finish, int]]]:
+    ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
         """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
 
         Args:
@@ -226,7 +228,7 @@ class LocalModel:
         while left:
             try:
                 asked = [(p, requests[p.index]) for p in planned if p.index in left]
-                jobs = [Job(p, r.max_new_tokens, r.temperature, r.seed) for p, r in asked]
+                jobs = [DecodeRequest(p, r.max_new_tokens, r.temperature, r.seed) for p, r in asked]
                 decoder = Decoder(
                     self.reader, self.ends, self.batch_size, self.cache_tokens, watch, warp
                 )
@@ -268,9 +270,9 @@ class LocalModel:
         yield from score_options(self.reader, self._schedule(fitted), coded)
 
     def _schedule(self, fitted: Sequence[tuple[int, ...]]) -> list[Prompt]:
-        return schedule(fitted, LEAST_PREFIX.get(self.device.type, 512), SHARE)
+        return schedule(fitted, MIN_PREFIX.get(self.device.type, 512), MIN_SHARERS)
 
-    def completion(self, job: Job, finish: Finish, cut: int) -> Completion:
+    def completion(self, job: DecodeRequest, finish: Finish, cut: int) -> Completion:
         text = None
         if finish is not Finish.NAN:
             text = self.tokenizer.decode(job.ids, skip_special_tokens=True)
@@ -357,14 +359,14 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """One of DTYPES by name; "auto" is `quick_dtype`. Raises SettingsError."""
+    """One of DTYPES by name; "auto" is `fast_dtype`. Raises SettingsError."""
     if name not in (AUTO, *DTYPES):
         known = ", ".join((AUTO, *DTYPES))
         raise SettingsError(f"unknown dtype {name!r}", remedy=f"one of: {known}")
-    return quick_dtype(device) if name == AUTO else DTYPES[name]
+    return fast_dtype(device) if name == AUTO else DTYPES[name]
 
 
-def quick_dtype(device: torch.device) -> torch.dtype:
+def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor has products of it; elsewhere float32.
 
     A CPU without them turns every number into float32 and back: SmolLM2 in batches of 32 then

@@ -10,7 +10,7 @@ from trustllm_repro.models.prefill import Pass, Reader, repeated
 from trustllm_repro.models.prefixes import Prompt, Tokens
 
 # Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
-# in SmolLM2 200 KB, and beginnings are repeated for every option.
+# in SmolLM2 200 KB, and prefixes are repeated for every option.
 POSITIONS = {"cpu": 256, "cuda": 8192}
 Scores = tuple[int, list[float]]  # index of the prompt, nats per option
 

@@ -1,4 +1,4 @@
-"""Reading prompts: forward passes over many prompts that may begin alike.
+"""Reading prompts: forward passes over many prompts that may share a prefix.
 
 Shared by decoding (models/decoding.py) and option scoring (models/options.py).
 """
@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from trustllm_repro.models.prefixes import Prompt
 
-# Keys and values of so many shared beginnings are kept; prompts come in groups, so few are needed.
+# Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
 PREFIXES = 8
 # Bounds the activations of one forward pass over prompts; larger passes are no faster on a CPU, as
 # they hold more padding (1024: 8 % slower).
@@ -28,7 +28,7 @@ class Pass:
     """What one forward pass over prompts left.
 
     Attributes:
-        cache: keys and values, one row a prompt: the shared beginning, padding, the rest.
+        cache: keys and values, one row a prompt: the shared prefix, padding, the rest.
         mask: (prompts, columns), 1 where a column holds a token of the prompt.
         logits: (prompts, vocabulary), for the token after each prompt.
     """
@@ -71,7 +71,7 @@ class Reader:
         )  # fmt: skip
 
     def passes(self, prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
-        """Split prompts into forward passes: one shared beginning each, of bounded size."""
+        """Split prompts into forward passes: one shared prefix each, of bounded size."""
         for _, group in groupby(prompts, key=lambda p: p.shared):
             batch: list[Prompt] = []
             width = 0
@@ -85,7 +85,7 @@ class Reader:
             yield batch
 
     def read(self, prompts: Sequence[Prompt], beyond: int = 0) -> Pass:
-        """One forward pass over prompts with the same shared beginning.
+        """One forward pass over prompts with the same shared prefix.
 
         Args:
             beyond: tokens that will be read after the prompts over the same cache.
@@ -93,7 +93,7 @@ class Reader:
         shared = prompts[0].prefix
         width = max(len(p.tokens) for p in prompts) - shared
         if self.window and shared + width + beyond > self.window:
-            # Padding between beginning and rest would widen distances beyond the window.
+            # Padding between prefix and rest would widen distances beyond the window.
             shared, width = 0, width + shared
         start = prompts[0].tokens[:shared]
         past = spread(self._prefix(start), len(prompts)) if shared else DynamicCache()

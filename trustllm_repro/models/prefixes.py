@@ -1,4 +1,4 @@
-"""Which prompts begin alike, and in what order to answer them.
+"""Which prompts share a prefix, and in what order to answer them.
 
 Prompts of one task share their instructions; those tokens are computed once and their keys and
 values copied. A prefix is worth that if enough prompts share it.
@@ -27,13 +27,13 @@ class Prompt:
 
 
 def common(a: Tokens, b: Tokens) -> int:
-    """Length of the common beginning."""
+    """Length of the common prefix."""
     pairs = zip(a, b, strict=False)
     return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
 
 
 def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
-    """For each prompt, the length of the longest beginning it shares with `share` - 1 others.
+    """For each prompt, the length of the longest prefix it shares with `share` - 1 others.
 
     0 where that is under `least` tokens. At least one token is always left over, because the
     model must read something to predict what follows.

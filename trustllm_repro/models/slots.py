@@ -122,7 +122,7 @@ class SlotCache(Cache):
         self.start[row] = self.length - size
 
     def clear(self, row: int) -> None:
-        """Take out what is no number: the row's next prompt masks it, but 0 x NaN is NaN."""
+        """Zero what is not a number: the row's next prompt masks it, but 0 x NaN is NaN."""
         for layer in self.layers:
             for name in BUFFERS:
                 getattr(layer, name)[row].zero_()
