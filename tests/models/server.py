@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +28,6 @@ class Desk:
     model: LocalModel
     faults: list[str | None] = field(default_factory=list)
     key: str = ""
-    names: Sequence[str] = ("tiny",)
     slow: float = 1.0
     chat: bool = True  # whether there are chat completions
     plain: bool = True  # whether there are plain ones
@@ -101,11 +100,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Quiet."""
-
-    def do_GET(self) -> None:
-        if self.path == "/v1/models":
-            return self._send({"data": [{"id": n} for n in self.desk.names]})
-        return self._send({"error": "unknown"}, 404)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -108,7 +108,7 @@ def test_a_refused_key_stops_the_run_and_is_not_shown(tiny: Path, monkeypatch) -
     monkeypatch.setenv("OPENAI_API_KEY", "not-the-right-one")
     with serving(tiny, key="right") as (address, desk):
         with pytest.raises(SettingsError, match="OPENAI_API_KEY") as caught:
-            answers(Endpoint.of(address))
+            answers(Endpoint.of(f"{address}#tiny"))
         assert desk.calls == []
     assert "not-the-right-one" not in str(caught.value)
 
@@ -149,9 +149,14 @@ def test_a_wrong_path_is_said_after_a_few_prompts(tiny: Path) -> None:
         answers(endpoint(address.replace("/v1", "/v9")))
 
 
-def test_a_server_without_chat_is_asked_for_plain_completions(base: Path) -> None:
+def test_a_server_without_chat_is_asked_for_plain_completions_when_that_is_said(base: Path) -> None:
     with serving(base, chat=False) as (address, _):
-        model = Endpoint.of(f"{address}#tiny")
+        with pytest.raises(
+            SettingsError, match=r"no chat completions.*404, no chat here"
+        ) as caught:
+            Endpoint.of(f"{address}#tiny")
+        assert "?api=completions" in caught.value.remedy
+        model = Endpoint.of(f"{address}?api=completions#tiny")
         assert model.identity["template"] == "none"
         assert answers(model) == answers(LocalModel(base))
 
@@ -163,12 +168,6 @@ def test_chat_is_found_with_one_call_and_taken_on_trust_when_named(tiny: Path) -
         assert Endpoint.of(f"{address}?api=chat#tiny").identity["template"] == "chat"
         assert Endpoint.of(f"{address}?api=completions#tiny").identity["template"] == "none"
         assert len(desk.calls) == 1
-
-
-def test_a_server_without_any_completions_is_named_before_the_run(tiny: Path) -> None:
-    neither = pytest.raises(SettingsError, match=r"neither chat.*404.*plain.*404.*no chat here")
-    with serving(tiny, chat=False, faults=["404"]) as (address, _), neither:
-        Endpoint.of(f"{address}#tiny")
 
 
 def test_a_server_that_is_down_costs_nothing_while_nothing_is_asked() -> None:
@@ -219,17 +218,18 @@ def test_the_batch_size_is_the_number_of_calls_in_flight() -> None:
     assert find_model("http://127.0.0.1:9/v1#m", batch_size=3).parallel == 3
 
 
-def test_the_only_model_is_found_and_several_are_listed(tiny: Path) -> None:
-    with serving(tiny) as (address, desk):
-        assert find_model(address).name == "tiny"
-        assert find_model(f"{address}?api=completions#org/x:7b").name == "org-x-7b"
-        desk.names = ("one", "two")
-        with pytest.raises(SettingsError, match="one, two"):
-            find_model(address)
+def test_the_name_of_the_row_has_no_separators() -> None:
+    model = find_model("http://127.0.0.1:9/v1?api=completions#org/x:7b")
+    assert (model.name, model.identity["model"]) == ("org-x-7b", "org/x:7b")
 
 
 @pytest.mark.parametrize(
-    "spec", ["http://user:pass@127.0.0.1:1/v1#m", "http://127.0.0.1:1/v1?api=soap#m"]
+    "spec",
+    [
+        "http://user:pass@127.0.0.1:1/v1#m",
+        "http://127.0.0.1:1/v1?api=soap#m",
+        "http://127.0.0.1:1/v1",
+    ],
 )
 def test_odd_addresses_are_refused(spec: str) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -57,7 +57,7 @@ class Server:
         self._client = openai.OpenAI(base_url=base, api_key=key or "none", timeout=limits)
 
     def call(
-        self, path: str, body: Any, read: Callable[[Any], Any], tries: int | None = None
+        self, path: str, body: dict[str, Any], read: Callable[[Any], Any], tries: int | None = None
     ) -> Any:
         """`read` of the reply's JSON; a reply it cannot read (KeyError ...) is asked for again.
 
@@ -66,10 +66,9 @@ class Server:
         """
         address, tries = f"{self.base}/{path}", tries or self.tries
         options: Any = {"max_retries": tries - 1, "follow_redirects": False}
-        send = self._client.get if body is None else partial(self._client.post, body=body)
         for _ in range(tries):
             try:
-                reply = send(f"/{path}", cast_to=object, options=options)
+                reply = self._client.post(f"/{path}", cast_to=object, body=body, options=options)
                 return read(json.loads(reply) if isinstance(reply, str) else reply)
             except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
                 raise SettingsError(
@@ -109,16 +108,14 @@ class Endpoint:
 
     @classmethod
     def of(cls, spec: str, parallel: int = 0) -> Endpoint:
-        """From http://host:port/v1#model.
+        """From http://host:port/v1#model, or http://host:port/v1?api=completions#model.
 
-        Without a name after #, the server must offer exactly one model. Chat completions are used,
-        or plain ones where the server has no chat; one short call finds out. `?api=chat` or
-        `?api=completions` before the # says it without a call.
+        One short call sees that the server takes chat completions for the model; `?api=chat` or
+        `?api=completions` before the # says what it takes without a call.
 
         Raises:
-            SettingsError: a key in the address, several models, the key is refused, or the server
-                takes no completions for the model.
-            SourceMissing: nobody answers there.
+            SettingsError: a key in the address, no model, the key is refused, or the server takes no
+                chat completions for the model.
         """
         parts = urlsplit(spec)
         if parts.username or parts.password:
@@ -134,25 +131,21 @@ class Endpoint:
                 remedy="?api=chat or ?api=completions",
             )
         base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-        server = Server(base, os.environ.get(KEY, ""))
-        model = parts.fragment or _only_model(server)
-        found = cls(server, model, api != "completions", parallel)
-        return found if api else found._in_a_form_offered()
-
-    def _in_a_form_offered(self) -> Endpoint:
-        """This one, or plain completions where the server refuses chat."""
-        if not (chat := self._refusal):
-            return self
-        plain = self.plain()
-        if refused := plain._refusal:
+        if not parts.fragment:
             raise SettingsError(
-                f"{self.server.base} takes neither chat (status {chat.status}) nor plain "
-                f"completions (status {refused.status}) for the model {self.model!r}"
-                + (f": {chat.said}" if chat.said else ""),
-                remedy="see that the address ends as the server wants it (often /v1) and that the "
-                "model's name after the # is right",
+                f"the address {base} names no model",
+                remedy="name one after a #, as in http://localhost:8000/v1#model",
             )
-        return plain
+        server = Server(base, os.environ.get(KEY, ""))
+        found = cls(server, parts.fragment, api != "completions", parallel)
+        if not api and (refused := found._refusal):
+            raise SettingsError(
+                f"{base} takes no chat completions for the model {found.model!r}: status "
+                f"{refused.status}" + (f", {refused.said}" if refused.said else ""),
+                remedy="for a base model write ?api=completions before the #; else see that the "
+                "address ends as the server wants it (often /v1) and that the model's name is right",
+            )
+        return found
 
     def plain(self) -> Endpoint:
         """The same model by plain completions: it goes on with the prompt's text."""
@@ -275,19 +268,6 @@ class Endpoint:
             "an endpoint gives no log-probabilities of a given text",
             remedy="--no-likelihood leaves this reading out",
         )
-
-
-def _only_model(server: Server) -> str:
-    remedy = "name one after a #, as in http://localhost:8000/v1#model"
-    try:
-        names = server.call("models", None, lambda d: [str(m["id"]) for m in d["data"]])
-    except CallFailed as e:
-        problem = f"cannot ask {server.base} which models it offers: {e}"
-        raise SourceMissing(problem, remedy=remedy) from e
-    if len(names) != 1:
-        listed = ", ".join(names[:20])
-        raise SettingsError(f"{server.base} offers {len(names)} models: {listed}", remedy=remedy)
-    return names[0]
 
 
 def _completion(data: Any, chat: bool) -> Completion:
