@@ -189,8 +189,8 @@ def _write_facts(
 ) -> None:
     # Names only: paths of this machine are nobody's business.
     settings = asdict(config) | {
-        "answers": config.answers.name, "benchmark": Path(config.benchmark).name, "out": config.out.name,
-        "model": given.model,
+        "answers": config.answers.name, "benchmark": Path(config.benchmark).name,
+        "out": config.out.name, "model": given.model,
     }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest, "answers": given.digest}, settings)
     facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}

@@ -1,7 +1,7 @@
 """Let a model answer what is not answered yet, in this process or in several.
 
 On a CPU, processes of one thread each beat one process with as many threads; on GPUs there is one
-process each. They need not talk to each other: shares go by key, and the store takes several writers.
+process each. They do not talk to each other: shares go by key, and the store takes many writers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A second reading of classification tasks: which of the asked-for answers the model finds likelier.
+"""A second reading of classification tasks: which of the options the model finds likeliest.
 
 Nothing is generated: the most likely option is read like an answer in its place. Its row has a name
 of its own, because the numbers are not those of generated answers.

@@ -19,8 +19,8 @@ from trustllm_repro.tasks import COLUMNS
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _ARROW = {(c.table, c.column): _ARROWS[c.better] for _, c in COLUMNS}
 LEGEND = (
-    "↑ higher is better, ↓ lower. judge-corrected: for the judge's measured errors. unparsed: answers "
-    "without a verdict, and the value had all of them counted against or for it."
+    "↑ higher is better, ↓ lower. judge-corrected: for the judge's measured errors. unparsed: "
+    "answers without a verdict, and the value had all of them counted against or for it."
 )
 
 

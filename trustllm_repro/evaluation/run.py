@@ -1,4 +1,4 @@
-"""`evaluate`: one model through the benchmark, from questions to tables beside the published rows."""
+"""`evaluate`: one model through the benchmark, from questions to tables."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def needed(starts: Sequence[int], columns: int) -> Iterator[None]:
 
 
 def use_cpu_attention(model: Any) -> None:
-    """Let a model on the CPU that uses torch's kernel use `attention`; leaves others as they are."""
+    """Let a model on the CPU that uses torch's kernel use `attention`; no other is changed."""
     if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -56,7 +56,7 @@ class Watch(Protocol):
     def chosen(
         self, requests: Sequence[DecodeRequest], logits: torch.Tensor, tokens: Sequence[int | None]
     ) -> None:
-        """Logits (requests, vocabulary) and the token taken from each; request.ids does not hold it yet."""
+        """Logits (requests, vocabulary) and the tokens taken, which request.ids do not hold yet."""
         ...
 
 
@@ -138,7 +138,7 @@ class Decoder:
         return self._advance(ready, torch.cat(logits))
 
     def _size(self, request: DecodeRequest) -> int:
-        """Columns a running request occupies: its prompt and its tokens but the last, not yet read."""
+        """Columns a request occupies: its prompt, and its tokens but the last, not yet read."""
         return len(request.prompt.tokens) + len(request.ids) - 1
 
     def _place(self, done: Pass, requests: Sequence[DecodeRequest]) -> None:

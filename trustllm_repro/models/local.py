@@ -104,7 +104,7 @@ class LocalModel:
         }
 
     def _ask(self, system: str, sampling: str) -> None:
-        """Only what differs from "default" and "plain" is named, so their keys are what they were."""
+        """Only what differs from "default" and "plain" enters the identity."""
         check_asking(system, sampling)
         self.prompting, self.turns, self.filters = (system, sampling), (), {}
         kept = {k: v for k, v in self.identity.items() if k not in ("system", "sampling")}
@@ -196,7 +196,7 @@ class LocalModel:
             return tokens, 0
         if keep < 2:
             raise SettingsError(
-                f"{self.name} has a context of {self.context} tokens, too short for {room} new ones",
+                f"{self.name} has a context of {self.context} tokens, too few for {room} new ones",
                 remedy="ask for fewer new tokens",
             )
         return tokens[: keep - keep // 2] + tokens[-(keep // 2) :], len(tokens) - keep
@@ -418,7 +418,7 @@ def ends_of(model, tokenizer) -> frozenset[int]:
 
 
 def _free_memory(device: torch.device) -> None:
-    """Give back what is not used any more: to the GPU, or to the system, as glibc does not by itself
+    """Give back what is not used any more to the GPU or the system, as glibc does not by itself
     (after loading 135 M parameters in bfloat16, 220 MB)."""
     gc.collect()
     if device.type == "cuda":
