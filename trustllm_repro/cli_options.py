@@ -40,7 +40,7 @@ Limit = Annotated[
 Dtype = Annotated[
     str, Option(help="float32, bfloat16, float16, or auto: the faster of the first two.")
 ]
-BatchSize = Annotated[int, Option(help="Answers at a time (0: 32, GPU 256).")]
+BatchSize = Annotated[int, Option(help="Answers at a time (0: what fits; an endpoint 8).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
 MaxNewTokens = Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")]
 Samples = Annotated[int, Option(min=1, help="Answers an item at temperature 1.")]
