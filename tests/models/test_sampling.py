@@ -14,7 +14,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.decoding import DecodeRequest, pick
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.prefixes import Prompt
+from trustllm_repro.models.prefill import Prompt
 from trustllm_repro.models.sampling import FILTERS, own_filters, warper
 
 CPU = torch.device("cpu")

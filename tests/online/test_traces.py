@@ -11,7 +11,7 @@ from trustllm_repro.errors import SettingsError  # noqa: E402
 from trustllm_repro.models.base import Finish, Request  # noqa: E402
 from trustllm_repro.models.decoding import DecodeRequest  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
-from trustllm_repro.models.prefixes import Prompt  # noqa: E402
+from trustllm_repro.models.prefill import Prompt  # noqa: E402
 from trustllm_repro.online import recorder, statistics, traces  # noqa: E402
 from trustllm_repro.online.recorder import Recorder, to_half  # noqa: E402
 from trustllm_repro.online.traces import Given, generated, given  # noqa: E402

@@ -1,6 +1,6 @@
 """Many prompts, one model: continuous batching over slots.
 
-Prompts come sorted (models/prefixes.py). A row that has ended is given to the next prompt, so the
+Prompts come sorted (models/prefill.py). A row that has ended is given to the next prompt, so the
 batch stays full; prefixes that prompts share are computed once. In float32 an answer does not
 depend on what else is in the batch, except where two tokens tie to the last bits.
 """
@@ -18,8 +18,7 @@ from transformers.cache_utils import Cache
 
 from trustllm_repro.models.attention import needed
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.prefill import Pass, Reader
-from trustllm_repro.models.prefixes import Prompt
+from trustllm_repro.models.prefill import Pass, Prompt, Reader
 from trustllm_repro.models.slots import SlotCache
 
 

@@ -24,8 +24,7 @@ from trustllm_repro.models.chat import Turn, blank_turns, rendered
 from trustllm_repro.models.decoding import Decoder, DecodeRequest, Watch
 from trustllm_repro.models.linear import pack_linears, packs
 from trustllm_repro.models.options import score_options
-from trustllm_repro.models.prefill import Reader
-from trustllm_repro.models.prefixes import Prompt, schedule
+from trustllm_repro.models.prefill import Prompt, Reader, schedule
 from trustllm_repro.models.sampling import own_filters, warper
 from trustllm_repro.models.silence import silence
 from trustllm_repro.models.weights import check_folder, digest_of, tokenizer_digest

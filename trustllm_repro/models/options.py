@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from trustllm_repro.models.prefill import Pass, Reader, repeated
-from trustllm_repro.models.prefixes import Prompt, Tokens
+from trustllm_repro.models.prefill import Pass, Prompt, Reader, Tokens, repeated
 
 # Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
 # in SmolLM2 200 KB, and prefixes are repeated for every option.

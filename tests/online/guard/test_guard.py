@@ -17,8 +17,8 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.online.guard.guard import Guard, GuardDiffers
 
 WORDS = {
-    True: "attack poison weapon steal harm".split(),
-    False: "bread garden music tea walk".split(),
+    True: ["attack", "poison", "weapon", "steal", "harm"],
+    False: ["bread", "garden", "music", "tea", "walk"],
 }
 
 
