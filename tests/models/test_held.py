@@ -18,7 +18,7 @@ from trustllm_repro.models.find import find_model  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
 from trustllm_repro.models.weights import file_sha256  # noqa: E402
 from trustllm_repro.online.cases import Case  # noqa: E402
-from trustllm_repro.online.run import EvaluationConfig as MonitorJob  # noqa: E402
+from trustllm_repro.online.run import Job as MonitorJob  # noqa: E402
 from trustllm_repro.online.run import collector_of  # noqa: E402
 from trustllm_repro.online.tasks import OnlineTask  # noqa: E402
 from trustllm_repro.progress import Progress  # noqa: E402

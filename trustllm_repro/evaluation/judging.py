@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from trustllm_repro.errors import SettingsError
@@ -56,7 +57,7 @@ def judged(
         judges: from a judge's name to the judge; each is loaded once.
     """
     live = LiveAnswers(model, plan.items)
-    loaded: dict[str, Judge] = {}
+    judge_named_once = cache(judges)
     said = _responses(model, plan, completions)
     tasks = [TASKS[t] for t in plan.items]
     for done, task in enumerate(tasks):
@@ -68,7 +69,7 @@ def judged(
                 replace(r, task=task.id, judge=None) for r in first if r.judge != REFUSAL and r.text
             ]
         if task.judge:
-            judge = loaded.setdefault(task.judge, judges(task.judge))
+            judge = judge_named_once(task.judge)
             items = {i.number: i for i in plan.items[task.id]}
             found = judge([items[r.number] for r in answers], answers)
             answers = [labelled(r, j) for r, j in zip(answers, found, strict=True)]
