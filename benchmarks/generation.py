@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the job: which function (see live.contenders.contender), by how many processes.
+    """One way to do the job: which function (see benchmarks.contenders), by how many processes.
 
     Attributes:
         threads: of each; 0: all cores. stock: with torch's own kernels, as others run a model.

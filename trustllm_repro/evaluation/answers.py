@@ -134,11 +134,9 @@ def _as_stored(live: LiveAnswers, labels: Mapping[Place, str]) -> LiveAnswers:
             continue
         bare = [replace(r, judge=None, number_recorded=None) for r in responses]
         full = [replace(r, judge=labels.get((r.task, r.number))) for r in bare]
-        reading = TASKS[task].reading_for(Rule.TOOLKIT)
+        parser = TASKS[task].parser_for(Rule.TOOLKIT)
         items = {i.number: i for i in live.items[task]}
-        lacks = reading and any(
-            reading(items[r.number], r).status is Status.UNLABELLED for r in full
-        )
+        lacks = parser and any(parser(items[r.number], r).status is Status.UNLABELLED for r in full)
         stored.answers[task, model] = bare if lacks else full
     return stored
 
@@ -165,8 +163,8 @@ def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[
         f"{given.total('empty')} empty; {missing} items without a row that answers them"
     ]
     others = {
-        "rows match no item": given.unmatched,
-        "rows repeat a prompt whose items earlier rows answer": given.repeated,
+        "rows match no item": given.total("unmatched"),
+        "rows repeat a prompt whose items earlier rows answer": given.total("repeated"),
         "JSON files were not read": len(given.ignored),
     }
     left = [f"{n} {what}" for what, n in others.items() if n]

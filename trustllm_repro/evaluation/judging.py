@@ -1,4 +1,4 @@
-"""Label live answers, so that the readings of recorded answers can read them."""
+"""Label live answers, so that the parsers of recorded answers can read them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.plan import Plan
 from trustllm_repro.judges.errors import judge_error
 from trustllm_repro.judges.judge import Judge, Judgement
-from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.registry import JUDGES, judge_named
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
+from trustllm_repro.parsers.recorded import REFUSAL
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks import TASKS
@@ -25,7 +25,7 @@ HUB = "hub:"  # before the folder or hub id of a classifier
 
 @dataclass
 class LiveAnswers:
-    """Answers of one live model, in the form the ledger takes (store.ledger.Answered)."""
+    """Answers of one live model, in the form the ledger takes (scoring.ledger.Answered)."""
 
     model: str
     items: Mapping[str, Sequence[Any]]
@@ -96,7 +96,7 @@ def _responses(
         if asked.key in completions:
             response = Response(
                 asked.task, model, asked.number, completions[asked.key].text,
-                prompts[asked.task][asked.number], form=GENERATED, edition=GENERATED,
+                prompts[asked.task][asked.number], record_format=GENERATED, revision=GENERATED,
                 source=GENERATED, sample=asked.sample,
             )  # fmt: skip
             said.setdefault(asked.task, []).append(response)

@@ -55,8 +55,9 @@ def show_evaluation(done: Evaluation, out: Console) -> None:
 def line(cell: Any) -> list[str]:
     """One column of `headline` as text."""
     corrected = ""
-    if not math.isnan(cell.debiased):
-        corrected = f"{number(cell.debiased)} ({span(cell.debiased_low, cell.debiased_high)})"
+    if not math.isnan(cell.judge_corrected):
+        interval = span(cell.judge_corrected_low, cell.judge_corrected_high)
+        corrected = f"{number(cell.judge_corrected)} ({interval})"
     unparsed = str(cell.n_unparsed)
     if cell.n_unparsed and not math.isnan(cell.bound_low):
         unparsed += f" ({span(cell.bound_low, cell.bound_high)})"

@@ -10,7 +10,7 @@ from scipy import stats
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.monitors.base import TooLittle
-from trustllm_repro.online.operate import false_alarms
+from trustllm_repro.online.studies.operate import false_alarms
 
 RISKS = (0.01, 0.05, 0.10)
 DRAWS = 2000

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.guard.calibration import Calibration
 from trustllm_repro.online.guard.probe import Probe
 from trustllm_repro.online.guard.words import BUCKETS, WordProbe, buckets, split_words
-from trustllm_repro.online.trace import Trace
 
 FOLDS = 5
 # Prefixes a probe learns from: so many tokens, each sqrt(2) times the last, and the whole answer.

@@ -27,14 +27,17 @@ from safetensors.numpy import save
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
+from trustllm_repro.online.generations.recorder import blocks_of
+from trustllm_repro.online.generations.traces import Given, given
 from trustllm_repro.online.guard.calibration import Calibration
 from trustllm_repro.online.guard.criteria import GuardCriteria
 from trustllm_repro.online.guard.fit import Examples, fit_states, fit_words
 from trustllm_repro.online.guard.origin import Origin
+from trustllm_repro.online.guard.piece import Piece
 from trustllm_repro.online.guard.probe import Probe
+from trustllm_repro.online.guard.stream import stream
+from trustllm_repro.online.guard.watch import watch
 from trustllm_repro.online.guard.words import WordProbe
-from trustllm_repro.online.recorder import blocks_of
-from trustllm_repro.online.traces import Given, given
 from trustllm_repro.store.atomic import write_bytes
 
 FORMAT = 1
@@ -223,8 +226,6 @@ class Guard:
         Yields:
             Piece: text, score, alarm. The last one of a stopped answer has the alarm and no text.
         """
-        from trustllm_repro.online.guard.stream import stream
-
         return stream(self.criteria(model, tokenizer, strict), model, tokenizer, messages, asked)
 
     def watch(self, chunks: Iterable[Any]) -> Iterator[Piece]:
@@ -232,8 +233,6 @@ class Guard:
 
         See online.guard.watch.watch.
         """
-        from trustllm_repro.online.guard.watch import watch
-
         return watch(self.words, self.calibrations["words"].threshold(self.risk), chunks)
 
     def score(self, prompt: str, answer: str, strict: bool = True) -> np.ndarray:
@@ -265,15 +264,6 @@ class Guard:
 _CALIBRATION = ("peaks", "unsafe", "fold", "group")
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Some of an answer: its text, the score with it, and whether the guard ends the answer here."""
-
-    text: str
-    score: float
-    alarm: bool = False
-
-
 def _local(model: Any, tokenizer: Any, dtype: str, device: str) -> LocalModel:
     found = find_model(model, tokenizer=tokenizer, dtype=dtype, device=device)
     if not isinstance(found, LocalModel):
@@ -301,7 +291,7 @@ def _rows(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFr
         rows = pd.DataFrame(list(examples), columns=columns)
     for i, row in enumerate(rows.itertuples(index=False)):
         if not (isinstance(row.prompt, str) and isinstance(row.answer, str)):
-            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="mend that row")
+            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="fix that row")
         if row.unsafe not in (True, False):
             raise SettingsError(f"example {i}: unsafe is {row.unsafe!r}", remedy="True or False")
     unsafe = int(rows.unsafe.astype(bool).sum())

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from trustllm_repro.errors import ReproError
-from trustllm_repro.online.recorder import blocks_of, layer_numbers
+from trustllm_repro.online.generations.recorder import blocks_of, layer_numbers
 
 
 class Unwatched(ReproError):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from trustllm_repro.online.guard.criteria import GuardCriteria
-from trustllm_repro.online.guard.guard import Piece
+from trustllm_repro.online.guard.piece import Piece
 
 
 def stream(

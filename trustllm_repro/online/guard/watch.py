@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from trustllm_repro.online.guard.guard import Piece
 from trustllm_repro.online.guard.hearing import Unwatched
+from trustllm_repro.online.guard.piece import Piece
 from trustllm_repro.online.guard.words import Reading, WordProbe
 
 # Fields of a message that are text a reader may see, or act on, besides `content`.
