@@ -28,7 +28,7 @@ EXPORTS = {
     "claims": "analysis.findings",
     "compare": "analysis.compare",
     "defects": "analysis.findings",
-    "evaluate_model": "evaluation.model",
+    "evaluate_model": "evaluation.run",
     "evaluated_cells": "analysis.compare",
     "leaderboard": "analysis.overview",
     "open_run": "scoring.run",
