@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from trustllm_repro.errors import ReproError
+from trustllm_repro.run_notebooks.kernel import FORKS
 from trustllm_repro.run_notebooks.index import Status, write_index
 from trustllm_repro.run_notebooks.notebook import (
     notebooks_dir,
@@ -54,7 +54,7 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     partial, log = folder / f".{name}.partial.ipynb", folder / f".{name}.log"
     try:
         with _stderr_to(log):
-            _papermill(name, parameters, partial)
+            _papermill(name, parameters, partial, log)
     except PapermillExecutionError as e:
         _settle(partial, target)
         raise ReproError(
@@ -76,9 +76,11 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     return time.perf_counter() - start
 
 
-def _papermill(name: str, parameters: dict[str, Any], partial: Path) -> None:
+def _papermill(name: str, parameters: dict[str, Any], partial: Path, log: Path) -> None:
     import papermill
     from traitlets.config import Config
+
+    from trustllm_repro.run_notebooks.kernel import ForkedKernels
 
     with tempfile.TemporaryDirectory(prefix="trustllm-") as folder:
         # Sockets in a folder of their own: no open ports, and kernels that start at once cannot
@@ -93,7 +95,8 @@ def _papermill(name: str, parameters: dict[str, Any], partial: Path) -> None:
             cwd=str(notebooks_dir()),
             progress_bar=False,
             log_output=False,
-            config=Config({"KernelManager": sockets}),
+            kernel_manager_class=ForkedKernels,
+            config=Config({"KernelManager": sockets | {"log_file": str(log.absolute())}}),
         )
 
 
@@ -142,7 +145,7 @@ def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda 
     running: dict[Future[float], Stage] = {}
     failure: ReproError | None = None
     # Fresh processes: papermill keeps an event loop and a client per process.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=FORKS) as pool:
         while True:
             done = {name for name, s in status.items() if s.state == "done"}
             may = _startable(due.values(), done, running.values()) if failure is None else []
