@@ -1,32 +1,38 @@
-"""Kernels that are forked from one process, in which the slow imports are made.
+"""Kernels that are forked from one process, in which the slow imports are made once.
 
-A kernel of its own spends seconds on imports that all notebooks share. No module of this package
-is among them: a kernel runs the code that is there when it starts.
+No module of this package is among them: a kernel runs the code that is there when it starts.
 """
 
 from __future__ import annotations
 
 import os
-from multiprocessing import get_context, parent_process
+import sys
+from multiprocessing import forkserver, get_context, parent_process
 from threading import Thread
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Unicode
 
-FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        "ipykernel.kernelapp", "nbconvert", "papermill", "matplotlib.backends.backend_pdf",
-        "matplotlib.backends.backend_svg", "pandas.io.formats.style", "pandas.plotting",
-        "pyarrow.dataset", "pydantic.main", "fontTools.subset", "scipy.stats", "seaborn",
-        "sklearn.metrics", "typer",
-    ]
-)  # fmt: skip
+# Elsewhere a fork is not safe, or there is none; kernels then make their own imports.
+FORKS = sys.platform == "linux"
+CONTEXT = get_context("forkserver" if FORKS else "spawn")
+IMPORTS = [
+    "ipykernel.kernelapp", "seaborn", "scipy.stats", "sklearn.metrics", "pandas.plotting",
+    "pandas.io.formats.style", "pyarrow.dataset", "pydantic.main", "matplotlib.backends.backend_svg",
+    "matplotlib.backends.backend_pdf", "fontTools.subset", "papermill", "nbconvert", "typer",
+]  # fmt: skip
 INLINE = "module://matplotlib_inline.backend_inline"
 
 
-class _Kernel(FORKS.Process):
+def start_imports() -> None:
+    """Start the process that kernels are forked from."""
+    CONTEXT.set_forkserver_preload(IMPORTS)
+    if FORKS:
+        forkserver.ensure_running()
+
+
+class _Kernel(CONTEXT.Process):
     """The process of a kernel, with the methods of `subprocess.Popen` that its manager calls."""
 
     stdin = stdout = stderr = None
@@ -39,14 +45,16 @@ class _Kernel(FORKS.Process):
         import matplotlib
         from ipykernel.kernelapp import IPKernelApp
 
-        # This is read when matplotlib is imported, which was before there was a kernel.
-        matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND") or INLINE
         os.setsid()
         os.environ.update(self.env)
         with open(self.log, "ab") as file:
             os.dup2(file.fileno(), 2)
         Thread(target=_end_with_the_caller, daemon=True).start()
-        IPKernelApp.launch_instance([f"--IPKernelApp.parent_handle={os.getppid()}", *self.arguments])
+        # The environment is read when matplotlib is imported; there was no kernel then.
+        matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND") or INLINE
+        IPKernelApp.launch_instance(
+            [f"--IPKernelApp.parent_handle={os.getppid()}", *self.arguments]
+        )
 
     def poll(self) -> int | None:
         return self.exitcode
@@ -65,13 +73,14 @@ def _end_with_the_caller() -> None:
 
 
 class ForkedKernels(AsyncKernelManager):
-    """Starts kernels by a fork; what they write to stderr goes to the file `log`."""
+    """Starts kernels by a fork; what they write to stderr goes to a file."""
 
     log_file = Unicode().tag(config=True)
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
-        arguments = kernel_cmd[kernel_cmd.index("-f") :]
-        process = _Kernel(arguments, self.log_file, kw["env"])
+        if not FORKS:
+            return await super()._async_launch_kernel(kernel_cmd, **kw)
+        process = _Kernel(kernel_cmd[kernel_cmd.index("-f") :], self.log_file, kw["env"])
         process.start()
         self.provisioner.process = process
         self.provisioner.pid = self.provisioner.pgid = process.pid

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from trustllm_repro.errors import ReproError
-from trustllm_repro.run_notebooks.kernel import FORKS
 from trustllm_repro.run_notebooks.index import Status, write_index
+from trustllm_repro.run_notebooks.kernel import CONTEXT
 from trustllm_repro.run_notebooks.notebook import (
     notebooks_dir,
 )
@@ -45,13 +45,13 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from trustllm_repro.export import to_html
+    from trustllm_repro.run_notebooks.page import to_html
 
     start = time.perf_counter()
     folder = run / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.ipynb"
-    partial, log = folder / f".{name}.partial.ipynb", folder / f".{name}.log"
+    partial, log = folder / f".{name}.partial.ipynb", folder.absolute() / f".{name}.log"
     try:
         with _stderr_to(log):
             _papermill(name, parameters, partial, log)
@@ -96,7 +96,7 @@ def _papermill(name: str, parameters: dict[str, Any], partial: Path, log: Path) 
             progress_bar=False,
             log_output=False,
             kernel_manager_class=ForkedKernels,
-            config=Config({"KernelManager": sockets | {"log_file": str(log.absolute())}}),
+            config=Config({"KernelManager": sockets, "ForkedKernels": {"log_file": str(log)}}),
         )
 
 
@@ -145,7 +145,7 @@ def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda 
     running: dict[Future[float], Stage] = {}
     failure: ReproError | None = None
     # Fresh processes: papermill keeps an event loop and a client per process.
-    with ProcessPoolExecutor(workers, mp_context=FORKS) as pool:
+    with ProcessPoolExecutor(workers, mp_context=CONTEXT) as pool:
         while True:
             done = {name for name, s in status.items() if s.state == "done"}
             may = _startable(due.values(), done, running.values()) if failure is None else []
