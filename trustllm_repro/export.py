@@ -36,13 +36,14 @@ def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -
     folder = run.figures if isinstance(run, Run) else Path(run)
     engine = figure.get_layout_engine()
     with styled():
-        figure.draw_without_rendering()  # the layout is found once, not once a format
-        figure.set_layout_engine("none")
+        if engine is not None:
+            engine.execute(figure)
+        # With a layout engine, or margins to be found, matplotlib draws twice for each format.
+        figure.set_layout_engine(None)
+        box = figure.get_tightbbox().padded(0.02)
         for kind, metadata in _METADATA.items():
             buffer = io.BytesIO()
-            figure.savefig(
-                buffer, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.02
-            )
+            figure.savefig(buffer, format=kind, metadata=metadata, bbox_inches=box)
             write_bytes(folder / f"{name}.{kind}", buffer.getvalue())
     figure.set_layout_engine(engine)
     named = data.reset_index() if data.index.names != [None] else data
