@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 import sys
 from multiprocessing import forkserver, get_context, parent_process
+from tempfile import gettempdir
 from threading import Thread
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Unicode
 
-# Elsewhere a fork is not safe, or there is none; kernels then make their own imports.
-FORKS = sys.platform == "linux"
+# Elsewhere a fork is not safe, or there is none; and the path of a socket has about 100 bytes.
+# Kernels then make their own imports.
+FORKS = sys.platform == "linux" and len(os.fsencode(gettempdir())) < 70
 CONTEXT = get_context("forkserver" if FORKS else "spawn")
 IMPORTS = [
     "ipykernel.kernelapp", "seaborn", "scipy.stats", "sklearn.metrics", "pandas.plotting",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -31,8 +32,13 @@ def to_html(notebook: Path, target: Path) -> Path:
     hidden = {"parameters", "injected-parameters"}
     book.cells = [c for c in book.cells if not hidden & set(c.metadata.get("tags", []))]
     title = book.cells[0].source.splitlines()[0].lstrip("# ") if book.cells else notebook.stem
+    page, _ = _exporter().from_notebook_node(book, resources={"metadata": {"name": title}})
+    return write_text(target, page.replace("</head>", CSS + "</head>", 1))
+
+
+@cache
+def _exporter() -> HTMLExporter:
     exporter = HTMLExporter(template_name="lab", embed_images=True)
     # No mathematics is typeset and no widget shown, so nothing has to be loaded from elsewhere.
     exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
-    page, _ = exporter.from_notebook_node(book, resources={"metadata": {"name": title}})
-    return write_text(target, page.replace("</head>", CSS + "</head>", 1))
+    return exporter

@@ -94,7 +94,7 @@ def _papermill(name: str, parameters: dict[str, Any], partial: Path, log: Path) 
             kernel_name="python3",
             cwd=str(notebooks_dir()),
             progress_bar=False,
-            log_output=False,
+            request_save_on_cell_execute=False,  # twice a cell, the whole notebook
             kernel_manager_class=ForkedKernels,
             config=Config({"KernelManager": sockets, "ForkedKernels": {"log_file": str(log)}}),
         )
