@@ -5,6 +5,7 @@ No module of this package is among them: a kernel runs the code that is there wh
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from multiprocessing import forkserver, get_context, parent_process
@@ -51,6 +52,7 @@ class _Kernel(CONTEXT.Process):
         os.environ.update(self.env)
         with open(self.log, "ab") as file:
             os.dup2(file.fileno(), 2)
+        gc.freeze()  # what was imported need not be looked through again and again
         Thread(target=_end_with_the_caller, daemon=True).start()
         # The environment is read when matplotlib is imported; there was no kernel then.
         matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND") or INLINE
