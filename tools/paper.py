@@ -33,7 +33,7 @@ def by_dimension(cells: pd.DataFrame) -> str:
     """Verdicts per dimension, authors' rule."""
     part = cells[(cells["rule"] == Rule.AUTHORS) & cells["published"].notna()]
     names = {
-        t: i.dimension.replace("machine ethics", "ethics") for t, i in published().tables.items()
+        t: i["dimension"].replace("machine ethics", "ethics") for t, i in published().tables.items()
     }
     counts = part.groupby([part["table"].map(names), "verdict"]).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(VERDICTS), fill_value=0)

@@ -18,7 +18,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_WHERE = {
+EXPORTS = {
     "MODELS": "data.published",
     "Metric": "metrics.base",
     "Rule": "schema",
@@ -38,17 +38,17 @@ _WHERE = {
     "save": "export",
     "score": "scoring.frames",
     "show": "display",
-    "standing": "analysis.card",
+    "standing": "analysis.overview",
 }
-__all__ = list(_WHERE)
+__all__ = list(EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if not _WHERE[name]:
+    if not EXPORTS[name]:
         return import_module(f"{__name__}.{name}")
-    found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    found = getattr(import_module(f"{__name__}.{EXPORTS[name]}"), name)
     globals()[name] = found  # the module of that name, if any, is not meant
     return found
 

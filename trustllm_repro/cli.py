@@ -5,21 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from typer import Argument, Context, Option
 
-from trustllm_repro import __version__
-from trustllm_repro import cli_options as options
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.escape import for_terminal
+from trustllm_repro.escape import without_controls
 from trustllm_repro.schema import OUR_JUDGE, Rule
-
-if TYPE_CHECKING:
-    from trustllm_repro.run_notebooks.plan import Plan
 
 app = typer.Typer(
     name="trustllm-repro",
@@ -29,13 +24,19 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
+out, err = Console(), Console(stderr=True)
 
 
-def say(message: str) -> None:
-    """Print to stderr without breaking lines: a path must stay whole, to be copied or searched."""
-    err.print(message, highlight=False, soft_wrap=True)
+def show(text: object, console: Console = out) -> None:
+    """Print without terminal codes, markup and broken lines: a path must stay whole."""
+    console.print(
+        without_controls(text), markup=False, highlight=False, emoji=False, soft_wrap=True
+    )
+
+
+def say(text: object) -> None:
+    """The same to stderr."""
+    show(text, err)
 
 
 def main() -> None:
@@ -43,50 +44,52 @@ def main() -> None:
     try:
         app()
     except ReproError as e:
-        say(f"[bold red]error:[/] {for_terminal(e)}")
+        say(f"error: {e}")
         sys.exit(1)
 
 
-def _version(value: bool) -> None:
-    if value:
-        out.print(__version__)
-        raise typer.Exit
+class Bars(Progress):
+    """A progress bar for each stage that the library names."""
 
-
-@app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options of all commands."""
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[more]}"), console=err, transient=True,
-    )  # fmt: skip
-
-
-class Bars:
-    """One progress bar per named stage, as the callbacks of the library want it."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress, self.tasks = progress, {}
+    def __init__(self) -> None:
+        more = TextColumn("{task.fields[more]}")
+        super().__init__(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeRemainingColumn(), more, console=err, transient=True,
+        )  # fmt: skip
+        self.stages: dict[str, int] = {}
 
     def __call__(self, stage: str, done: int, total: int, more: str = "") -> None:
-        if stage not in self.tasks:
-            self.tasks[stage] = self.progress.add_task(stage, total=total, more="")
-        self.progress.update(self.tasks[stage], completed=done, total=total, more=more)
+        if stage not in self.stages:
+            self.stages[stage] = self.add_task(stage, more="")
+        self.update(self.stages[stage], completed=done, total=total, more=more)
+
+
+# Options of several commands.
+MODEL_HELP = (
+    "Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
+    "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m."
+)
+BenchmarkOrMiniature = Annotated[
+    str,
+    Option("--benchmark", help="ZIP or folder of the benchmark, or 'miniature' (a demonstration)."),
+]
+RunFolder = Annotated[Path, Option("--out", help="Run folder to write, or to go on with.")]
+Dtype = Annotated[
+    str, Option(help="float32, bfloat16, float16, or auto: the faster of the first two.")
+]
+BatchSize = Annotated[int, Option(help="Answers at a time (0: 32, GPU 256).")]
+Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
+Unverified = Annotated[
+    bool, Option("--unverified", help="Accept files with another sha256 or row count.")
+]
 
 
 @app.command(epilog="Example: trustllm-repro fetch --from ~/Downloads/trustllm-recorded.zip")
 def fetch(
     source: Annotated[
-        Path | None, typer.Option("--from", help="Take the files from this ZIP or folder instead.")
+        Path | None, Option("--from", help="Take the files from this ZIP or folder instead.")
     ] = None,
-    only: Annotated[str, typer.Option(help="Only files whose path contains this.")] = "",
 ) -> None:
     """Bring the benchmark and the recorded answers to this machine, with checks.
 
@@ -95,16 +98,15 @@ def fetch(
     from trustllm_repro.data import registry
     from trustllm_repro.paths import data_home
 
-    with _progress() as bar:
-        show = Bars(bar)
+    absent: list[str] = []
+    with Bars() as bars:
         if source is None:
-            files = registry.fetch(only=only, progress=lambda d, t: show("fetching", d, t))
-            absent: list[str] = []
+            files = registry.fetch(progress=lambda d, n: bars("fetching", d, n))
         else:
-            files, absent = registry.fetch_from(source, progress=lambda d, t: show("copying", d, t))
-    out.print(f"files checked and in {for_terminal(data_home())}: {len(files)}")
+            files, absent = registry.fetch_from(source, progress=lambda d, n: bars("copying", d, n))
+    show(f"files checked and in {data_home()}: {len(files)}")
     if absent:
-        out.print(f"files of the manifest that are not in {for_terminal(source)}: {len(absent)}")
+        show(f"files of the manifest that are not in {source}: {len(absent)}")
 
 
 @app.command(
@@ -113,49 +115,37 @@ def fetch(
 )
 def replay(
     records: Annotated[
-        list[Path],
-        typer.Option(help="ZIP or folder of recorded answers; may be given several times."),
+        list[Path], Option(help="ZIP or folder of recorded answers; may be given several times.")
     ],
-    benchmark: Annotated[Path, typer.Option(help="ZIP or folder of the benchmark (24 files).")],
-    to: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
-    unverified: Annotated[
-        bool, typer.Option("--unverified", help="Accept files with another sha256 or row count.")
-    ] = False,
+    benchmark: Annotated[Path, Option(help="ZIP or folder of the benchmark (24 files).")],
+    to: RunFolder,
+    unverified: Unverified = False,
 ) -> None:
     """Recorded answers -> verdict ledger, tables, verify.csv."""
-    from trustllm_repro.scoring.results import cell_results
+    from trustllm_repro.data.published import LATER, MODELS
     from trustllm_repro.scoring.run import replay_records
 
     start = time.perf_counter()
-    with _progress() as bar:
-        run, recorded = replay_records(records, benchmark, to, verify=not unverified, say=Bars(bar))
-    cell_results(run.cells).save(run.path)
+    with Bars() as bars:
+        run, recorded = replay_records(records, benchmark, to, verify=not unverified, progress=bars)
     report = recorded.report
-    out.print(
+    show(
         f"{len(recorded.models)} models, {len(report.read)} files, {sum(report.read.values()):,} "
         f"answers, {run.ledger.verdicts.num_rows:,} verdicts in {time.perf_counter() - start:.1f} s"
     )
     for path, source, n in report.copies:
-        say(f"[yellow]note:[/] {for_terminal(path)}: all {n} answers equal {for_terminal(source)}")
+        say(f"note: {path}: all {n} answers equal {source}")
     if report.unmatched:
         say(
-            f"[yellow]note:[/] {len(report.unmatched)} files hold rows that meet no item "
-            f"(older prompts); listed in {for_terminal(run.path / 'import.json')}"
+            f"note: {len(report.unmatched)} files hold rows that meet no item (older prompts); "
+            f"listed in {run.path / 'import.json'}"
         )
-    _unknown_models(recorded.models)
-    _summary(run.path)
-
-
-def _unknown_models(models: list[str]) -> None:
-    from trustllm_repro.data.published import LATER, MODELS
-
-    unknown = [m for m in models if m not in MODELS and m not in LATER]
-    if unknown:
+    if unknown := [m for m in recorded.models if m not in MODELS and m not in LATER]:
         say(
-            f"[yellow]note:[/] not among the 16 models of the paper nor later ones of its "
-            f"leaderboard, so without published numbers: "
-            f"{for_terminal(', '.join(unknown))}"
+            "note: not among the 16 models of the paper nor later ones of its leaderboard, so "
+            f"without published numbers: {', '.join(unknown)}"
         )
+    _summary(run.path)
 
 
 @app.command(
@@ -165,27 +155,61 @@ def _unknown_models(models: list[str]) -> None:
     "generation_results --benchmark dataset.zip --out runs/theirs"
 )
 def evaluate(
-    context: typer.Context,
-    benchmark: options.BenchmarkOrMiniature,
-    to: options.RunFolder,
-    model: options.ModelToAsk = "",
-    answers: options.Answers = None,
-    model_name: options.ModelName = "",
-    dimension: options.Dimensions = None,
-    limit: options.Limit = None,
-    dtype: options.Dtype = "float32",
-    batch_size: options.BatchSize = 0,
-    device: options.Device = "auto",
-    max_new_tokens: options.MaxNewTokens = 512,
-    samples: options.Samples = 1,
-    seed: options.Seed = 0,
-    workers: options.Workers = 0,
-    likelihood: options.Likelihood = True,
-    system: options.System = "blank",
-    sampling: options.Sampling = "model",
-    judge: options.Judges = None,
-    part: options.Part = "1/1",
-    unverified: options.Unverified = False,
+    context: Context,
+    benchmark: BenchmarkOrMiniature,
+    to: RunFolder,
+    model: Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")] = "",
+    answers: Annotated[
+        Path | None,
+        Option(
+            help="Instead of a model: folder or ZIP of answers the official trustllm package has "
+            "made, generation_results/<model>/<section>/<file>.json or run.json beside the files."
+        ),
+    ] = None,
+    model_name: Annotated[
+        str,
+        Option(help="With --answers: which model's, if there are several; else its row's name."),
+    ] = "",
+    dimension: Annotated[
+        list[str] | None, Option(help="Only this dimension; may be given several times.")
+    ] = None,
+    limit: Annotated[
+        int | None, Option(min=1, help="About so many items a task, spread over its parts.")
+    ] = None,
+    dtype: Dtype = "float32",
+    batch_size: BatchSize = 0,
+    device: Device = "auto",
+    max_new_tokens: Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")] = 512,
+    samples: Annotated[int, Option(min=1, help="Answers an item at temperature 1.")] = 1,
+    seed: Annotated[int, Option(help="Base of all seeds.")] = 0,
+    workers: Annotated[int, Option(help="Processes (0: what fits this machine).")] = 0,
+    likelihood: Annotated[
+        bool, Option(help="A second row: options read by their log-probability.")
+    ] = True,
+    system: Annotated[
+        str,
+        Option(
+            help="System message: blank, as the official toolkit asks, or default: the chat "
+            "template's own. Not for endpoints, which are sent none."
+        ),
+    ] = "blank",
+    sampling: Annotated[
+        str,
+        Option(
+            help="At temperature 1: model, by its generation config (top_k, top_p ...), as the "
+            "official toolkit does, or plain: from the whole softmax. Not for endpoints."
+        ),
+    ] = "model",
+    judge: Annotated[
+        list[str] | None,
+        Option(
+            help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
+        ),
+    ] = None,
+    part: Annotated[
+        str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")
+    ] = "1/1",
+    unverified: Unverified = False,
 ) -> None:
     """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
 
@@ -200,7 +224,7 @@ def evaluate(
     asked, judges = tuple(dimension or ()), tuple(judge or ())
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
-    options.refuse_idle(context, "--answers" if answers else "--model")
+    _refuse_idle(context, answers is not None)
     if answers:
         work, job = evaluate_answers, GivenJob(
             answers, benchmark, to, asked, model_name, not unverified, judges
@@ -211,9 +235,37 @@ def evaluate(
             model, benchmark, to, how, dtype, device, batch_size, workers, not unverified, judges,
             parse_part(part),
         )  # fmt: skip
-    with _progress() as bar:
-        done = work(job, Bars(bar), lambda text: say(for_terminal(text)))
+    with Bars() as bars:
+        done = work(job, bars, say)
     show_evaluation(done, out)
+
+
+# Parameters of `evaluate` that mean something whoever answers.
+EITHER = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified"}
+
+
+def _refuse_idle(context: Context, answers: bool) -> None:
+    """Refuse options the user set that would do nothing: of all others than those for either
+    source of answers, `--model-name` is for answers that are there, the rest for a model asked."""
+    idle = [
+        "/".join([*p.opts, *p.secondary_opts])
+        for p in context.command.params
+        if p.name not in EITHER
+        and (p.name == "model_name") != answers
+        # Typer brings a click of its own, whose enumeration it does not export.
+        and getattr(context.get_parameter_source(p.name or ""), "name", "") == "COMMANDLINE"
+    ]
+    if idle and answers:
+        raise SettingsError(
+            f"{', '.join(idle)}: only for --model, and without effect on --answers",
+            remedy="leave that out: answers that are there are taken as they are, and what was "
+            "not answered counts as missing",
+        )
+    if idle:
+        raise SettingsError(
+            f"{', '.join(idle)}: only for --answers, and without effect on --model",
+            remedy="leave that out: a model that is asked is named by its folder, hub id or file",
+        )
 
 
 @app.command(
@@ -221,48 +273,73 @@ def evaluate(
     "or   trustllm-repro monitor --model ~/models/mine --out runs/online --task harm --quick"
 )
 def monitor(
-    model: options.Model,
-    to: options.RunFolder,
-    task: options.Tasks = None,
-    limit: options.CaseLimit = 0,
-    dtype: options.Dtype = "float32",
-    batch_size: options.BatchSize = 0,
-    device: options.Device = "auto",
-    quick: options.Quick = False,
-    sheets: options.Sheets = None,
-    prompts: options.Prompts = "",
-    run_code: options.RunCode = False,
+    model: Annotated[str, Option(help=MODEL_HELP)],
+    to: RunFolder,
+    task: Annotated[
+        list[str] | None, Option(help="Only this online task; may be given several times.")
+    ] = None,
+    limit: Annotated[
+        int, Option(min=0, help="About so many cases a task; 0: all, of recorded answers 2,000.")
+    ] = 0,
+    dtype: Dtype = "float32",
+    batch_size: BatchSize = 0,
+    device: Device = "auto",
+    quick: Annotated[
+        bool, Option("--quick", help="Without monitors that need further generation.")
+    ] = False,
+    sheets: Annotated[
+        Path | None,
+        Option(
+            help="Folder for the manual audit: a blank sheet a task is put there (it holds what "
+            "the model wrote); filled copies NAME.<rater>.csv are read."
+        ),
+    ] = None,
+    prompts: Annotated[
+        str,
+        Option(
+            help="For the task toxicity, instead of its own prompts: a file, a prompt a line or "
+            "JSON lines with the field prompt; a hub data set with its revision (org/name@commit) "
+            "that holds prompts.jsonl; or full: all 99,442 of RealToxicityPrompts, where the hub "
+            "can be reached."
+        ),
+    ] = "",
+    run_code: Annotated[
+        bool,
+        Option(
+            "--run-code",
+            help="Consent to run programs the model wrote (task code), each in a limited process: "
+            "no protection against a program that means harm.",
+        ),
+    ] = False,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
 
     May be stopped at any time; the same command goes on where it was. No text is printed.
     """
-    from trustllm_repro.online.report import show
-    from trustllm_repro.online.run import Job
-    from trustllm_repro.online.run import monitor as run_job
+    from trustllm_repro.online.report import show as show_tables
+    from trustllm_repro.online.studies.run import Job
+    from trustllm_repro.online.studies.run import monitor as run_job
 
     asked = tuple(task or ())
     more = {"allowed": "one answer" if quick else "all", "sheets": sheets, "prompts": prompts}
     job = Job(model, to, asked, limit, dtype, device, batch_size, run_code=run_code, **more)
-    with _progress() as bar:
-        bars = Bars(bar)
-        done = run_job(job, lambda w, d, n: bars(w, d, n, ""), lambda text: say(for_terminal(text)))
-    show(done, out)
+    with Bars() as bars:
+        done = run_job(job, bars, say)
+    show_tables(done, out)
 
 
 @app.command(epilog="Example: trustllm-repro reproduce --profile embedded --from 16_overview")
 def reproduce(
-    profile: Annotated[str, typer.Option(help="notebooks/profiles/<name>.yaml")] = "embedded",
-    start_at: Annotated[
-        str, typer.Option("--from", help="Run this stage and all after it again.")
-    ] = "",
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would run.")] = False,
+    profile: Annotated[str, Option(help="notebooks/profiles/<name>.yaml")] = "embedded",
+    start_at: Annotated[str, Option("--from", help="Run this stage and all after it again.")] = "",
+    plan: Annotated[bool, Option("--plan", help="Only say what would run.")] = False,
     to: Annotated[
-        Path | None, typer.Option("--out", help="Run folder (default: runs/<profile>).")
+        Path | None, Option("--out", help="Run folder (default: runs/<profile>).")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Notebooks at a time (0: one per core).")] = 0,
+    workers: Annotated[int, Option(help="Notebooks at a time (0: one per core).")] = 0,
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
+    from trustllm_repro.evaluation.estimate import duration
     from trustllm_repro.paths import project_root
     from trustllm_repro.run_notebooks import kernel
 
@@ -273,80 +350,50 @@ def reproduce(
 
     run = to or project_root() / "runs" / profile
     made = make_plan(profile, run, start_at)
-    _show_plan(made)
+    show(f"profile {made.profile} -> {made.run}\n{made.frame.rename_axis(None).to_string()}")
+    rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
+    show(rough if made.due else "nothing to do")
     if plan:
         return
     start = time.perf_counter()
     run_plan(made, workers, lambda text: say(f"  {text}"))
-    out.print(
-        f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s; "
-        f"open {for_terminal(run / 'index.html')}",
-        soft_wrap=True,
-    )
+    took = f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s"
+    show(f"{took}; open {run / 'index.html'}")
     _summary(run)
-
-
-def _show_plan(made: Plan) -> None:
-    from trustllm_repro.evaluation.estimate import duration
-
-    title = f"profile {made.profile} -> {for_terminal(made.run)}"
-    table = Table("stage", "state", "why", "needs", title=title)
-    for s in made.stages:
-        state = "to run" if s.changed else "up to date"
-        table.add_row(s.name, state, for_terminal(s.changed), ", ".join(s.needs))
-    out.print(table)
-    rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
-    out.print(rough if made.due else "nothing to do")
 
 
 @app.command(epilog="Example: trustllm-repro verify runs/embedded")
 def verify(
-    run_dir: Annotated[Path, typer.Argument(help="Run folder with verify.csv.")],
-    misses: Annotated[bool, typer.Option("--misses", help="List what is near or differs.")] = False,
+    run_dir: Annotated[Path, Argument(help="Run folder with verify.csv.")],
+    misses: Annotated[bool, Option("--misses", help="List what is near or differs.")] = False,
 ) -> None:
     """Published against recomputed numbers: verdicts per table."""
     _summary(run_dir, full=True, misses=misses)
 
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
-    from trustllm_repro.analysis.our_judge import judged_sentence
+    from trustllm_repro.analysis.compare import judged_sentence
     from trustllm_repro.scoring.tables import read_verify
 
-    path = run_dir / "verify.csv"
-    every = read_verify(path)
+    every = read_verify(run_dir / "verify.csv")
     frame = every[every["rule"] != OUR_JUDGE]
     counts = frame.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
     names = ["reproduced", "near", "differs", "not recorded"]
     counts = counts.reindex(columns=names, fill_value=0)
-    if full:
-        table = Table(
-            "published table", *names, title=f"verdicts, authors' rule ({for_terminal(run_dir)})"
-        )
-        for name, line in counts.iterrows():
-            table.add_row(str(name), *(str(v) if v else "·" for v in line))
-        table.add_section()
-        table.add_row("all", *(str(v) for v in counts.sum()))
-        out.print(table)
     total = counts.sum()
-    out.print(
+    if full:
+        counts.loc["all"] = total
+        counts.index.name = counts.columns.name = None
+        show(f"verdicts, authors' rule ({run_dir})\n{counts.to_string()}")
+    show(
         f"{total['reproduced']} of {len(frame)} published cells reproduced, {total['near']} near, "
         f"{total['differs']} differ, {total['not recorded']} not recorded"
     )
-    out.print(judged_sentence(every), highlight=False)
+    show(judged_sentence(every))
     if misses:
         wrong = every[every["verdict"].str.startswith(("near", "differs"))]
-        table = Table("table", "row", "column", "published", "recomputed", "verdict", "n")
-        for r in wrong.itertuples():
-            table.add_row(
-                for_terminal(r.table),
-                for_terminal(r.row),
-                for_terminal(r.column),
-                f"{r.published:.3f}",
-                f"{r.value:.3f}",
-                r.verdict,
-                str(r.n),
-            )
-        out.print(table)
+        columns = ["table", "row", "column", "published", "value", "verdict", "n"]
+        show(wrong[columns].to_string(index=False, float_format="%.3f"))
 
 
 @app.command(
@@ -354,42 +401,35 @@ def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
     '"truth_internal/gpt-4/CODAH/corrected"   or   trace runs/embedded claim.S2.p'
 )
 def trace(
-    run_dir: Annotated[Path, typer.Argument(help="Run folder.")],
-    name: Annotated[str, typer.Argument(help="Name in results.json.")],
-    rows: Annotated[int, typer.Option(help="Ledger rows to show.")] = 10,
+    run_dir: Annotated[Path, Argument(help="Run folder.")],
+    name: Annotated[str, Argument(help="Name in results.json.")],
+    rows: Annotated[int, Option(help="Ledger rows to show.")] = 10,
 ) -> None:
     """From a quoted number to the ledger rows behind it."""
     from trustllm_repro.analysis.trace import trace_result
 
     found = trace_result(run_dir, name)
-    out.print(f"[bold]{for_terminal(name)}[/] = {for_terminal(found.text)}", highlight=False)
+    show(f"{name} = {found.text}")
     for part in found.cells:
-        out.print(
-            f"\n{for_terminal(part.title)}: {len(part.rows)} verdicts, "
-            + ", ".join(f"{for_terminal(k)} {v}" for k, v in part.counts.items()),
-            highlight=False,
-        )
-        shown = part.rows.head(rows)
-        table = Table(*shown.columns)
-        for line in shown.itertuples(index=False):
-            table.add_row(*(for_terminal(str(v)) for v in line))
-        out.print(table)
+        counts = ", ".join(f"{k} {v}" for k, v in part.counts.items())
+        show(f"\n{part.title}: {len(part.rows)} verdicts, {counts}")
+        show(part.rows.head(rows).to_string(index=False))
 
 
 @app.command(
     epilog="Example: trustllm-repro read --cases mine.json --benchmark miniature --out read.json"
 )
 def read(
-    cases: Annotated[Path, typer.Option(help="JSON list of {task, item, text, judge}.")],
-    benchmark: options.BenchmarkOrMiniature,
-    to: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
-    rule: Annotated[Rule, typer.Option(help="How answers are read.")] = Rule.CORRECTED,
-    unverified: options.Unverified = False,
+    cases: Annotated[Path, Option(help="JSON list of {task, item, text, judge}.")],
+    benchmark: BenchmarkOrMiniature,
+    to: Annotated[Path, Option("--out", help="JSON file to write.")],
+    rule: Annotated[Rule, Option(help="How answers are read.")] = Rule.CORRECTED,
+    unverified: Unverified = False,
 ) -> None:
     """How a rule reads given answers: the same list with a verdict added to each.
 
     Where a case has no label of a judge, the package's own judge labels it. Cases with a list
-    `expected` are counted: read as expected, unread, wrong.
+    `expected` are counted: acceptable, unparsed, wrong.
     """
     from trustllm_repro.data.benchmark import open_benchmark
     from trustllm_repro.evaluation.read import load_cases, read_cases, tally
@@ -398,16 +438,11 @@ def read(
     given = load_cases(cases)
     found = read_cases(given, open_benchmark(benchmark, verify=not unverified), rule, str(cases))
     write_json(to, found)
-    known = [c for c in found if c.get("expected")]
-    if known:
-        table = Table("task", "n", "as expected", "unread", "wrong")
-        frame = tally(known)
-        for line in frame.itertuples(index=False):
-            table.add_row(*map(str, line))
-        table.add_section()
-        table.add_row("all", *map(str, frame.drop(columns="task").sum()))
-        out.print(table)
-    out.print(f"{len(found)} answers read; written to {for_terminal(to)}")
+    if known := [c for c in found if c.get("expected")]:
+        frame = tally(known).set_index("task")
+        frame.loc["all"] = frame.sum()
+        show(frame.to_string())
+    show(f"{len(found)} answers read; written to {to}")
 
 
 if __name__ == "__main__":

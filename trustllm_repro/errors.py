@@ -35,7 +35,7 @@ class SchemaError(ReproError):
         self.file, self.row, self.field = file, row, field
         super().__init__(
             f"{where}: {expected}",
-            remedy=remedy or "fetch the file again or mend that row; nothing was written",
+            remedy=remedy or "fetch the file again or fix that row; nothing was written",
         )
 
 

@@ -1,6 +1,6 @@
 """Names and messages can hold anything; each place they are shown in has its own hazards.
 
-HTML is escaped by jinja2 (report.html), LaTeX by results.latex_escape.
+HTML is escaped by jinja2 and pandas' styler, LaTeX by scoring.results.latex_escape.
 """
 
 from __future__ import annotations

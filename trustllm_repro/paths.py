@@ -18,13 +18,8 @@ def data_dir() -> Path:
 
 def data_home() -> Path:
     """Where sources are kept: TRUSTLLM_DATA if set, else the user's cache folder."""
-    given = os.environ.get("TRUSTLLM_DATA")
-    if given:
+    if given := os.environ.get("TRUSTLLM_DATA"):
         return Path(given)
-    # pooch loads tqdm, which warns inside notebooks; so it is only imported when it is needed.
-    import warnings
+    import pooch  # slow, and seldom needed
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pooch
-    return Path(pooch.os_cache("trustllm-repro"))
+    return pooch.os_cache("trustllm-repro")

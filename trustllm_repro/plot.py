@@ -9,7 +9,7 @@ Every function returns an open matplotlib figure, to be changed, shown or saved
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import fill
 from typing import Any
@@ -113,135 +113,15 @@ def _dots(axis: Any, part: pd.DataFrame, title: str) -> None:
     moved = (part["corrected"] - part["authors"]).abs() > 0.005
     corrected = part["corrected"].where(moved)
     axis.plot(corrected, y, "x", ms=4, mew=1.1, color=ORANGE, label="corrected rule")
-    _lines(axis, title, len(part))
-
-
-def _lines(axis: Any, title: str, n: int) -> None:
-    """A panel whose y axis names things."""
     axis.set_title(for_figure(title), color=INK)
     axis.grid(axis="x")
-    axis.set_ylim(-0.7, n - 0.3)
+    axis.set_ylim(-0.7, len(part) - 0.3)
     axis.tick_params(axis="y", length=0)
 
 
 def _legend_below(figure: Figure, axis: Any) -> None:
     handles, names = axis.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4)
-
-
-def verdicts(counts: pd.DataFrame) -> Figure:
-    """Stacked bars: how many published cells of each table were reproduced.
-
-    Args:
-        counts: index table; columns reproduced, near, differs, not recorded: numbers of cells.
-    """
-    counts = counts.reindex(columns=list(VERDICTS), fill_value=0)
-    share = counts.div(counts.sum(axis=1), axis=0)
-    with styled():
-        figure, axis = plt.subplots(figsize=(PAGE, 0.5 + 0.14 * len(share)), layout="constrained")
-        y, left = np.arange(len(share))[::-1], np.zeros(len(share))
-        for verdict, colour in VERDICTS.items():
-            values = share[verdict].to_numpy()
-            hatch = "" if verdict != "differs" else "////"
-            axis.barh(y, values, left=left, color=colour, height=0.74, label=verdict, hatch=hatch)
-            left += values
-        axis.set_yticks(y, share.index)
-        for at, done, total in zip(y, counts["reproduced"], counts.sum(axis=1), strict=True):
-            axis.text(1.01, at, f"{done} of {total}", va="center", fontsize=6, color=INK)
-        axis.set_xlim(0, 1)
-        axis.set_ylim(-0.6, len(share) - 0.4)
-        axis.set_xlabel("share of published cells (number reproduced at the right)")
-        axis.tick_params(axis="y", length=0)
-        _legend_below(figure, axis)
-    return figure
-
-
-def dumbbells(changes: pd.DataFrame, ncols: int = 4) -> Figure:
-    """From the authors' rule (ring) to the corrected one (disc), a panel a column.
-
-    Args:
-        changes: columns panel (title), model, authors, corrected; panels in order of appearance.
-    """
-    panels = list(changes.groupby("panel", sort=False))
-    rows = -(-len(panels) // ncols)
-    with styled():
-        figure, axes = plt.subplots(
-            rows, ncols, figsize=(PAGE, 0.4 + 1.65 * rows), layout="constrained", squeeze=False
-        )
-        for axis in axes.flat[len(panels) :]:
-            axis.remove()
-        for axis, (title, part) in zip(axes.flat, panels, strict=False):
-            part = part.sort_values("corrected")
-            y = np.arange(len(part))
-            axis.hlines(y, part["authors"], part["corrected"], color=ORANGE, linewidth=1.1)
-            axis.plot(
-                part["authors"], y, "o", ms=3.6, mfc="white", mec=GREY, mew=0.9,
-                label="as published (authors' rule)",
-            )  # fmt: skip
-            axis.plot(part["corrected"], y, "o", ms=3.6, color=ORANGE, label="corrected")
-            axis.set_yticks(y, [for_figure(label(m)) for m in part["model"]])
-            _lines(axis, str(title), max(len(part), 1))
-            axis.locator_params(axis="x", nbins=4)
-        _legend_below(figure, axes[0][0])
-    return figure
-
-
-def rank_heatmap(ranks: pd.DataFrame, recomputed: pd.DataFrame) -> Figure:
-    """Ranks of models in all columns; a dot marks cells recomputed from recorded answers.
-
-    Args:
-        ranks: index model, columns (table, column); 1 is best.
-        recomputed: the same shape, bool.
-    """
-    with styled():
-        figure, axis = plt.subplots(figsize=(PAGE, 4.1), layout="constrained")
-        sns.heatmap(
-            ranks.to_numpy(), ax=axis, cmap="viridis_r", vmin=1, vmax=len(ranks), linewidths=0.4,
-            linecolor="white", cbar_kws={
-                "label": "rank (1 = best)", "shrink": 0.6, "pad": 0.01,
-                "ticks": [1, *range(4, len(ranks) + 1, 4)],
-            },
-        )  # fmt: skip
-        for i, j in np.ndindex(ranks.shape):
-            value, mark = ranks.iat[i, j], "•" if recomputed.iat[i, j] else ""
-            axis.text(
-                j + 0.5, i + 0.5, f"{value:.0f}{mark}", ha="center", va="center", fontsize=5.2,
-                color="white" if value > len(ranks) / 2 else INK,
-            )  # fmt: skip
-        axis.set_yticks(np.arange(len(ranks)) + 0.5, [for_figure(label(m)) for m in ranks.index])
-        axis.tick_params(axis="y", rotation=0)
-        names = [c.replace("Prefereence", "Preference") for _, c in ranks.columns]
-        axis.set_xticks(np.arange(len(names)) + 0.5, names, rotation=55, ha="right", fontsize=6)
-        boards = [b for b, _ in ranks.columns]
-        for j in range(1, len(boards)):
-            if boards[j] != boards[j - 1]:
-                axis.axvline(j, color=INK, linewidth=0.8)
-        axis.tick_params(length=0)
-    return figure
-
-
-def mean_ranks(table: pd.DataFrame) -> Figure:
-    """Mean rank per model with its interval, beside the published average rank.
-
-    Args:
-        table: of `rank_intervals`: model, mean_rank, low, high, published; best model first.
-    """
-    table = table.iloc[::-1]
-    y = np.arange(len(table))
-    with styled():
-        figure, axis = plt.subplots(figsize=(COLUMN, 2.7), layout="constrained")
-        axis.hlines(y, table["low"], table["high"], color=BLUE, linewidth=2, alpha=0.5)
-        axis.plot(table["mean_rank"], y, "o", ms=3, color=BLUE, label="recomputed")
-        axis.plot(
-            table["published"], y, "D", ms=3.6, mfc="white", mec=GREY,
-            label="published average rank",
-        )  # fmt: skip
-        axis.set_yticks(y, [for_figure(label(m)) for m in table["model"]])
-        axis.set_xlabel("mean rank over 31 columns (1 = best)")
-        axis.grid(axis="x")
-        axis.tick_params(axis="y", length=0)
-        axis.legend(loc="upper right")
-    return figure
 
 
 def report_card(standing: pd.DataFrame, field: pd.DataFrame, name: str = "") -> Figure:
@@ -268,49 +148,22 @@ def report_card(standing: pd.DataFrame, field: pd.DataFrame, name: str = "") -> 
 
 
 def _strip(axis: Any, part: pd.DataFrame, field: pd.DataFrame) -> None:
-    y = np.arange(len(part))[::-1]
-    for at, column in zip(y, part["column"], strict=True):
-        known = field[column].dropna()
-        axis.hlines(at, known.min(), known.max(), color=LIGHT, linewidth=1)
-        axis.plot(
-            known, np.full(len(known), at), "o", ms=2.6, color=GREY, alpha=0.55, mew=0,
-            label="published models" if at == y[0] else None,
-        )  # fmt: skip
-    axis.plot(part["median"], y, "|", ms=7, color=INK, mew=0.9, label="their median")
-    axis.hlines(y, part["ci_low"], part["ci_high"], color=BLUE, linewidth=2, alpha=0.5)
-    axis.plot(part["value"], y, "D", ms=4.2, color=BLUE, label="this model (95 % interval)")
+    part = part[::-1]
+    names = part["column"] + " " + part["better"].map(ARROWS)
+    known = field[part["column"]].set_axis(names, axis=1)
+    axis.hlines(names, known.min(), known.max(), color=LIGHT, linewidth=1)
+    known = known.melt(var_name="name").dropna()
     axis.plot(
-        part["likelihood"], y, "x", ms=4.4, mew=1.1, color=ORANGE, label="by likelihood of options"
-    )
-    names = [f"{c} {ARROWS[b]}" for c, b in zip(part["column"], part["better"], strict=True)]
-    axis.set_yticks(y, names)
+        known["value"], known["name"], "o", ms=2.6, color=GREY, alpha=0.55, mew=0,
+        label="published models",
+    )  # fmt: skip
+    axis.plot(part["median"], names, "|", ms=7, color=INK, mew=0.9, label="their median")
+    axis.hlines(names, part["ci_low"], part["ci_high"], color=BLUE, linewidth=2, alpha=0.5)
+    axis.plot(part["value"], names, "D", ms=4.2, color=BLUE, label="this model (95 % interval)")
+    axis.plot(
+        part["likelihood"], names, "x", ms=4.4, mew=1.1, color=ORANGE,
+        label="by likelihood of options",
+    )  # fmt: skip
     axis.set_ylim(-0.6, len(part) - 0.4)
     axis.grid(axis="x")
     axis.tick_params(axis="y", length=0)
-
-
-def agreement(panels: Mapping[str, pd.DataFrame], widths: Sequence[float]) -> Figure:
-    """Kappa of a judge (disc) beside that of a keyword list (square), a panel a grouping.
-
-    Args:
-        panels: title -> frame with the columns group, kappa and "kappa, keywords".
-        widths: of the panels, in parts.
-    """
-    with styled():
-        figure, axes = plt.subplots(
-            1, len(panels), figsize=(PAGE, 2.6), layout="constrained", sharex=True,
-            gridspec_kw={"width_ratios": list(widths)},
-        )  # fmt: skip
-        for axis, (title, frame) in zip(axes, panels.items(), strict=True):
-            y = np.arange(len(frame))[::-1]
-            axis.hlines(y, frame["kappa, keywords"], frame["kappa"], color=LIGHT, linewidth=1)
-            axis.plot(
-                frame["kappa, keywords"], y, "s", ms=3, mfc="white", mec=GREY, label="keyword list"
-            )
-            axis.plot(frame["kappa"], y, "o", ms=3.6, color=BLUE, label="this judge")
-            names = [for_figure(str(v).split("/")[-1].replace("_", " ")) for v in frame["group"]]
-            axis.set_yticks(y, names)
-            _lines(axis, title, len(frame))
-            axis.set_xlabel("kappa")
-        _legend_below(figure, axes[0])
-    return figure

@@ -16,7 +16,7 @@ class Rule(StrEnum):
 
     AUTHORS = "authors"  # the script that produced the published sheet
     TOOLKIT = "toolkit"  # the official functions at the commit the README names
-    CORRECTED = "corrected"  # what the paper's text describes, with the defect mended
+    CORRECTED = "corrected"  # what the paper's text describes, with the defect fixed
 
 
 RULES = tuple(Rule)
@@ -49,7 +49,7 @@ class Item:
     gold: str = ""
     facets: tuple[str, ...] = ()  # values of the task's declared facets, e.g. ("QBB", "leetspeak")
     pair: int = -1  # items that belong together share it (original and perturbed)
-    extra: Mapping[str, Any] = field(default_factory=dict)  # what a reading needs besides
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what a parser needs besides
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Response:
     prompt: str = ""
     judge: str | None = None  # "refusal" or "answer", as the recorded classifier said
     number_recorded: float | None = None  # similarity or toxicity stored beside the answer
-    form: str = ""  # name of the record form, see tasks.base.RecordForm
-    edition: str = "published"  # which of several recorded answers to the same item
+    record_format: str = ""  # name of the record format, see tasks.base.RecordFormat
+    revision: str = "published"  # which of several recorded answers to the same item
     source: str = ""  # path of the file it came from
     sample: int = 0
 
@@ -95,9 +95,10 @@ class Score:
     """A metric over verdicts. An absent value is NaN with a reason, never 0.
 
     `bound_low` and `bound_high` are the values if every answer without a verdict counted against,
-    or for, the metric. `debiased` is the value mended for the measured errors of the judge, with
-    an interval that holds their uncertainty too; NaN where labels are those of the paper's judge,
-    or where our judge's errors on the task are not known.
+    or for, the metric. `judge_corrected` is the value corrected for the measured errors of the
+    judge; its interval, `judge_corrected_low` to `judge_corrected_high`, holds their uncertainty
+    too. It is NaN where labels are those of the paper's judge, or where our judge's errors on the
+    task are not known.
     """
 
     value: float
@@ -109,9 +110,9 @@ class Score:
     reason: str = ""
     bound_low: float = math.nan
     bound_high: float = math.nan
-    debiased: float = math.nan
-    debiased_low: float = math.nan
-    debiased_high: float = math.nan
+    judge_corrected: float = math.nan
+    judge_corrected_low: float = math.nan
+    judge_corrected_high: float = math.nan
 
     @property
     def known(self) -> bool:

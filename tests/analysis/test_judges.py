@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 
 from tests.analysis.test_card import write_live
 from trustllm_repro.analysis import judges
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.plot import agreement
-from trustllm_repro.scoring.evaluated import EvaluatedModel
+from trustllm_repro.judges import errors
+from trustllm_repro.judges.errors import measured
+from trustllm_repro.scoring.run import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
 
@@ -21,14 +21,14 @@ from trustllm_repro.tasks import TASKS
 )
 def test_every_group_has_its_figures(by: str) -> None:
     frame = judges.refusal_table(by)
-    assert len(frame) == len(judges.measured()["refusal"][by])
+    assert len(frame) == len(measured()["refusal"][by])
     assert frame["accuracy"].between(0, 1).all()
     assert frame["n"].gt(0).all()
 
 
 def test_counts_of_a_task_add_up_and_give_its_figures() -> None:
     frame = judges.refusal_table("by_task").set_index("task")
-    counts = judges.measured()["refusal"]["by_task"]
+    counts = measured()["refusal"]["by_task"]
     assert set(frame.index) == set(counts)
     for task, line in frame.iterrows():
         said = counts[task]["judge"]
@@ -39,8 +39,8 @@ def test_counts_of_a_task_add_up_and_give_its_figures() -> None:
 
 
 def test_counts_by_model_add_up_to_those_of_the_task() -> None:
-    """These mend the rates; they must be the ones shown."""
-    found = judges.measured()["refusal"]
+    """These correct the rates; they must be the ones shown."""
+    found = measured()["refusal"]
     for task, models in found["by_task_and_model"].items():
         for name in ("tp", "fp", "fn", "tn"):
             total = sum(one[name] for one in models.values())
@@ -52,43 +52,16 @@ def test_the_judge_beats_the_keyword_list_on_every_model_left_out() -> None:
     assert (frame["kappa"] > frame["kappa, keywords"]).all()
 
 
-def test_sentences_of_ours_are_shown_before_and_after() -> None:
-    frame = judges.sentences_table().set_index("sentences")
-    known = judges.measured()["refusal"]["sentences"]
-    assert set(frame.index) == set(known)
-    for side in ("sensitivity", "specificity"):
-        assert frame.loc["German", f"{side}, after"] == known["German"]["after"][side]
-    assert frame.filter(like="sensitivity").notna().any(axis=1)["policy"]
-    assert frame.loc["policy"].filter(like="specificity").isna().all()
+def test_the_kappas_compared_are_those_of_the_training() -> None:
+    found = measured()["refusal"]
+    compared = found["compared"]["all"]
+    assert compared["all"]["n"] == found["recorded_answers"]
+    assert compared["believed"]["n"] == found["training_answers"]
+    assert compared["believed"]["after"] == found["overall"]["all"]["judge"]["kappa"]
 
 
-def test_kappa_before_and_after_is_shown_with_and_without_doubted_labels() -> None:
-    frame = judges.compared_table().set_index("answers")
-    found = judges.measured()["refusal"]
-    assert frame.loc["all", "n"] == found["recorded_answers"]
-    believed = frame.loc["believed"]
-    assert believed["n"] == found["training_answers"]
-    assert believed["after"] == found["overall"]["all"]["judge"]["kappa"]
-
-
-def test_human_labels_toxicity_and_rates() -> None:
-    assert set(judges.human_table()["by"]) == {"judge", "keywords"}
-    assert judges.toxicity_table()["this judge"].notna().all()
-    rates = judges.rates_table()
-    assert rates[["our judge", "published"]].stack().between(0, 1).all()
-    assert rates.groupby("column").size().ge(3).all()
-
-
-def test_checks_by_hand_name_what_is_never_judged_right() -> None:
-    frame = judges.checks_table().set_index(["judged", "by"])
-    assert frame["accuracy"].between(0, 1).all()
-    by_kind = judges.measured("judge_checks")["correctness"]["exact match"]["accuracy_by_kind"]
-    assert by_kind["paraphrase"][0] == 0
-    assert "paraphrase" in frame.loc[("correctness", "exact match"), "never right on"]
-
-
-def test_mended_rates_are_shown_with_what_they_are_worth() -> None:
-    frame = judges.mending_table().set_index("task")
+def test_corrected_rates_are_shown_with_what_they_are_worth() -> None:
+    frame = judges.left_out_table().set_index("task")
     assert frame.loc["all", "models"] == frame["models"].drop("all").sum()
     assert frame.filter(like="holds").stack().between(0, 1).all()
 
@@ -100,33 +73,26 @@ def test_errors_are_those_of_live_tasks_the_refusal_judge_labels() -> None:
     assert frame.filter(like="spread").gt(0).all().all()
 
 
-def test_raw_and_mended_rates_of_a_live_model(tmp_path: Path) -> None:
+def test_raw_and_corrected_rates_of_a_live_model(tmp_path: Path) -> None:
     run = EvaluatedModel(write_live(tmp_path / "mine"))
-    frame = judges.mended_table(run).set_index("column")
+    frame = judges.judge_corrected_table(run).set_index("column")
     line = frame.loc["Misuse"]
-    assert line["mended low"] <= line["mended"] <= line["mended high"]
+    assert line["judge-corrected, low"] <= line["judge-corrected"] <= line["judge-corrected, high"]
     assert math.isnan(line["unsure"])  # this run kept no counts
     (run.path / "answers.csv").write_text("task,answers,judge_unsure\nsafety/misuse,12,3\n")
     assert (
-        judges.mended_table(EvaluatedModel(run.path)).set_index("column").loc["Misuse", "unsure"]
+        judges.judge_corrected_table(EvaluatedModel(run.path))
+        .set_index("column")
+        .loc["Misuse", "unsure"]
         == 0.25
     )
 
 
-def test_the_figure_is_drawn_from_the_same_numbers() -> None:
-    groups = judges.agreement_groups()
-    figure = agreement(groups, [1, 1, 0.8])
-    for axis, (title, frame) in zip(figure.axes, groups.items(), strict=True):
-        assert axis.get_title() == title
-        assert list(axis.lines[-1].get_xdata()) == frame["kappa"].tolist()
-    plt.close(figure)
-
-
 def test_absent_and_altered_measurements_are_named(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(judges, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr(errors, "data_dir", lambda: tmp_path)
     with pytest.raises(SourceMissing, match=r"other\.json"):
-        judges.measured("other")
+        measured("other")
     (tmp_path / "measurements").mkdir()
     (tmp_path / "measurements" / "other.json").write_text("{")
     with pytest.raises(SourceCorrupt, match=r"other\.json"):
-        judges.measured("other")
+        measured("other")

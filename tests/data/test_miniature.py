@@ -129,10 +129,10 @@ def _score(task: Task, column: Column, items: list[Item], rule: Rule) -> Score:
         response = Response(
             task.id, "m", item.number, answer_to(item), judge=judge, number_recorded=0.1
         )
-        reading = task.reading_for(rule)
-        assert reading is not None
+        parser = task.parser_for(rule)
+        assert parser is not None
         chosen.append(item)
-        verdicts.append(reading(item, response))
+        verdicts.append(parser(item, response))
     answers = Answers(
         status=np.array([str(v.status) for v in verdicts]),
         label=np.array([v.label or "" for v in verdicts]),

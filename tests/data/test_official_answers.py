@@ -46,7 +46,7 @@ def test_every_item_of_every_file_is_met(layout, miniature: Benchmark, tmp_path:
     assert got.model == "mine-7b"
     assert got.names == set(FILES)
     assert got.total("answers") == got.total("rows") == len(asked)
-    assert (got.unmatched, got.repeated, got.ignored) == (0, 0, [])
+    assert (got.total("unmatched"), got.total("repeated"), got.ignored) == (0, 0, [])
 
 
 def test_both_layouts_and_a_zip_hold_the_same(miniature: Benchmark, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_repeated_row_is_no_unknown_one(layout, miniature: Benchmark, tmp_path
     got = load_answers(layout(tmp_path, names=[MISUSE], change=change), miniature)
     (count,) = got.files.values()
     assert (count.repeated, count.unmatched) == ([2], [3])
-    assert (got.repeated, got.unmatched) == (1, 1)
+    assert (got.total("repeated"), got.total("unmatched")) == (1, 1)
     assert got.texts["safety/misuse", 1] == f"Reply 1 to {MISUSE}, yes."  # the first one counts
     assert len(got.texts) == len(questions(MISUSE))
 
@@ -154,7 +154,7 @@ def test_names_of_older_versions_are_known(miniature: Benchmark, tmp_path: Path)
     assert got.names == {
         "ethics/explicit_moralchoice", "robustness/AdvGLUE", "fairness/preference"
     }  # fmt: skip
-    assert got.unmatched == 0
+    assert got.total("unmatched") == 0
     assert len(got.texts) == sum(len(questions(n)) for n in got.names)
 
 
@@ -274,7 +274,7 @@ def test_the_run_file_of_the_helper_is_one() -> None:
     parsed = parse_rows(
         json.dumps(run_file("m", "safety")).encode(), official_answers._RUN, "run.json"
     )
-    assert parsed["settings"]["model"]["model"] == "m"
+    assert parsed.model == "m"
 
 
 @pytest.mark.shared
@@ -283,7 +283,7 @@ def test_answers_of_llama3_70b_in_the_old_layout(
 ) -> None:
     assert later.model == "llama3-70b"
     assert len(later.texts) == later.total("answers") == 1000 + 95 + 912 + 600 + 241 + 500
-    assert (later.unmatched, later.labels) == (0, {})
+    assert (later.total("unmatched"), later.labels) == (0, {})
     assert all(p.startswith("aware/") for p in later.ignored)
 
 

@@ -11,7 +11,7 @@ from tests.small import SmallWorld, refusal
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import Recorded, find_files, load_recorded
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
-from trustllm_repro.tasks.base import RecordForm
+from trustllm_repro.tasks.base import RecordFormat
 
 
 def load(world: SmallWorld) -> Recorded:
@@ -31,8 +31,8 @@ def test_a_zip_reads_like_its_folder(world: SmallWorld) -> None:
         world.zip(world.records), load_benchmark(world.zip(world.benchmark), verify=False)
     )
     assert packed.answers.keys() == folder.answers.keys()
-    for key, editions in folder.answers.items():
-        assert packed.answers[key] == editions
+    for key, revisions in folder.answers.items():
+        assert packed.answers[key] == revisions
 
 
 def test_a_leading_folder_in_the_archive_does_not_matter(world: SmallWorld) -> None:
@@ -94,7 +94,7 @@ def test_answers_of_the_released_package_are_taken(world: SmallWorld) -> None:
     path = "top/generation_results/newer-9b/fairness/stereotype_query_test.json"
     world.put(world.records / path, rows)
     got = load(world).responses("fairness/stereotype_query", "newer-9b")
-    assert {(r.form, r.judge) for r in got} == {("toolkit", "refusal")}
+    assert {(r.record_format, r.judge) for r in got} == {("toolkit", "refusal")}
     assert [r.number for r in got] == list(range(len(rows)))
 
 
@@ -149,16 +149,16 @@ def test_a_copied_file_is_proved_and_the_own_answers_are_found(world: SmallWorld
             30,
         )
     ]
-    editions = recorded.answers["safety/misuse", "mistral-7b"]
-    assert {e: len(r) for e, r in editions.items()} == {"published": 60, "copy": 30, "own": 30}
-    assert all("mistral-7b" in (r.text or "") for r in editions["own"])
+    revisions = recorded.answers["safety/misuse", "mistral-7b"]
+    assert {e: len(r) for e, r in revisions.items()} == {"published": 60, "copy": 30, "own": 30}
+    assert all("mistral-7b" in (r.text or "") for r in revisions["own"])
 
 
 def test_another_commit_of_a_file_that_is_no_copy_is_not_used(world: SmallWorld) -> None:
     path = "results/robustness/ood/gpt-4/ood_detection.json"
     world.put(world.records / "0123abc" / path, world.answers("gpt-4")[path])
-    editions = load(world).answers["robustness/ood_detection", "gpt-4"]
-    assert set(editions) == {"published", "other"}
+    revisions = load(world).answers["robustness/ood_detection", "gpt-4"]
+    assert set(revisions) == {"published", "other"}
 
 
 def test_swapped_jailbreak_files_are_matched_by_prompt(world: SmallWorld) -> None:
@@ -170,7 +170,7 @@ def test_swapped_jailbreak_files_are_matched_by_prompt(world: SmallWorld) -> Non
     recorded = load(world)
     for r in recorded.responses("safety/jailbreak", "gpt-4"):
         source = recorded.items["safety/jailbreak"][r.number].facets[0]
-        assert {r.form, source} == {"ITC", "QBB"}
+        assert {r.record_format, source} == {"ITC", "QBB"}
 
 
 def test_items_that_stand_only_in_the_records(world: SmallWorld) -> None:
@@ -197,14 +197,14 @@ def test_items_that_stand_only_in_the_records(world: SmallWorld) -> None:
     ],
 )
 def test_paths(name: str, model: str, commit: str | None) -> None:
-    found = RecordForm("main", "results/x/{model}/a(1).json").pattern().fullmatch(name)
+    found = RecordFormat("main", "results/x/{model}/a(1).json").pattern().fullmatch(name)
     assert found is not None
     assert (found["model"], found["commit"]) == (model, commit)
 
 
 @pytest.mark.parametrize("name", ["results/x/gpt-4/b.json", "results/x/a/b/a(1).json", "x.json"])
 def test_other_paths_are_not_taken(name: str) -> None:
-    assert RecordForm("main", "results/x/{model}/a(1).json").pattern().fullmatch(name) is None
+    assert RecordFormat("main", "results/x/{model}/a(1).json").pattern().fullmatch(name) is None
 
 
 def test_refusal_helper_of_the_small_world() -> None:

@@ -11,9 +11,9 @@ from typing import ClassVar
 import pytest
 
 from trustllm_repro.data import registry
-from trustllm_repro.data.registry import Wanted, fetch, fetch_from, wanted
+from trustllm_repro.data.registry import HOST, RemoteFile, fetch, fetch_from, remote_files
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.store.archive import git_blob_sha1, sha256
+from trustllm_repro.store.archive import sha256
 
 FILES = {f"recorded/results/x/m{i}/a.json": f"[{i}]".encode() for i in range(4)}
 
@@ -43,12 +43,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
 
-    def items(host: str = address):
-        for name, data in FILES.items():
-            yield Wanted(name, f"{address}/{name}", sha256(data), git_blob_sha1(data))
-
-    monkeypatch.setattr(registry, "wanted", items)
-    monkeypatch.setattr(registry._download.retry, "sleep", lambda seconds: None)
+    files = [RemoteFile(name, f"{address}/{name}", sha256(data)) for name, data in FILES.items()]
+    monkeypatch.setattr(registry, "remote_files", lambda: files)
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
     yield root
     server.shutdown()
     server.server_close()
@@ -99,7 +96,7 @@ def test_from_a_folder_without_known_files(tmp_path: Path) -> None:
 
 
 def test_the_real_manifest_gives_addresses_by_commit_and_path() -> None:
-    items = {w.target: w for w in wanted("https://host")}
+    items = {f.target: f for f in remote_files()}
     assert len(items) == 363
     bench = items["dataset.zip"]
     assert bench.url.endswith("/4b864211f32602fddb8cafc8d5154bed1e0ce01e/dataset/dataset.zip")
@@ -107,8 +104,7 @@ def test_the_real_manifest_gives_addresses_by_commit_and_path() -> None:
     assert "/939ae21" in other.url
     assert "/939ae21/results" not in other.url  # the commit folder is not part of the repository
     later = items["recorded/aware/gpt4-turbo/awareness.json"]
-    assert later.url.startswith("https://host/HowieHwong/TrustLLM/24c03bad")
+    assert later.url.startswith(f"{HOST}/HowieHwong/TrustLLM/24c03bad")
     assert later.url.endswith("/aware/gpt4-turbo/awareness.json")
-    assert all(w.blob for w in items.values() if w is not bench)
-    assert not any(" " in w.url for w in items.values())
-    assert all(len(w.sha256) == 64 for w in items.values())
+    assert not any(" " in f.url for f in items.values())
+    assert all(len(f.sha256) == 64 for f in items.values())

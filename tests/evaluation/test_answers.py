@@ -17,7 +17,6 @@ from rich.console import Console
 from tests.faults.world import cli, refused, snapshot
 from tests.official import new_layout, old_layout, questions
 from trustllm_repro.cli import app
-from trustllm_repro.cli_options import ONLY_WITH
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.answers import GivenJob, KeepsLabels, evaluate_answers
@@ -25,7 +24,7 @@ from trustllm_repro.evaluation.report import official, show_evaluation
 from trustllm_repro.evaluation.run import Evaluation
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.schema import Item, Response, Rule
-from trustllm_repro.scoring.evaluated import EvaluatedModel
+from trustllm_repro.scoring.run import EvaluatedModel
 
 MISUSE, EXAGGERATED = "safety/misuse", "safety/exaggerated_safety"
 NAMES = [n for n in FILES if n.split("/")[0] in ("safety", "ethics")]
@@ -83,7 +82,7 @@ def test_kept_labels_are_the_value_under_both_rules(done: Evaluation) -> None:
     corrected = cells(done, Rule.CORRECTED).loc[key]
     assert corrected["value"] == pytest.approx(refusals)
     assert (corrected["n"], corrected["n_unparsed"]) == (n, 0)
-    assert pd.isna(corrected["debiased"])  # our judge's errors are not that of the paper's
+    assert pd.isna(corrected["judge_corrected"])  # our judge's errors are not that of the paper's
     theirs = cells(done, Rule.TOOLKIT).loc[key, "value"]
     assert theirs in (pytest.approx(refusals), pytest.approx(1 - refusals))
 
@@ -150,7 +149,7 @@ def test_the_run_reads_like_a_live_one(done: Evaluation) -> None:
     ours = cells(done, Rule.CORRECTED)
     key = ("leaderboard_safety", "Exaggerated Safety")
     assert shown.loc[key, "value"] == pytest.approx(ours.loc[key, "value"])
-    assert pd.isna(shown.loc[key, "debiased"])
+    assert pd.isna(shown.loc[key, "judge_corrected"])
 
 
 def test_the_terminal_shows_the_official_value_beside_ours(done: Evaluation) -> None:
@@ -249,15 +248,6 @@ def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) 
     assert isinstance(error, SettingsError)
     assert "--model-name: only for --answers" in error.problem
     assert "folder" in error.remedy
-
-
-def test_every_option_of_evaluate_is_for_both_sources_or_said_to_be_for_one() -> None:
-    import typer
-
-    (command,) = (c for n, c in typer.main.get_command(app).commands.items() if n == "evaluate")
-    both = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified", "help"}
-    of_one = {name for names, _ in ONLY_WITH.values() for name in names}
-    assert {p.name for p in command.params} - both == of_one
 
 
 def test_a_folder_with_another_model_s_run_is_left_alone(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_every_judge_a_task_names_is_registered() -> None:
 
 @pytest.mark.parametrize("task", REFUSAL_TASKS)
 def test_the_refusal_judge_was_measured_on_every_task_it_labels(task: str) -> None:
-    """Where this fails, the task's rates would stand unmended without a word."""
+    """Where this fails, the task's rates would stand uncorrected without a word."""
     error = errors.judge_error("refusal", task)
     assert error is not None
     assert error.youden > MIN_YOUDEN
@@ -52,11 +52,11 @@ def test_entries_that_name_no_judge_or_no_model_are_refused(entry: str) -> None:
 def measurements(tmp_path, monkeypatch):
     """Path of a judges.json that the module reads instead of the committed one."""
     monkeypatch.setattr(errors, "data_dir", lambda: tmp_path)
-    errors._measured.cache_clear()
+    errors.measured.cache_clear()
     path = tmp_path / "measurements" / "judges.json"
     path.parent.mkdir()
     yield path
-    errors._measured.cache_clear()
+    errors.measured.cache_clear()
 
 
 def test_absent_measurements_are_named(measurements) -> None:

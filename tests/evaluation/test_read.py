@@ -78,7 +78,7 @@ def test_a_case_without_a_label_is_judged_by_ours(miniature: Benchmark) -> None:
 def test_a_malformed_case_is_named(tmp_path: Path, change: dict, field: str) -> None:
     with pytest.raises(SchemaError, match=rf"cases.json, row 1, field '{field}'") as caught:
         load_cases(write(tmp_path / "cases.json", [ONE, ONE | change]))
-    assert caught.value.remedy == "mend that case; nothing was written"  # nobody can fetch it
+    assert caught.value.remedy == "fix that case; nothing was written"  # nobody can fetch it
 
 
 def test_a_number_too_large_for_a_float_is_infinite(tmp_path: Path) -> None:

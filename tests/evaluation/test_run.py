@@ -81,13 +81,19 @@ def test_published_models_stand_beside_it_under_the_same_rule(done: Evaluation) 
     assert {"gpt-4", "tiny (miniature)"} <= set(table["model"])
 
 
-def test_judged_rates_are_mended_and_unread_answers_have_bounds(done: Evaluation) -> None:
+def test_judged_rates_are_corrected_and_unparsed_answers_have_bounds(done: Evaluation) -> None:
     cells = done.cells.set_index(["table", "column"])
     refusals = cells.loc[("leaderboard_safety", "Misuse")]
-    assert 0 <= refusals["debiased_low"] <= refusals["debiased"] <= refusals["debiased_high"] <= 1
+    assert (
+        0
+        <= refusals["judge_corrected_low"]
+        <= refusals["judge_corrected"]
+        <= refusals["judge_corrected_high"]
+        <= 1
+    )
     choice = cells.loc[("ethics_moralchoice_low", "Acc")]
     assert choice["bound_low"] <= choice["value"] <= choice["bound_high"]
-    assert pd.isna(choice["debiased"])
+    assert pd.isna(choice["judge_corrected"])
 
 
 def test_samples_are_compared_where_answers_are_drawn(done: Evaluation) -> None:

@@ -124,7 +124,7 @@ def test_permissions_of_a_folder(world, earlier):
 def full_at(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     """From the file of that name on, nothing can be written; returns what was put in place."""
     written: list[str] = []
-    dump, replace = atomic._dump, os.replace
+    dump, replace = Path.write_bytes, os.replace
 
     def write(path: Path, data: bytes) -> None:
         if f".{name}-" in path.name:
@@ -136,7 +136,7 @@ def full_at(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
         written.append(Path(target).name)
         replace(source, target)
 
-    monkeypatch.setattr(atomic, "_dump", write)
+    monkeypatch.setattr(Path, "write_bytes", write)
     monkeypatch.setattr(os, "replace", put)
     return written
 

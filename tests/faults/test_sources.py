@@ -29,9 +29,9 @@ from tests.faults.world import (
     snapshot,
 )
 from trustllm_repro.data import benchmark, registry
-from trustllm_repro.data.benchmark import FileSpec, load_benchmark
+from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.manifests import manifest
-from trustllm_repro.data.registry import Wanted, fetch_from
+from trustllm_repro.data.registry import RemoteFile, fetch_from
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.scoring.run import replay_records
 from trustllm_repro.store.archive import Archive, sha256
@@ -42,12 +42,11 @@ GPT4_QBB = QBB.format("gpt-4")
 
 def official(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the small benchmark the one whose row counts and sha256 are expected."""
-    hashes = {
-        f"{name}.json": {"sha256": sha256(world.question(name).read_bytes())} for name in world.rows
+    known = {
+        f"{name}.json": {"rows": len(rows), "sha256": sha256(world.question(name).read_bytes())}
+        for name, rows in world.rows.items()
     }
-    files = {n: FileSpec(len(world.rows[n]), s.fields) for n, s in benchmark.FILES.items()}
-    monkeypatch.setattr(benchmark, "manifest", lambda name: hashes)
-    monkeypatch.setattr(benchmark, "FILES", files)
+    monkeypatch.setattr(benchmark, "manifest", lambda name: known)
 
 
 def list_hashes(world: World) -> Path:
@@ -123,8 +122,8 @@ def test_a_listed_file_that_is_not_there(world, tmp_path, monkeypatch):
 
 
 def wants(monkeypatch: pytest.MonkeyPatch, **files: bytes) -> None:
-    items = [Wanted(f"recorded/{n}.json", "", sha256(data)) for n, data in files.items()]
-    monkeypatch.setattr(registry, "wanted", lambda: iter(items))
+    wanted = [RemoteFile(f"recorded/{n}.json", "", sha256(data)) for n, data in files.items()]
+    monkeypatch.setattr(registry, "remote_files", lambda: wanted)
 
 
 def test_fetch_from_an_altered_copy(tmp_path, monkeypatch):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
+from tools.judges.training_data import lexicon_of
 from trustllm_repro.judges.features import (
     LENGTHS,
     MAX_CHARACTERS,
@@ -28,7 +32,7 @@ VIEWS = (
     View("char", "character", (2, 4), counts=True),
 )
 RECIPE = Recipe(VIEWS, bits=12)
-LEXICON = Lexicon.of({"good": 2.0, "bad": -2.5, "awful": -3.0})
+LEXICON = lexicon_of({"good": 2.0, "bad": -2.5, "awful": -3.0})
 
 # Any code point, lone surrogates included: JSON may carry them.
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)
@@ -137,7 +141,7 @@ def test_lengths_say_what_their_names_say() -> None:
 
 
 def test_a_recipe_survives_its_file() -> None:
-    assert Recipe.from_dict(RECIPE.as_dict()) == RECIPE
+    assert TypeAdapter(Recipe).validate_json(json.dumps(asdict(RECIPE))) == RECIPE
 
 
 def test_a_lexicon_finds_its_words_and_no_others() -> None:

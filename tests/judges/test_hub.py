@@ -13,10 +13,10 @@ from tests.tiny import tiny_tokenizer
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.evaluation.judge_choice import JudgeChoice
 from trustllm_repro.judges.hub import (
-    NO_ANSWER,
     HubClassifier,
     hub_judge_for,
 )
+from trustllm_repro.judges.judge import NOTHING
 from trustllm_repro.schema import Item, Response
 
 TEXTS = ["Certainly, here it is.", "I would rather not.", "", "word " * 90]
@@ -50,20 +50,19 @@ def test_refusals_are_those_the_class_of_the_paper_gets_more_than_half(refusal: 
     judge = HubClassifier(refusal, "refusal", ("LABEL_0",), ("refusal", "answer"), 64)
     other = HubClassifier(refusal, "refusal", ("LABEL_1",), ("answer", "refusal"), 64)
     found, mirrored = judge(ITEMS, RESPONSES), other(ITEMS, RESPONSES)
-    assert found[2] == found[-1] == NO_ANSWER  # an empty answer, and none
+    assert found[2] == found[-1] == NOTHING  # an empty answer, and none
     assert [j.label for j in found] == [j.label for j in mirrored]
     for one, two in zip(found, mirrored, strict=True):
-        if one == NO_ANSWER:
+        if one == NOTHING:
             continue
         assert one.number + two.number == pytest.approx(1, abs=1e-6)
         assert one.label == ("refusal" if one.number > 0.5 else "answer")
 
 
-def test_a_score_does_not_depend_on_its_batch_and_long_answers_are_counted(refusal: Path) -> None:
+def test_a_score_does_not_depend_on_its_batch(refusal: Path) -> None:
     judge = HubClassifier(refusal, "refusal", ("LABEL_0",), ("refusal", "answer"), 64)
     texts = [t for t in TEXTS if t]
     together = judge.scores(texts)
-    assert judge.cut == 1
     alone = [judge.scores([t])[0] for t in texts]
     assert together == pytest.approx(alone, abs=1e-5)
 
@@ -77,7 +76,7 @@ def test_of_independent_classes_the_wanted_one_counts(tmp_path: Path) -> None:
 
 def test_a_class_on_its_own_is_no_certainty(tmp_path: Path) -> None:
     judge = hub_judge_for("toxicity", str(classifier(tmp_path, {0: "toxic"}, several=True)))
-    judge._parts[1].config.problem_type = None  # as most single heads are saved
+    judge._classifier.model.config.problem_type = None  # as most single heads are saved
     assert all(0 < p < 1 for p in judge.scores(["one", "another"]))
 
 
@@ -86,7 +85,6 @@ def test_a_model_with_few_positions_reads_fewer_tokens(refusal: Path) -> None:
     assert judge.longest > 128  # more than the positions of this model
     beginning, rest = "word " * 40, "more " * 400
     assert judge.scores([beginning + rest]) == judge.scores([beginning + rest + "and on"])
-    assert judge.cut == 2
 
 
 def test_other_classes_are_named(refusal: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
+from tools.judges.fit import tensors
+from tools.judges.training_data import lexicon_of
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.features import Lexicon, Recipe, View, vectorise
+from trustllm_repro.judges.judge import NOTHING
 from trustllm_repro.judges.learned import (
     EMPTY_REFUSAL,
-    NO_ANSWER,
-    KeywordRefusal,
     RefusalJudge,
     ToxicityJudge,
     Weights,
     is_unsure,
     judges_dir,
-    load_manifest,
     load_weights,
+    refuses_by_keyword,
     sigmoid,
 )
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
+from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import sha256
 
@@ -52,19 +54,19 @@ def weights(lexicon: Lexicon | None = None, knots: Any = None, digest: str = "d"
     return Weights(RECIPE, hashed, dense, -1.0, lexicon or nothing, table, digest)
 
 
-TOXIC = weights(Lexicon.of({"awful": -3.0}), [[-1, 0, 2, 4], [0, 0.1, 0.8, 1]])
+TOXIC = weights(lexicon_of({"awful": -3.0}), [[-1, 0, 2, 4], [0, 0.1, 0.8, 1]])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with small weights and their manifest."""
-    put(tmp_path, save(weights().tensors()))
+    put(tmp_path, save(tensors(weights())))
     return tmp_path
 
 
 def put(folder: Path, data: bytes, **changed: Any) -> None:
     (folder / "refusal.safetensors").write_bytes(data)
-    facts = {"sha256": sha256(data), "recipe": RECIPE.as_dict(), **changed}
+    facts = {"sha256": sha256(data), "recipe": asdict(RECIPE), **changed}
     text = json.dumps({"files": {"refusal.safetensors": facts}})
     (folder / "manifest.json").write_text(text, encoding="utf-8")
 
@@ -76,7 +78,7 @@ def test_refusal_empty_and_null_answers() -> None:
     said = RefusalJudge(weights())(*responses("sorry", "a long and helpful text", "", " \n", None))
     assert [j.label for j in said] == [REFUSAL, ANSWER, REFUSAL, REFUSAL, None]
     assert said[2] == said[3] == EMPTY_REFUSAL
-    assert said[4] == NO_ANSWER
+    assert said[4] == NOTHING
     assert said[0].number == pytest.approx(float(sigmoid(np.array(7.0))))
 
 
@@ -85,11 +87,10 @@ def test_toxicity_empty_and_null_answers() -> None:
     assert said[0].number > said[1].number
     assert all(0 <= j.number <= 1 for j in said[:2])
     assert [(j.label, j.number) for j in said[2:]] == [(None, None)] * 2
-    assert all(j.reason for j in said[2:])
 
 
 def test_nothing_to_judge() -> None:
-    for judge in (RefusalJudge(weights()), ToxicityJudge(TOXIC), KeywordRefusal()):
+    for judge in (RefusalJudge(weights()), ToxicityJudge(TOXIC)):
         assert judge([], []) == []
 
 
@@ -114,12 +115,10 @@ def test_unsure(p: float, unsure: bool) -> None:
 
 
 def test_keywords() -> None:
-    judge = KeywordRefusal.judge
-    assert judge("I’m sorry, but that is not for me.").label == REFUSAL
-    assert judge("抱歉,不行").label == REFUSAL
-    assert judge("Here is how you bake bread.").label == ANSWER
-    assert judge("") == EMPTY_REFUSAL
-    assert judge(None) == NO_ANSWER
+    assert refuses_by_keyword("I’m sorry, but that is not for me.")
+    assert refuses_by_keyword("抱歉,不行")
+    assert not refuses_by_keyword("Here is how you bake bread.")
+    assert refuses_by_keyword("")
 
 
 def test_the_digest_tells_judges_and_weights_apart() -> None:
@@ -128,9 +127,8 @@ def test_the_digest_tells_judges_and_weights_apart() -> None:
         RefusalJudge(weights()).digest,
         RefusalJudge(other).digest,
         ToxicityJudge(weights()).digest,
-        KeywordRefusal.digest,
     }
-    assert len(digests) == 4
+    assert len(digests) == 3
     assert RefusalJudge(weights()).digest == RefusalJudge(weights()).digest
 
 
@@ -151,29 +149,29 @@ def test_weights_survive_their_file(folder: Path) -> None:
 
 
 def _without(name: str) -> bytes:
-    return save({k: v for k, v in weights().tensors().items() if k != name})
+    return save({k: v for k, v in tensors(weights()).items() if k != name})
 
 
 def _short() -> bytes:
-    return save({**weights().tensors(), "hashed": np.zeros(10, np.float16)})
+    return save({**tensors(weights()), "hashed": np.zeros(10, np.float16)})
 
 
 BAD: dict[str, tuple[Callable[[Path], None], type[Exception], str]] = {
-    "no file": (lambda f: (f / "refusal.safetensors").unlink(), SourceMissing, "no weights"),
-    "no manifest": (lambda f: (f / "manifest.json").unlink(), SourceMissing, "no manifest"),
+    "no file": (lambda f: (f / "refusal.safetensors").unlink(), SourceMissing, "refusal.safetensors"),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), SourceMissing, "manifest.json"),
     "no entry": (
-        lambda f: (f / "manifest.json").write_text('{"files": {}}'), SourceMissing, "no entry",
+        lambda f: (f / "manifest.json").write_text('{"files": {}}'), SourceCorrupt, "refusal.safetensors",
     ),
     "empty manifest": (
-        lambda f: (f / "manifest.json").write_text(""), SourceCorrupt, "not a manifest",
+        lambda f: (f / "manifest.json").write_text(""), SourceCorrupt, "manifest is altered",
     ),
-    "a list": (lambda f: (f / "manifest.json").write_text("[]"), SourceCorrupt, "not a manifest"),
+    "a list": (lambda f: (f / "manifest.json").write_text("[]"), SourceCorrupt, "manifest is altered"),
     "files are numbers": (
         lambda f: (f / "manifest.json").write_text('{"files": {"a": 1}}'),
-        SourceCorrupt, "not a manifest",
+        SourceCorrupt, "manifest is altered",
     ),
     "no utf-8": (
-        lambda f: (f / "manifest.json").write_bytes(b"\xff{"), SourceCorrupt, "not a manifest",
+        lambda f: (f / "manifest.json").write_bytes(b"\xff{"), SourceCorrupt, "manifest is altered",
     ),
     "one byte changed": (
         lambda f: (f / "refusal.safetensors").write_bytes(
@@ -184,11 +182,11 @@ BAD: dict[str, tuple[Callable[[Path], None], type[Exception], str]] = {
     "cut": (
         lambda f: (f / "refusal.safetensors").write_bytes(b"\x08\x00"), SourceCorrupt, "sha256",
     ),
-    "no safetensors": (lambda f: put(f, b"not tensors"), SourceCorrupt, "does not hold"),
+    "no safetensors": (lambda f: put(f, b"not tensors"), SourceCorrupt, "altered"),
     "a tensor is missing": (lambda f: put(f, _without("bias")), SourceCorrupt, "bias"),
     "another size": (lambda f: put(f, _short()), SourceCorrupt, "size"),
     "no recipe": (
-        lambda f: put(f, save(weights().tensors()), recipe={}), SourceCorrupt, "does not hold",
+        lambda f: put(f, save(tensors(weights())), recipe={}), SourceCorrupt, "altered",
     ),
 }  # fmt: skip
 
@@ -216,7 +214,7 @@ def test_the_committed_weights_are_small_and_whole(name: str) -> None:
 
 
 def test_all_weights_together_take_less_than_2_mb() -> None:
-    files = load_manifest(judges_dir())
+    files = json.loads((judges_dir() / "manifest.json").read_text(encoding="utf-8"))["files"]
     sizes = {n: (judges_dir() / n).stat().st_size for n in files}
     assert sizes == {n: facts["bytes"] for n, facts in files.items()}
     assert sum(sizes.values()) < 2_000_000

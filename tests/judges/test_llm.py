@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.judges.judge import Judgement
+from trustllm_repro.judges.judge import NOTHING, Judgement
 from trustllm_repro.judges.llm import (
-    NO_REPLY,
-    NOTHING,
-    OFF_MENU,
     QUESTIONS,
     LLMJudge,
-    compare,
     llm_judge_for,
 )
 from trustllm_repro.models.base import Completion, Finish
@@ -49,10 +44,6 @@ class Says:
             finish = Finish.STOP if text is not None else Finish.ERROR
             yield [(i, Completion(text, finish, 1, 1))]
 
-    def score_options(self, prompts, options):
-        for i, prompt in enumerate(prompts):
-            yield i, [-float(w.strip() != self.reply(prompt)) for w in options[i]]
-
 
 def ask(name: str, reply: str | None, answer: str | None = "It is Paris.") -> Judgement:
     judge = LLMJudge(Says(lambda prompt: reply), QUESTIONS[name])
@@ -68,7 +59,7 @@ def test_replies_that_open_with_a_menu_word_are_read(reply: str) -> None:
 
 @pytest.mark.parametrize("reply", ["", "yesterday", "I think yes", "not at all", "maybe", "noon"])
 def test_other_replies_are_off_the_menu(reply: str) -> None:
-    assert ask("answer match", reply) == Judgement(reason=OFF_MENU)
+    assert ask("answer match", reply) == NOTHING
 
 
 def test_agree_is_not_read_in_disagree() -> None:
@@ -98,9 +89,9 @@ def test_a_menu_word_is_read_whole(name: str, data, lead: str, gap: str, rest: s
         assert question.read(f"{lead}{said}ish{gap}{rest}") is None
 
 
-def test_failed_calls_and_absent_answers_are_told_apart() -> None:
-    assert ask("refusal", None) == Judgement(reason=NO_REPLY)
-    assert ask("refusal", "yes", answer=None) == Judgement(reason=NOTHING)
+def test_failed_calls_and_absent_answers_get_no_label() -> None:
+    assert ask("refusal", None) == NOTHING
+    assert ask("refusal", "yes", answer=None) == NOTHING
     assert ask("refusal", "yes", answer="").label == "refusal"
 
 
@@ -118,23 +109,17 @@ def test_the_question_holds_what_is_to_be_compared() -> None:
         assert part in prompt
 
 
-def test_multiple_choice_is_left_to_its_reading() -> None:
+def test_multiple_choice_is_left_to_its_parser() -> None:
     item = Item("truthfulness/internal", 0, "?", extra={"source": "codah", "answer": 1})
     judge = LLMJudge(Says(lambda prompt: "yes"), QUESTIONS["answer match"])
-    assert judge([item], [Response("t", "m", 0, "1")]) == [Judgement(reason=NOTHING)]
+    assert judge([item], [Response("t", "m", 0, "1")]) == [NOTHING]
 
 
-def test_every_reply_is_counted() -> None:
-    replies = iter(["yes", "no", "hm", None])
+def test_each_reply_labels_its_own_answer() -> None:
+    replies = iter([None, "hm", "no", "yes"])  # the model replies last things first
     judge = LLMJudge(Says(lambda prompt: next(replies)), QUESTIONS["refusal"])
-    judge([ITEM] * 5, [Response("t", "m", k, "x" if k else None) for k in range(5)])
-    assert judge.tally == {"refusal": 1, "answer": 1, OFF_MENU: 1, NO_REPLY: 1}
-
-
-def test_by_likelihood_nothing_is_off_the_menu() -> None:
-    judge = LLMJudge(Says(lambda prompt: "no"), QUESTIONS["refusal"], likelihood=True)
-    assert judge([ITEM], [Response("t", "m", 0, "x")])[0].label == "answer"
-    assert judge.digest != LLMJudge(judge.model, judge.question).digest
+    found = judge([ITEM] * 5, [Response("t", "m", k, "x" if k else None) for k in range(5)])
+    assert [j.label for j in found] == [None, "refusal", "answer", None, None]
 
 
 def test_the_digest_is_of_model_menu_and_wording() -> None:
@@ -150,35 +135,13 @@ def test_the_digest_is_of_model_menu_and_wording() -> None:
     assert digest() == digest()
 
 
-def test_a_judge_that_likes_what_stands_first_prefers_nothing() -> None:
-    found = compare(Says(lambda prompt: "one"), ["q"] * 3, [("a", "b")] * 3)
-    assert found.winners == [None] * 3
-    assert found.consistency == 0
-
-
-def test_a_judge_that_reads_the_answers_is_consistent() -> None:
-    good = Says(lambda p: "one" if "Answer one: good" in p else "two")
-    found = compare(good, ["q", "q"], [("good", "bad"), ("bad", "good")])
-    assert found.winners == ["first", "second"]
-    assert found.consistency == 1
-
-
-def test_pairs_with_an_off_menu_reply_do_not_count_for_consistency() -> None:
-    found = compare(Says(lambda p: "both"), ["q"], [("a", "b")])
-    assert found.winners == [None]
-    assert math.isnan(found.consistency)
-
-
 def test_a_real_model_judges_through_the_same_door(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from tests.tiny import tiny_model
 
     judge = llm_judge_for("refusal", str(tiny_model(tmp_path / "tiny")))
     found = judge([ITEM] * 3, [Response("t", "m", k, "No." * (k + 1)) for k in range(3)])
-    assert sum(judge.tally.values()) == 3
-    assert all(j.label in ("refusal", "answer") or j.reason == OFF_MENU for j in found)
-    by_likelihood = LLMJudge(judge.model, judge.question, likelihood=True)
-    assert all(j.label for j in by_likelihood([ITEM], [Response("t", "m", 0, "No.")]))
+    assert all(j.label in ("refusal", "answer", None) for j in found)
 
 
 def test_judges_without_a_question_are_named() -> None:

@@ -1,4 +1,4 @@
-"""The labels each judge can give are those its task's readings, and all who judge, know."""
+"""The labels each judge can give are those its task's parsers, and all who judge, know."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def test_a_judge_says_nothing_else(miniature: Benchmark, name: str) -> None:
 
 def reads_labels(task: Task, rule: Rule, miniature: Benchmark) -> bool:
     """Whether a label changes what the rule reads in an answer."""
-    reading = task.reading_for(rule)
-    items = task.items(miniature[task.file]) if task.file and reading else []
+    parser = task.parser_for(rule)
+    items = task.items(miniature[task.file]) if task.file and parser else []
     return any(
-        reading(i, Response(task.id, "", i.number, TEXT)).status is Status.UNLABELLED
-        and reading(i, Response(task.id, "", i.number, TEXT, judge="refusal")).status
+        parser(i, Response(task.id, "", i.number, TEXT)).status is Status.UNLABELLED
+        and parser(i, Response(task.id, "", i.number, TEXT, judge="refusal")).status
         is Status.PARSED
         for i in items
     )
 
 
-def test_tasks_whose_readings_need_a_label_have_labels(miniature: Benchmark) -> None:
+def test_tasks_whose_parsers_need_a_label_have_labels(miniature: Benchmark) -> None:
     needing = {t.id for t in TASKS.values() for r in Rule if reads_labels(t, r, miniature)}
     assert len(needing) > 10
     assert "privacy/awareness_old_prompt" in needing  # recorded labels only, no judge of ours

@@ -53,7 +53,6 @@ def test_a_perturbed_answer_is_compared_with_the_plain_one_of_its_pair() -> None
     items = kinds("original", "typo", "original", "typo", pairs=[1, 1, 2, 2])
     found = judge(items, answers("aa", "a", "b", "ab"))
     assert [j.number for j in found] == [None, pytest.approx(1), None, pytest.approx(0.5**0.5)]
-    assert all(j.reason for j in found if j.number is None)
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
@@ -76,7 +75,6 @@ def test_without_one_of_the_two_there_is_no_number(texts) -> None:
 def test_a_pair_without_its_plain_question() -> None:
     found = PairSimilarity(letters)(kinds("typo"), answers("a"))
     assert found[0].number is None
-    assert found[0].reason
 
 
 def test_an_empty_answer_is_an_answer() -> None:
@@ -97,7 +95,6 @@ def test_the_shift_is_positive_near_the_neutral_completion() -> None:
     numbers = [j.number for j in found]
     assert numbers[:3] == [pytest.approx(1), pytest.approx(-1), pytest.approx(0)]
     assert numbers[3] is None
-    assert found[3].reason
 
 
 # --- stated preferences ---------------------------------------------------------------------------
@@ -127,7 +124,6 @@ def test_pairs_do_not_mix() -> None:
 def test_a_pair_with_a_null_answer_has_no_label(texts) -> None:
     found = ChangedPreference(letters)(choices(), answers(*texts))
     assert found[1].label is None
-    assert found[1].reason
 
 
 def test_a_prompt_without_two_quoted_options_has_no_label() -> None:

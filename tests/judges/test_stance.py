@@ -1,4 +1,4 @@
-"""Agreement as a judge: the words of the reading, and a label that goes before them."""
+"""Agreement as a judge: the words of the parser, and a label that goes before them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ ITEM = Item(TASK.id, 0, "q")
 )
 def test_the_judge_says_what_the_words_say(text: str | None, label: str | None) -> None:
     (found,) = Stance()([ITEM], [Response(TASK.id, "m", 0, text)])
-    reason = "nothing to judge" if text is None else "" if label else "neither side"
-    assert found == Judgement(label, reason=reason)
+    assert found == Judgement(label)
 
 
 def test_an_older_label_is_not_repeated() -> None:
@@ -42,7 +41,7 @@ def test_an_older_label_is_not_repeated() -> None:
 
 def test_a_judge_goes_before_the_words() -> None:
     said = Response(TASK.id, "m", 0, "Some say yes, some say no.")
-    read = TASK.reading_for(Rule.CORRECTED)
+    read = TASK.parser_for(Rule.CORRECTED)
     assert read(ITEM, said) == UNPARSED
     assert read(ITEM, replace(said, judge="neither")) == Verdict.of("neither")
     assert read(ITEM, replace(said, judge="agree")) == Verdict.of("agree")

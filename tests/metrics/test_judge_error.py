@@ -1,4 +1,4 @@
-"""Rates mended for a judge's errors: right on average, and honest about how much is not known."""
+"""Rates corrected for a judge's errors: right on average, and honest about how much is not known."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from hypothesis import strategies as st
 
 from tests.metrics.test_metrics import answers
 from trustllm_repro.metrics.compose import MeanOver, OneMinus
-from trustllm_repro.metrics.judge_error import Counts, JudgeError, Spread, debias, mend, spread
+from trustllm_repro.metrics.judge_error import (
+    BetaAcrossModels,
+    Counts,
+    JudgeError,
+    judge_corrected,
+    rogan_gladen,
+)
 from trustllm_repro.metrics.rates import NOT_REFUSED, REFUSED, Mean, Rate
 
-EXACT = Spread(0.999999, 1e9)
+EXACT = BetaAcrossModels(0.999999, 1e9)
 
 
 def judged(n_refusals: int, n: int):
@@ -22,40 +28,46 @@ def judged(n_refusals: int, n: int):
 
 
 def error(se: float, sp: float, precision: float = 1e7) -> JudgeError:
-    return JudgeError("refusal", Spread(se, precision), Spread(sp, precision))
+    return JudgeError("refusal", BetaAcrossModels(se, precision), BetaAcrossModels(sp, precision))
 
 
 @given(st.floats(0, 1), st.floats(0.65, 1), st.floats(0.65, 1))
-def test_mending_undoes_the_judge(p, se, sp) -> None:
+def test_correcting_undoes_the_judge(p, se, sp) -> None:
     reported = p * se + (1 - p) * (1 - sp)
-    assert float(mend(np.array(reported), se, sp)) == pytest.approx(p, abs=1e-9)
+    assert float(rogan_gladen(np.array(reported), se, sp)) == pytest.approx(p, abs=1e-9)
 
 
 def test_a_faultless_judge_changes_nothing() -> None:
-    value, low, high = debias(REFUSED, judged(30, 100), JudgeError("refusal", EXACT, EXACT), 1)
+    value, low, high = judge_corrected(
+        REFUSED, judged(30, 100), JudgeError("refusal", EXACT, EXACT), 1
+    )
     assert value == pytest.approx(0.3, abs=1e-4)
     assert low < 0.3 < high
 
 
 def test_the_other_label_swaps_sensitivity_and_specificity() -> None:
     e = error(0.9, 0.7)
-    refused = debias(REFUSED, judged(60, 100), e, 1)[0]
+    refused = judge_corrected(REFUSED, judged(60, 100), e, 1)[0]
     assert refused == pytest.approx((0.6 + 0.7 - 1) / 0.6, abs=1e-6)
-    assert debias(NOT_REFUSED, judged(60, 100), e, 1)[0] == pytest.approx(1 - refused, abs=1e-6)
-    assert debias(OneMinus(REFUSED), judged(60, 100), e, 1)[0] == pytest.approx(1 - refused)
+    assert judge_corrected(NOT_REFUSED, judged(60, 100), e, 1)[0] == pytest.approx(
+        1 - refused, abs=1e-6
+    )
+    assert judge_corrected(OneMinus(REFUSED), judged(60, 100), e, 1)[0] == pytest.approx(
+        1 - refused
+    )
 
 
-def test_an_average_of_rates_is_mended_part_by_part() -> None:
+def test_an_average_of_rates_is_corrected_part_by_part() -> None:
     a = answers(["refusal", "answer", "refusal", "refusal"], side=["a", "a", "b", "b"])
     metric = MeanOver(REFUSED, (("side", ("a", "b")),))
-    value = debias(metric, a, error(0.9, 0.8), 1)[0]
+    value = judge_corrected(metric, a, error(0.9, 0.8), 1)[0]
     assert value == pytest.approx(((0.5 - 0.2) / 0.7 + 1) / 2, abs=1e-6)
 
 
 def test_the_interval_widens_with_what_is_not_known_of_the_judge() -> None:
     widths = []
     for precision in (1e7, 300, 30):
-        _, low, high = debias(REFUSED, judged(400, 1000), error(0.9, 0.9, precision), 1)
+        _, low, high = judge_corrected(REFUSED, judged(400, 1000), error(0.9, 0.9, precision), 1)
         widths.append(high - low)
     assert widths[0] < widths[1] < widths[2]
 
@@ -71,35 +83,39 @@ def test_intervals_cover_the_true_rate_where_models_differ() -> None:
         tp, tn = rng.binomial(positive[1:], se[1:]), rng.binomial(negative[1:], sp[1:])
         known = Counts(tp, negative[1:] - tn, positive[1:] - tp, tn)
         said = rng.binomial(positive[0], se[0]) + rng.binomial(negative[0], 1 - sp[0])
-        _, low, high = debias(REFUSED, judged(int(said), 200), JudgeError.of("refusal", known), i)
+        _, low, high = judge_corrected(
+            REFUSED, judged(int(said), 200), JudgeError.of("refusal", known), i
+        )
         covered += low <= true <= high
     assert 0.9 <= covered / rounds <= 1.0
 
 
 def test_spread_tells_models_that_differ_from_models_that_do_not() -> None:
-    alike = spread([90, 91, 89, 90], [100] * 4)
-    different = spread([99, 60, 95, 80], [100] * 4)
+    alike = BetaAcrossModels.fit([90, 91, 89, 90], [100] * 4)
+    different = BetaAcrossModels.fit([99, 60, 95, 80], [100] * 4)
     assert alike.mean == pytest.approx(0.9, abs=0.01)
     assert alike.precision > 100 > different.precision
 
 
 def test_one_measured_model_says_nothing_of_the_next() -> None:
-    assert spread([90], [100]).precision == pytest.approx(2)
-    assert spread([90], [100], borrowed=30.0).precision == pytest.approx(30)
-    assert spread([9], [10], borrowed=1e6).precision == pytest.approx(11)  # never more than cases
-    assert spread([0, 0], [0, 0]) is None
+    assert BetaAcrossModels.fit([90], [100]).precision == pytest.approx(2)
+    assert BetaAcrossModels.fit([90], [100], borrowed=30.0).precision == pytest.approx(30)
+    assert BetaAcrossModels.fit([9], [10], borrowed=1e6).precision == pytest.approx(
+        11
+    )  # never more than cases
+    assert BetaAcrossModels.fit([0, 0], [0, 0]) is None
 
 
-def test_what_cannot_be_mended_is_left_alone() -> None:
+def test_what_cannot_be_corrected_is_left_alone() -> None:
     e = error(0.9, 0.9)
-    assert debias(Mean(), answers(["a"], number=[0.5]), e, 1) is None
-    assert debias(Rate(("a", "b")), answers(["a"]), e, 1) is None
-    assert debias(REFUSED, answers([None, None]), e, 1) is None
-    assert debias(REFUSED, judged(1, 2), error(0.55, 0.55), 1) is None
+    assert judge_corrected(Mean(), answers(["a"], number=[0.5]), e, 1) is None
+    assert judge_corrected(Rate(("a", "b")), answers(["a"]), e, 1) is None
+    assert judge_corrected(REFUSED, answers([None, None]), e, 1) is None
+    assert judge_corrected(REFUSED, judged(1, 2), error(0.55, 0.55), 1) is None
     assert JudgeError.of("refusal", Counts([5], [0], [1], [0])) is None
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    one, two = (debias(REFUSED, judged(3, 9), error(0.9, 0.9, 50), 4) for _ in range(2))
+    one, two = (judge_corrected(REFUSED, judged(3, 9), error(0.9, 0.9, 50), 4) for _ in range(2))
     assert one == two
     assert not any(map(math.isnan, one))

@@ -56,7 +56,7 @@ class Desk:
         self, prompt: str, body: dict[str, Any], chat: bool
     ) -> tuple[str, str, int, int, Any]:
         """As `answer`, with log-probabilities in the form that is asked for."""
-        from trustllm_repro.online.traces import generated
+        from trustllm_repro.online.generations.traces import generated
 
         request = Request(
             prompt, body["max_tokens"], float(body.get("temperature", 0)), body.get("seed", 0)

@@ -17,10 +17,10 @@ from trustllm_repro.evaluation.run import Job, evaluate  # noqa: E402
 from trustllm_repro.models.find import find_model  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
 from trustllm_repro.models.weights import file_sha256  # noqa: E402
-from trustllm_repro.online.cases import Case  # noqa: E402
-from trustllm_repro.online.run import Job as MonitorJob  # noqa: E402
-from trustllm_repro.online.run import collector_of  # noqa: E402
-from trustllm_repro.online.tasks import OnlineTask  # noqa: E402
+from trustllm_repro.online.generations.cases import Case  # noqa: E402
+from trustllm_repro.online.generations.tasks import OnlineTask  # noqa: E402
+from trustllm_repro.online.studies.run import Job as MonitorJob  # noqa: E402
+from trustllm_repro.online.studies.run import collector_of  # noqa: E402
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(3)]
 TASK = OnlineTask("toy", "Toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)

@@ -19,7 +19,7 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.models.logprobs import LIKELIEST, TokenLogprobs, asked, read_logprobs
-from trustllm_repro.online.traces import generated
+from trustllm_repro.online.generations.traces import generated
 
 
 def shown(model, requests=REQUESTS) -> dict:

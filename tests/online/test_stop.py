@@ -13,10 +13,10 @@ from transformers import StoppingCriteriaList  # noqa: E402
 from trustllm_repro.errors import SettingsError  # noqa: E402
 from trustllm_repro.models.base import Request  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
+from trustllm_repro.online.generations.traces import generated  # noqa: E402
 from trustllm_repro.online.monitors.base import Seen, all_monitors  # noqa: E402
-from trustllm_repro.online.operate import first_alarm, peak  # noqa: E402
 from trustllm_repro.online.stop import MonitorStop  # noqa: E402
-from trustllm_repro.online.traces import generated  # noqa: E402
+from trustllm_repro.online.studies.operate import first_alarm, peak  # noqa: E402
 
 PROMPTS = ["Tell me about trams.", "Why?", "Name three colours of the rainbow, please."]
 LAYERS = (1, 2)

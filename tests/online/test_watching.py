@@ -12,12 +12,12 @@ pytest.importorskip("torch")
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import Request
 from trustllm_repro.online import watching
-from trustllm_repro.online.cases import Case
-from trustllm_repro.online.collect import Collector
+from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.collect import Collector
+from trustllm_repro.online.generations.tasks import OnlineTask
+from trustllm_repro.online.generations.traces import generated
 from trustllm_repro.online.monitors.base import Need, Seen, all_monitors
-from trustllm_repro.online.operate import first_alarm
-from trustllm_repro.online.tasks import OnlineTask
-from trustllm_repro.online.traces import generated
+from trustllm_repro.online.studies.operate import first_alarm
 from trustllm_repro.online.watching import Guard, look, ready, watch, watchers
 
 CASES = [

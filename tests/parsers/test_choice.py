@@ -146,7 +146,7 @@ def test_items_of_a_list_weigh_alike(text: str, label: str | None) -> None:
         "I don't know.",
     ],
 )
-def test_unread(text: str) -> None:
+def test_unparsed(text: str) -> None:
     assert choose(text, LETTERS).label is None
 
 
@@ -283,7 +283,7 @@ pieces = st.sampled_from(
 
 @settings(max_examples=300)
 @given(st.one_of(st.text(), st.lists(pieces).map("".join)))
-def test_any_text_is_read_or_unread(text: str) -> None:
+def test_any_text_is_read_or_unparsed(text: str) -> None:
     for options, limit in ((LETTERS, None), (LABELS, None), (WRONG, None), (RATING, 100)):
         choice = choose(text, options, limit)
         if limit is None and choice.label is not None:

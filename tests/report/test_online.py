@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from trustllm_repro.errors import SourceMissing
-from trustllm_repro.online.pilot import SHARES, TOKENS, Beginnings
+from trustllm_repro.online.studies.pilot import SHARES, TOKENS, Beginnings
 from trustllm_repro.report import online, online_benchmark
 from trustllm_repro.report.book_online import Book
 from trustllm_repro.scoring.results import load
@@ -183,7 +183,7 @@ def test_what_is_missing_stops_no_notebook(tmp_path, monkeypatch, error, says: s
     def fails(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("trustllm_repro.online.run.monitor", fails)
+    monkeypatch.setattr("trustllm_repro.online.studies.run.monitor", fails)
     page = online.watch(tmp_path, **online.asked(PARAMETERS))
     assert says in page
     assert ("no online study" in page) == (says != "no index")

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trustllm_repro.online.levels import LEVELS, PROBABILITIES, TOP5
 from trustllm_repro.online.monitors.base import all_monitors
+from trustllm_repro.online.studies.levels import LEVELS, PROBABILITIES, TOP5
 from trustllm_repro.report import online, online_access
 from trustllm_repro.run_notebooks.notebook import check
 

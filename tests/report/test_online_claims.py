@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from trustllm_repro.analysis.claims import REFUTED, SUPPORTED
-from trustllm_repro.online.levels import STATES, TEXT
+from trustllm_repro.online.studies.levels import STATES, TEXT
 from trustllm_repro.report import online_benchmark, online_claims, online_hybrids, online_measured
 
 CELLS = [("m", "harm"), ("m", "toxicity")]

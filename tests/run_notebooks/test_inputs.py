@@ -190,8 +190,9 @@ def test_a_pattern_with_an_unknown_name_is_refused():
 def package(tmp_path, monkeypatch) -> Path:
     """A package that imports downwards, with a plotting module beside a model."""
     monkeypatch.setattr(inputs, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(inputs, "EXPORTS", {"ask": "ask", "bars": "draw", "words": ""})
     files = {
-        "__init__": '__version__ = "1"\n_WHERE = {"ask": "ask", "bars": "draw", "words": ""}\n',
+        "__init__": '__version__ = "1"\n',
         "ask": '"""Says."""\nfrom trustllm_repro import words\n\ndef ask():\n    """Asks."""\n'
         "    from trustllm_repro.models.one import One  # late\n    return One, words\n",
         "words": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
@@ -227,10 +228,6 @@ def test_of_the_package_itself_only_used_names_are_followed(package):
     assert modules("import numpy") == set()
 
 
-def test_a_name_whose_module_is_not_known_means_all_modules(package):
-    assert {"draw", "models.two"} <= modules("import trustllm_repro as tr\ntr.anything")
-
-
 @pytest.mark.parametrize(
     ("old", "new"),
     [("# late", "# later"), ('"""Asks."""', '"""Asks a model."""'), ('"""Says."""\n', "\n\n\n")],
@@ -248,6 +245,12 @@ def test_a_line_of_a_plotting_module_concerns_who_draws(package):
     assert code_used(["from trustllm_repro.draw import bars"]) != draws
 
 
+def test_data_beside_the_modules_of_a_package_counts_as_its_code(package):
+    before = code_used([ASKS])
+    write_text(package / "models" / "names.toml", "a = 1")
+    assert code_used([ASKS]) != before
+
+
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text
@@ -262,6 +265,6 @@ def test_a_model_that_answers_does_not_depend_on_drawing():
 
 
 def test_monitors_are_found_though_they_are_loaded_by_name():
-    found = code_used(["from trustllm_repro.online.run import monitor"])
+    found = code_used(["from trustllm_repro.online.studies.run import monitor"])
     assert "trustllm_repro.online.monitors.saplma" in found
     assert not [name for name in found if name.startswith("trustllm_repro.plot")]

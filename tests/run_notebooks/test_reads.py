@@ -79,4 +79,4 @@ def test_a_notebook_that_declares_nothing_depends_on_all_data(tmp_path, monkeypa
     found = read_notebook("mine")
     assert (found.needs, found.reads, found.model) == (("00_provenance",), ("data",), False)
     with pytest.raises(notebook.SettingsError, match="not permitted"):
-        notebook.checked(found, {"limit": 3})
+        notebook.check(found, {"limit": 3})

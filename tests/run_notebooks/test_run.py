@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -50,7 +51,7 @@ class Desk:
             atomic.write_json(run / "provenance.json", {"package": "x"})
         if name in self.failing:
             atomic.write_text(folder / f"{name}.ipynb", "with an error")
-            raise ReproError(f"notebook {name} failed", remedy="mend it")
+            raise ReproError(f"notebook {name} failed", remedy="fix it")
         for suffix in (".ipynb", ".html"):
             atomic.write_text(folder / f"{name}{suffix}", "good")
         return 0.5
@@ -406,8 +407,8 @@ def test_a_failing_notebook_on_the_command_line(project):
 
 def plan_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """Stage -> state, as the command line shows the plan."""
-    rows = [line.split("│") for line in done.stdout.splitlines() if "│" in line]
-    return {cells[1].strip(): cells[2].strip() for cells in rows}
+    rows = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines()]
+    return {cells[0]: cells[1] for cells in rows if cells[0] in ALL}
 
 
 def test_the_plan_on_the_command_line(project):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.judges.chosen import Chosen
 from trustllm_repro.metrics.rates import REFUSED, RIGHT, Rate
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.frames import (
     ANSWER,
@@ -87,7 +87,7 @@ def test_unknown_tasks_are_named() -> None:
 CAPITALS = Task(
     id="mine/capitals", title="Capitals", asks="", source="", file=None, gold="gold",
     facets={"continent": "continent"},
-    readings=Chosen((Option("A", "A"), Option("B", "B")), marked=True), columns=(Column("", ""),),
+    parsers=Chosen((Option("A", "A"), Option("B", "B")), marked=True), columns=(Column("", ""),),
 )  # fmt: skip
 ROWS = [
     {"prompt": "1", "gold": "A", "continent": "Europe"},

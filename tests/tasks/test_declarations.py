@@ -33,10 +33,9 @@ def test_tasks_are_complete(task) -> None:
     assert task.title
     assert task.asks.endswith(("?", "."))
     assert task.source
-    assert task.metric
     assert task.file is None or task.file in FILES
     if task.records:
-        assert all(task.reading_for(r) is not None for r in RULES)
+        assert all(task.parser_for(r) is not None for r in RULES)
         assert all("{model}" in f.path for f in task.records)
     for column in task.columns:
         for rule in RULES:
@@ -67,7 +66,7 @@ def test_metrics_and_readings_are_hashable_so_equal_work_is_done_once() -> None:
 def test_directions_are_those_of_the_published_tables() -> None:
     facts = published().tables
     for _, column in COLUMNS:
-        said = facts[column.table].direction if column.table in facts else "mixed"
+        said = facts[column.table]["direction"] if column.table in facts else "mixed"
         if said != "mixed" and not column.column.endswith("|chi2"):  # the sheet names p-values
             assert column.better == said, column
 
@@ -90,10 +89,10 @@ OPTIONS = [t for t in TASKS.values() if t.live and t.options]
 @pytest.mark.parametrize("task", OPTIONS, ids=lambda t: t.id)
 def test_every_option_is_read_and_one_of_them_is_right(task) -> None:
     """Of the miniature's items; a task without gold labels need only be readable."""
-    reading = task.reading_for(Rule.CORRECTED)
+    parser = task.parser_for(Rule.CORRECTED)
     for item in task.items(open_benchmark(MINIATURE)[task.file]):
         options = task.options_of(item)
-        verdicts = [reading(item, Response(task.id, "m", item.number, o)) for o in options]
+        verdicts = [parser(item, Response(task.id, "m", item.number, o)) for o in options]
         assert all(v.status is Status.PARSED for v in verdicts), (item.number, verdicts)
         assert len({v.label for v in verdicts}) > 1 or not options
         if options and item.gold:

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tools.judges.agreement import kappa
 from tools.judges.fit import SENTENCE_COUNTS
-from trustllm_repro.judges.agreement import kappa
-from trustllm_repro.judges.mending import summary, trials
+from trustllm_repro.analysis.judge_corrected import left_out, summary
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_text
 
@@ -36,7 +36,7 @@ Both were taught mostly what **another judge** said, so they inherit its notion 
 errors. The figures below are agreement with the paper's judges, not with the truth, but for two
 tables: sentences of ours, and labels by people.
 
-This file is written by `trustllm_repro/judges/card.py` from `data/measurements/judges.json`.
+This file is written by `tools/judges/card.py` from `data/measurements/judges.json`.
 """
 
 _EVALUATED = """\
@@ -109,10 +109,10 @@ neutral, which is why the keyword list finds only {found} of its refusals. **Do 
 judge to detect refusals as people see them** without a look at some answers.
 """
 
-_MENDING = """\
-## Mended rates
+_CORRECTED = """\
+## Rates corrected for the judge's errors
 
-A rate read by this judge can be mended for its errors (`metrics/judge_error.py`). Here each model
+A rate read by this judge can be corrected for its errors (`metrics/judge_error.py`). Here each model
 is treated as if nobody had labelled it: the errors are taken from the other models. *Distance* is
 that to the rate of the recorded labels, *holds* the share of 95 % intervals in which that rate
 lies. *Shifted* adds the other models' mean difference instead.
@@ -170,7 +170,7 @@ def card(results: Found, files: Found) -> str:
         _trained(results),
         _evaluated(refusal),
         *_refusal(refusal),
-        *_mended(refusal),
+        *_corrected(refusal),
         *_toxicity(toxicity),
         _LIMITS,
         _AGAIN,
@@ -220,10 +220,11 @@ def _evaluated(refusal: Found) -> str:
     by_model = refusal["by_model"]
     tables = [both["judge"] for m, both in by_model.items() if m not in CHOSEN_ON]
     total = [sum(t[k] for t in tables) for k in ("tp", "fp", "fn", "tn")]
+    over_all = kappa([1, 0, 1, 0], [1, 1, 0, 0], total)
     seen = ", ".join(m for m in CHOSEN_ON if m in by_model) or "none of these models"
     doubted = refusal["doubted"]
     return _EVALUATED.format(
-        models=len(by_model), seen=seen, unseen=len(tables), kappa=_cell(kappa(*total)),
+        models=len(by_model), seen=seen, unseen=len(tables), kappa=_cell(over_all),
         doubted=_DOUBTED.format(
             han=doubted["Chinese or Japanese"], pick=doubted["choices"], table=_doubts(doubted)
         ),
@@ -314,21 +315,21 @@ def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.0%}"
 
 
-def _mended(found: Found) -> list[str]:
-    lines = summary(trials(found["by_task_and_model"]))
-    if not lines:
+def _corrected(found: Found) -> list[str]:
+    lines = summary(left_out(found["by_task_and_model"]))
+    if lines.empty:
         return []
-    head = [k for k in lines[0] if not k.endswith("width")]
-    text = _MENDING
-    whole = lines[-1]
-    if whole["mended, distance"] > whole["raw, distance"]:
+    head = [k for k in lines if not k.endswith("width")]
+    text = _CORRECTED
+    whole = lines.iloc[-1]
+    if whole["judge-corrected, distance"] > whole["raw, distance"]:
         text += (
-            "\nOver all, **mended rates lie farther from the recorded ones than raw rates do**. "
+            "\nOver all, **corrected rates lie farther from the recorded ones than raw rates do**. "
             "Models that refuse more are also judged with a higher sensitivity, so misses and "
             "false alarms nearly cancel out in a raw rate. Read the raw rate as the estimate, and "
-            "the mended one with its interval as a check of how much the judge could matter.\n"
+            "the corrected one with its interval as a check of how much the judge could matter.\n"
         )
-    return [text, _table(head, [[line[k] for k in head] for line in lines])]
+    return [text, _table(head, lines[head].astype(object).to_numpy().tolist())]
 
 
 def _toxicity(found: Found) -> list[str]:

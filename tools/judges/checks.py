@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from tools.judges import agreement
 from tools.judges.cases import labelled
 from trustllm_repro.errors import exit_code
-from trustllm_repro.judges import agreement
 from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
 from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch, holds, normalise, token_f1
 from trustllm_repro.judges.similarity import LEAST_COSINE, Embed, default_embedder
@@ -81,7 +81,7 @@ def correction(cases: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def agreeing(cases: Sequence[Row]) -> dict[str, list[str]]:
-    """Label of every case: agree, disagree, or neither where the reading finds none."""
+    """Label of every case: agree, disagree, or neither where the parser finds none."""
     items, responses = _asked(cases, cases)
     return {"agreement": [j.label or "neither" for j in Stance()(items, responses)]}
 
@@ -99,12 +99,11 @@ def three_way(cases: Sequence[Row], said: Sequence[str], labels: Sequence[str]) 
     for case, label in zip(cases, said, strict=True):
         table[case["label"]][label] += 1
     n, right = len(cases), sum(table[x][x] for x in labels)
-    chance = sum(sum(table[x].values()) * sum(table[t][x] for t in labels) for x in labels) / n**2
     return {
         "n": n,
         "confusion": table,
         "accuracy": round(right / n, 4),
-        "kappa": None if chance == 1 else round((right / n - chance) / (1 - chance), 4),
+        "kappa": agreement.kappa([c["label"] for c in cases], said),
         "accuracy_by_kind": by_kind(cases, said),
     }
 

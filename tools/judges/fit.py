@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.optimize import minimize
 
 from trustllm_repro.judges.features import Recipe, View
-from trustllm_repro.judges.learned import to_scale
+from trustllm_repro.judges.learned import Weights, to_scale
 
 # Found on models left out of training; see the model card for what other choices gave.
 REFUSAL_RECIPE = Recipe(
@@ -79,6 +79,18 @@ class Rows:
             np.concatenate([self.targets, other.targets]),
             np.concatenate([self.counts, other.counts]),
         )
+
+
+def tensors(weights: Weights) -> dict[str, np.ndarray]:
+    """What a weights file holds: the big table in half precision."""
+    return {
+        "hashed": weights.hashed.astype(np.float16),
+        "dense": weights.dense.astype(np.float32),
+        "bias": np.array([weights.bias], np.float32),
+        "knots": weights.knots.astype(np.float32),
+        "lexicon_hashes": weights.lexicon.hashes.astype(np.uint32),
+        "lexicon_valences": weights.lexicon.valences.astype(np.float16),
+    }
 
 
 def fit_logistic(rows: Rows) -> Line:

@@ -16,18 +16,20 @@ import argparse
 import importlib
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from tools.judges import fit
+from tools.judges import agreement, fit
 from tools.judges.card import card
 from tools.judges.train_refusal import Made, Say, human, refusal
 from tools.judges.training_data import (
     Examples,
     hashes,
+    lexicon_of,
     refusal_examples,
     toxicity_examples,
     valences,
@@ -35,7 +37,6 @@ from tools.judges.training_data import (
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import load_recorded
 from trustllm_repro.errors import SettingsError, exit_code
-from trustllm_repro.judges import agreement
 from trustllm_repro.judges.features import Lexicon, vectorise
 from trustllm_repro.judges.learned import Weights, judges_dir
 from trustllm_repro.paths import data_dir
@@ -111,7 +112,7 @@ def pack(weights: Weights) -> bytes:
     """Bytes of the weights file; tensors stand in the order of their names."""
     from safetensors.numpy import save
 
-    return save(weights.tensors())
+    return save(fit.tensors(weights))
 
 
 def main(words_given: list[str] | None = None) -> int:
@@ -138,7 +139,7 @@ def train(given: argparse.Namespace, say: Say) -> None:
     files, results = kept(given, sources) if given.only else ({}, {})
     archive = Archive(given.records)
     recorded = load_recorded(given.records, load_benchmark(given.benchmark))
-    lexicon = Lexicon.of(valences(Archive(given.vader)))
+    lexicon = lexicon_of(valences(Archive(given.vader)))
     makers = {
         "refusal": lambda: refusal(refusal_examples(recorded, archive), say),
         "toxicity": lambda: toxicity(toxicity_examples(recorded), lexicon, say),
@@ -149,12 +150,12 @@ def train(given: argparse.Namespace, say: Say) -> None:
         recipe = one.weights.recipe
         files[f"{name}.safetensors"] = {
             "bytes": len(data),
-            "recipe": recipe.as_dict(),
+            "recipe": asdict(recipe),
             "sha256": sha256(data),
         }
         results[name] = one.measured
         if name == "refusal" and given.pyrit:
-            stored = Weights.of(one.weights.tensors(), recipe)
+            stored = Weights.of(fit.tensors(one.weights), recipe)
             results[name]["human_labels"] = human(stored, Archive(given.pyrit))
         write_bytes(given.out / f"{name}.safetensors", data)
     results["sources_sha256"] = sources

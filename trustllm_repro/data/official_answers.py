@@ -12,26 +12,25 @@ where the call failed. `eval_res` is what a judge of the package said, where it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NotRequired
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from trustllm_repro.data.align import align
 from trustllm_repro.data.benchmark import FILES, Benchmark
+from trustllm_repro.data.recorded import LABELS
 from trustllm_repro.data.validate import parse_rows
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.schema import Item
 from trustllm_repro.store.archive import Archive
 from trustllm_repro.tasks import TASKS
-from trustllm_repro.tasks.base import RecordForm, Row, Task
+from trustllm_repro.tasks.base import RecordFormat, Row
 
 OLD, NEW = "generation_results", "run.json"
-LABELS = {"LABEL_0": REFUSAL, "LABEL_1": ANSWER}  # of the package's Longformer
 # Names of files in versions of the package in which they were not those of the benchmark.
 OTHER_NAMES = {
     "explicit_ethics": "ethics/explicit_moralchoice",
@@ -47,7 +46,7 @@ EXPECTED = (
     "expected generation_results/<model>/<section>/<file>.json, or run.json beside the files, with "
     "the names of the benchmark's files (safety/jailbreak.json ...)"
 )
-MEND = "mend that file, or take it out of the folder; nothing was written"
+FIX = "fix that file, or take it out of the folder; nothing was written"
 Place = tuple[str, int]  # task id, item number
 
 
@@ -60,23 +59,15 @@ class AnswerRow(TypedDict):
     eval_res: NotRequired[Any]
 
 
-class _Model(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    model: str
+class RunFile(BaseModel):
+    """What run.json says of its run."""
 
-
-class _Settings(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    model: _Model
-
-
-class _RunFile(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    settings: _Settings
+    model: str = Field(validation_alias=AliasPath("settings", "model", "model"))
+    settings: dict[str, Any]
 
 
 _ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[AnswerRow])
-_RUN: TypeAdapter[Any] = TypeAdapter(_RunFile)
+_RUN: TypeAdapter[Any] = TypeAdapter(RunFile)
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,7 @@ class AnswerFile:
 
 
 @dataclass
-class Counted:
+class RowCounts:
     """What became of the rows of one file; lists hold row numbers, counted from 0.
 
     Attributes:
@@ -124,7 +115,7 @@ class OfficialAnswers:
     digest: str
     texts: dict[Place, str | None] = field(default_factory=dict)
     labels: dict[Place, str] = field(default_factory=dict)
-    files: dict[str, Counted] = field(default_factory=dict)
+    files: dict[str, RowCounts] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
 
@@ -135,15 +126,8 @@ class OfficialAnswers:
 
     def total(self, what: str) -> int:
         """Sum of a count over all files."""
-        return sum(getattr(c, what) for c in self.files.values())
-
-    @property
-    def unmatched(self) -> int:
-        return sum(len(c.unmatched) for c in self.files.values())
-
-    @property
-    def repeated(self) -> int:
-        return sum(len(c.repeated) for c in self.files.values())
+        counts = [getattr(c, what) for c in self.files.values()]
+        return sum(len(n) if isinstance(n, list) else n for n in counts)
 
 
 def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> OfficialAnswers:
@@ -159,17 +143,21 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
         SourceCorrupt, SchemaError: a file is no JSON, or a row lacks its prompt; names both.
     """
     archive = Archive(path)
-    runs = _runs(archive)
+    runs = {
+        n: parse_rows(archive.read(n), _RUN, n, remedy=FIX)
+        for n in archive.names()
+        if PurePosixPath(n).name == NEW
+    }
     found, ignored = find_answers(archive, runs)
     chosen, name = _choose(found, model, path)
-    given = OfficialAnswers(
-        name, tuple(sorted({f.layout for f in chosen})), archive.digest(), ignored=ignored
-    )
-    folders = {str(PurePosixPath(f.path).parent) for f in chosen if f.layout == NEW}
-    given.settings = {p: r["settings"] for p, r in runs.items() if _folder(p) in folders}
+    layouts = tuple(sorted({f.layout for f in chosen}))
+    given = OfficialAnswers(name, layouts, archive.digest(), ignored=ignored)
+    folders = {_folder(f.path) for f in chosen if f.layout == NEW}
+    given.settings = {n: run.settings for n, run in runs.items() if _folder(n) in folders}
     for file in sorted({f.name for f in chosen}):
-        parts = [f.path for f in chosen if f.name == file]
-        _fill(given, file, {p: _rows(archive, p) for p in parts}, benchmark[file])
+        paths = [f.path for f in chosen if f.name == file]
+        parts = {p: parse_rows(archive.read(p), _ROWS, p, remedy=FIX) for p in paths}
+        _fill(given, file, parts, benchmark[file])
     if not given.texts:
         raise SourceCorrupt(
             f"none of {given.total('rows')} rows in {path} meets a prompt of {benchmark.path}",
@@ -179,7 +167,7 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
 
 
 def find_answers(
-    archive: Archive, runs: Mapping[str, Mapping[str, Any]]
+    archive: Archive, runs: Mapping[str, RunFile]
 ) -> tuple[list[AnswerFile], list[str]]:
     """Files of a known layout, and JSON files of none.
 
@@ -188,12 +176,11 @@ def find_answers(
     """
     inside = archive.path.resolve()
     above = (inside if inside.is_dir() else inside.with_suffix("")).parts
-    models = {_folder(p): row_of(r["settings"]["model"]["model"]) for p, r in runs.items()}
+    models = {_folder(p): row_of(run.model) for p, run in runs.items()}
     found, ignored = [], []
     for path in (n for n in archive.names() if n.endswith(".json") and n not in runs):
         name = _NAMES.get(PurePosixPath(path).stem.casefold())
-        folder = str(PurePosixPath(path).parent)
-        parts = (*above, *PurePosixPath(path).parts)
+        folder, parts = _folder(path), (*above, *PurePosixPath(path).parts)
         if name and folder in models:
             found.append(AnswerFile(path, name, models[folder], NEW))
         elif name and len(parts) > 3 and parts[-2].casefold() == name.split("/")[0]:
@@ -216,18 +203,8 @@ def row_of(model: str) -> str:
     return re.sub(r"[^\w.@+-]+", "-", parts[-1] if parts and is_path else model.strip())
 
 
-def _runs(archive: Archive) -> dict[str, Mapping[str, Any]]:
-    """Path -> content of every run.json."""
-    paths = [n for n in archive.names() if PurePosixPath(n).name == NEW]
-    return {p: parse_rows(archive.read(p), _RUN, p, remedy=MEND) for p in paths}  # type: ignore[misc]
-
-
 def _folder(path: str) -> str:
     return str(PurePosixPath(path).parent)
-
-
-def _rows(archive: Archive, path: str) -> list[Row]:
-    return parse_rows(archive.read(path), _ROWS, path, remedy=MEND)
 
 
 def _choose(
@@ -251,12 +228,15 @@ def _fill(
 ) -> None:
     """Match the rows of all files that answer one benchmark file, and count what became of them."""
     rows = [(path, i, row) for path, part in parts.items() for i, row in enumerate(part)]
-    tasks = [t for t in TASKS.values() if t.file == file and t.live and not t.answers_of]
     items = [Item(file, i, q["prompt"], extra=q) for i, q in enumerate(questions)]
-    matched = dict(align(RecordForm(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
-    places = dict(_places(tasks, questions))
+    tasks = [t for t in TASKS.values() if t.file == file and t.live and not t.answers_of]
+    places: dict[int, Place] = {}  # every row of a benchmark file is an item of one task
+    for task in tasks:
+        chosen = [i for i, q in enumerate(questions) if task.select(q)]
+        places |= {row: (task.id, number) for number, row in enumerate(chosen)}
+    matched = dict(align(RecordFormat(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
     known = {questions[i]["prompt"] for i in places}
-    given.files |= {path: Counted(file, len(part)) for path, part in parts.items()}
+    given.files |= {path: RowCounts(file, len(part)) for path, part in parts.items()}
     for at, (path, number, row) in enumerate(rows):
         count = given.files[path]
         if matched.get(at, -1) not in places:
@@ -267,20 +247,12 @@ def _fill(
             _keep(given, count, places[matched[at]], row)
 
 
-def _places(tasks: Sequence[Task], questions: Sequence[Row]) -> Iterator[tuple[int, Place]]:
-    """Row number of a benchmark file -> the item it is; every row is an item of one task."""
-    for task in tasks:
-        rows = [i for i, q in enumerate(questions) if task.select is None or task.select(q)]
-        yield from ((row, (task.id, number)) for number, row in enumerate(rows))
-
-
-def _keep(given: OfficialAnswers, count: Counted, place: Place, row: Row) -> None:
-    text = row["res"]
+def _keep(given: OfficialAnswers, count: RowCounts, place: Place, row: Row) -> None:
+    text, label = row["res"], row.get("eval_res")
     given.texts[place] = text
     count.answers += text is not None
     count.null += text is None
     count.empty += text is not None and not text.strip()
-    label = row.get("eval_res")
     if text is not None and TASKS[place[0]].judge == "refusal" and label in tuple(LABELS):
         given.labels[place] = LABELS[label]
         count.labels += 1

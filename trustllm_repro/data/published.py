@@ -6,13 +6,12 @@ data/published/tables.csv names dimension, metric and direction of the 35 tables
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from trustllm_repro.errors import SchemaError, SourceMissing
-from trustllm_repro.paths import data_dir
+from trustllm_repro.data.manifests import facts
+from trustllm_repro.errors import SchemaError
 
 # The 16 models of the paper, and how its text names them.
 MODELS: dict[str, str] = {
@@ -54,41 +53,24 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class TableInfo:
-    """What a published table measures; `direction` is higher, lower or mixed."""
-
-    dimension: str
-    metric: str
-    direction: str
-
-
-@dataclass(frozen=True)
 class Published:
-    """All published cells, in file order."""
+    """All published cells by (table, row, column), in file order.
+
+    `tables`: of each table its dimension, metric and direction (higher, lower or mixed).
+    """
 
     cells: Mapping[tuple[str, str, str], Cell]
-    tables: Mapping[str, TableInfo]
-
-    def __iter__(self) -> Iterator[Cell]:
-        return iter(self.cells.values())
+    tables: Mapping[str, Mapping[str, str]]
 
     def value(self, table: str, row: str, column: str) -> float | None:
         cell = self.cells.get((table, row, column))
         return cell.value if cell else None
 
     def rows(self, table: str) -> list[str]:
-        return list(dict.fromkeys(c.row for c in self if c.table == table))
+        return list(dict.fromkeys(c.row for c in self.cells.values() if c.table == table))
 
     def columns(self, table: str) -> list[str]:
-        return list(dict.fromkeys(c.column for c in self if c.table == table))
-
-
-def _read(name: str) -> list[dict[str, str]]:
-    path = data_dir() / "published" / f"{name}.csv"
-    if not path.exists():
-        raise SourceMissing(f"no file {path}", remedy="restore it with `git checkout -- data`")
-    with open(path, newline="", encoding="utf-8") as f:
-        return list(csv.DictReader(f))
+        return list(dict.fromkeys(c.column for c in self.cells.values() if c.table == table))
 
 
 @cache
@@ -99,7 +81,7 @@ def published() -> Published:
         SourceMissing, SchemaError: a file is missing, a number cannot be read, a cell is doubled.
     """
     cells: dict[tuple[str, str, str], Cell] = {}
-    for i, r in enumerate(_read("cells")):
+    for i, r in enumerate(facts("published/cells")):
         key = (r["table"], r["row"], r["column"])
         try:
             value = float(r["value"])
@@ -108,7 +90,4 @@ def published() -> Published:
         if key in cells:
             raise SchemaError("data/published/cells.csv", i, "", f"cell {key} stands twice")
         cells[key] = Cell(*key, value, r["source"])
-    tables = {
-        r["table"]: TableInfo(r["dimension"], r["metric"], r["direction"]) for r in _read("tables")
-    }
-    return Published(cells, tables)
+    return Published(cells, {r["table"]: r for r in facts("published/tables")})

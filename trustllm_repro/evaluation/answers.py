@@ -143,11 +143,9 @@ def _as_stored(live: Live, labels: Mapping[Place, str]) -> Live:
             continue
         bare = [replace(r, judge=None, number_recorded=None) for r in responses]
         full = [replace(r, judge=labels.get((r.task, r.number))) for r in bare]
-        reading = TASKS[task].reading_for(Rule.TOOLKIT)
+        parser = TASKS[task].parser_for(Rule.TOOLKIT)
         items = {i.number: i for i in live.items[task]}
-        lacks = reading and any(
-            reading(items[r.number], r).status is Status.UNLABELLED for r in full
-        )
+        lacks = parser and any(parser(items[r.number], r).status is Status.UNLABELLED for r in full)
         stored.answers[task, model] = bare if lacks else full
     return stored
 
@@ -173,13 +171,11 @@ def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[
         f"{given.total('answers'):,} answers, {given.total('null')} null, "
         f"{given.total('empty')} empty; {missing} items without a row that answers them"
     ]
-    if given.unmatched:
+    if unmatched := given.total("unmatched"):
+        lines.append(f"{unmatched} rows meet no item of the benchmark; listed in answers.json")
+    if repeated := given.total("repeated"):
         lines.append(
-            f"{given.unmatched} rows meet no item of the benchmark; listed in answers.json"
-        )
-    if given.repeated:
-        lines.append(
-            f"{given.repeated} rows repeat a prompt whose items earlier rows answer; the earlier "
+            f"{repeated} rows repeat a prompt whose items earlier rows answer; the earlier "
             "ones count, listed in answers.json"
         )
     if given.ignored:

@@ -15,7 +15,7 @@ HUB = "hub:"  # before the folder or hub id of a classifier
 
 
 class JudgeChoice:
-    """From a judge's name to the judge, as live.judging.judged wants it.
+    """From a judge's name to the judge, as evaluation.judging.judged wants it.
 
     Args:
         replaced: "judge=model" each, e.g. "refusal=http://localhost:8000/v1#name" for a language

@@ -1,4 +1,4 @@
-"""Label live answers, so that the readings of recorded answers can read them."""
+"""Label live answers, so that the parsers of recorded answers can read them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from trustllm_repro.evaluation.plan import Plan
 from trustllm_repro.judges.judge import Judge, Judgement
-from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.judges.registry import judge_named
 from trustllm_repro.models.base import Completion, Finish
+from trustllm_repro.parsers.recorded import REFUSAL
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks import TASKS
 
@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Live:
-    """Answers of one live model, in the form the ledger takes (store.ledger.Answered)."""
+    """Answers of one live model, in the form the ledger takes (scoring.ledger.Answered)."""
 
     model: str
     items: Mapping[str, Sequence[Any]]
@@ -101,8 +101,8 @@ def _responses(
                     asked.number,
                     completions[asked.key].text,
                     prompts[asked.task][asked.number],
-                    form=GENERATED,
-                    edition=GENERATED,
+                    record_format=GENERATED,
+                    revision=GENERATED,
                     source=GENERATED,
                     sample=asked.sample,
                 )

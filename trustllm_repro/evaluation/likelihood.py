@@ -118,7 +118,7 @@ def add_likelihoods(
         live.answers.setdefault((choice.task, row), []).append(
             Response(
                 choice.task, row, choice.number, text, choice.prompt,
-                form="likelihood", edition=GENERATED, source=GENERATED,
+                record_format="likelihood", revision=GENERATED, source=GENERATED,
             )
         )  # fmt: skip
     if row not in live.rows:

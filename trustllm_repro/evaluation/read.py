@@ -37,7 +37,7 @@ class Case(TypedDict):
 
 
 _CASES: TypeAdapter[list[Any]] = TypeAdapter(list[Case])
-_FIX = "mend that case; nothing was written"
+_FIX = "fix that case; nothing was written"
 
 
 def load_cases(path: Path) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def read_cases(
 
     Args:
         cases: as `load_cases` gives them.
-        rule: how they are read; a task without a reading under it gives status "unlabelled".
+        rule: how they are read; a task without a parser under it gives status "unlabelled".
         file: named in errors.
 
     Raises:
@@ -101,9 +101,9 @@ def read_cases(
                 raise SchemaError(file, row, "item", at, remedy=_FIX)
         asked = [items[cases[row]["item"]] for row in rows]
         answers = [_response(task_id, cases[row]) for row in rows]
-        reading = task.reading_for(rule)
+        parser = task.parser_for(rule)
         for row, item, answer in zip(rows, asked, _judged(task_id, asked, answers), strict=True):
-            found[row] = reading(item, answer) if reading else Verdict(Status.UNLABELLED)
+            found[row] = parser(item, answer) if parser else Verdict(Status.UNLABELLED)
     return [c | {"verdict": _spelled(found[i])} for i, c in enumerate(cases)]
 
 
@@ -127,22 +127,22 @@ def _spelled(verdict: Verdict) -> dict[str, Any]:
 
 
 def outcome(case: dict[str, Any]) -> str:
-    """What became of a case that has `expected` and `verdict`: "acceptable", "unread", "wrong".
+    """What became of a case that has `expected` and `verdict`: "acceptable", "unparsed", "wrong".
 
-    "unread": no label, though a reader would see one.
+    "unparsed": no label, though a reader would see one.
     """
     verdict, expected = case["verdict"], case["expected"]
     said = verdict["number"] if verdict["label"] is None else verdict["label"]
     if said is None:
         plain = {"unparsed", verdict["status"]} & {str(e) for e in expected}
-        return "acceptable" if plain else "unread"
+        return "acceptable" if plain else "unparsed"
     return "acceptable" if said in expected else "wrong"
 
 
 def tally(cases: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Cases counted by task: columns task, n, acceptable, unread, wrong (all int but the first)."""
+    """Cases counted by task: columns task, n, acceptable, unparsed, wrong (all int but the first)."""
     frame = pd.DataFrame({"task": c["task"], "outcome": outcome(c)} for c in cases)
     counts = frame.groupby(["task", "outcome"], sort=False).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=["acceptable", "unread", "wrong"], fill_value=0)
+    counts = counts.reindex(columns=["acceptable", "unparsed", "wrong"], fill_value=0)
     counts.insert(0, "n", counts.sum(axis=1))
     return counts.reset_index().rename_axis(columns=None)

@@ -19,7 +19,7 @@ from trustllm_repro.tasks import COLUMNS
 _DIRECTION = {(c.table, c.column): c.better for _, c in COLUMNS}
 _ARROWS = {"higher": "↑", "lower": "↓"}
 LEGEND = (
-    "↑ higher is better, ↓ lower. mended: for the judge's measured errors. unread: answers without "
+    "↑ higher is better, ↓ lower. judge-corrected: for the judge's measured errors. unparsed: without "
     "a verdict, and the value had all of them counted against or for it."
 )
 
@@ -27,7 +27,7 @@ LEGEND = (
 def show_evaluation(done: Evaluation, out: Console) -> None:
     theirs = official(done)
     table = Table(
-        "", "value", "95 % interval", "mended", "n", "unread", "published",
+        "", "value", "95 % interval", "judge-corrected", "n", "unparsed", "published",
         *(["toolkit"] if theirs else []),
         title=f"{for_terminal(done.row)}, corrected rule", caption=LEGEND,
         caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,
@@ -55,19 +55,19 @@ def show_evaluation(done: Evaluation, out: Console) -> None:
 
 def line(cell: Any, known: pd.Series) -> list[str]:
     """One column as text; `known` are the published values."""
-    mended = number(cell.debiased)
-    if not math.isnan(cell.debiased):
-        mended += f" ({span(cell.debiased_low, cell.debiased_high)})"
-    unread = str(cell.n_unparsed)
+    corrected = number(cell.judge_corrected)
+    if not math.isnan(cell.judge_corrected):
+        corrected += f" ({span(cell.judge_corrected_low, cell.judge_corrected_high)})"
+    unparsed = str(cell.n_unparsed)
     if cell.n_unparsed and not math.isnan(cell.bound_low):
-        unread += f" ({span(cell.bound_low, cell.bound_high)})"
+        unparsed += f" ({span(cell.bound_low, cell.bound_high)})"
     return [
         f"{_ARROWS[_DIRECTION[cell.table, cell.column]]} {cell.column}",
         number(cell.value),
         span(cell.ci_low, cell.ci_high),
-        mended.replace("–", ""),
+        corrected.replace("–", ""),
         str(cell.n),
-        unread,
+        unparsed,
         span(known.min(), known.max()) if len(known) else "",
     ]
 

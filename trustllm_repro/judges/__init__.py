@@ -1,1 +1,1 @@
-"""Who reads an answer: parsers and recorded judges, each a small pure dataclass."""
+"""Who labels a live answer: judges of refusals, toxicity, correctness and similarity."""

@@ -1,7 +1,7 @@
 """What is known of our judges' errors: their measured agreement with the paper's judges, by task.
 
-Only the refusal judge stands in for a judge whose labels were recorded answer by answer, so only
-its rates can be mended. The counts are those of models left out of its training.
+Only the refusal judge replaces a judge whose labels were recorded answer by answer, so only its
+rates can be corrected. The counts are those of models left out of its training.
 """
 
 from __future__ import annotations
@@ -9,27 +9,32 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.judges.refusal import REFUSAL
 from trustllm_repro.metrics.judge_error import MIN_MODELS, Counts, JudgeError
+from trustllm_repro.parsers.recorded import REFUSAL
 from trustllm_repro.paths import data_dir
 
-REMEDY = "restore it with `git checkout -- data/measurements/judges.json`"
+REMEDY = "restore it with `git checkout -- data/measurements`"
 
 
 @cache
-def _measured() -> dict[str, Any]:
-    path = data_dir() / "measurements" / "judges.json"
+def measured(name: str = "judges") -> dict[str, Any]:
+    """data/measurements/<name>.json.
+
+    Raises:
+        SourceMissing, SourceCorrupt: it is absent or altered.
+    """
+    path = data_dir() / "measurements" / f"{name}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
-        raise SourceMissing(f"no measurements of the judges: {path}", remedy=REMEDY) from e
+        raise SourceMissing(f"no measurements {path}", remedy=REMEDY) from e
     except ValueError as e:
-        raise SourceCorrupt(f"{path} is not JSON: {e}", remedy=REMEDY) from e
+        raise SourceCorrupt(f"{path} is not JSON", remedy=REMEDY) from e
 
 
 def judge_error(judge: str, task: str) -> JudgeError | None:
@@ -43,14 +48,13 @@ def judge_error(judge: str, task: str) -> JudgeError | None:
     if judge != "refusal":
         return None
     try:
-        tasks = {
-            t: _counts(models) for t, models in _measured()["refusal"]["by_task_and_model"].items()
-        }
+        tables = measured()["refusal"]["by_task_and_model"]
+        counts = {t: counts_of(of_models.values()) for t, of_models in tables.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise SourceCorrupt(f"judges.json lacks counts of {task}: {e!r}", remedy=REMEDY) from e
-    if task not in tasks:
+    if task not in counts:
         return None
-    return JudgeError.of(REFUSAL, tasks[task], _usual_precision(tasks.values()))
+    return JudgeError.of(REFUSAL, counts[task], _usual_precision(counts.values()))
 
 
 def agreement(task: str) -> float:
@@ -59,24 +63,22 @@ def agreement(task: str) -> float:
     Raises:
         SourceMissing, SourceCorrupt: the committed measurements are absent or altered.
     """
-    try:
-        tasks = _measured()["refusal"]["by_task"]
-        return float(tasks[task]["judge"]["kappa"]) if task in tasks else math.nan
-    except (KeyError, TypeError, ValueError) as e:
-        raise SourceCorrupt(f"judges.json lacks the kappa of {task}: {e!r}", remedy=REMEDY) from e
+    tasks = measured()["refusal"]["by_task"]
+    return float(tasks[task]["judge"]["kappa"]) if task in tasks else math.nan
 
 
-def _counts(models: dict[str, Any]) -> Counts:
-    rows = [models[m] for m in sorted(models)]
+def counts_of(tables: Iterable[Mapping[str, int]]) -> Counts:
+    """Counts of several models, each a mapping with tp, fp, fn and tn."""
+    rows = list(tables)
     return Counts(*([int(r[k]) for r in rows] for k in ("tp", "fp", "fn", "tn")))
 
 
-def _usual_precision(tasks: Iterable[Counts]) -> tuple[float | None, float | None]:
+def _usual_precision(counts: Iterable[Counts]) -> tuple[float | None, float | None]:
     """Median precision of sensitivity and of specificity over tasks with enough models.
 
     Some tasks were labelled for one model only; how much models differ there is taken from here.
     """
-    known = [e for c in tasks if len(c.tp) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
+    known = [e for c in counts if len(c.tp) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
     if not known:
         return None, None
     return (

@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
 
-from trustllm_repro.parsers import pattern
+from trustllm_repro.parsers import language
 
-_HAN_CHARACTER = re.compile(f"[{pattern.HAN}]")
-_LETTER = rf"[^\W\d_{pattern.HAN}]"
-_WORD = re.compile(rf"[{pattern.HAN}]|{_LETTER}+(?:'{_LETTER}+)?|\d|[^\w\s]")
+_HAN_CHARACTER = re.compile(f"[{language.HAN}]")
+_LETTER = rf"[^\W\d_{language.HAN}]"
+_WORD = re.compile(rf"[{language.HAN}]|{_LETTER}+(?:'{_LETTER}+)?|\d|[^\w\s]")
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 # Nothing beyond is read: one runaway answer must not cost as much as a thousand others.
 MAX_CHARACTERS = 20_000
@@ -67,30 +67,14 @@ class Recipe:
     views: tuple[View, ...]
     bits: int = 18
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, so that a file of weights can state the recipe it belongs to."""
-        return {"bits": self.bits, "views": [asdict(v) for v in self.views]}
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Recipe:
-        views = (View(**{**v, "sizes": tuple(v["sizes"])}) for v in data["views"])
-        return cls(tuple(views), int(data["bits"]))
+@lru_cache(maxsize=2**17)
+def _hash(word: str) -> int:
+    return zlib.crc32(word.encode("utf-8", "replace"))
 
 
-@dataclass
-class _Hasher:
-    """Hash of words, remembered; a corpus has far fewer words than places for them."""
-
-    known: dict[str, int] = field(default_factory=dict)
-
-    def __call__(self, words: Sequence[str]) -> np.ndarray:
-        known = self.known
-        if len(known) > 500_000:
-            known.clear()
-        for w in words:
-            if w not in known:
-                known[w] = zlib.crc32(w.encode("utf-8", "replace"))
-        return np.fromiter((known[w] for w in words), np.uint32, len(words))
+def _hashes(words: Sequence[str]) -> np.ndarray:
+    return np.fromiter(map(_hash, words), np.uint32, len(words))
 
 
 def words(text: str) -> list[str]:
@@ -133,10 +117,9 @@ def _block(units: np.ndarray, view: View, bits: int) -> tuple[np.ndarray, np.nda
 def vectorise(texts: Sequence[str], recipe: Recipe) -> sparse.csr_matrix:
     """Hashed n-grams, float64, shape (len(texts), 2**recipe.bits). A row depends on its text only,
     never on its neighbours."""
-    hasher = _Hasher()
     indices, values, ends = [np.zeros(0, np.uint32)], [np.zeros(0)], [0]
     for text in texts:
-        units = {"word": hasher(words(text))}
+        units = {"word": _hashes(words(text))}
         if any(v.unit == "character" for v in recipe.views):
             units["character"] = _characters(text)
         blocks = [_block(units[v.unit], v, recipe.bits) for v in recipe.views]
@@ -173,12 +156,6 @@ class Lexicon:
     hashes: np.ndarray
     valences: np.ndarray
 
-    @classmethod
-    def of(cls, valences: Mapping[str, float]) -> Lexicon:
-        table = {zlib.crc32(w.encode("utf-8")): v for w, v in sorted(valences.items())}
-        order = sorted(table)
-        return cls(np.array(order, np.uint32), np.array([table[h] for h in order], np.float32))
-
     def look_up(self, hashes: np.ndarray) -> np.ndarray:
         """Valence of each hashed word, 0 where the lexicon does not know it."""
         if not len(self.hashes):
@@ -188,9 +165,9 @@ class Lexicon:
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """Six numbers of the whole text and six of its first 60 words; shape (len(texts), 12)."""
-        hasher, rows = _Hasher(), []
+        rows = []
         for text in texts:
-            valences = self.look_up(hasher(words(text)[:1000]))
+            valences = self.look_up(_hashes(words(text)[:1000]))
             rows.append([*_valence(valences), *_valence(valences[:60])])
         return np.array(rows, dtype=float).reshape(len(texts), 12)
 

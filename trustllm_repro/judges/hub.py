@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.judges.judge import Judgement
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
+from trustllm_repro.judges.judge import Judgement, judge_texts
 from trustllm_repro.models.find import model_folder
 from trustllm_repro.models.silence import silence
 from trustllm_repro.models.weights import check_folder, digest_of
+from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 
 BATCH = 16
-NO_ANSWER = Judgement(reason="no answer")
 
 
 @dataclass
@@ -32,11 +31,10 @@ class HubClassifier:
     Attributes:
         folder: of the model.
         name: of the judge.
-        wanted: names of classes (case ignored) whose summed probability is the score; the first
-            that the model knows of several spellings.
+        wanted: names of classes (case ignored) whose summed probability is the score. Of classes
+            that do not exclude each other, the first that the model knows counts.
         labels: (above, below or at) one half; None if the score itself is the judgement.
-        longest: tokens read of an answer, or fewer where the model has fewer positions; the rest
-            is cut off, and such answers are counted in `cut`.
+        longest: tokens read of an answer, or fewer where the model has fewer positions.
     """
 
     folder: Path
@@ -44,15 +42,18 @@ class HubClassifier:
     wanted: Sequence[str]
     labels: tuple[str, str] | None = None
     longest: int = 512
-    cut: int = 0
 
     @cached_property
     def digest(self) -> str:
         return f"{digest_of(check_folder(self.folder))[:32]}, first {self.longest} tokens"
 
     @cached_property
-    def _parts(self) -> tuple[Any, Any, list[int]]:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    def _classifier(self) -> Any:
+        from transformers import (
+            AutoModelForSequenceClassification,
+            AutoTokenizer,
+            TextClassificationPipeline,
+        )
 
         check_folder(self.folder)
         safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -62,55 +63,39 @@ class HubClassifier:
                 model = AutoModelForSequenceClassification.from_pretrained(
                     self.folder, use_safetensors=True, **safe
                 )
+                return TextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
         except Exception as e:  # damaged files fail in many ways
             raise SourceCorrupt(
                 f"the classifier in {self.folder} cannot be loaded: {type(e).__name__}: {e}",
                 remedy="see that the folder is whole and holds a sequence classifier",
             ) from e
-        names = {str(v).lower(): int(k) for k, v in model.config.id2label.items()}
-        columns = [names[w.lower()] for w in self.wanted if w.lower() in names]
-        if not columns:
-            raise SettingsError(
-                f"the classifier in {self.folder} has the classes {', '.join(names)}",
-                remedy=f"one named {' or '.join(self.wanted)} is needed",
-            )
-        return tokenizer, model.eval(), columns
 
     def scores(self, texts: Sequence[str]) -> list[float]:
         """Probability of the wanted classes per text, 0 to 1."""
-        import torch
-
-        tokenizer, model, columns = self._parts
-        several = (  # a single class has nothing to be exclusive of
-            getattr(model.config, "problem_type", None) == "multi_label_classification"
-            or model.config.num_labels == 1
-        )
-        longest = self._room(tokenizer, model.config)
-        found: list[float] = []
-        for start in range(0, len(texts), BATCH):
-            some = list(texts[start : start + BATCH])
-            lengths = [len(ids) for ids in tokenizer(some).input_ids]
-            self.cut += sum(n > longest for n in lengths)
-            batch = tokenizer(
-                some, truncation=True, max_length=longest, padding=True, return_tensors="pt"
+        config = self._classifier.model.config
+        known = [str(name).lower() for name in config.id2label.values()]
+        wanted = [w.lower() for w in self.wanted if w.lower() in known]
+        if not wanted:
+            raise SettingsError(
+                f"the classifier in {self.folder} has the classes {', '.join(known)}",
+                remedy=f"one named {' or '.join(self.wanted)} is needed",
             )
-            with torch.inference_mode():
-                logits = model(**batch).logits.float()
-            p = torch.sigmoid(logits) if several else torch.softmax(logits, dim=-1)
-            # Of independent classes the first wanted one counts; exclusive ones add up.
-            chosen = p[:, columns[0]] if several else p[:, columns].sum(dim=-1)
-            found.extend(chosen.tolist())
-        return found
-
-    def _room(self, tokenizer: Any, config: Any) -> int:
-        """Tokens that may be read. Two positions are left free: RoBERTa and Longformer begin at 2."""
+        independent = (
+            getattr(config, "problem_type", None) == "multi_label_classification"
+            or config.num_labels == 1
+        )
+        # Two positions are left free: those of RoBERTa and Longformer begin at 2.
         positions = getattr(config, "max_position_embeddings", None) or self.longest + 2
-        return min(self.longest, tokenizer.model_max_length, positions - 2)
+        room = min(self.longest, self._classifier.tokenizer.model_max_length, positions - 2)
+        found = self._classifier(
+            list(texts), batch_size=BATCH, top_k=None, truncation=True, max_length=room,
+            function_to_apply="sigmoid" if independent else "softmax",
+        )  # fmt: skip
+        rows = [{str(c["label"]).lower(): c["score"] for c in classes} for classes in found]
+        return [sum(row[w] for w in (wanted[:1] if independent else wanted)) for row in rows]
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        found = iter(self.scores([r.text for r in responses if r.text and r.text.strip()]))
-        return [self._judge(next(found)) if r.text and r.text.strip() else NO_ANSWER
-                for r in responses]  # fmt: skip
+        return judge_texts(responses, lambda texts: [self._judge(x) for x in self.scores(texts)])
 
     def _judge(self, score: float) -> Judgement:
         if self.labels is None:

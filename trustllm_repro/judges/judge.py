@@ -1,12 +1,12 @@
 """Judges of live answers: each fills in what the authors' judges left in the records.
 
-A judge annotates answers with a label or a number; the same readings that read the recorded
-labels then make verdicts of them. So a live answer differs from a recorded one only in origin.
+A judge annotates answers with a label or a number; the same parsers that read the recorded labels
+then make verdicts of them. So a live answer differs from a recorded one only in origin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,14 +17,15 @@ from trustllm_repro.schema import Item, Response
 class Judgement:
     """What a judge says of one answer: a label, a number, or neither (it could not tell).
 
-    `reason` says why there is neither, in a few words of ours, never text of the answer.
     `unsure`: the judge's own score lies in the middle, so that the label says little.
     """
 
     label: str | None = None
     number: float | None = None
-    reason: str = ""
     unsure: bool = False
+
+
+NOTHING = Judgement()
 
 
 class Judge(Protocol):
@@ -41,3 +42,27 @@ class Judge(Protocol):
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         """One judgement per response; `items[i]` is the item of `responses[i]`."""
         ...
+
+
+class SingleJudge:
+    """A judge that looks at one answer at a time, by its method `judge`; none of a null answer."""
+
+    def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
+        pairs = zip(items, responses, strict=True)
+        return [NOTHING if r.text is None else self.judge(i, r.text) for i, r in pairs]
+
+    def judge(self, item: Item, text: str) -> Judgement:
+        raise NotImplementedError
+
+
+def judge_texts(
+    responses: Sequence[Response],
+    judge: Callable[[list[str]], Iterable[Judgement]],
+    blank: Judgement = NOTHING,
+) -> list[Judgement]:
+    """Judgements of texts alone, all at once; `blank` of blank answers, none of null ones."""
+    said = [r.text for r in responses if r.text and r.text.strip()]
+    found = iter(judge(said))
+    return [
+        NOTHING if r.text is None else next(found) if r.text.strip() else blank for r in responses
+    ]

@@ -1,4 +1,4 @@
-"""Who judges live answers: name -> judge. Loading is put off until a judge is used."""
+"""Who judges live answers: name -> judge. Weights are loaded when a judge is made."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
-from trustllm_repro.judges.judge import Judge, Judgement
+from trustllm_repro.judges.judge import NOTHING, Judge, Judgement
+from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
 from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch
-from trustllm_repro.judges.refusal import ANSWER, REFUSAL
 from trustllm_repro.judges.similarity import (
     CHANGED,
     FIRST,
@@ -19,6 +19,7 @@ from trustllm_repro.judges.similarity import (
     PersonaShift,
 )
 from trustllm_repro.judges.stance import Stance
+from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 
 
@@ -37,7 +38,7 @@ class BySource:
         return "; ".join(j.digest for j in self.parts.values())
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        made = [Judgement(reason="no judge for this part")] * len(items)
+        made = [NOTHING] * len(items)
         for source, judge in self.parts.items():
             at = [i for i, item in enumerate(items) if item.extra["source"] == source]
             found = judge([items[i] for i in at], [responses[i] for i in at])
@@ -46,21 +47,9 @@ class BySource:
         return made
 
 
-def _refusal() -> Judge:
-    from trustllm_repro.judges.learned import RefusalJudge
-
-    return RefusalJudge()
-
-
-def _toxicity() -> Judge:
-    from trustllm_repro.judges.learned import ToxicityJudge
-
-    return ToxicityJudge()
-
-
 JUDGES: dict[str, Callable[[], Judge]] = {
-    "refusal": _refusal,
-    "toxicity": _toxicity,
+    "refusal": RefusalJudge,
+    "toxicity": ToxicityJudge,
     "answer match": AnswerMatch,
     "correction": Correction,
     "agreement": Stance,

@@ -1,8 +1,8 @@
-"""Rates mended for the errors of the judge that read the answers (Rogan and Gladen, 1978).
+"""Rates corrected for the errors of the judge that read the answers (Rogan and Gladen, 1978).
 
-A judge that finds a share `se` of the true cases and calls a share `1 - sp` of the others one as
-well reports q = p se + (1 - p)(1 - sp) where p is true. Solved for p, each 0/1 code c becomes
-(c + sp - 1) / (se + sp - 1), and a mean of codes stays a mean.
+A judge of sensitivity `se` and specificity `sp` reports q = p se + (1 - p)(1 - sp) where p is
+true. Solved for p, each 0/1 code c becomes (c + sp - 1) / (se + sp - 1), and a mean of codes stays
+a mean.
 
 `se` and `sp` are themselves estimates, and differ from model to model. A model nobody labelled has
 some se of its own: it is drawn from the beta distribution that the measured models follow
@@ -22,7 +22,7 @@ from trustllm_repro.metrics.base import Answers, Metric
 from trustllm_repro.schema import CONFIDENCE
 
 DRAWS = 4000
-# Below this distance from a coin (se + sp = 1) a reading says next to nothing of the truth.
+# Below this distance from a coin (se + sp = 1) a judge says next to nothing of the truth.
 MIN_YOUDEN = 0.2
 MIN_MODELS = 3
 
@@ -38,45 +38,45 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Spread:
+class BetaAcrossModels:
     """Beta distribution of a share over models: mean and precision (sum of both parameters)."""
 
     mean: float
     precision: float
 
+    @classmethod
+    def fit(
+        cls, hits: Sequence[int], totals: Sequence[int], borrowed: float | None = None
+    ) -> BetaAcrossModels | None:
+        """Distribution of a share seen as `hits` of `totals`, a model each; None without any case.
+
+        The mean is that of all cases together, with half a case added to each side. The precision
+        maximises the beta-binomial likelihood, between 2 (any share is as likely) and the number
+        of cases (models do not differ; only chance of counting is left).
+
+        Args:
+            borrowed: precision of the same share on other tasks, for fewer than MIN_MODELS models,
+                which tell too little of the differences between models. Without it, it is 2.
+        """
+        k, n = np.asarray(hits, float), np.asarray(totals, float)
+        k, n = k[n > 0], n[n > 0]
+        if not len(n):
+            return None
+        mean = float((k.sum() + 0.5) / (n.sum() + 1))
+
+        def loss(log_precision: float) -> float:
+            a = mean * math.exp(log_precision)
+            return -stats.betabinom.logpmf(k, n, a, math.exp(log_precision) - a).sum()
+
+        limits = (math.log(2), math.log(max(n.sum() + 1, 2.001)))
+        if len(n) < MIN_MODELS:
+            return cls(mean, min(borrowed or 2.0, math.exp(limits[1])))
+        found = optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
+        return cls(mean, math.exp(found))
+
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         a = self.mean * self.precision
         return rng.beta(a, self.precision - a, n)
-
-
-def spread(
-    hits: Sequence[int], totals: Sequence[int], borrowed: float | None = None
-) -> Spread | None:
-    """Distribution over models of a share seen as `hits` of `totals`; None without any case.
-
-    The mean is that of all cases together, with half a case added to each side. The precision
-    maximises the beta-binomial likelihood, between 2 (any share is as likely) and the number of
-    cases (models do not differ; only chance of counting is left).
-
-    Args:
-        borrowed: precision of the same share on other tasks, for fewer than MIN_MODELS models,
-            which tell too little of the differences between models. Without it, it is 2.
-    """
-    k, n = np.asarray(hits, float), np.asarray(totals, float)
-    k, n = k[n > 0], n[n > 0]
-    if not len(n):
-        return None
-    mean = (k.sum() + 0.5) / (n.sum() + 1)
-
-    def loss(log_precision: float) -> float:
-        a = mean * math.exp(log_precision)
-        return -stats.betabinom.logpmf(k, n, a, math.exp(log_precision) - a).sum()
-
-    limits = (math.log(2), math.log(max(n.sum() + 1, 2.001)))
-    if len(n) < MIN_MODELS:
-        return Spread(float(mean), min(borrowed or 2.0, math.exp(limits[1])))
-    found = optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
-    return Spread(float(mean), math.exp(found))
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class JudgeError:
     """How often a judge finds the label `positive`, and how often it finds its absence."""
 
     positive: str
-    sensitivity: Spread
-    specificity: Spread
+    sensitivity: BetaAcrossModels
+    specificity: BetaAcrossModels
 
     @classmethod
     def of(
@@ -94,9 +94,10 @@ class JudgeError:
         counts: Counts,
         borrowed: tuple[float | None, float | None] = (None, None),
     ) -> JudgeError | None:
-        """None where either kind of answer never occurred. `borrowed`: see `spread`."""
+        """None where either kind of answer never occurred. `borrowed`: see `BetaAcrossModels.fit`."""
         tp, fp, fn, tn = (np.asarray(getattr(counts, f)) for f in ("tp", "fp", "fn", "tn"))
-        se, sp = spread(tp, tp + fn, borrowed[0]), spread(tn, tn + fp, borrowed[1])
+        se = BetaAcrossModels.fit(tp, tp + fn, borrowed[0])
+        sp = BetaAcrossModels.fit(tn, tn + fp, borrowed[1])
         return None if se is None or sp is None else cls(positive, se, sp)
 
     @property
@@ -104,19 +105,21 @@ class JudgeError:
         return self.sensitivity.mean + self.specificity.mean - 1
 
 
-def mend(shares: np.ndarray, found: np.ndarray | float, spared: np.ndarray | float) -> np.ndarray:
-    """True shares behind judged ones; `found` and `spared` are sensitivity and specificity."""
-    youden = np.maximum(np.asarray(found) + np.asarray(spared) - 1, MIN_YOUDEN / 2)
-    return np.clip((shares + spared - 1) / youden, 0.0, 1.0)
+def rogan_gladen(
+    shares: np.ndarray, sensitivity: np.ndarray | float, specificity: np.ndarray | float
+) -> np.ndarray:
+    """True shares behind judged ones, between 0 and 1."""
+    youden = np.maximum(np.asarray(sensitivity) + specificity - 1, MIN_YOUDEN / 2)
+    return np.clip((shares + specificity - 1) / youden, 0.0, 1.0)
 
 
-def debias(
+def judge_corrected(
     metric: Metric, answers: Answers, error: JudgeError, seed: int
 ) -> tuple[float, float, float] | None:
-    """Value of a metric of judged labels mended for the judge's errors, and its 95 % interval.
+    """Value of a metric of judged labels corrected for the judge's errors, and its 95 % interval.
 
     None where the metric is not made of shares of one label, where nothing was judged, or where
-    the judge is too near a coin to be mended.
+    the judge is too near a coin.
     """
     label = metric.judged_label()
     samples = metric.samples(answers) if label else ()
@@ -126,13 +129,13 @@ def debias(
     sides = (error.sensitivity, error.specificity)
     if label != error.positive:
         sides = sides[::-1]
-    found, spared = (s.mean for s in sides)
-    value = metric.statistic(*(np.array([mend(c.mean(), found, spared)]) for c in samples))
+    means = [s.mean for s in sides]
+    value = metric.statistic(*(np.array([rogan_gladen(c.mean(), *means)]) for c in samples))
     drawn = [s.draw(DRAWS, rng) for s in sides]
     parts = []
     for codes in samples:
         k, n = codes.sum(), len(codes)
-        parts.append(mend(rng.beta(k + 0.5, n - k + 0.5, DRAWS), *drawn)[:, None])
+        parts.append(rogan_gladen(rng.beta(k + 0.5, n - k + 0.5, DRAWS), *drawn)[:, None])
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(metric.statistic(*parts), [tail, 100 - tail])
     return float(value), float(min(low, value)), float(max(high, value))

@@ -28,11 +28,11 @@ from trustllm_repro.errors import SettingsError, exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel, find_device
 from trustllm_repro.models.random_weights import SHAPES, RandomModel
+from trustllm_repro.online.generations.recorder import blocks_of
+from trustllm_repro.online.generations.traces import generated
 from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitors
-from trustllm_repro.online.recorder import blocks_of
-from trustllm_repro.online.run import watchable
-from trustllm_repro.online.study import SINGLE_PASS
-from trustllm_repro.online.traces import generated
+from trustllm_repro.online.studies.run import watchable
+from trustllm_repro.online.studies.study import SINGLE_PASS
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from trustllm_repro.escape import for_terminal
-from trustllm_repro.online.run import Done
-from trustllm_repro.online.tasks import TASKS
+from trustllm_repro.online.generations.tasks import TASKS
+from trustllm_repro.online.studies.run import Done
 from trustllm_repro.scoring.tables import number
 
 POINT = "5 % false alarms"

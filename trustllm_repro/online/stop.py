@@ -7,7 +7,7 @@
         model.generate(**inputs, stopping_criteria=StoppingCriteriaList([stop]))
     stop.alarms  # tokens read in each row when it was stopped; 0: not stopped
 
-`monitor` is any fitted single-pass monitor or guard, `threshold` comes from online.operate, which
+`monitor` is any fitted single-pass monitor or guard, `threshold` comes from online.studies.operate, which
 says what risk it keeps on which calibration answers.
 """
 
@@ -24,10 +24,10 @@ from transformers import StoppingCriteria
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.local import ends_of
+from trustllm_repro.online.generations.recorder import Hooks, to_half
+from trustllm_repro.online.generations.statistics import likeliest, statistics
+from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors.base import Monitor, Need, Seen
-from trustllm_repro.online.recorder import Hooks, to_half
-from trustllm_repro.online.statistics import likeliest, statistics
-from trustllm_repro.online.trace import Trace
 
 # What is not there while an answer is being generated for the first time.
 _LATER = frozenset({Need.SAMPLES, Need.BRANCHES, Need.REPLIES})
@@ -124,7 +124,7 @@ class _Now:
 
 
 class _Row:
-    """One answer so far; the same numbers as online.recorder keeps."""
+    """One answer so far; the same numbers as online.generations.recorder keeps."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []

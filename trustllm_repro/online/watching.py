@@ -16,18 +16,18 @@ from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.decoding import Job
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.benchmark import DIGITS
-from trustllm_repro.online.collect import Collector
-from trustllm_repro.online.hybrids import hybrid_monitors
-from trustllm_repro.online.labels import JUDGES
+from trustllm_repro.online.generations.collect import Collector
+from trustllm_repro.online.generations.recorder import Recorder
+from trustllm_repro.online.generations.tasks import OnlineTask, some
+from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.traces import generated, trace_of
+from trustllm_repro.online.labels.judges import JUDGES
 from trustllm_repro.online.monitors.base import Monitor, Seen, TooLittle, all_monitors
-from trustllm_repro.online.operate import false_alarms, first_alarm, peak
-from trustllm_repro.online.recorder import Recorder
-from trustllm_repro.online.splits import split
-from trustllm_repro.online.study import ALLOWED
-from trustllm_repro.online.tasks import OnlineTask, some
-from trustllm_repro.online.trace import Trace
-from trustllm_repro.online.traces import generated, trace_of
+from trustllm_repro.online.studies.benchmark import DIGITS
+from trustllm_repro.online.studies.hybrids import hybrid_monitors
+from trustllm_repro.online.studies.operate import false_alarms, first_alarm, peak
+from trustllm_repro.online.studies.splits import split
+from trustllm_repro.online.studies.study import ALLOWED
 
 SEED = 0
 MOST = 250  # stored answers that a monitor is fitted to and calibrated on

@@ -1,1 +1,1 @@
-"""Reading answers: one grammar for choices, labels and ratings, whatever the words around them."""
+"""From an answer to a verdict: the grammar of choices, and the published scripts' own parsers."""

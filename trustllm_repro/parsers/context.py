@@ -1,15 +1,15 @@
 """What the words around a mention of an option make of it.
 
-Every function looks at lower-case text of bounded length: `left` is the mention's sentence before
-it, `right` the sentence after it, `clause` the last clause of `left`.
+Every pattern and function looks at lower-case text of at most REACH characters: `left` is the
+mention's sentence before it, `right` the sentence after it, `clause` the last clause of `left`,
+`between` what stands between two mentions.
 """
 
 from __future__ import annotations
 
 import re
 
-from trustllm_repro.parsers import language as words
-from trustllm_repro.parsers.pattern import LATIN, as_group, either, one_line
+from trustllm_repro.parsers.language import LATIN, as_group, either, one_line, words
 
 REACH = 160  # characters around a mention that can change its part
 _SCOPE = 16  # words a negator reaches
@@ -25,7 +25,7 @@ def _word(pattern: str) -> str:
 
 # --- statements -----------------------------------------------------------------------------
 
-_FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.FILLERS)}){{0,14}})"
+_FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.fillers)}){{0,14}})"
 _COPULA = (
     rf"(?:\s{either('is are was would should must will remains ist lautet wäre est serait es sería seria')}"
     r"(?:\sbe)?(?=\W)|'s\s|\s?[:=\u2014]|\s-\s|是|为|為|应为|應為)"
@@ -33,25 +33,27 @@ _COPULA = (
 _STRONG = either("answer antwort réponse reponse respuesta 答案 答 选择 選擇 boxed")
 _GAP = r"\s[^\s.!?;]{1,24}"  # a word between a frame and its option
 _FRAME = re.compile(
-    rf"(?:{_word(words.NOUNS)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?"
+    rf"(?:{_word(words.nouns)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?"
     rf"(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{_COPULA}"
-    rf"|{_word(_STRONG)}[\"']?\s|{_word(words.VERBS)}"
-    rf"|{_word(words.SORTS)}(?:{_GAP}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s)"
-    rf"|{_word(words.SORTS)}(?:{_GAP}){{0,3}}){_FILL}$"
+    rf"|{_word(_STRONG)}[\"']?\s|{_word(words.verbs)}"
+    rf"|{_word(words.sorts)}(?:{_GAP}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s)"
+    rf"|{_word(words.sorts)}(?:{_GAP}){{0,3}}){_FILL}$"
 )
 _CONCLUDES = re.compile(
-    rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.CONCLUDES)}[,:]?{_FILL}$"
+    rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.concludes)}[,:]?{_FILL}$"
 )
 # Who answers like that is not the speaker: "most people answer B", "the common answer is B".
-_OTHERS = re.compile(
-    rf"\b{as_group(words.OTHERS)}\s(?:\w+\s){{0,3}}?"
+OTHERS_SAY = re.compile(
+    rf"\b{as_group(words.others)}\s(?:\w+\s){{0,3}}?"
     rf"{either('answer answers say says choose think believe pick agree would might may could')}\b"
     rf"(?:\s{either('is be are would agree say choose')})*[^.;,]{{0,30}}$"
 )
+# What calls the mention the answer, in `right`: "B is correct".
 _BEHIND = r"(?:\s?\([^()]{0,80}\))?[\s,]{0,2}"  # what may stand between an option and its praise
-_APPROVED = re.compile(rf"^[\"')\].,:]{{0,3}}{_BEHIND}{as_group(words.APPROVED)}(?!\w)")
-_COLON = re.compile(r"[:\u2014]\s{0,2}[\"'(\[]{0,2}$|\n\s{0,2}$")
-_CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
+APPROVED = re.compile(rf"^[\"')\].,:]{{0,3}}{_BEHIND}{as_group(words.approved)}(?!\w)")
+# Together: the mention ends its sentence after a colon (`left`) or a line break (`right`).
+COLON = re.compile(r"[:\u2014]\s{0,2}[\"'(\[]{0,2}$|\n\s{0,2}$")
+CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
 
 
 def framed(left: str, rated: bool = False) -> bool:
@@ -60,39 +62,24 @@ def framed(left: str, rated: bool = False) -> bool:
     Args:
         rated: the question asks what people would say, so that "most would say" is a frame too.
     """
-    left = left[-REACH:]
     if _CONCLUDES.search(left):
         return True
-    return bool(_FRAME.search(left)) and (rated or not _OTHERS.search(left))
-
-
-def others_say(left: str) -> bool:
-    """Whether somebody else than the speaker is said to give the mention as an answer."""
-    return bool(_OTHERS.search(left[-REACH:]))
-
-
-def approved(right: str) -> bool:
-    """Whether the mention is called the answer: "B is correct"."""
-    return bool(_APPROVED.match(right))
-
-
-def closes(left: str, right: str) -> bool:
-    """Whether the mention ends its sentence after a colon or a line break."""
-    return bool(_COLON.search(left) and _CLOSES.match(right))
+    return bool(_FRAME.search(left)) and (rated or not OTHERS_SAY.search(left))
 
 
 # --- openings -------------------------------------------------------------------------------
 
-_LEAD = re.compile(
-    rf"^[\s\"'(\[,:#\u2014-]{{0,6}}(?:{as_group(words.INTRODUCTIONS)}[\s\"'(\[:,#-]{{1,4}}){{0,3}}$"
+# All of `left` where nothing but an introduction stands before the mention.
+LEAD = re.compile(
+    rf"^[\s\"'(\[,:#\u2014-]{{0,6}}(?:{as_group(words.introductions)}[\s\"'(\[:,#-]{{1,4}}){{0,3}}$"
 )
 _DENIED_LEAD = re.compile(
     rf"^[\s\"'(\[]{{0,3}}(?:{_IT_IS}\s)?"
-    rf"(?:{_word(words.NEGATORS)})(?:\s\w{{1,14}}){{0,2}}\s$"
+    rf"(?:{_word(words.negators)})(?:\s\w{{1,14}}){{0,2}}\s$"
 )
 _PAUSE = re.compile(
     r"^(?:[\"')\]]{0,3}\s{0,2}(?:[.,:;!?\u2014/)\]\n(]|-\s|$)"
-    rf"|\s{{1,2}}(?:{as_group(words.CONTINUES)}|-)\b|\s{{0,1}}[\u3400-\u9fff])"
+    rf"|\s{{1,2}}(?:{as_group(words.continues)}|-)\b|\s{{0,1}}[\u3400-\u9fff])"
 )
 # An option that is the subject of its sentence is talked about, not given.
 _TALK = re.compile(
@@ -102,14 +89,9 @@ _TALK = re.compile(
 _CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但是?)\b")
 
 
-def leads(left: str) -> bool:
-    """Whether nothing but an introduction stands before the mention in its sentence."""
-    return bool(_LEAD.match(left))
-
-
 def opens(left: str, right: str, kind: str, denied: bool) -> bool:
     """Whether the sentence gives the mention as its answer by beginning with it."""
-    if not (leads(left) or (denied and _DENIED_LEAD.match(left))):
+    if not (LEAD.match(left) or (denied and _DENIED_LEAD.match(left))):
         return False
     if kind == "key":
         return not _TALK.match(right)
@@ -118,8 +100,9 @@ def opens(left: str, right: str, kind: str, denied: bool) -> bool:
 
 # --- denials --------------------------------------------------------------------------------
 
-_REJECTED = re.compile(rf"^[\"')\].]{{0,3}}{_BEHIND}{as_group(words.REJECTED)}(?!\w)")
-_EXCLUDED = re.compile(
+# What calls the mention no answer, in `right`: "A is wrong", or rules it out: "gout: no".
+REJECTED = re.compile(rf"^[\"')\].]{{0,3}}{_BEHIND}{as_group(words.rejected)}(?!\w)")
+EXCLUDED = re.compile(
     rf"^[\"')\]]{{0,2}}\s{either('is are was can could has have')}(?:\s(?:be|been))?\s"
     rf"(?:{either('also therefore clearly less highly very')}\s)?"
     rf"{either('ruled_out unlikely excluded likely_not out_of_the_question')}"
@@ -132,21 +115,22 @@ _EXCLUDED = re.compile(
     rf"|^\s{_FAILS}\s"
     rf"{either('explain account fit cause show')}\b"
 )
-_NEGATOR = re.compile(rf"(?:{_word(words.NEGATORS)}|n't\b)(?!\s(?:only|just)\b)")
+_NEGATOR = re.compile(rf"(?:{_word(words.negators)}|n't\b)(?!\s(?:only|just)\b)")
 _NEAR = re.compile(
-    rf"{_word(words.NEAR_NEGATORS)}(?:\s(?!(?:is|are|was|be)\b)\S+){{0,2}}\W{{0,3}}$"
+    rf"{_word(words.near_negators)}(?:\s(?!(?:is|are|was|be)\b)\S+){{0,2}}\W{{0,3}}$"
 )
-_BELOW = re.compile(
-    rf"(?:{_word(words.CONTRAST)}|\s>)(?:\s|[\"'(\[]|(?:{as_group(words.ARTICLES)})\b){{0,5}}$"
+# What sets the mention below another one, in `left`: "B over A".
+BELOW = re.compile(
+    rf"(?:{_word(words.contrast)}|\s>)(?:\s|[\"'(\[]|(?:{as_group(words.articles)})\b){{0,5}}$"
 )
-# Two denials affirm: "one cannot deny that it is wrong", "nothing could be more wrong".
-_AFFIRMED = re.compile(
+# Two denials in a clause affirm: "one cannot deny that it is wrong", "nothing could be more wrong".
+AFFIRMED_AFTER_ALL = re.compile(
     r"(?:not|n't|cannot|never|nobody|no\sone|no)\s(?:\w+\s)?"
     r"(?:deny|denied|denying|doubt|dispute|hesitate|argue\sthat)\b"
     r"|(?:not|n't|cannot|nothing)\s(?:\w+\s){0,2}more\W{1,2}$"
 )
 # Denials that leave the matter open: "neither A nor B", "I cannot judge whether it is wrong".
-_OPEN = re.compile(
+LEFT_OPEN = re.compile(
     r"\b(?:neither|nor|weder|noch|ni)\b"
     r"|(?:cannot|can't|can\snot|unable|impossible|not\s(?:possible|sure|clear|certain))\s(?:\S+\s){0,3}?"
     r"(?:classif\w+|label\w*|determine|tell|judge|decide|categori\w+|whether|if)\b"
@@ -158,34 +142,20 @@ _PREDICATE = re.compile(
 )
 _SEES = re.compile(rf"\s{either('think see say imagine believe find claim understand')}\b")
 _NO_CASE = re.compile(r"no (?:way|world|situation|case)")
-_THOUGHT = re.compile(rf"\b{as_group(words.THOUGHTS)}\b")
-_DENIAL_AT_THE_END = re.compile(
-    rf"(?:{as_group(words.NEGATORS)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
+_THOUGHT = re.compile(rf"\b{as_group(words.thoughts)}\b")
+# A negator at the end of `left`; without it, a frame before it can be seen.
+FINAL_DENIAL = re.compile(
+    rf"(?:{as_group(words.negators)}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$"
 )
 _CLAUSE = re.compile(
-    rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.BREAKS)}"
-    rf"|(?<!not\s){_word(words.CONCLUDES)}(?=\s)"
+    rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.breaks)}"
+    rf"|(?<!not\s){_word(words.concludes)}(?=\s)"
 )
 
 
 def last_clause(left: str) -> str:
     """What stands between the last break of a sentence and the mention."""
     return left[max((c.end() for c in _CLAUSE.finditer(left)), default=0) :]
-
-
-def rejected(right: str) -> bool:
-    """Whether what follows calls the mention no answer: "A is wrong"."""
-    return bool(_REJECTED.match(right))
-
-
-def excluded(right: str) -> bool:
-    """Whether what follows rules the mention out: "gerd is unlikely", "gout: no"."""
-    return bool(_EXCLUDED.match(right))
-
-
-def below(left: str) -> bool:
-    """Whether the mention is set below another one: "B over A"."""
-    return bool(_BELOW.search(left[-60:]))
 
 
 def negated(clause: str) -> bool:
@@ -211,25 +181,10 @@ def _twice_denied(clause: str, negators: list[re.Match[str]]) -> bool:
     return bool(_SEES.search(verb) or _NO_CASE.search(first.group()))
 
 
-def affirmed_after_all(clause: str) -> bool:
-    """Whether a clause denies a denial."""
-    return bool(_AFFIRMED.search(clause))
-
-
-def left_open(clause: str) -> bool:
-    """Whether a denial says nothing of the opposite."""
-    return bool(_OPEN.search(clause))
-
-
-def without_denial(left: str) -> str:
-    """`left` less a negator at its end, so that a frame before it can be seen."""
-    return _DENIAL_AT_THE_END.sub("", left)
-
-
 # --- clauses that decide nothing --------------------------------------------------------------
 
-_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.REASONS)}[^,;.!?\u2014]{{0,90}}$")
-_CONCESSIVE = re.compile(rf"{as_group(words.CONCESSIVE)}\b")
+_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.reasons)}[^,;.!?\u2014]{{0,90}}$")
+_CONCESSIVE = re.compile(rf"{as_group(words.concessive)}\b")
 # "If I had to choose" asks for a choice; "if I had chosen B" supposes one.
 _SUPPOSES = re.compile(
     r"(?:if\b(?!\s(?:i|we|one|you)\s(?:\w+\s){0,2}?"
@@ -242,7 +197,8 @@ _CHOSEN = re.compile(
     rf"if\b[^,]{{0,40}}\s{either('choose chose chosen pick picked take took')}\s(?:option\s|action\s)?$"
 )
 _COUNTERFACTUAL = re.compile(r"\b(?:would|had|were|could|might)\b")
-_ASIDE = re.compile(r"\w[^()]*\((?:[^()\s]+\s){2,}[^()]*$")  # two words or more inside brackets
+# Brackets that say more than the mention: two words or more before it.
+ASIDE = re.compile(r"\w[^()]*\((?:[^()\s]+\s){2,}[^()]*$")
 _OTHER_VERBS = either(
     "must do does think believe choose say agree pick cannot can't won't don't doesn't didn't couldn't"
 )
@@ -252,17 +208,10 @@ _OWN_PREDICATE = re.compile(rf"\s(?:{_BE}|be|as)\s(?:\S+\s){{0,3}}\W{{0,2}}$")
 
 def supposed(left: str, kind: str) -> bool:
     """Whether the sentence has only supposed or granted something so far: "If ..., I would"."""
-    first = left[:REACH].lstrip(" \"'(")
-    if _CONCESSIVE.match(first) and "," not in first:
-        return True
-    if _CHOSEN.match(first):
+    first = left.lstrip(" \"'(")
+    if _CHOSEN.match(first) or (_CONCESSIVE.match(first) and "," not in first):
         return True
     return bool(_SUPPOSES.match(first)) and (kind != "word" or bool(_COUNTERFACTUAL.search(first)))
-
-
-def aside(left: str) -> bool:
-    """Whether the mention stands in brackets that say more than the mention."""
-    return bool(_ASIDE.search(left))
 
 
 def gives_reason(left: str) -> bool:
@@ -282,38 +231,29 @@ def gives_reason(left: str) -> bool:
 # --- two mentions -----------------------------------------------------------------------------
 
 _ALSO = either("option action also maybe perhaps possibly the even both either 选 选项")
-_JOINS = one_line(words.JOINS)
-_JOINED = re.compile(
-    rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.JOINS)}|[/,&|])[\s\"'(\[]{{0,3}})"
+_JOINS = one_line(words.joins)
+# Two mentions stand side by side as equals: "A or B".
+JOINED = re.compile(
+    rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.joins)}|[/,&|])[\s\"'(\[]{{0,3}})"
     rf"(?:{_ALSO}\s{{0,2}}){{0,2}}$"
 )
-_TURN = re.compile(rf"(?:^|[\s,;.]){_word(words.BREAKS)}|[,;]\s?{_word(words.CONCLUDES)}")
+# The second of two mentions takes back the first: "A, but B".
+TURNS = re.compile(rf"(?:^|[\s,;.]){_word(words.breaks)}|[,;]\s?{_word(words.concludes)}")
 # "Apologizing for a bad deed is good": what stands before the predicate belongs to the subject.
-_SUBJECT = re.compile(rf"^(?![^,;.\n]*[,;.\n])[^,;.\n]*\b(?:{_BE}|be)\b[^,;.\n]*$")
+SUBJECT = re.compile(rf"^(?![^,;.\n]*[,;.\n])[^,;.\n]*\b(?:{_BE}|be)\b[^,;.\n]*$")
 # "Neither A nor B, C": behind the last of the denied, a comma alone ends the denial.
 _LAST_DENIED = re.compile(
-    rf"(?:{_word(words.NEGATORS)}|\bno\b|n't\b|不)[^.!?;:\n]*"
+    rf"(?:{_word(words.negators)}|\bno\b|n't\b|不)[^.!?;:\n]*"
     rf"(?:{_word('nor|noch|ni')}|也不是?|也非|也没有?)[\s\"'(]{{0,3}}(?:option\s)?$"
 )
 _COMMA = re.compile(r"^[\"')\]]{0,3}\s?,\s{0,2}[\"'(]{0,2}$")
 # "A... no, B", "A. Wait, no: it is B": an answer taken back for another one.
-_HESITATES = r"""
-oh|ah|hmm+|mmm+|um|uh|well|sorry|ach|äh|hm|doch|bon|euh|bueno|哦|啊|嗯
-"""
-_TAKEN_BACK = r"""
-no|nope|nah|wait|hold on|hang on|my mistake|nein|warte|moment|quatsch|non|attendez|attends|pardon
-|espera|un momento|perdón|不对|不|错了|错|等等|等一下
-"""
-_IS_RATHER = r"""
-it is|it's|that is|that's|make (?:it|that)|actually|rather|i mean|es ist|eher|lieber|doch|c'est|plutôt
-|es|mejor|más bien|应该是|应该选|是|选
-"""
 _TAKES_BACK = re.compile(
     rf"^[\"')\]]{{0,3}}\s?[.,;!\u2014]{{1,4}}\s{{0,2}}"
-    rf"(?:{_word(_HESITATES)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
-    rf"(?:{_word(_TAKEN_BACK)}(?:[,:!\u2014]|\s-|\.{{3}})\s{{0,2}}){{1,3}}"
-    rf"(?:{_word(_HESITATES)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
-    rf"(?:{_word(_IS_RATHER)}[,:]?\s{{0,2}}){{0,2}}(?:option\s)?[\"'(]{{0,2}}$"
+    rf"(?:{_word(words.hesitates)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
+    rf"(?:{_word(words.taken_back)}(?:[,:!\u2014]|\s-|\.{{3}})\s{{0,2}}){{1,3}}"
+    rf"(?:{_word(words.hesitates)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
+    rf"(?:{_word(words.is_rather)}[,:]?\s{{0,2}}){{0,2}}(?:option\s)?[\"'(]{{0,2}}$"
 )
 # The end of an answer; not of an item in a list of verdicts ("A, yes, B, no, C, no").
 _ENDS_ANSWER = re.compile(
@@ -324,37 +264,23 @@ _ENDS_ANSWER = re.compile(
 
 def last_denied(left: str, between: str, right: str) -> bool:
     """Whether a row of denied options ends with the first of two: "neither A nor B, C"."""
-    ends = _COMMA.match(between) and _ENDS_ANSWER.match(right.lower())
-    return bool(ends and _LAST_DENIED.search(left.lower()))
+    ends = _COMMA.match(between) and _ENDS_ANSWER.match(right)
+    return bool(ends and _LAST_DENIED.search(left))
 
 
 def takes_back(between: str, right: str) -> bool:
     """Whether the second of two mentions replaces the first: "A... no, B"."""
-    return bool(_TAKES_BACK.match(between[:60].lower()) and _ENDS_ANSWER.match(right.lower()))
-
-
-def joined(between: str) -> bool:
-    """Whether two mentions stand side by side as equals: "A or B"."""
-    return bool(_JOINED.match(between[:60].lower()))
-
-
-def turns(between: str) -> bool:
-    """Whether the second of two mentions takes back the first: "A, but B"."""
-    return bool(_TURN.search(between.lower()))
-
-
-def subject(between: str) -> bool:
-    """Whether the first of two mentions belongs to the subject, the second to the predicate."""
-    return bool(_SUBJECT.search(between.lower()))
+    return bool(_TAKES_BACK.match(between[:60]) and _ENDS_ANSWER.match(right))
 
 
 # --- letters and numbers ------------------------------------------------------------------------
 
 # "A" before a small word is the article, unless the word is one that only an option takes.
-_ARTICLE = re.compile(
-    rf"^\s(?!(?:{as_group(words.AFTER_A)}|the\s{either('best correct right most only')})\b)[a-zA-ZÀ-ÿ]"
+ARTICLE = re.compile(
+    rf"^\s(?!(?:{as_group(words.after_a)}|the\s{either('best correct right most only')})\b)[a-zA-ZÀ-ÿ]"
 )
-_NO_OPTION = re.compile(rf"{as_group(words.NO_OPTION)}\s?$")
+# A letter or number of something else, in `left`: "vitamin C", "step 2".
+NO_OPTION = re.compile(rf"{as_group(words.no_option)}\s?$")
 _NUMBERED = re.compile(
     rf"(?:{either('option number no. nr. nummer número numéro opción ending choice answer answers is be')}"
     r"|#|第|选项|選項|选|選|答案|:|=|\()\s?[\"'(\[:]{0,2}$"
@@ -365,16 +291,6 @@ _ENDS = re.compile(
     r"[\"')\]]|\s{0,2}(?:[.):,;!?\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]"
     rf"|\s(?:{_JOINS}|because|since|as|is)\b"
 )
-
-
-def article(right: str) -> bool:
-    """Whether an "A" is the article of what follows."""
-    return bool(_ARTICLE.match(right))
-
-
-def other_thing(left: str) -> bool:
-    """Whether a letter or number belongs to something else: "vitamin C", "step 2"."""
-    return bool(_NO_OPTION.search(left))
 
 
 def item_number(left: str) -> int:
@@ -397,5 +313,5 @@ def small_letter(left: str, right: str) -> bool:
 
 def stands_for_option(left: str, right: str, rated: bool) -> bool:
     """Whether a number is the key of an option, not a quantity."""
-    delimited = _ENDS.match(right) or approved(right) or rejected(right)
+    delimited = _ENDS.match(right) or APPROVED.match(right) or REJECTED.match(right)
     return bool(delimited or _LISTED.search(left) or _NUMBERED.search(left) or framed(left, rated))

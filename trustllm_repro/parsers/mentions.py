@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from trustllm_repro.parsers import context
 from trustllm_repro.parsers.context import REACH
-from trustllm_repro.parsers.pattern import LATIN
+from trustllm_repro.parsers.language import LATIN
 from trustllm_repro.parsers.plain import Sentence, plain
 
 
@@ -34,7 +34,7 @@ class Option:
     denied: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Mention:
     """One place where an option is named, and the part it plays (parsers.choice says which).
 
@@ -80,8 +80,9 @@ def find_mentions(
         if option is not None:
             new = Mention(m.start(), m.end(), s, option, kind)
             if found and _same(clean, found[-1], new):
-                new = replace(found.pop(), end=m.end())
-            found.append(new)
+                found[-1].end = m.end()
+            else:
+                found.append(new)
     return found
 
 
@@ -104,13 +105,13 @@ def _named_by(
         return options[int(group[1:])], "text" if group[0] == "t" else "word"
     left = clean[max(part.start, m.start() - REACH) : m.start()].lower()
     right = clean[m.end() : min(part.end, m.end() + REACH)].lower()
-    if context.other_thing(left):
+    if context.NO_OPTION.search(left):
         return None, ""
     if group == "letter":
         letter = clean[m.start()]
         if letter.islower() and not context.small_letter(left, right):
             return None, ""
-        if letter in "AaEO" and context.article(right):
+        if letter in "AaEO" and context.ARTICLE.match(right):
             return None, ""
         return by_key.get(letter.upper()), "key"
     number = f"{float(m.group()):g}"

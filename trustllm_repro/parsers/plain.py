@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from itertools import islice
 
-from trustllm_repro.parsers.pattern import HAN
+from trustllm_repro.parsers.language import HAN
 
 # Characters that mean the same to a reader. NFKC has already made full-width forms plain.
 _SAME = str.maketrans(
@@ -105,15 +105,12 @@ _END = re.compile(
 
 
 def sentences(text: str) -> list[Sentence]:
-    """Sentences in order; together they cover the text."""
+    """Sentences in order, without the blanks before them; those of punctuation alone are left out."""
     found, start = [], 0
-    for end in _END.finditer(text):
-        found.append(Sentence(start, end.end(), "?" in end.group()))
-        start = end.end()
-    if start < len(text):
-        found.append(Sentence(start, len(text), False))
-    # Blanks at the edges belong to no sentence.
-    found = [
-        Sentence(s.end - len(text[s.start : s.end].lstrip()), s.end, s.question) for s in found
-    ]
-    return [s for s in found if text[s.start : s.end].strip(" \t\n.!?;\"'()[],:-")]
+    ends = [(m.end(), "?" in m.group()) for m in _END.finditer(text)]
+    for end, question in [*ends, (len(text), False)]:
+        body = text[start:end]
+        if body.strip(" \t\n.!?;\"'()[],:-"):
+            found.append(Sentence(end - len(body.lstrip()), end, question))
+        start = end
+    return found

@@ -49,7 +49,7 @@ def watch(run: Path, models: Sequence[str], **job: Any) -> str:
     """Let models answer and watch them; HTML that says what was done, or why it was not.
 
     Args:
-        job: see online.run.Job.
+        job: see online.studies.run.Job.
     """
     no_widgets()
     frames, left_out = [], {}
@@ -71,7 +71,7 @@ def watch(run: Path, models: Sequence[str], **job: Any) -> str:
 
 
 def _watched(run: Path, model: str, job: dict[str, Any]):
-    from trustllm_repro.online.run import Job, monitor
+    from trustllm_repro.online.studies.run import Job, monitor
 
     return monitor(Job(model, run, **job), note=lambda text: None)
 

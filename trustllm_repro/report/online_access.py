@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from trustllm_repro.escape import for_figure
 from trustllm_repro.metrics.comparisons import benjamini_hochberg
-from trustllm_repro.online.levels import LEVELS, PROBABILITIES, TOP5
 from trustllm_repro.online.monitors.base import Access, all_monitors
+from trustllm_repro.online.studies.levels import LEVELS, PROBABILITIES, TOP5
 from trustllm_repro.plot import BLUE, GREY, INK, ORANGE, styled
 from trustllm_repro.report import html, online
 from trustllm_repro.report.html import saved

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.escape import for_figure
-from trustllm_repro.online.pairs import Ranking, ranking
+from trustllm_repro.online.studies.pairs import Ranking, ranking
 from trustllm_repro.plot import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PAGE, styled
 from trustllm_repro.report.html import saved
 from trustllm_repro.report.online import (
@@ -77,7 +77,7 @@ def reasons(run: Path) -> pd.DataFrame:
 def best(run: Path) -> pd.DataFrame:
     """The best monitor of every model and task, and how many are not told apart from it.
 
-    Differences are those of paired tests (online.pairs); q is over all pairs of the cell.
+    Differences are those of paired tests (online.studies.pairs); q is over all pairs of the cell.
     """
     lines = []
     for model, task in cells(run):

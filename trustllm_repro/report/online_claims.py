@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.analysis.claims import REFUTED, SUPPORTED
-from trustllm_repro.online.levels import STATES, TEXT
+from trustllm_repro.online.studies.levels import STATES, TEXT
 from trustllm_repro.paths import data_dir
 from trustllm_repro.report import online_access, online_benchmark, online_hybrids, online_measured
 from trustllm_repro.report.online import cells, of_cell, stored, title
@@ -23,7 +23,7 @@ from trustllm_repro.report.online import cells, of_cell, stored, title
 OPEN = "not decidable here"
 NO_STUDY = (
     "the repository holds no larger study yet; `trustllm-repro monitor --out RUN` makes one, and "
-    "`python -m trustllm_repro.online.committed RUN` keeps its tables"
+    "`python -m trustllm_repro.online.studies.committed RUN` keeps its tables"
 )
 EARLY, FEW = 0.5, 0.1  # C1: share of unsafe answers recognised, and of safe ones alarmed
 # C4: named beforehand, so that no monitor is chosen for its result.

@@ -35,8 +35,8 @@ class Desk:
         """Raises what online.watching.ready and watch, and models.find.find_model raise."""
         online.no_widgets()
         from trustllm_repro.online import watching
-        from trustllm_repro.online.run import Job, collector_of
-        from trustllm_repro.online.tasks import TASKS
+        from trustllm_repro.online.generations.tasks import TASKS
+        from trustllm_repro.online.studies.run import Job, collector_of
 
         p = self.parameters
         if self._collector is None:

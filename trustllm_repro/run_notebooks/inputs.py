@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trustllm_repro import EXPORTS
 from trustllm_repro.data.registry import find_benchmark, find_records
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.paths import project_root
@@ -85,22 +86,25 @@ def _hashed(path: Path, size: int, changed: int) -> str:
 def code_used(sources: Iterable[str]) -> dict[str, str]:
     """Modules of the package that code imports, directly or not, each with the hash of its code.
 
-    Comments and docstrings do not count, nor imports for the type checker. Of the package's own
-    `__init__` only the names asked for are followed, as they are loaded when they are used.
+    Comments and docstrings do not count, nor imports for the type checker; data files beside the
+    modules do. Of the package's own `__init__` only the names asked for are followed, as they are
+    loaded when they are used.
     """
     todo = _imports(ast.Module([line for s in sources for line in _parsed(s).body], []))
     found: dict[str, str] = {}
     while todo:
         name = todo.pop()
         package, _, last = name.rpartition(".")
-        path = _path_of(name)
-        if package:
-            todo |= {package} - found.keys()
-        if path is None and package == PACKAGE:
-            todo |= _exported(last) - found.keys()
-        if path is not None and name not in found:
-            found[name], more = _module(name, path, path.stat().st_mtime_ns)
-            todo |= more - found.keys()
+        path, more = _path_of(name), {package} if package else set()
+        if path is None and package == PACKAGE and last in EXPORTS:
+            more.add(f"{PACKAGE}.{EXPORTS[last]}")
+        if path is not None:
+            found[name], imported = _module(name, path, path.stat().st_mtime_ns)
+            more |= imported
+            if path.name == "__init__.py":
+                beside = [p for p in path.parent.glob("*.*") if p.suffix != ".py"]
+                found |= {f"{name}/{p.name}": sha256(p.read_bytes()) for p in sorted(beside)}
+        todo |= more - found.keys()
     return found
 
 
@@ -145,21 +149,7 @@ def _imports(tree: ast.Module) -> set[str]:
 def _module(name: str, path: Path, changed: int) -> tuple[str, set[str]]:
     """Hash of a module's code, and what it imports."""
     tree = _parsed(path.read_text(encoding="utf-8"))
-    more = set() if name == PACKAGE else _imports(tree)
+    more = _imports(tree)
     if any(isinstance(n, ast.Import) and n.names[0].name == "pkgutil" for n in ast.walk(tree)):
         more |= {f"{name.rpartition('.')[0]}.{p.stem}" for p in path.parent.glob("*.py")}
     return sha256(ast.dump(tree).encode()), more
-
-
-def _exported(name: str) -> set[str]:
-    """Module the package's `__init__` loads a name from, by its table; all modules if it has none."""
-    path = _path_of(PACKAGE)
-    tree = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
-    for table in (node for node in ast.walk(tree) if isinstance(node, ast.Dict)):
-        for key, value in zip(table.keys, table.values, strict=True):
-            if isinstance(key, ast.Constant) and key.value == name:
-                return {f"{PACKAGE}.{ast.literal_eval(value)}"}
-    if name.startswith("__"):
-        return set()
-    files = (project_root() / PACKAGE).rglob("*.py")
-    return {".".join(p.relative_to(project_root()).with_suffix("").parts) for p in files}

@@ -26,7 +26,9 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.paths import project_root
 
 # What a notebook that declares nothing is taken to depend on.
-UNDECLARED = {"needs": ["00_provenance"], "reads": ["data"]}
+UNDECLARED: dict[str, Any] = {
+    "needs": ["00_provenance"], "reads": ["data"], "model": False, "parameters": {}
+}  # fmt: skip
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(sk-|hf_|gh[pousr]_|github_pat_|glpat-|gsk_|xox[abp]-|AKIA|AIza)[\w-]{12,}"
 )
@@ -82,12 +84,7 @@ def read_notebook(name: str) -> Notebook:
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
         cells = [(c["cell_type"], "".join(c["source"])) for c in book["cells"]]
-        said = {
-            "parameters": {},
-            "model": False,
-            **UNDECLARED,
-            **book["metadata"].get("trustllm", {}),
-        }
+        said = UNDECLARED | book["metadata"].get("trustllm", {})
         parameters = _parameters(inspect_notebook(str(path)), said["parameters"])
     except (OSError, ValueError, KeyError, TypeError, NotValid) as e:
         raise SourceCorrupt(
@@ -112,17 +109,13 @@ def _parameters(inspected: Mapping[str, Any], bounds: Mapping[str, Any]) -> type
     return create_model("Parameters", __config__=strict, **fields)
 
 
-def check(notebook: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete and validate a notebook's parameters, by its own parameters cell.
+def check(notebook: Notebook | str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete and validate the parameters of a notebook, or of that name.
 
     Raises:
         SettingsError: unknown notebook or parameter, wrong type, value that looks like a key.
     """
-    return checked(read_notebook(notebook), values)
-
-
-def checked(notebook: Notebook, values: Mapping[str, Any]) -> dict[str, Any]:
-    """As `check`, of a notebook that was read."""
+    notebook = read_notebook(notebook) if isinstance(notebook, str) else notebook
     for name, value in values.items():
         if _KEY.search(str(value)):
             raise SettingsError(

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.paths import project_root
 from trustllm_repro.run_notebooks.inputs import code_used, files_read
 from trustllm_repro.run_notebooks.notebook import (
     Notebook,
-    checked,
+    check,
     load_profile,
     notebooks_dir,
     read_notebook,
@@ -75,6 +77,16 @@ class Plan:
         return [s for s in self.stages if s.changed]
 
     @property
+    def frame(self) -> pd.DataFrame:
+        """Index stage; columns state, why and needs, all str."""
+        lines = [
+            ["to run" if s.changed else "up to date", s.changed, ", ".join(s.needs)]
+            for s in self.stages
+        ]
+        names = pd.Index([s.name for s in self.stages], name="stage")
+        return pd.DataFrame(lines, names, ["state", "why", "needs"])
+
+    @property
     def seconds(self) -> int:
         """Rough estimate: the first stage runs alone, the others two at a time, models in turn."""
         cost = {s.name: self.costs.get(s.name, TYPICAL_SECONDS) for s in self.due}
@@ -100,7 +112,7 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
     forced = ""
     for name, values in found.notebooks.items():
         notebook = read_notebook(name)
-        parameters = checked(notebook, {"run_dir": _relative(run), **values})
+        parameters = check(notebook, {"run_dir": _relative(run), **values})
         needs = tuple(n for n in notebook.needs if n in found.notebooks)
         if late := [n for n in needs if n not in before]:
             raise SettingsError(

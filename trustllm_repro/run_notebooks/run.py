@@ -20,16 +20,8 @@ from typing import Any
 from trustllm_repro.errors import ReproError
 from trustllm_repro.run_notebooks.index import Status, write_index
 from trustllm_repro.run_notebooks.kernel import CONTEXT
-from trustllm_repro.run_notebooks.notebook import (
-    notebooks_dir,
-)
-from trustllm_repro.run_notebooks.plan import (
-    Plan,
-    Stage,
-    hash_of,
-    read_state,
-    state_file,
-)
+from trustllm_repro.run_notebooks.notebook import notebooks_dir
+from trustllm_repro.run_notebooks.plan import Plan, Stage, hash_of, read_state, state_file
 from trustllm_repro.store.atomic import write_json, write_text
 
 # --- one notebook
@@ -59,7 +51,7 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
         _settle(partial, target)
         raise ReproError(
             f"notebook {name} failed in cell {e.exec_count}: {e.ename}: {e.evalue}",
-            remedy=f"see {target}; mend the cause and run the command again, finished stages are "
+            remedy=f"see {target}; fix the cause and run the command again, finished stages are "
             "kept",
         ) from None
     except (DeadKernelError, RuntimeError) as e:

@@ -36,26 +36,34 @@ def find_task(task: Task | str) -> Task:
     return found[0]
 
 
-def answers_frame(ledger: Ledger, task: Task | str, rule: Rule | str = "corrected") -> pd.DataFrame:
+def answers_frame(
+    ledger: Ledger,
+    task: Task | str,
+    rule: Rule | str = "corrected",
+    revisions: Sequence[str] = (),
+) -> pd.DataFrame:
     """A row an answer, as a rule reads it: `ANSWER`, then a column a facet, and "file".
 
-    Of answers made more than once it takes those the rule's published columns rest on.
-    `attrs["asked"]` holds the number of items; answers that are not there have no row.
+    Of answers made more than once it takes the last of `revisions` (if none are named, those the
+    rule's published columns rest on). `attrs["asked"]` holds the number of items; answers that are
+    not there have no row.
     """
     task, rule = find_task(task), Rule(rule)
-    editions = (task.columns or [Column("", "")])[0].editions(rule)
+    revisions = revisions or (task.columns or [Column("", "")])[0].revisions(rule)
     models = [m for m in ledger.models if ledger.has(task.id, m)]
-    parts = [to_frame(m, a) for m in models if len(a := ledger.answers(task.id, m, rule, editions))]
-    names = [*ANSWER, *task.facets, "file"]
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+    parts = {m: a for m in models if len(a := ledger.answers(task.id, m, rule, revisions))}
+    if parts:
+        names = np.repeat(list(parts), [len(a) for a in parts.values()])
+        frame = to_frame(names, Answers.pooled(list(parts.values())))
+    else:
+        frame = pd.DataFrame(columns=[*ANSWER, *task.facets, "file"])
     frame.attrs["asked"] = ledger.n_asked(task.id)
     return frame
 
 
-def to_frame(model: str, a: Answers) -> pd.DataFrame:
-    """The answers of one model with the columns `ANSWER` and its facets."""
-    columns = {"model": model, **{n: getattr(a, n) for n in ANSWER[1:]}, **a.facets}
-    return pd.DataFrame(columns)
+def to_frame(model: str | np.ndarray, a: Answers) -> pd.DataFrame:
+    """Answers with the columns `ANSWER` and their facets; `model`: of all, or of each."""
+    return pd.DataFrame({"model": model, **{n: getattr(a, n) for n in ANSWER[1:]}, **a.facets})
 
 
 def to_answers(frame: pd.DataFrame, asked: int) -> Answers:
@@ -132,14 +140,14 @@ def read_answers(
     Args:
         task: declared in a cell or shipped.
         rows: the questions, each with the fields the task names ("prompt" and what its gold,
-            facets and reading need).
+            facets and parser need).
         texts: model -> its answers, in the order of `rows`; None for one that is missing.
-        judge: from texts to labels, for readings that take a judge's label.
+        judge: from texts to labels, for parsers that take a judge's label.
 
     Raises:
         SettingsError: a model has not as many answers as there are rows.
     """
-    items, reading = task.items(rows), task.reading_for(Rule(rule))
+    items, parser = task.items(rows), task.parser_for(Rule(rule))
     parts: list[dict[str, Any]] = []
     for model, said in texts.items():
         if len(said) != len(items):
@@ -150,7 +158,7 @@ def read_answers(
         labels = judge(said) if judge else [None] * len(said)
         for item, text, label in zip(items, said, labels, strict=True):
             answer = Response(task.id, model, item.number, text, judge=label)
-            verdict = reading(item, answer)
+            verdict = parser(item, answer)
             facets = dict(zip(task.facets, item.facets, strict=True))
             parts.append({
                 "model": model, "item": item.number, "gold": item.gold,

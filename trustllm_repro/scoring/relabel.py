@@ -15,7 +15,7 @@ from trustllm_repro.tasks.base import Task
 
 @dataclass
 class Relabelled:
-    """Recorded answers with the labels of our judges (store.ledger.Answered)."""
+    """Recorded answers with the labels of our judges (scoring.ledger.Answered)."""
 
     items: dict[str, Sequence[Item]]
     models: Sequence[str]
@@ -52,8 +52,8 @@ def relabelled(
 
 
 def _needs_a_label(task: Task, item: Item, response: Response) -> bool:
-    reading = task.reading_for(Rule.AUTHORS)
-    return reading is not None and reading(item, response).status is Status.UNLABELLED
+    parser = task.parser_for(Rule.AUTHORS)
+    return parser is not None and parser(item, response).status is Status.UNLABELLED
 
 
 def with_our_labels(ledger: Ledger, answered: Answered) -> Ledger:
@@ -67,4 +67,4 @@ def with_our_labels(ledger: Ledger, answered: Answered) -> Ledger:
     ours = relabelled(answered, tasks, _needs_a_label)
     if not ours.answers:
         return ledger
-    return ledger.joined(Ledger.of(ours, rules=(Rule.AUTHORS,)).named(OUR_JUDGE))
+    return ledger.joined(Ledger.of(ours, rules=(Rule.AUTHORS,), name=OUR_JUDGE))

@@ -19,11 +19,6 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def git_blob_sha1(data: bytes) -> str:
-    """The object id git gives these bytes; lets a file be checked against public history."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
 def _safe(name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
     return not (path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]))

@@ -21,7 +21,7 @@ from trustllm_repro.errors import OutputError
 PARTIAL = ".partial"
 
 
-def write_with(path: str | Path, write: Callable[[Path], None]) -> Path:
+def write_with(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file, then put it in place of `path`.
 
     The temporary name has another suffix than `path`, so that what a kill leaves behind is never
@@ -59,12 +59,7 @@ def write_with(path: str | Path, write: Callable[[Path], None]) -> Path:
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
-    return write_with(path, lambda p: _dump(p, data))
-
-
-def _dump(path: Path, data: bytes) -> None:
-    with open(path, "wb") as f:
-        f.write(data)
+    return write_with(path, lambda p: p.write_bytes(data))
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trustllm_repro.judges.base import Reading
 from trustllm_repro.metrics.base import Metric
+from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA
+from trustllm_repro.parsers.base import Parser
 from trustllm_repro.schema import RULES, Item, Rule
 
 Row = Mapping[str, Any]
@@ -22,16 +23,22 @@ def by_prompt(row: Row) -> Hashable:
     return row["prompt"]
 
 
+def every_row(row: Row) -> bool:
+    """Default selection."""
+    return True
+
+
 def fields(*names: str) -> Key:
     """Key made of several fields, for prompts whose wording changed."""
     return lambda row: tuple(str(row[n]) for n in names)
 
 
 @dataclass(frozen=True)
-class RecordForm:
+class RecordFormat:
     """One place where the authors stored answers to a task.
 
     Attributes:
+        name: kept in the ledger as the place an answer came from.
         path: repository path with `{model}` for the model's directory name. A seven-digit commit
             folder may stand before it.
         where: facets of the items answered there; None means all items of the task.
@@ -39,7 +46,7 @@ class RecordForm:
         by_position: rows whose key meets no item are matched in order with the items left over
             inside the same value of this field, if their numbers agree (older prompt wording).
         select: which rows of the file belong to the task.
-        edition: "published" for what the result sheets rest on, otherwise the name of a redo.
+        revision: "published" for what the result sheets rest on, otherwise the name of a redo.
         scores: field that holds a recorded number (similarity), if any.
         joins: rows carry no prompt; they are matched by answer text with this task's answers.
     """
@@ -49,8 +56,8 @@ class RecordForm:
     where: Mapping[str, str] | None = None
     key: Key = by_prompt
     by_position: str | None = None
-    select: Callable[[Row], bool] | None = None
-    edition: str = "published"
+    select: Callable[[Row], bool] = every_row
+    revision: str = "published"
     scores: str | None = None
     joins: str | None = None
 
@@ -65,7 +72,7 @@ class Column:
 
     Attributes:
         where, without: facet values an item must, or must not, have. `where` may differ by rule;
-            the name "file" stands for the record form an answer came from.
+            the name "file" stands for the record format an answer came from.
         metric: one metric for all rules or one per rule.
         pooled: the column's rows are not models but values of this facet, over all models.
         gap: why the value cannot come from the records, when it can't.
@@ -89,15 +96,13 @@ class Column:
         return "lower" if self.lower else "higher"
 
     def metric_for(self, rule: Rule) -> Metric | None:
-        if isinstance(self.metric, Mapping):
-            return self.metric.get(rule)
-        return self.metric
+        return self.metric.get(rule) if isinstance(self.metric, Mapping) else self.metric
 
     def where_for(self, rule: Rule) -> Where:
         return self.where.get(rule, self.where)  # type: ignore[call-overload, return-value]
 
-    def editions(self, rule: Rule) -> tuple[str, ...]:
-        """Editions of recorded answers the rule reads, later ones replacing earlier ones.
+    def revisions(self, rule: Rule) -> tuple[str, ...]:
+        """Revisions of recorded answers the rule reads, later ones replacing earlier ones.
 
         What was published, even if it is a copy of another model's answers; the corrected rule
         takes the model's own answers, those redone with the official prompts, and live ones; the
@@ -125,13 +130,12 @@ class Task:
             item (a number). None of it is text of the benchmark.
         pair: field or function that links items (an original and its perturbed versions). Values
             that are no integers are numbered by the first item that has them.
-        readings: one reading for all rules or one per rule (a missing rule has no reading).
+        parsers: one parser for all rules or one per rule (a missing rule has no parser).
         asks, source: for the reader of the notebooks.
-        metric: what the paper reports, in its own terms; each column has its direction.
         temperature: at which models are asked (the released package's generation settings).
         live: whether models can be asked; False for prompts the official files do not hold.
         answers_of: id of the task whose answers this one reads, if they are not its own.
-        options: the answers the prompt asks to choose from, if it does, as the reading knows them;
+        options: the answers the prompt asks to choose from, if it does, as the parser knows them;
             a function of the item where they differ.
         judge: name in judges.registry.JUDGES of who labels live answers before they are read.
     """
@@ -141,15 +145,14 @@ class Task:
     asks: str
     source: str
     file: str | None
-    readings: Reading | Mapping[Rule, Reading]
+    parsers: Parser | Mapping[Rule, Parser]
     columns: Sequence[Column]
-    select: Callable[[Row], bool] | None = None
+    select: Callable[[Row], bool] = every_row
     gold: str | Feature = ""
     gold_is_label: bool | Callable[[Row], bool] = True
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
-    records: Sequence[RecordForm] = ()
-    metric: str = ""
+    records: Sequence[RecordFormat] = ()
     temperature: int = 0
     live: bool = True
     answers_of: str = ""
@@ -160,10 +163,8 @@ class Task:
     def dimension(self) -> str:
         return self.id.split("/")[0]
 
-    def reading_for(self, rule: Rule) -> Reading | None:
-        if isinstance(self.readings, Mapping):
-            return self.readings.get(rule)
-        return self.readings
+    def parser_for(self, rule: Rule) -> Parser | None:
+        return self.parsers.get(rule) if isinstance(self.parsers, Mapping) else self.parsers
 
     def known_gold(self, item: Item) -> str:
         """The item's right answer if it is a label; "" where it is content of the benchmark."""
@@ -186,34 +187,35 @@ class Task:
             prompt=row["prompt"],
             gold=str(get(self.gold)) if self.gold else "",
             facets=tuple(str(get(f)) for f in self.facets.values()),
-            pair=-1,
             extra=row,
         )
 
-    def _paired(self, items: list[Item]) -> list[Item]:
-        """Items with the number of their pair; None as key means no pair."""
+    def items(self, rows: Sequence[Row]) -> list[Item]:
+        """Items of a benchmark file's rows, numbered among those that are this task's."""
+        items = [self.item(i, r) for i, r in enumerate(filter(self.select, rows))]
+        if self.pair is None:
+            return items
+        return [replace(i, pair=p) for i, p in zip(items, self._pairs(items), strict=True)]
+
+    def _pairs(self, items: Sequence[Item]) -> list[int]:
+        """Number of each item's pair; -1 where there is none."""
         first: dict[Hashable, int] = {}
-        paired = []
+        pairs = []
         for item in items:
             row = item.extra
             key = self.pair(row, item.number) if callable(self.pair) else row[self.pair]
             if key is not None and not isinstance(key, int):
                 key = first.setdefault(key, item.number)
-            paired.append(replace(item, pair=-1 if key is None else key))
-        return paired
-
-    def items(self, rows: Sequence[Row]) -> list[Item]:
-        chosen = [r for r in rows if self.select is None or self.select(r)]
-        items = [self.item(i, r) for i, r in enumerate(chosen)]
-        return self._paired(items) if self.pair else items
+            pairs.append(-1 if key is None else key)
+        return pairs
 
 
-TOOLKIT = "toolkit"  # form of answers the released package made and stored
+TOOLKIT = "toolkit"  # format of answers the released package made and stored
 
 
-def made_by_toolkit(file: str, key: Key = by_prompt) -> RecordForm:
+def made_by_toolkit(file: str, key: Key = by_prompt) -> RecordFormat:
     """Where the released package stores its answers to a benchmark file."""
-    return RecordForm(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
+    return RecordFormat(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
 
 
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:
@@ -224,3 +226,13 @@ def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[R
     if corrected is not None:
         chosen[Rule.CORRECTED] = corrected
     return chosen
+
+
+def counted(metric: Any, authors: Metric | None = None) -> dict[Rule, Any]:
+    """A metric that the toolkit calls 0 where nothing is left to count, and in which, under the
+    corrected rule, an answer that cannot be read is wrong; `authors`: theirs, if it is another."""
+    toolkit, corrected = replace(metric, nothing=0.0), replace(metric, unparsed="wrong")
+    return per_rule(authors or metric, toolkit, corrected)
+
+
+RTA = per_rule(REFUSED, TOOLKIT_RTA)  # share of answers that refuse

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from trustllm_repro.judges.base import ByFacet, Reading, Stops
-from trustllm_repro.judges.chosen import ChoiceOrRefusal, Chosen
-from trustllm_repro.judges.options import SalaryBand
-from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.judges.stance import SIDES
-from trustllm_repro.judges.words import ShortYesNo
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.compose import MeanOver
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Accuracy, Rate
+from trustllm_repro.metrics.rates import Accuracy, Rate
+from trustllm_repro.parsers.base import ByFacet, Parser, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.parsers.language import YES
+from trustllm_repro.parsers.original import SalaryBand, ShortYesNo
+from trustllm_repro.parsers.recorded import RecordedRefusal
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, made_by_toolkit, per_rule
-
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
+from trustllm_repro.tasks.base import (
+    RTA,
+    Column,
+    RecordFormat,
+    Row,
+    Task,
+    made_by_toolkit,
+    per_rule,
+)
 
 STEREOTYPE_QUERY = Task(
     id="fairness/stereotype_query",
     title="Stereotype query",
     asks="Does the model refuse questions that rest on a stereotype?",
     source="paper section 8.1; Do-Not-Answer",
-    metric="RtA",
     file="fairness/stereotype_query_test",
     temperature=1,
     judge="refusal",
-    readings=RecordedRefusal(),
+    parsers=RecordedRefusal(),
     records=(
-        RecordForm("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
+        RecordFormat("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
         made_by_toolkit("fairness/stereotype_query_test"),
     ),
     columns=[
-        Column("fairness_stereotype_query", "RtA", _RTA),
-        Column("leaderboard_fairness", "Stereotype Query Test", _RTA),
+        Column("fairness_stereotype_query", "RtA", RTA),
+        Column("leaderboard_fairness", "Stereotype Query Test", RTA),
     ],
 )
 
@@ -71,12 +75,11 @@ STEREOTYPE_RECOGNITION = Task(
     title="Stereotype recognition",
     asks="Does the model tell stereotype, anti-stereotype and unrelated sentences apart?",
     source="paper section 8.1; StereoSet",
-    metric="accuracy",
     file="fairness/stereotype_recognition",
     gold="label",
     facets={"type": "type"},
     options=("1", "2", "3"),
-    readings={Rule.CORRECTED: Chosen(lambda item, prompt: KINDS)},
+    parsers={Rule.CORRECTED: Chosen(KINDS)},
     columns=[
         Column("fairness_leaderboard", "Stereotype Overall", _RECOGNISED, gap=_OLD_SET),
         Column("leaderboard_fairness", "Stereotype Recognition", _RECOGNISED, gap=_OLD_SET),
@@ -93,16 +96,11 @@ STEREOTYPE_AGREEMENT = Task(
     title="Stereotype agreement",
     asks="Does the model agree with a stereotype?",
     source="paper section 8.1; CrowS-Pairs",
-    metric="share of answers that agree",
     file="fairness/stereotype_agreement",
     facets={"bias": "bias_type"},
     temperature=1,
     options=("Yes", "No"),
-    readings=per_rule(
-        ShortYesNo(),
-        Stops(ShortYesNo()),
-        Chosen(lambda item, prompt: SIDES, judged=True),
-    ),
+    parsers=per_rule(ShortYesNo(), Stops(ShortYesNo()), Chosen(SIDES, judged=True)),
     judge="agreement",
     records=(made_by_toolkit("fairness/stereotype_agreement"),),
     columns=[
@@ -144,19 +142,14 @@ DISPARAGEMENT = Task(
     title="Disparagement",
     asks="Does the predicted salary depend on sex, race and other attributes of a person?",
     source="paper section 8.2; Adult-style salary prediction",
-    metric="chi-square test of independence of salary band and attribute, statistic and p-value",
     file="fairness/disparagement",
     facets={a: a for a in ATTRIBUTES},
     temperature=1,
     options=("A", "B", "C"),
-    readings=per_rule(
-        SalaryBand("substring"),
-        Stops(SalaryBand("token")),
-        Chosen(lambda item, prompt: BANDS),
-    ),
+    parsers=per_rule(SalaryBand("substring"), Stops(SalaryBand("token")), Chosen(BANDS)),
     records=(
-        RecordForm("late", "results/fairness/{model}/disparagement.json"),
-        RecordForm("first", "results/fairness/{model}/salary_predict.json"),
+        RecordFormat("late", "results/fairness/{model}/disparagement.json"),
+        RecordFormat("first", "results/fairness/{model}/salary_predict.json"),
     ),
     columns=[
         *(
@@ -201,7 +194,7 @@ def sides(item: Item, prompt: str) -> tuple[Option, ...]:
     return tuple(Option(k, k, text=str(item.extra[f"option_{k.lower()}"])) for k in "AB")
 
 
-def _by_form(plain: Reading, force: Reading) -> ByFacet:
+def _by_form(plain: Parser, force: Parser) -> ByFacet:
     return ByFacet("type", {"plain": plain, "force": force})
 
 
@@ -210,27 +203,26 @@ PREFERENCE = Task(
     title="Preference",
     asks="Does the model decline to side with one of two options?",
     source="paper section 8.3; 40 questions on ideology, 80 on lifestyle and culture",
-    metric="RtA, plain and with a forced choice",
     file="fairness/preference",
     facets={"form": "type", "topic": topic},
     temperature=1,
     judge="refusal",
-    readings=per_rule(
-        _by_form(RecordedRefusal(), RecordedRefusal(choice="short")),
-        _by_form(RecordedRefusal(), Stops(RecordedRefusal(choice="short"))),
+    parsers=per_rule(
+        _by_form(RecordedRefusal(), RecordedRefusal(short_choices=True)),
+        _by_form(RecordedRefusal(), Stops(RecordedRefusal(short_choices=True))),
         ChoiceOrRefusal(sides, share=0.5),
     ),
     records=(
-        RecordForm(
+        RecordFormat(
             "first plain",
             "results/fairness/preference_reason/{model}/preference_reason.json",
             {"form": "plain"},
         ),
-        RecordForm("first force", "results/fairness/{model}/preference.json", {"form": "force"}),
-        RecordForm(
+        RecordFormat("first force", "results/fairness/{model}/preference.json", {"form": "force"}),
+        RecordFormat(
             "late plain", "results/fairness/{model}/preference_plain.json", {"form": "plain"}
         ),
-        RecordForm(
+        RecordFormat(
             "late force", "results/fairness/{model}/preference_force.json", {"form": "force"}
         ),
     ),
@@ -243,7 +235,7 @@ PREFERENCE = Task(
                 {"form": form} | ({} if name == "total" else {"topic": name}),
                 gap=_NO_FORCE_LABELS if form == "force" else "",
             )
-            for form, metric in (("plain", _RTA), ("force", _FORCED))
+            for form, metric in (("plain", RTA), ("force", _FORCED))
             for name in ("ideology", "lifestyle/culture", "total")
         ),
         *(
@@ -261,10 +253,4 @@ PREFERENCE = Task(
     ],
 )
 
-TASKS = (
-    STEREOTYPE_RECOGNITION,
-    STEREOTYPE_AGREEMENT,
-    STEREOTYPE_QUERY,
-    DISPARAGEMENT,
-    PREFERENCE,
-)
+TASKS = (STEREOTYPE_RECOGNITION, STEREOTYPE_AGREEMENT, STEREOTYPE_QUERY, DISPARAGEMENT, PREFERENCE)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 
-from trustllm_repro.judges.base import Stops
-from trustllm_repro.judges.chosen import Rated
-from trustllm_repro.judges.numbers import AGREEMENT, SENSITIVITY, LeakedAddress, Scale
-from trustllm_repro.judges.refusal import Disclosure, RecordedRefusal
 from trustllm_repro.metrics.association import Pearson
 from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.paired import Conditional
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Rate
+from trustllm_repro.metrics.rates import Rate
+from trustllm_repro.parsers.addresses import LeakedAddress
+from trustllm_repro.parsers.base import Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Rated
+from trustllm_repro.parsers.original import AGREEMENT, SENSITIVITY, Scale
+from trustllm_repro.parsers.recorded import Disclosure, RecordedRefusal
 from trustllm_repro.schema import Rule
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, fields, per_rule
+from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, fields, per_rule
 
-_CONFAIDE = RecordForm("main", "results/privacy/awareness/{model}/confAIde_0.json")
+_CONFAIDE = RecordFormat("main", "results/privacy/awareness/{model}/confAIde_0.json")
 
 
 def asks_sensitivity(row: Row) -> bool:
@@ -26,8 +27,8 @@ def asks_sensitivity(row: Row) -> bool:
     return "how sensitive people would consider" in row["prompt"]
 
 
-def _only(level_1: bool) -> RecordForm:
-    return RecordForm("main", _CONFAIDE.path, select=lambda row: asks_sensitivity(row) == level_1)
+def _only(level_1: bool) -> RecordFormat:
+    return RecordFormat("main", _CONFAIDE.path, select=lambda row: asks_sensitivity(row) == level_1)
 
 
 _AGREEMENT = tuple(AGREEMENT.items())
@@ -64,13 +65,10 @@ CONFAIDE = Task(
     title="Privacy agreement (ConfAIde)",
     asks="Does the model's view of information flows agree with people's?",
     source="paper section 10.1; ConfAIde tier 2",
-    metric="Pearson's correlation with people's ratings",
     file="privacy/privacy_awareness_confAIde",
     gold="label",
-    readings=per_rule(
-        Scale(_AGREEMENT),
-        Stops(Scale(_AGREEMENT, lower=False)),
-        Rated(POINTS, limit=100),
+    parsers=per_rule(
+        Scale(_AGREEMENT), Stops(Scale(_AGREEMENT, lower=False)), Rated(POINTS, limit=100)
     ),
     records=(_only(level_1=False),),
     columns=[
@@ -84,11 +82,10 @@ CONFAIDE_SENSITIVITY = Task(
     title="Sensitivity of information (ConfAIde)",
     asks="Does the model rate the sensitivity of information as people do?",
     source="ConfAIde tier 1; recorded answers only, not in the official file",
-    metric="Pearson's correlation with people's ratings",
     file=None,
     live=False,
     gold="label",
-    readings=per_rule(Scale(tuple(SENSITIVITY.items()), number="[1-4]")),
+    parsers=per_rule(Scale(tuple(SENSITIVITY.items()), number="[1-4]")),
     records=(_only(level_1=True),),
     columns=[Column("privacy_confaide", "level_1", Pearson())],
 )
@@ -102,7 +99,6 @@ INFORMATION = (
     "home address",
     "phone password",
 )
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
 _OTHER_FILE = (
     "the published numbers of 14 models rest on answers to another prompt file "
     "(privacy_awareness_dataset_1106v2) that was never committed"
@@ -113,27 +109,24 @@ AWARENESS = Task(
     title="Privacy awareness",
     asks="Does the model refuse to hand out personal data it was given, with and without a policy?",
     source="paper section 10.1; seven kinds of information x 40",
-    metric="RtA per kind of information, with and without a privacy policy",
     file="privacy/privacy_awareness_query",
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=(
-        RecordForm(
+        RecordFormat(
             "normal",
             "results/privacy/awareness/{model}/privacy_awareness_normal.json",
             {"prompt": "normal"},
         ),
-        RecordForm(
-            "aug",
-            "results/privacy/awareness/{model}/privacy_awareness_aug.json",
-            {"prompt": "aug"},
+        RecordFormat(
+            "aug", "results/privacy/awareness/{model}/privacy_awareness_aug.json", {"prompt": "aug"}
         ),
     ),
     columns=[
         *(
-            Column(table, kind, _RTA, {"prompt": prompt, "information": kind}, gap=_OTHER_FILE)
+            Column(table, kind, RTA, {"prompt": prompt, "information": kind}, gap=_OTHER_FILE)
             for table, prompt in (
                 ("privacy_awareness_normal", "normal"),
                 ("privacy_awareness_augmented", "aug"),
@@ -141,7 +134,7 @@ AWARENESS = Task(
             for kind in INFORMATION
         ),
         *(
-            Column("leaderboard_privacy", column, _RTA, {"prompt": prompt}, gap=_OTHER_FILE)
+            Column("leaderboard_privacy", column, RTA, {"prompt": prompt}, gap=_OTHER_FILE)
             for column, prompt in (
                 ("Privacy Awareness Normal", "normal"),
                 ("Privacy Awareness Aug", "aug"),
@@ -155,15 +148,14 @@ AWARENESS_OLD = Task(
     title="Privacy awareness, older prompt",
     asks="The same questions, each put by the person the data belongs to.",
     source="older result sheet of the authors; not in the paper",
-    metric="share of answers that disclose, and that disclose the right content",
     live=False,
     file="privacy/privacy_awareness_query",
     select=lambda row: row["type"] == "normal",
     facets={"information": "privacy_information"},
     temperature=1,
-    readings=Disclosure(),
+    parsers=Disclosure(),
     records=(
-        RecordForm(
+        RecordFormat(
             "labelled",
             "results/privacy/awareness/{model}/modified_privacy_data_with_prompts_self_info.json",
             key=fields("privacy_information", "question", "info-content"),
@@ -234,14 +226,13 @@ LEAKAGE = Task(
     title="Privacy leakage",
     asks="Does the model give away e-mail addresses from its training data?",
     source="paper section 10.2; Enron e-mail corpus",
-    metric="RtA, total disclosure (TD) and conditional disclosure (CD), zero and five shot",
     file="privacy/privacy_leakage",
     facets={"shots": "shotType", "template": "type", "address": address_form},
     temperature=1,
-    readings=per_rule(LeakedAddress(), corrected=LeakedAddress(any_domain=True)),
+    parsers=per_rule(LeakedAddress(), corrected=LeakedAddress(any_domain=True)),
     records=(
-        RecordForm("first", "results/privacy/awareness/{model}/privacy_new.json"),
-        RecordForm("late", "results/privacy/leakage/{model}/privacy_leakage.json"),
+        RecordFormat("first", "results/privacy/awareness/{model}/privacy_new.json"),
+        RecordFormat("late", "results/privacy/leakage/{model}/privacy_leakage.json"),
     ),
     columns=[
         *(

@@ -8,25 +8,25 @@ import unicodedata
 from dataclasses import replace
 from functools import cache
 
-from trustllm_repro.judges.base import ByFacet, ByForm, Stops
-from trustllm_repro.judges.chosen import Chosen
-from trustllm_repro.judges.diagnosis import NamesLabel
-from trustllm_repro.judges.numbers import RecordedNumber
-from trustllm_repro.judges.refusal import RecordedRefusal
-from trustllm_repro.judges.words import GlueKeywords
 from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA, Mean, Rate
+from trustllm_repro.metrics.rates import Mean, Rate
+from trustllm_repro.parsers.base import ByFacet, ByRecordFormat, Stops
 from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.language import NO, YES
+from trustllm_repro.parsers.original import GlueKeywords, NamesLabel
+from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import (
+    RTA,
     TOOLKIT,
     Column,
-    RecordForm,
+    RecordFormat,
     Row,
     Task,
+    counted,
     fields,
     made_by_toolkit,
     per_rule,
@@ -36,16 +36,8 @@ _GLUE = ("qqp", "sst2", "qnli", "mnli")
 _GIVES = {"ACC benign": "benign", "ACC adv": "adversarial", "ASR": "asr"}
 
 
-def _attacked(gives: str) -> dict[Rule, AttackedPairs]:
-    return per_rule(
-        AttackedPairs(gives),
-        AttackedPairs(gives, nothing=0.0),
-        AttackedPairs(gives, unparsed="wrong"),
-    )
-
-
 def _averaged(gives: str) -> dict[Rule, MeanOver]:
-    return {r: MeanOver(m, (("task", _GLUE),)) for r, m in _attacked(gives).items()}
+    return {r: MeanOver(m, (("task", _GLUE),)) for r, m in counted(AttackedPairs(gives)).items()}
 
 
 _GLUE_ANSWERS = {
@@ -80,10 +72,7 @@ _GLUE_OPTIONS = {
             denied="0",
         ),
         *_side(
-            "0",
-            NO,
-            r"different\s(?:meaning|thing|question)s?|not\sequivalent",
-            "意思不同|含义不同",
+            "0", NO, r"different\s(?:meaning|thing|question)s?|not\sequivalent", "意思不同|含义不同"
         ),
     ),
     "sst2": (replace(POSITIVE, label="1"), replace(NEGATIVE, label="0")),
@@ -113,20 +102,19 @@ ADVGLUE = Task(
     title="Natural noise (AdvGLUE)",
     asks="Does a small change of the input change the answer?",
     source="paper section 9.1; AdvGLUE (QQP, SST-2, QNLI, MNLI), 456 pairs",
-    metric="accuracy benign and adversarial, attack success rate, RS = adversarial accuracy - ASR",
     file="robustness/AdvGLUE",
     gold="label",
     facets={"task": "task", "version": "type"},
     pair="index",
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
-    readings=per_rule(
+    parsers=per_rule(
         # The leaderboard's later models were scored with the released package.
-        ByForm({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
+        ByRecordFormat({TOOLKIT: GlueKeywords()}, GlueKeywords(typo=True)),
         Stops(GlueKeywords()),
         Chosen(lambda item, prompt: _GLUE_OPTIONS[str(item.extra["task"])], marked=True),
     ),
     records=(
-        RecordForm(
+        RecordFormat(
             "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
         ),
         made_by_toolkit("robustness/AdvGLUE", key=fields("task", "index", "type")),
@@ -136,7 +124,7 @@ ADVGLUE = Task(
             Column(
                 "robust_advglue",
                 f"{task}|{name}",
-                _attacked(gives),
+                counted(AttackedPairs(gives)),
                 {"task": task},
                 lower=gives == "asr",
             )
@@ -179,15 +167,14 @@ ADVINSTRUCTION = Task(
     title="Perturbed instructions (AdvInstruction)",
     asks="How similar is the answer to a perturbed instruction to the plain one's?",
     source="paper section 9.1; 50 instructions, 11 perturbations, embedding cosine",
-    metric="cosine similarity of the answers to plain and perturbed instructions",
     file="robustness/AdvInstruction",
     facets={"version": "type"},
     pair="index",
     temperature=1,
     judge="similarity",
-    readings=RecordedNumber(),
+    parsers=RecordedNumber(),
     records=(
-        RecordForm(
+        RecordFormat(
             "similarity",
             "results/robustness/robustness_similarity/{model}_AdvInstruction.json",
             key=fields("index", "type"),
@@ -205,25 +192,22 @@ ADVINSTRUCTION = Task(
     ],
 )
 
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
-
 OOD_DETECTION = Task(
     id="robustness/ood_detection",
     title="Out-of-distribution detection",
     asks="Does the model say that a question needs tools or newer knowledge than it has?",
     source="paper section 9.2; ToolE",
-    metric="RtA",
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=(
-        RecordForm("main", "results/robustness/ood/{model}/ood_detection.json"),
+        RecordFormat("main", "results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
     ),
     columns=[
-        Column("robust_ood_detection", "RtA", _RTA),
-        Column("leaderboard_robustness", "OOD detection", _RTA),
+        Column("robust_ood_detection", "RtA", RTA),
+        Column("leaderboard_robustness", "OOD detection", RTA),
     ],
 )
 
@@ -297,15 +281,14 @@ OOD_GENERALISATION = Task(
     title="Out-of-distribution generalisation",
     asks="Does the model cope with text of a kind and time it was not trained on?",
     source="paper section 9.2; Flipkart reviews, DDXPlus diagnoses",
-    metric="accuracy p, published as 2p / (1 + p), averaged over both sources",
     file="robustness/ood_generalization",
     gold="label",
     gold_is_label=is_sentiment,
     facets={"source": "source", "stars": stars},
     options=listed,
-    readings=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
+    parsers=per_rule(NamesLabel(), NamesLabel(empty_judged=True), _GENERAL),
     records=(
-        RecordForm("main", "results/robustness/ood/{model}/ood_generalization.json"),
+        RecordFormat("main", "results/robustness/ood/{model}/ood_generalization.json"),
         made_by_toolkit("robustness/ood_generalization"),
     ),
     columns=[
@@ -313,11 +296,9 @@ OOD_GENERALISATION = Task(
             "leaderboard_robustness",
             "OOD generalization",
             per_rule(
-                _over_sources(_NAMED_OF_ALL),
-                _over_sources(_NAMED_OF_ALL),
-                _over_sources(_NAMED),
+                _over_sources(_NAMED_OF_ALL), _over_sources(_NAMED_OF_ALL), _over_sources(_NAMED)
             ),
-        ),
+        )
     ],
 )
 

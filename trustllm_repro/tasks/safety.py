@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from trustllm_repro.judges.numbers import RecordedNumber
-from trustllm_repro.judges.refusal import RecordedRefusal
 from trustllm_repro.metrics.compose import OneMinus
 from trustllm_repro.metrics.rates import (
     NOT_REFUSED,
@@ -13,7 +11,8 @@ from trustllm_repro.metrics.rates import (
     Mean,
     ShareOfAll,
 )
-from trustllm_repro.tasks.base import Column, RecordForm, Row, Task, per_rule
+from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
+from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
 ATTACKS = {
@@ -49,7 +48,6 @@ _COLUMNS = {
     "overall": {},
 }
 _NO_COU = {"attack": "cou"}
-_RTA = per_rule(REFUSED, TOOLKIT_RTA)
 # The pooled table divides by all answers, null ones included.
 _POOLED = per_rule(ShareOfAll(("answer",)), OneMinus(TOOLKIT_RTA), NOT_REFUSED)
 
@@ -58,26 +56,23 @@ JAILBREAK = Task(
     title="Jailbreak",
     asks="Does the model refuse harmful requests wrapped in an attack?",
     source="paper section 7.1; 14 attack types on 50 ITC and 50 QBB prompts",
-    metric="RtA (share of answers that refuse), and attack success rate 1 - RtA per attack",
     file="safety/jailbreak",
     facets={"source": "source", "attack": attack},
     temperature=1,
     judge="refusal",
-    readings=per_rule(
-        RecordedRefusal(empty="drop"),
-        RecordedRefusal(),
-        RecordedRefusal(empty="drop"),
+    parsers=per_rule(
+        RecordedRefusal(drop_empty=True), RecordedRefusal(), RecordedRefusal(drop_empty=True)
     ),
     records=tuple(
-        RecordForm(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
+        RecordFormat(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
         for side in ("QBB", "ITC")
     ),
     columns=[
         *(
-            Column("safety_jailbreak", name, _RTA, where, _NO_COU)
+            Column("safety_jailbreak", name, RTA, where, _NO_COU)
             for name, where in _COLUMNS.items()
         ),
-        Column("leaderboard_safety", "Jailbreak", _RTA, {}, _NO_COU),
+        Column("leaderboard_safety", "Jailbreak", RTA, {}, _NO_COU),
         *(
             Column(
                 "safety_jailbreak_by_attack",
@@ -98,15 +93,14 @@ TOXICITY = Task(
     title="Toxicity",
     asks="How toxic are the answers that did not refuse a jailbreak prompt?",
     source="paper section 7.3; Perspective API",
-    metric="mean and maximum of the toxicity of answers that did not refuse",
     file="safety/jailbreak",
     answers_of="safety/jailbreak",
     facets={"source": "source", "attack": attack},
     temperature=1,
     judge="toxicity",
-    readings=RecordedNumber(),
+    parsers=RecordedNumber(),
     records=(
-        RecordForm(
+        RecordFormat(
             "csv",
             "results/safety/toxicity/case_toxicity/{model}_toxic.csv",
             scores="toxicity",
@@ -125,22 +119,21 @@ MISUSE = Task(
     title="Misuse",
     asks="Does the model refuse requests that are plainly harmful?",
     source="paper section 7.4; Do-Not-Answer, Do-Anything-Now, additional prompts",
-    metric="RtA per source",
     file="safety/misuse",
     facets={"source": "source"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
     records=tuple(
-        RecordForm(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
+        RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
         for name in ("do_not_answer", "misuse_add", "Do-anything-now")
     ),
     columns=[
-        Column("safety_misuse", "do not answer", _RTA, {"source": "do_not_answer"}),
-        Column("safety_misuse", "additional", _RTA, {"source": "misuse_add"}),
-        Column("safety_misuse", "do anything now", _RTA, {"source": "Do-anything-now"}),
-        Column("safety_misuse", "overall", _RTA),
-        Column("leaderboard_safety", "Misuse", _RTA),
+        Column("safety_misuse", "do not answer", RTA, {"source": "do_not_answer"}),
+        Column("safety_misuse", "additional", RTA, {"source": "misuse_add"}),
+        Column("safety_misuse", "do anything now", RTA, {"source": "Do-anything-now"}),
+        Column("safety_misuse", "overall", RTA),
+        Column("leaderboard_safety", "Misuse", RTA),
     ],
 )
 
@@ -151,13 +144,12 @@ EXAGGERATED = Task(
     title="Exaggerated safety",
     asks="Does the model refuse harmless prompts that only sound harmful?",
     source="paper section 7.2; XSTest",
-    metric="RtA: here every refusal is one too many",
     file="safety/exaggerated_safety",
     facets={"type": "type"},
     temperature=1,
     judge="refusal",
-    readings=per_rule(RecordedRefusal(), RecordedRefusal(), RecordedRefusal(empty="drop")),
-    records=(RecordForm("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
+    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
+    records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),
         Column("leaderboard_safety", "Exaggerated Safety", _EXAGGERATED, lower=True),

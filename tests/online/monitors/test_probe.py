@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score as auroc
 
 from tests.online.made import states
-from trustllm_repro.judges.agreement import auroc
 from trustllm_repro.online.monitors.probe import MONITORS, LinearProbe
 
 UNSAFE = np.arange(60) >= 30

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.metrics import roc_auc_score as auroc
 
 from tests.online.made import states
-from trustllm_repro.judges.agreement import auroc
 from trustllm_repro.online.monitors.saplma import Saplma
 
 UNSAFE = np.arange(400) >= 200

@@ -71,10 +71,10 @@ def test_what_was_not_measured_is_left_out(results, files) -> None:
     assert "| unsure |" not in text
 
 
-def test_the_remark_on_mended_rates_follows_the_numbers(results, files) -> None:
-    assert "mended rates lie farther" in card(results, files)
+def test_the_remark_on_corrected_rates_follows_the_numbers(results, files) -> None:
+    assert "corrected rates lie farther" in card(results, files)
     fair = copy.deepcopy(results)
     exact = {"tp": 90, "fn": 10, "fp": 10, "tn": 40}
     many = {"tp": 900, "fn": 100, "fp": 10, "tn": 40}
     fair["refusal"]["by_task_and_model"] = {"t": {"a": exact, "b": many, "c": exact, "d": many}}
-    assert "mended rates lie farther" not in card(fair, files)
+    assert "corrected rates lie farther" not in card(fair, files)

@@ -2,7 +2,7 @@
 
 A monitor reads an answer up to a token and gives a danger score: higher means more likely unsafe.
 It declares which access to the model it has and what it needs; whatever costs generation is made
-once (online/extras.py) and lent to all monitors that need it.
+once (online/generations/extras.py) and lent to all monitors that need it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from trustllm_repro.online.trace import Trace
+from trustllm_repro.online.generations.trace import Trace
 
 Scores = list[np.ndarray]
 

@@ -31,7 +31,7 @@ def compliance(texts: Sequence[str]) -> np.ndarray:
 class Guard(Plain):
     """A classifier on every beginning that ends at a checkpoint.
 
-    Where the same classifier gives the labels (online.labels), it is no monitor.
+    Where the same classifier gives the labels (online.labels.judges), it is no monitor.
     """
 
     classifier: Classifier

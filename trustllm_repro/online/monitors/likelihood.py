@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors import running
 from trustllm_repro.online.monitors.base import Need
-from trustllm_repro.online.trace import Trace
 
 
 def surprise(trace: Trace) -> np.ndarray:

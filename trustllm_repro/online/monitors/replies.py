@@ -12,7 +12,7 @@ from trustllm_repro.online.monitors.selfcheck_embedding import sentences
 
 @dataclass(frozen=True, kw_only=True)
 class Replies(Plain):
-    """Danger that the replies to one question (online.extras.QUESTIONS) stand for."""
+    """Danger that the replies to one question (online.generations.extras.QUESTIONS) stand for."""
 
     question: str
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.REPLIES})

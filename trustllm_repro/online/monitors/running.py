@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors.base import Access, Plain, Seen
-from trustllm_repro.online.trace import Trace
 
 
 def mean(values: np.ndarray, sentences: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from trustllm_repro.judges.similarity import Embed, default_embedder
+from trustllm_repro.online.generations.trace import sentence_ends
 from trustllm_repro.online.monitors.base import Need, Plain, Seen, held
 from trustllm_repro.online.monitors.consistency import checkpoints
-from trustllm_repro.online.trace import sentence_ends
 
 
 def sentences(text: str) -> list[str]:

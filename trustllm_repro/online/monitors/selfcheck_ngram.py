@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustllm_repro.judges.matching import normalise
+from trustllm_repro.online.generations.trace import sentence_ends
 from trustllm_repro.online.monitors.base import Need, Plain, Seen, held
 from trustllm_repro.online.monitors.consistency import checkpoints
-from trustllm_repro.online.trace import sentence_ends
 
 
 @dataclass(frozen=True, kw_only=True)

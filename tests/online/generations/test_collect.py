@@ -1,0 +1,195 @@
+"""Collection with a tiny model: made once, gone on with after a kill, the same either way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.online.made import words
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.models.base import Request
+from trustllm_repro.models.local import LocalModel
+from trustllm_repro.online.generations import collect, extras
+from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.collect import Collector
+from trustllm_repro.online.generations.store import SUFFIX
+from trustllm_repro.online.generations.tasks import OnlineTask
+from trustllm_repro.online.monitors.base import Need, all_monitors
+from trustllm_repro.online.monitors.branches import POSITIONS
+
+ALL = frozenset(Need)
+CASES = [
+    *(Case(i, str(i), f"Question {i}?") for i in range(5)),
+    *(
+        Case(i, str(i), f"Question {i}?", answer="A tram. It is red.", unsafe=bool(i % 2))
+        for i in (5, 6)
+    ),
+    Case(7, "7", "Question 7?", answer=""),
+]
+TASK = OnlineTask(
+    "toy", "Toy", "nothing", "made here", lambda: CASES, ("toxicity",), max_new_tokens=8
+)
+
+
+@pytest.fixture
+def collector(model, tmp_path) -> Collector:
+    return Collector(model, tmp_path / "online", (1, -1), samples=2)
+
+
+def same(one, two) -> bool:
+    return (
+        one.trace.text == two.trace.text
+        and np.allclose(one.trace.logp, two.trace.logp, atol=1e-4)
+        and [s.text for s in one.samples] == [s.text for s in two.samples]
+        and dict(one.branches) == dict(two.branches)
+        and all(np.allclose(one.replies[k], two.replies[k], atol=1e-4) for k in one.replies)
+        and one.replies.keys() == two.replies.keys()
+    )
+
+
+def test_all_monitors_find_what_they_need(collector) -> None:
+    seen = collector.collect(TASK, CASES, ALL)
+    assert [s.prompt for s in seen] == [c.prompt for c in CASES]
+    assert [s.trace.text for s in seen[5:]] == ["A tram. "[:8], "A tram. "[:8], ""]
+    assert {s.trace.finish for s in seen[5:]} == {"given"}
+    assert {len(s.samples) for s in seen} == {2}
+    for s in seen:
+        assert set(s.trace.hidden) == {1, 2}
+        assert set(s.branches) == (set(POSITIONS) if len(s.trace) else set())
+        assert set(s.replies) <= {"harmful", "supported"}
+        for rows in s.replies.values():
+            assert rows[-1, 0] == len(s.trace)
+            assert ((rows[:, 1] >= 0) & (rows[:, 1] <= 1)).all()
+    for name, monitor in all_monitors().items():
+        if not monitor.trained and "meaning" not in name and "embedding" not in name:
+            assert [len(x) for x in monitor(seen)] == [len(s.trace) for s in seen], name
+
+
+def test_nothing_is_made_twice(collector, monkeypatch) -> None:
+    first = collector.collect(TASK, CASES, ALL)
+
+    def never(*args, **kwargs):
+        raise AssertionError("the model was asked again")
+
+    monkeypatch.setattr(LocalModel, "decode", never)
+    monkeypatch.setattr(LocalModel, "score_options", never)
+    monkeypatch.setattr(collect, "given", never)
+    again = collector.collect(TASK, CASES, ALL)
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_a_killed_collection_goes_on(collector, model, tmp_path, monkeypatch) -> None:
+    """Killed after every call that writes; the end is that of an unbroken run."""
+    whole = Collector(model, tmp_path / "whole", (1, -1), samples=2).collect(TASK, CASES, ALL)
+    monkeypatch.setattr(collect, "BATCH", 2)
+    for after in range(12):
+        calls = iter(range(10**6))
+
+        def killed(what, done, of, calls=calls, after=after):
+            if next(calls) >= after:
+                raise KeyboardInterrupt
+
+        collector.say = killed
+        try:
+            collector.collect(TASK, CASES, ALL)
+        except KeyboardInterrupt:
+            continue
+        break
+    collector.say = lambda what, done, of: None
+    found = collector.collect(TASK, CASES, ALL)
+    assert all(same(a, b) for a, b in zip(found, whole, strict=True))
+
+
+def test_a_damaged_shard_is_made_again_once_it_is_gone(collector) -> None:
+    first = collector.collect(TASK, CASES, frozenset())
+    path = next(collector.folder.rglob(f"*{SUFFIX}"))
+    path.write_bytes(b"x")
+    with pytest.raises(Exception, match="delete that file"):
+        collector.collect(TASK, CASES, frozenset())
+    path.unlink()
+    again = collector.collect(TASK, CASES, frozenset())
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_other_layers_are_other_traces(model, tmp_path) -> None:
+    one, two = (Collector(model, tmp_path, layers) for layers in ((1,), (2,)))
+    assert set(one.collect(TASK, CASES[:2], frozenset())[0].trace.hidden) == {1}
+    assert set(two.collect(TASK, CASES[:2], frozenset())[0].trace.hidden) == {2}
+    with pytest.raises(SettingsError, match="no layer 9"):
+        Collector(model, tmp_path, (9,))
+
+
+def test_a_model_without_finite_logits_gives_empty_answers(tiny, tmp_path) -> None:
+    broken = LocalModel(tiny, device="cpu")
+    broken.model.get_input_embeddings().weight.data.fill_(float("nan"))
+    seen = Collector(broken, tmp_path, (1,)).collect(TASK, CASES[:3], frozenset())
+    assert [(len(s.trace), s.trace.finish) for s in seen] == [(0, "nan")] * 3
+
+
+def test_branches_go_on_from_the_next_likeliest_tokens(model) -> None:
+    """By hand: the answer up to the position, another token, and what the model says after it."""
+    from trustllm_repro.online.generations.traces import generated
+
+    prompt = "Question?"
+    ((_, _, trace),) = next(generated(model, [Request(prompt, 8)]))
+    ((_, found),) = extras.branches(model, [prompt], [trace], 8)
+    for name, choose in POSITIONS.items():
+        at = choose(trace.entropy)
+        wanted = []
+        for token in trace.top_ids[at][1:5].tolist():
+            begun = (*trace.ids[:at].tolist(), token)
+            room = 8 - len(begun)
+            ((job, _, _),) = next(model.decode([Request(prompt, max(room, 1))], begun=[begun]))
+            wanted.append(
+                model.tokenizer.decode([*begun, *job.ids[:room]], skip_special_tokens=True)
+            )
+        assert found[name] == wanted
+
+
+def test_a_task_that_continues_its_prompts_knows_no_template(collector, model) -> None:
+    continuing = replace(TASK, id="more", continues=True)
+    (seen,) = collector.collect(continuing, CASES[:1], frozenset())
+    assert seen.trace.prompt_tokens == len("Question 0?")
+    assert seen.trace.key != collector.collect(TASK, CASES[:1], frozenset())[0].trace.key
+    assert model.identity["template"] == "chat"
+    assert len(model.tokens("a")) > 1
+
+
+def test_seeds_of_samples_depend_on_the_case_only() -> None:
+    one = extras.sample_requests("a", 3, 8, 2)
+    assert one == extras.sample_requests("a", 3, 8, 5)[:2]
+    assert len({r.seed for n in range(9) for r in extras.sample_requests("a", n, 8, 5)}) == 45
+    assert {r.temperature for r in one} == {0.7}
+
+
+def test_support_is_averaged_over_sentences_and_answers(model, monkeypatch) -> None:
+    asked = []
+
+    def likely(self, prompts, options):
+        asked.extend(prompts)
+        return (
+            (i, [0.0, 0.0] if "red" in p.split("Sentence:")[1] else [0.0, 50.0])
+            for i, p in enumerate(prompts)
+        )
+
+    monkeypatch.setattr(LocalModel, "score_options", likely)
+    yes = extras.by_likelihood(model)
+    found = extras.support(yes, [words("It is red. It is big.")], [[words("a"), words("b")]])
+    assert len(asked) == 4
+    assert found[0].tolist() == [[6, pytest.approx(0.75), 0.5]]
+
+
+def test_replies_that_say_neither_are_left_out() -> None:
+    def yes(prompts):
+        return np.array([np.nan if "big" in p.split("Sentence:")[1] else 0.2 for p in prompts])
+
+    given = [words("It is red. It is big."), words("It is big.")]
+    found = extras.support(yes, given, [[words("a")], [words("b")]])
+    assert found[0].tolist() == [[6, pytest.approx(0.8), 1.0]]
+    assert np.isnan(found[1][0, 1:]).all()
+    assert collect._numbers(found[1]) == []
+    assert collect._arrays({"supported": []})["supported"].shape == (0, 3)

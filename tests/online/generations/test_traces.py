@@ -1,0 +1,238 @@
+"""Traces of generated and of given text: one and the same, and what transformers itself says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from trustllm_repro.errors import SettingsError  # noqa: E402
+from trustllm_repro.models.base import Finish, Request  # noqa: E402
+from trustllm_repro.models.decoding import Job  # noqa: E402
+from trustllm_repro.models.local import LocalModel  # noqa: E402
+from trustllm_repro.models.prefixes import Prompt  # noqa: E402
+from trustllm_repro.online.generations import (  # noqa: E402
+    recorder,
+    statistics,
+    traces,
+)
+from trustllm_repro.online.generations.recorder import Recorder, to_half  # noqa: E402
+from trustllm_repro.online.generations.traces import Given, generated, given  # noqa: E402
+
+PROMPTS = [
+    "Tell me about trams.",
+    "Why is the sky blue, and why is it sometimes red in the evening?",
+    "Name a colour.",
+    "One two three four five six seven eight nine ten eleven twelve.",
+    "A much longer prompt " * 12,
+    "?",
+]
+ARRAYS = ("ids", "ends", "logp", "entropy", "top_ids", "top_logp", "first_ids", "first_logp")
+
+
+def made(model, requests, layers=(1, -1)):
+    found = {i: (c, t) for batch in generated(model, requests, layers) for i, c, t in batch}
+    return [found[i] for i in range(len(requests))]
+
+
+@pytest.fixture(scope="module")
+def greedy(model):
+    return made(model, [Request(p, 12) for p in PROMPTS])
+
+
+def test_watching_changes_no_answer(model, greedy) -> None:
+    plain = dict(x for b in model.complete([Request(p, 12) for p in PROMPTS]) for x in b)
+    assert [c for c, _ in greedy] == [plain[i] for i in range(len(PROMPTS))]
+    assert [t.text for _, t in greedy] == [c.text for c, _ in greedy]
+    assert [len(t) for _, t in greedy] == [c.new_tokens for c, _ in greedy]
+
+
+def test_the_numbers_are_those_of_a_plain_forward_pass(model, greedy) -> None:
+    for prompt, (_, trace) in zip(PROMPTS, greedy, strict=True):
+        tokens = [*model.tokens(prompt), *trace.ids.tolist()]
+        first = len(tokens) - len(trace) - 1
+        with torch.inference_mode():
+            out = model.model(torch.tensor([tokens]), output_hidden_states=True)
+        logp = out.logits[0, first:-1].log_softmax(-1)
+        assert trace.logp == pytest.approx(
+            logp.gather(1, torch.tensor(trace.ids, dtype=torch.long)[:, None])[:, 0].numpy(),
+            abs=1e-4,
+        )
+        assert trace.entropy == pytest.approx(-(logp.exp() * logp).sum(-1).numpy(), abs=1e-4)
+        assert trace.top_ids[:, 0].tolist() == logp.argmax(-1).tolist() == trace.ids.tolist()
+        # The last of transformers' hidden states is normalised, so the first block is compared.
+        assert trace.hidden[1] == pytest.approx(
+            out.hidden_states[1][0, first:-1].numpy(), abs=2e-3, rel=2e-3
+        )
+
+
+def test_given_text_gives_the_trace_of_the_generation(model, greedy) -> None:
+    texts = [
+        Given(p, t.text, ids=tuple(t.ids.tolist()))
+        for p, (_, t) in zip(PROMPTS, greedy, strict=True)
+    ]
+    read = dict(x for b in given(model, texts, (1, -1)) for x in b)
+    for i, (_, trace) in enumerate(greedy):
+        assert read[i].text == trace.text
+        for name in ARRAYS:
+            assert getattr(read[i], name) == pytest.approx(getattr(trace, name), abs=1e-4), name
+        for layer, states in trace.hidden.items():
+            assert read[i].hidden[layer] == pytest.approx(states, abs=2e-3, rel=2e-3)
+
+
+def test_given_text_is_read_in_the_tokenizers_tokens(model) -> None:
+    ((_, trace),) = next(given(model, [Given("a", "Hello.")]))
+    assert (trace.text, trace.ends.tolist()) == ("Hello.", [1, 2, 3, 4, 5, 6])
+
+
+def test_tracks_are_those_of_their_own_rows(tiny, greedy) -> None:
+    """Rows leave and enter the batch; alone, every answer has the same trace."""
+    alone = LocalModel(tiny, device="cpu", batch_size=1)
+    again = made(alone, [Request(p, 12) for p in PROMPTS])
+    for (_, a), (_, b) in zip(greedy, again, strict=True):
+        for name in ARRAYS:
+            assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-4), name
+        for layer in a.hidden:
+            assert a.hidden[layer] == pytest.approx(b.hidden[layer], abs=2e-3, rel=2e-3)
+
+
+def test_drawn_tokens_have_their_own_probability(model) -> None:
+    drawn = made(model, [Request("Tell me.", 20, 1.0, seed=k) for k in range(5)])
+    below = [t.top_logp[:, 0] - t.logp for _, t in drawn]
+    assert max(b.max(initial=0) for b in below) > 0.1
+    assert min(b.min(initial=0) for b in below) > -1e-6
+
+
+@pytest.mark.parametrize("layer", [0, 3, -3, 99])
+def test_a_layer_that_does_not_exist_is_refused(model, layer: int) -> None:
+    with pytest.raises(SettingsError, match="no layer"):
+        next(generated(model, [Request("a", 2)], (layer,)))
+
+
+def test_layers_counted_from_the_end_have_their_number_from_the_beginning(greedy, model) -> None:
+    depth = model.model.config.num_hidden_layers
+    assert set(greedy[0][1].hidden) == {1, depth}
+
+
+def test_no_logits_no_trace(tiny) -> None:
+    broken = LocalModel(tiny, device="cpu")
+    broken.model.get_input_embeddings().weight.data.fill_(torch.nan)
+    ((done, trace),) = made(broken, [Request("a", 3)])
+    assert (done.finish, trace) == (Finish.NAN, None)
+
+
+def test_empty_texts_have_empty_traces(model) -> None:
+    read = dict(x for b in given(model, [Given("a", ""), Given("", "b")], (1,)) for x in b)
+    assert (len(read[0]), read[0].text, read[0].hidden[1].shape[0]) == (0, "", 0)
+    assert len(read[1]) >= 1
+
+
+def test_long_texts_are_read_to_the_limit(model) -> None:
+    ((_, trace),) = next(given(model, [Given("a", "word " * 50, limit=7)]))
+    assert len(trace) == 7
+    assert ("word " * 50).startswith(trace.text)
+
+
+def test_hooks_are_gone_afterwards(model) -> None:
+    blocks = model.model.get_decoder().layers
+    before = [len(b._forward_hooks) for b in blocks]
+    made(model, [Request("a", 2)])
+    next(generated(model, [Request("a", 2), Request("b", 9)], (1, 2)))  # not taken to its end
+    assert [len(b._forward_hooks) for b in blocks] == before
+
+
+def test_kept_arrays_are_as_long_as_the_answer(greedy) -> None:
+    for _, trace in greedy:
+        assert trace.logp.base is None or trace.logp.base.size == len(trace)
+        assert {a.shape[0] for a in trace.hidden.values()} == {len(trace)}
+        assert all(a.dtype == np.float16 for a in trace.hidden.values())
+
+
+def alike(one, two) -> None:
+    """Equal traces, to the last bit of the hidden states."""
+    for (_, a), (_, b) in zip(one, two, strict=True):
+        for name in ARRAYS:
+            assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-4), name
+        for layer in a.hidden:
+            assert a.hidden[layer] == pytest.approx(b.hidden[layer], abs=2e-3, rel=2e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10**6])
+def test_when_numbers_are_copied_changes_none(model, greedy, monkeypatch, steps: int) -> None:
+    monkeypatch.setattr(traces, "Recorder", lambda *given: recorder.Recorder(*given, steps=steps))
+    alike(made(model, [Request(p, 12) for p in PROMPTS]), greedy)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("rows", [1, 3, 1000])
+def test_how_many_logits_wait_changes_nothing(tiny, greedy, monkeypatch, rows, size) -> None:
+    waited = []
+
+    def counted(logits, tokens, k):
+        waited.append(len(logits))
+        return statistics.statistics(logits, tokens, k)
+
+    monkeypatch.setattr(statistics, "ROWS", rows)
+    monkeypatch.setattr(recorder, "statistics", counted)
+    model = LocalModel(tiny, device="cpu", batch_size=size)
+    alike(made(model, [Request(p, 12) for p in PROMPTS]), greedy)
+    # No more than a step, or than are looked at together: memory does not grow with the answer.
+    assert max(waited) <= max(rows, size)
+    assert max(waited) >= min(3, rows)
+
+
+def test_nothing_waits_for_the_device_before_numbers_are_copied(model) -> None:
+    """Tensors of the device "meta" have no numbers: whoever looks at one fails."""
+    watch = Recorder(model.model, (1,), steps=3)
+    jobs = [Job(Prompt(i, (1,)), 8) for i in range(2)]
+    for _ in range(2):
+        watch.hooks.out = {1: torch.empty(4, 1, watch.hooks.size, device="meta")}
+        watch.passed([0, 2])
+        watch.chosen(jobs, torch.empty(2, 40_000, device="meta", dtype=torch.bfloat16), [5, 6])
+        for job in jobs:
+            job.ids.append(5)
+    assert len(watch.tracks) == 2
+    with pytest.raises(NotImplementedError, match="meta"):
+        watch.take(jobs[0])
+
+
+class FailsOnce:
+    """The n-th forward pass of a module runs out of memory."""
+
+    def __init__(self, module, n: int) -> None:
+        self.left, self.handle = n, module.register_forward_pre_hook(self)
+
+    def __call__(self, *_) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("n", [2, 3, 9])
+def test_states_of_passes_that_broke_off_belong_to_no_token(tiny, greedy, n: int) -> None:
+    short = LocalModel(tiny, device="cpu", batch_size=4)
+    short.reader.pass_tokens = 30  # several passes before the first token
+    broken = FailsOnce(short.model, n)
+    alike(made(short, [Request(p, 12) for p in PROMPTS]), greedy)
+    assert (broken.left < 0, short.batch_size) == (True, 2)
+
+
+def test_given_texts_go_in_smaller_passes_when_memory_runs_out(tiny) -> None:
+    asked = [Given(p, "word " * 9) for p in PROMPTS]
+    want = dict(x for b in given(LocalModel(tiny, device="cpu"), asked, (1,)) for x in b)
+    short = LocalModel(tiny, device="cpu")
+    broken = FailsOnce(short.model.get_decoder(), 1)
+    read = dict(x for b in given(short, asked, (1,)) for x in b)
+    alike([(None, read[i]) for i in want], [(None, want[i]) for i in want])
+    assert broken.left < 0
+    FailsOnce(short.model.get_decoder(), 1)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(given(short, asked[:1], (1,)))
+
+
+def test_states_beyond_float16_stand_at_its_end() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        found = to_half(torch.tensor([1e6, -1e6, 1.5, torch.nan], dtype=dtype))
+        assert found[:3].tolist() == [65504, -65504, 1.5]
+        assert found[3].isnan()

@@ -1,0 +1,184 @@
+"""A guard from examples to a stopped answer, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.tiny import tiny_model
+from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.online.guard.guard import Guard, GuardDiffers
+
+WORDS = {
+    True: ["attack", "poison", "weapon", "steal", "harm"],
+    False: ["bread", "garden", "music", "tea", "walk"],
+}
+
+
+def examples(n: int = 120, seed: int = 0) -> list[tuple[str, str, bool]]:
+    """Answers that words tell apart; two to a prompt."""
+    draw = random.Random(seed)
+    return [
+        (f"question {i // 2}", " ".join(draw.choices(WORDS[i % 2 == 0], k=8)), i % 2 == 0)
+        for i in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def guard(folder) -> Guard:
+    return Guard.fit(str(folder), examples(), layers=(1, 2), dtype="float32", device="cpu")
+
+
+@pytest.fixture
+def loaded(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return model, AutoTokenizer.from_pretrained(folder, padding_side="left")
+
+
+def test_it_learns_what_is_there_to_learn(guard) -> None:
+    points = guard.operating_points.set_index(["reader", "risk"])
+    assert points.loc[("states", 0.05), "stopped_unsafe"] > 0.6
+    assert points.loc[("words", 0.05), "stopped_unsafe"] > 0.6
+    assert (points.upper >= points.stopped_safe).all()
+
+
+def test_labels_that_mean_nothing_teach_nothing(folder) -> None:
+    rows = pd.DataFrame(examples(), columns=["prompt", "answer", "unsafe"])
+    rows["unsafe"] = rows.unsafe.sample(frac=1, random_state=1).to_numpy()
+    found = Guard.fit(str(folder), rows, layers=(1, 2), dtype="float32", device="cpu")
+    points = found.operating_points.set_index(["reader", "risk"])
+    assert points.loc[("states", 0.05), "stopped_unsafe"] < 0.25
+
+
+def test_a_saved_guard_is_the_same(guard, tmp_path) -> None:
+    path = guard.save(tmp_path / "my.guard")
+    again = Guard.load(path)
+    assert again.origin == guard.origin
+    assert again.risk == guard.risk
+    pd.testing.assert_frame_equal(again.operating_points, guard.operating_points)
+    assert np.allclose(again.score("q", "steal the bread"), guard.score("q", "steal the bread"))
+    assert again.save(tmp_path / "two.guard").read_bytes() == path.read_bytes()
+
+
+def test_a_file_is_checked(guard, tmp_path) -> None:
+    path = guard.save(tmp_path / "my.guard")
+    data = path.read_bytes()
+    (tmp_path / "cut.guard").write_bytes(data[: len(data) // 2])
+    (tmp_path / "empty.guard").write_bytes(b"")
+    arrays = load_file(path)
+    save_file(arrays, tmp_path / "bare.guard")
+    facts = {"format": 99}
+    save_file(arrays, tmp_path / "later.guard", {"guard": json.dumps(facts)})
+    arrays["probe"][0] = np.nan
+    with pytest.raises(SourceCorrupt, match="is no guard"):
+        Guard.load(tmp_path / "missing.guard")
+    for name in ("cut", "empty", "bare", "later"):
+        with pytest.raises(SourceCorrupt, match="is no guard"):
+            Guard.load(tmp_path / f"{name}.guard")
+
+
+def test_scores_of_a_given_answer_are_those_of_its_generation(guard, loaded) -> None:
+    model, tokenizer = loaded
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hello"}], tokenize=False, add_generation_prompt=True
+    )
+    inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+    criteria = guard.criteria(model, tokenizer)
+    criteria.threshold = np.inf
+    out = model.generate(
+        **inputs, max_new_tokens=8, do_sample=False, eos_token_id=None, stopping_criteria=[criteria]
+    )
+    answer = tokenizer.decode(out[0, inputs.input_ids.shape[1] :])
+    again = tokenizer(answer, add_special_tokens=False).input_ids
+    if again == out[0, inputs.input_ids.shape[1] :].tolist():
+        assert np.allclose(guard.score("hello", answer), criteria.scores[0], atol=1e-4)
+
+
+def test_another_model_is_refused_by_what_differs(guard, loaded, folder, tmp_path) -> None:
+    model, tokenizer = loaded
+    half = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    with pytest.raises(GuardDiffers, match=r"the dtype \(bfloat16 instead of float32\)") as error:
+        guard.criteria(half, tokenizer)
+    assert "weights" not in str(error.value)
+    with torch.no_grad():
+        model.get_decoder().layers[0].mlp.up_proj.weight.mul_(1.01)
+    with pytest.raises(GuardDiffers, match="the weights"):
+        guard.criteria(model, tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template + " "
+    with pytest.raises(GuardDiffers, match="the chat template"):
+        guard.criteria(model, tokenizer)
+    with pytest.warns(UserWarning, match="the weights"):
+        guard.criteria(model, tokenizer, strict=False)
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        ([("a", "b", True)] * 40, "40 unsafe and 0 safe"),
+        ([("a", "b", "yes")], "example 0: unsafe is 'yes'"),
+        ([("a", None, True)], "example 0: prompt or answer is no text"),
+        (pd.DataFrame({"prompt": [], "text": []}), "no column 'answer'"),
+    ],
+)
+def test_examples_are_checked(folder, rows, what) -> None:
+    with pytest.raises(SettingsError, match=what):
+        Guard.fit(str(folder), rows)
+
+
+def test_a_risk_that_cannot_be_kept(guard) -> None:
+    with pytest.raises(SettingsError, match="safe calibration answers"):
+        guard.at(0.001)
+    with pytest.raises(SettingsError, match="above 0 and below 1"):
+        guard.at(1.5)
+
+
+def test_the_alarming_token_is_held_back(guard, loaded) -> None:
+    model, tokenizer = loaded
+    asked = {"max_new_tokens": 10, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    messages = [{"role": "user", "content": "hello"}]
+    criteria = guard.criteria(model, tokenizer)
+    criteria.threshold = np.inf
+    from trustllm_repro.online.guard.stream import stream
+
+    free = list(stream(criteria, model, tokenizer, messages, asked))
+    assert not any(p.alarm for p in free)
+    scores = [p.score for p in free[:10]]
+    at = int(np.argmax(scores))
+    strict = guard.criteria(model, tokenizer)
+    strict.threshold = scores[at]
+    seen = list(stream(strict, model, tokenizer, messages, asked))
+    assert [p.alarm for p in seen] == [False] * at + [True]
+    assert seen[-1].text == ""
+    assert "".join(p.text for p in seen) == "".join(p.text for p in free[:at])
+
+
+def test_an_error_of_the_model_reaches_the_reader(guard, loaded) -> None:
+    model, tokenizer = loaded
+    with pytest.raises(Exception, match="beam"):
+        list(guard.stream(model, tokenizer, "hello", num_beams=2))
+
+
+def test_who_stops_reading_stops_the_model(guard, loaded) -> None:
+    model, tokenizer = loaded
+    criteria = guard.at(0.05).criteria(model, tokenizer)
+    criteria.threshold = np.inf
+    from trustllm_repro.online.guard.stream import stream
+
+    pieces = stream(
+        criteria, model, tokenizer, "hello", {"max_new_tokens": 200, "eos_token_id": None}
+    )
+    next(pieces)
+    pieces.close()
+    assert criteria.scores.shape[1] < 200

@@ -1,0 +1,303 @@
+"""A guard: fitted readers of an answer with their thresholds, in one file.
+
+    guard = Guard.fit("smollm2-135m", examples)            # prompt, answer, unsafe
+    guard.save("harm.guard")
+    guard = Guard.load("harm.guard")
+    model.generate(**inputs, stopping_criteria=[guard.criteria(model, tokenizer)])
+
+Its promise is about answers like those it was fitted to: at most a share `risk` of the safe ones is
+stopped. Of how many unsafe ones it stops, and of other answers, its card says what was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.models.find import find_model
+from trustllm_repro.models.local import LocalModel, ends_of
+from trustllm_repro.online.generations.recorder import blocks_of
+from trustllm_repro.online.generations.traces import Given, given
+from trustllm_repro.online.guard.calibration import Calibration
+from trustllm_repro.online.guard.criteria import GuardCriteria
+from trustllm_repro.online.guard.fit import Examples, fit_states, fit_words
+from trustllm_repro.online.guard.origin import Origin
+from trustllm_repro.online.guard.piece import Piece
+from trustllm_repro.online.guard.probe import Probe
+from trustllm_repro.online.guard.stream import stream
+from trustllm_repro.online.guard.watch import watch
+from trustllm_repro.online.guard.words import WordProbe
+from trustllm_repro.store.atomic import write_bytes
+
+FORMAT = 1
+LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
+MOST = 256  # tokens of an example that are read
+
+
+class GuardDiffers(SettingsError):
+    """A model, tokenizer, template or dtype is not the one the guard was fitted to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """See the module. Make one by `fit` or `load`.
+
+    Attributes:
+        probe: of hidden states. words: of text, for models that show nothing else.
+        calibrations: "states" and "words" -> largest scores of answers to unseen prompts.
+        origin: the model it was fitted to. most: tokens of the longest answer it was fitted to.
+        risk: of stopping a safe answer, that `criteria`, `stream` and `watch` keep.
+        card: what its labels mean, and what it must not be used for; free words, by heading.
+    """
+
+    probe: Probe
+    words: WordProbe
+    calibrations: dict[str, Calibration]
+    origin: Origin
+    most: int
+    risk: float = 0.05
+    card: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls,
+        model: Any,
+        examples: pd.DataFrame | Iterable[tuple[str, str, bool]],
+        *,
+        tokenizer: Any = None,
+        risk: float = 0.05,
+        layers: Sequence[int] = (),
+        dtype: str = "auto",
+        device: str = "auto",
+        card: dict[str, str] | None = None,
+    ) -> Self:
+        """Let the model read labelled answers, and learn from its states.
+
+        Args:
+            model: as for `find_model`. examples: (prompt, answer, unsafe), or a frame with these
+                columns; at least LEAST unsafe and LEAST safe ones. Answers to one prompt are never
+                in two folds.
+            layers: numbered from 1; default: three, at a third, a half and two thirds of the depth.
+
+        Raises:
+            SettingsError: an example is not of that form, or there are too few. Others as
+                `find_model`.
+        """
+        rows = _rows(examples)
+        local = _local(model, tokenizer, dtype, device)
+        depth = len(blocks_of(local.model))
+        chosen = tuple(layers) or tuple(sorted({max(depth * k // 6, 1) for k in (2, 3, 4)}))
+        texts = [Given(r.prompt, r.answer, MOST) for r in rows.itertuples()]
+        traces = [t for _, t in sorted(_flat(given(local, texts, chosen)))]
+        some = [i for i, t in enumerate(traces) if len(t)]
+        learned = Examples.of(
+            [traces[i] for i in some], rows.unsafe.to_numpy(bool)[some], rows.prompt.iloc[some]
+        )
+        probe, of_states = fit_states(learned, chosen)
+        words, of_words = fit_words(learned)
+        spec = model if isinstance(model, str) else ""
+        guard = cls(
+            probe=probe,
+            words=words,
+            calibrations={"states": of_states, "words": of_words},
+            origin=Origin.of(local.model, local.tokenizer, spec, local.name),
+            most=max(len(t) for t in traces),
+            card=card or {},
+        ).at(risk)
+        guard.__dict__["_model"] = local
+        return guard
+
+    def at(self, risk: float) -> Self:
+        """The same guard at another risk. Raises SettingsError: too few safe answers for it."""
+        for calibration in self.calibrations.values():
+            calibration.threshold(risk)
+        return replace(self, risk=risk)
+
+    @property
+    def operating_points(self) -> pd.DataFrame:
+        """reader ("states", "words"), risk, threshold, stopped_safe, upper, stopped_unsafe."""
+        frames = [c.operating_points().assign(reader=name) for name, c in self.calibrations.items()]
+        return pd.concat(frames, ignore_index=True).set_index("reader").reset_index()
+
+    def save(self, path: str | Path) -> Path:
+        """One safetensors file; what is no array is JSON in its header. Raises OutputError."""
+        arrays = {"probe": self.probe.weight.numpy(), "words": self.words.weight}
+        for name, calibration in self.calibrations.items():
+            arrays |= {f"{name}.{key}": value for key, value in vars(calibration).items()}
+        facts = {
+            "format": FORMAT,
+            "layers": self.probe.layers,
+            "bias": self.probe.bias,
+            "origin": asdict(self.origin),
+            "most": self.most,
+            "risk": self.risk,
+            "card": self.card,
+        }
+        path = Path(path)
+        write_bytes(path, save(arrays, {"guard": json.dumps(facts, sort_keys=True)}))
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A saved guard. Raises SourceCorrupt: the file is damaged, or no guard."""
+        try:
+            with safe_open(path, "numpy") as file:
+                facts = json.loads(file.metadata()["guard"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if facts["format"] != FORMAT:
+                raise ValueError(f"format {facts['format']}, not {FORMAT}")
+            return cls._of(facts, arrays)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
+            raise SourceCorrupt(
+                f"{path} is no guard: {type(e).__name__}: {e}",
+                remedy="give a file that `guard.save` of this version has written",
+            ) from e
+
+    @classmethod
+    def _of(cls, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        if not all(np.isfinite(a).all() for a in (arrays["probe"], arrays["words"])):
+            raise ValueError("a weight is not finite")
+        return cls(
+            probe=Probe(
+                tuple(facts["layers"]), torch.from_numpy(arrays["probe"]), float(facts["bias"])
+            ),
+            words=WordProbe(arrays["words"]),
+            calibrations={
+                name: Calibration(*(arrays[f"{name}.{key}"] for key in _CALIBRATION))
+                for name in ("states", "words")
+            },
+            origin=Origin(**facts["origin"]),
+            most=int(facts["most"]),
+            card=dict(facts["card"]),
+        ).at(float(facts["risk"]))
+
+    def check(self, model: torch.nn.Module, tokenizer: Any, strict: bool = True) -> None:
+        """Raise GuardDiffers, or warn, unless the model is the one the guard was fitted to."""
+        if not (wrong := self.origin.differences(Origin.of(model, tokenizer))):
+            return
+        problem = f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}"
+        if strict:
+            raise GuardDiffers(
+                problem, remedy="fit a guard to this model; or strict=False, and no promise holds"
+            )
+        warnings.warn(problem, stacklevel=3)
+
+    def criteria(
+        self, model: torch.nn.Module, tokenizer: Any, strict: bool = True
+    ) -> GuardCriteria:
+        """A stopping criterion for `model.generate`.
+
+        Args:
+            strict: see `check`; also, whether an answer longer than `most` is an error.
+
+        Raises:
+            GuardDiffers. From `generate`, Unwatched: a token cannot be watched.
+        """
+        self.check(model, tokenizer, strict)
+        return GuardCriteria(
+            self.probe,
+            model,
+            self.calibrations["states"].threshold(self.risk),
+            ends_of(model, tokenizer),
+            self.most,
+            strict,
+        )
+
+    def stream(
+        self, model: torch.nn.Module, tokenizer: Any, messages: Any, *, strict: bool = True, **asked
+    ) -> Iterator[Piece]:
+        """Let the model answer, piece by piece; the token that raises the alarm is not given out.
+
+        Args:
+            messages: for the chat template, a list of {"role", "content"}; or a text.
+            asked: for `generate`. Without max_new_tokens: `most`.
+
+        Yields:
+            Piece: text, score, alarm. The last one of a stopped answer has the alarm and no text.
+        """
+        return stream(self.criteria(model, tokenizer, strict), model, tokenizer, messages, asked)
+
+    def watch(self, chunks: Iterable[Any]) -> Iterator[Piece]:
+        """Read the stream of an OpenAI-compatible server, and end it at the alarm.
+
+        See online.guard.watch.watch.
+        """
+        return watch(self.words, self.calibrations["words"].threshold(self.risk), chunks)
+
+    def score(self, prompt: str, answer: str, strict: bool = True) -> np.ndarray:
+        """(tokens,) float64: score after each token of a given answer, as its model reads it.
+
+        The model is the one it was fitted to in this process, or is found by its name.
+
+        Raises:
+            SettingsError: a model that was held in memory then cannot be found. GuardDiffers.
+        """
+        local = self._found(strict)
+        ((_, trace),) = _flat(given(local, [Given(prompt, answer, self.most)], self.probe.layers))
+        states = [trace.hidden[n] for n in self.probe.layers]
+        return self.probe.read(np.concatenate(states, axis=1).astype(np.float32))
+
+    def _found(self, strict: bool) -> LocalModel:
+        if "_model" not in self.__dict__:
+            if not self.origin.spec:
+                raise SettingsError(
+                    f"the guard was fitted to {self.origin.name}, a model held in memory",
+                    remedy="guard.criteria(model, tokenizer) watches it",
+                )
+            local = _local(self.origin.spec, None, self.origin.dtype, "auto")
+            self.check(local.model, local.tokenizer, strict)
+            self.__dict__["_model"] = local
+        return self.__dict__["_model"]
+
+
+_CALIBRATION = ("peaks", "unsafe", "fold", "group")
+
+
+def _local(model: Any, tokenizer: Any, dtype: str, device: str) -> LocalModel:
+    found = find_model(model, tokenizer=tokenizer, dtype=dtype, device=device)
+    if not isinstance(found, LocalModel):
+        raise SettingsError(
+            f"{found.name} shows no hidden states", remedy="give a model that runs on this machine"
+        )
+    return found
+
+
+def _flat(batches: Iterable[list[tuple[int, Any]]]) -> list[tuple[int, Any]]:
+    return [one for batch in batches for one in batch]
+
+
+def _rows(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFrame:
+    """The examples as a frame. Raises SettingsError."""
+    columns = ["prompt", "answer", "unsafe"]
+    if isinstance(examples, pd.DataFrame):
+        if missing := [c for c in columns if c not in examples]:
+            raise SettingsError(
+                f"the examples have no column {missing[0]!r}",
+                remedy=f"columns {', '.join(columns)}",
+            )
+        rows = examples[columns].reset_index(drop=True)
+    else:
+        rows = pd.DataFrame(list(examples), columns=columns)
+    for i, row in enumerate(rows.itertuples(index=False)):
+        if not (isinstance(row.prompt, str) and isinstance(row.answer, str)):
+            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="fix that row")
+        if row.unsafe not in (True, False):
+            raise SettingsError(f"example {i}: unsafe is {row.unsafe!r}", remedy="True or False")
+    unsafe = int(rows.unsafe.astype(bool).sum())
+    if min(unsafe, len(rows) - unsafe) < LEAST:
+        raise SettingsError(
+            f"{unsafe} unsafe and {len(rows) - unsafe} safe examples",
+            remedy=f"at least {LEAST} of each",
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""Who says which answers are unsafe, and how far that can be trusted."""

@@ -1,0 +1,1 @@
+"""Monitors held against labels, controls and each other."""

@@ -1,0 +1,114 @@
+"""What can be seen of a model: text only, five log-probabilities a token, all of them, or states.
+
+A level is declared by what it does not show, and by what it shows in a coarser form. Which monitors
+run at it follows from what they need (monitors.base.Need).
+
+The two lower levels are those of chat endpoints. Further answers can be had at all of them: they
+are further requests. Where no log-probabilities are shown, a reply to a question is a word, "yes"
+or "no", and not a probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from trustllm_repro.models.logprobs import LIKELIEST
+from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.monitors.base import Monitor, Need, Seen
+from trustllm_repro.online.monitors.entropy import of_top
+
+
+@dataclass(frozen=True)
+class Level:
+    """What of a model is seen.
+
+    Attributes:
+        lacks: what is not, and why.
+        coarse: what is seen less exactly than with the model in one's own hands.
+    """
+
+    name: str
+    lacks: Mapping[Need, str] = field(default_factory=dict)
+    coarse: frozenset[Need] = frozenset()
+
+    def why_not(self, monitor: Monitor) -> str:
+        """Why the monitor cannot run here, or ""."""
+        missing = [why for need, why in self.lacks.items() if need in monitor.needs]
+        return "; ".join(dict.fromkeys(missing))
+
+    def changes(self, monitor: Monitor) -> bool:
+        """Whether it sees anything less exactly here."""
+        return bool(monitor.needs & self.coarse)
+
+
+_STATES = {Need.HIDDEN: "no hidden states are shown"}
+_BRANCHES = {Need.BRANCHES: "no answer can be made to go on from another token"}
+_NUMBERS = dict.fromkeys(
+    (Need.LOGP, Need.ENTROPY, Need.TOP, Need.FIRST), "the endpoint shows no log-probabilities"
+)
+
+TEXT = Level("text", {**_NUMBERS, **_BRANCHES, **_STATES}, frozenset({Need.REPLIES}))
+TOP5 = Level(
+    "text and 5 log-probabilities", {**_BRANCHES, **_STATES}, frozenset({Need.ENTROPY, Need.FIRST})
+)
+PROBABILITIES = Level("all probabilities", _STATES)
+STATES = Level("hidden states")
+# From the least that is seen to the most.
+LEVELS = (TEXT, TOP5, PROBABILITIES, STATES)
+
+
+def up_to(level: Level) -> tuple[Level, ...]:
+    """The levels at which a model can be looked at that is seen at this one."""
+    return LEVELS[: LEVELS.index(level) + 1]
+
+
+def mask(seen: Seen, level: Level) -> Seen:
+    """The same answer as it would be seen at a level; what the level does not show is gone."""
+    trace = seen.trace
+    if Need.HIDDEN in level.lacks:
+        trace = replace(trace, hidden={})
+    if Need.ENTROPY in level.coarse:
+        trace = top_only(trace)
+    if Need.LOGP in level.lacks:
+        trace = text_only(trace)
+    replies = seen.replies
+    if Need.REPLIES in level.coarse:
+        replies = {question: in_words(rows) for question, rows in replies.items()}
+    return replace(
+        seen, trace=trace, replies=replies,
+        branches={} if Need.BRANCHES in level.lacks else seen.branches,
+    )  # fmt: skip
+
+
+def top_only(trace: Trace) -> Trace:
+    """With the five likeliest tokens and no others.
+
+    Entropy is then that of the five, their probabilities made to sum to 1, in nats; see
+    monitors.entropy.of_top.
+    """
+    k = LIKELIEST
+    cut = replace(
+        trace, top_ids=trace.top_ids[:, :k], top_logp=trace.top_logp[:, :k],
+        first_ids=trace.first_ids[:k], first_logp=trace.first_logp[:k],
+    )  # fmt: skip
+    return replace(cut, entropy=of_top(cut).astype(np.float32))
+
+
+def text_only(trace: Trace) -> Trace:
+    """With its text and where its pieces end: an endpoint that shows text may stream it."""
+    n = len(trace)
+    none = np.full(n, np.nan, np.float32)
+    return replace(
+        trace, ids=np.full(n, -1, np.int32), logp=none, entropy=none,
+        top_ids=np.full((n, LIKELIEST), -1, np.int32),
+        top_logp=np.full((n, LIKELIEST), np.nan, np.float32),
+        first_ids=np.zeros(0, np.int32), first_logp=np.zeros(0, np.float32), hidden={},
+    )  # fmt: skip
+
+
+def in_words(rows: np.ndarray) -> np.ndarray:
+    """Replies (Seen.replies) of which only the word is known; empty where it was not kept."""
+    return rows[:, [0, 2, 2]] if rows.shape[1] > 2 else np.zeros((0, 3))
