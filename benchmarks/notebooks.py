@@ -78,8 +78,14 @@ def measure(profile: str, repeats: int, against: Path | None = None) -> dict[str
             for kind in ("wall", "cpu", "first_numbers")
             if against
         },
-        "machine": {k: machine[k] for k in ("cpu", "threads", "os", "python", "git")},
+        "commits": {name: _commit(checkout) for name, checkout in checkouts.items()},
+        "machine": {k: machine[k] for k in ("cpu", "threads", "os", "python")},
     }
+
+
+def _commit(checkout: Path) -> str:
+    words = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
