@@ -404,7 +404,12 @@ def reproduce(
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
     from trustllm_repro.evaluation.estimate import duration
     from trustllm_repro.paths import project_root
-    from trustllm_repro.run_notebooks import make_plan, run_plan
+    from trustllm_repro.run_notebooks import kernel
+
+    if not plan:
+        kernel.start_imports()  # they go on while the plan is made
+    from trustllm_repro.run_notebooks.plan import make_plan
+    from trustllm_repro.run_notebooks.run import run_plan
 
     run = to or project_root() / "runs" / profile
     made = make_plan(profile, run, start_at)

@@ -29,7 +29,7 @@ from trustllm_repro.report import (
 )
 from trustllm_repro.report.shown import write_shown
 from trustllm_repro.report.watch_desk import Desk, attended
-from trustllm_repro.run_notebooks import check
+from trustllm_repro.run_notebooks.notebook import check
 from trustllm_repro.scoring.results import Results
 from trustllm_repro.scoring.run import Run, open_run
 
