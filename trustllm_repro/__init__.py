@@ -8,6 +8,7 @@
 A run and its frames: `open_run`, `Run`, `score`, `compare`, `leaderboard`, `rank_intervals`,
 `claims`, `defects`, `before_after`, `standing`, `evaluated_cells`.
 Of your own: `Task`, `read_answers`, `Metric`, `evaluate_model`.
+Unsafe while it is generated: `Guard`.
 What leaves a notebook: `plot`, `save`, `show`.
 
 Every name is loaded when it is first used, so importing the package is quick.
@@ -19,6 +20,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 EXPORTS = {
+    "Guard": "online.guard.guard",
     "MODELS": "data.published",
     "Metric": "metrics.base",
     "Rule": "schema",
