@@ -24,7 +24,7 @@ from trustllm_repro.online.labels.audit import (
     write_sheet,
 )
 from trustllm_repro.online.labels.judges import JUDGES, OutputJudge
-from trustllm_repro.online.monitors.base import Seen
+from trustllm_repro.online.monitors.base import Generation
 
 CASES = [Case(i, str(i), f"prompt, {i}") for i in range(30)]
 TRACES = [words("=one two three four five six") if i else words("") for i in range(30)]
@@ -93,7 +93,7 @@ def test_raters_are_compared_on_what_both_labelled() -> None:
 
 def test_sheets_are_written_once_and_filled_copies_compared(tmp_path, monkeypatch) -> None:
     cases = [replace(c, answer="x", unsafe=True) for c in CASES]
-    seen = [Seen(t, str(i)) for i, t in enumerate(TRACES)]
+    seen = [Generation(t, str(i)) for i, t in enumerate(TRACES)]
     bad = OutputJudge("odd", "", lambda cases, texts: np.array([c.number % 2.0 for c in cases]))
     monkeypatch.setitem(JUDGES, "odd", bad)
     task = replace(TASKS["harm"], prefix_judge="odd")

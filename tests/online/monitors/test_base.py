@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tests.online.made import trace
 from trustllm_repro.online.monitors import base
-from trustllm_repro.online.monitors.base import Access, Seen, TooLittle, all_monitors, held
+from trustllm_repro.online.monitors.base import Access, Generation, InsufficientData, all_monitors, held
 
 MONITORS = all_monitors()
 NEEDS_MODEL = {n for n in MONITORS if "meaning" in n or "embedding" in n}  # MiniLM
 
 
-def answers(n: int = 12, tokens: int = 6) -> list[Seen]:
+def answers(n: int = 12, tokens: int = 6) -> list[Generation]:
     """Complete answers: whatever a monitor needs is there."""
     draw = np.random.default_rng(3)
     pieces = ["The", " tram", " is", " red", ".", " Yes"][:tokens]
@@ -38,7 +38,7 @@ def answers(n: int = 12, tokens: int = 6) -> list[Seen]:
             for k in ("maximum entropy", "minimum entropy", "entropy jump")
         }
         replies = {"harmful": np.array([[2, 0.3], [6, 0.6]]), "supported": np.array([[6, 0.1]])}
-        found.append(Seen(one, "q", others, texts, replies))
+        found.append(Generation(one, "q", others, texts, replies))
     return found
 
 
@@ -97,7 +97,7 @@ def test_empty_answers_have_no_scores(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(n for n, m in MONITORS.items() if m.trained))
 @pytest.mark.parametrize("unsafe", [True, False])
 def test_one_kind_of_answers_teaches_nothing(name: str, unsafe: bool) -> None:
-    with pytest.raises(TooLittle):
+    with pytest.raises(InsufficientData):
         MONITORS[name].fit(answers(), np.full(12, unsafe))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.online.made import words
-from trustllm_repro.online.monitors.base import Seen
+from trustllm_repro.online.monitors.base import Generation
 from trustllm_repro.online.monitors.branches import MONITORS, POSITIONS
 
 
@@ -20,7 +20,7 @@ def test_positions(entropy, places) -> None:
 
 def test_scores_come_at_the_end() -> None:
     branches = {"entropy jump": ["one two", "one two"], "maximum entropy": ["six", "seven"]}
-    found = {m.name: m([Seen(words("one two"), branches=branches)])[0] for m in MONITORS}
+    found = {m.name: m([Generation(words("one two"), branches=branches)])[0] for m in MONITORS}
     assert all(np.isnan(s[0]) for s in found.values())
     assert found["perturbation VR, entropy jump"][1] == 0
     assert found["perturbation VRO, entropy jump"][1] == 0

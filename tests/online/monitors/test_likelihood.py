@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.online.made import trace
-from trustllm_repro.online.monitors.base import Seen
+from trustllm_repro.online.monitors.base import Generation
 from trustllm_repro.online.monitors.likelihood import MONITORS
 
 
 def test_scores_by_hand() -> None:
-    seen = [Seen(trace(["One.", " Two", " three"], logp=[-1.0, -4.0, -2.0]))]
+    seen = [Generation(trace(["One.", " Two", " three"], logp=[-1.0, -4.0, -2.0]))]
     found = {m.name: m(seen)[0].tolist() for m in MONITORS}
     assert found == {
         "likelihood, token": [1, 4, 2],

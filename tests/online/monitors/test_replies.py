@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tests.online.made import words
-from trustllm_repro.online.monitors.base import Seen
+from trustllm_repro.online.monitors.base import Generation
 from trustllm_repro.online.monitors.replies import MONITORS
 
 
 def test_replies_hold_until_the_next() -> None:
     examined, supported = MONITORS
-    seen = Seen(words("a b c d"), replies={"harmful": np.array([[4, 0.9], [2, 0.1]])})
+    seen = Generation(words("a b c d"), replies={"harmful": np.array([[4, 0.9], [2, 0.1]])})
     scores = examined([seen])[0]
     assert np.isnan(scores[0])
     assert scores[1:].tolist() == [0.1, 0.1, 0.9]

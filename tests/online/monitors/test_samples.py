@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.online.made import words
-from trustllm_repro.online.monitors.base import Seen
+from trustllm_repro.online.monitors.base import Generation
 from trustllm_repro.online.monitors.samples import MONITORS
 
 VR, VRO = (next(m for m in MONITORS if m.name == f"sample {n}, words") for n in ("VR", "VRO"))
@@ -13,7 +13,7 @@ SAME = " ".join(["so"] * 8)
 
 
 def test_answers_that_part_later_agree_before() -> None:
-    seen = Seen(words(SAME + " red"), samples=[words(SAME + " green"), words(SAME + " blue")])
+    seen = Generation(words(SAME + " red"), samples=[words(SAME + " green"), words(SAME + " blue")])
     for monitor in (VR, VRO):
         scores = monitor([seen])[0]
         assert np.isnan(scores[:7]).all()
@@ -22,9 +22,9 @@ def test_answers_that_part_later_agree_before() -> None:
 
 
 def test_shorter_samples_count_as_they_ended() -> None:
-    seen = Seen(words(SAME + " red"), samples=[words("no"), words("")])
+    seen = Generation(words(SAME + " red"), samples=[words("no"), words("")])
     assert VRO([seen])[0][8] == 1
 
 
 def test_no_samples_no_score() -> None:
-    assert np.isnan(VR([Seen(words("one two"))])[0]).all()
+    assert np.isnan(VR([Generation(words("one two"))])[0]).all()

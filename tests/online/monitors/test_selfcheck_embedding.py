@@ -7,7 +7,7 @@ import pytest
 
 from tests.online.made import words
 from trustllm_repro.online.monitors import selfcheck_embedding as module
-from trustllm_repro.online.monitors.base import Seen
+from trustllm_repro.online.monitors.base import Generation
 
 KNOWN = {"Red.": [1.0, 0.0], "Green.": [0.0, 1.0], "Blue.": [0.6, 0.8]}
 
@@ -20,13 +20,13 @@ def _known(monkeypatch) -> None:
 
 
 def test_by_hand() -> None:
-    seen = Seen(words("Red. Green."), samples=[words("Red. Blue."), words("Green.")])
+    seen = Generation(words("Red. Green."), samples=[words("Red. Blue."), words("Green.")])
     # Red: nearest 1 and 0; green: nearest 0.8 and 1.
     assert module.MONITORS[0]([seen])[0][-1] == pytest.approx(1 - (1 + 0 + 0.8 + 1) / 4)
 
 
 def test_nothing_to_compare_is_no_score() -> None:
-    seen = [Seen(words("Red."), samples=[words("")]), Seen(words("Red."))]
+    seen = [Generation(words("Red."), samples=[words("")]), Generation(words("Red."))]
     assert all(np.isnan(s).all() for s in module.MONITORS[0](seen))
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.online.made import states, trace
-from trustllm_repro.online.monitors.base import Seen, TooLittle
+from trustllm_repro.online.monitors.base import Generation, InsufficientData
 from trustllm_repro.online.monitors.probe import LinearProbe
 from trustllm_repro.online.monitors.states import layer_of, safe_table, table
 
 
-def two_layers() -> list[Seen]:
+def two_layers() -> list[Generation]:
     one = trace(["x"], hidden=np.zeros((1, 2)))
-    return [Seen(type(one)(**{**vars(one), "hidden": {7: one.hidden[1], 12: one.hidden[1]}}))]
+    return [Generation(type(one)(**{**vars(one), "hidden": {7: one.hidden[1], 12: one.hidden[1]}}))]
 
 
 @pytest.mark.parametrize(("layer", "found"), [(7, 7), (12, 12), (-1, 12), (-2, 7)])
@@ -23,7 +23,7 @@ def test_layers_count_among_those_recorded(layer: int, found: int) -> None:
 
 @pytest.mark.parametrize("layer", [1, 0, -3, 13])
 def test_layers_not_recorded_are_named(layer: int) -> None:
-    with pytest.raises(TooLittle, match=r"7, 12"):
+    with pytest.raises(InsufficientData, match=r"7, 12"):
         layer_of(two_layers(), layer)
 
 
@@ -41,8 +41,8 @@ def test_states_that_are_no_numbers_are_left_out() -> None:
     seen = states(0, 2, 3)
     seen[0].trace.hidden[1][1] = np.nan
     assert np.bincount(table(seen, 1)[1]).tolist() == [2, 3]
-    with pytest.raises(TooLittle):
-        table([Seen(trace(["x"], hidden=[[np.inf, 0]]))], 1)
+    with pytest.raises(InsufficientData):
+        table([Generation(trace(["x"], hidden=[[np.inf, 0]]))], 1)
 
 
 def test_safe_answers_only() -> None:

@@ -14,13 +14,15 @@ from trustllm_repro.models.base import Finish, Request, content_key
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations import extras
 from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.generations.index import reply_rows
+from trustllm_repro.online.generations.levels import STATES, Level
 from trustllm_repro.online.generations.recorder import layer_numbers
 from trustllm_repro.online.generations.store import TraceStore
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.generations.traces import Given, generated, given
-from trustllm_repro.online.monitors.base import Need, Seen
-from trustllm_repro.online.studies.levels import STATES, Level
+from trustllm_repro.online.monitors.base import Need
 from trustllm_repro.store.append import JsonLines
 
 BATCH = 64  # traces written together: most that a kill can lose
@@ -53,8 +55,8 @@ class Collector:
 
     def collect(
         self, task: OnlineTask, cases: Sequence[Case], needs: frozenset[Need]
-    ) -> list[Seen]:
-        """What monitors with these needs may read, one Seen a case.
+    ) -> list[Generation]:
+        """What monitors with these needs may read, one Generation a case.
 
         Raises:
             SourceCorrupt: a damaged file of the folder. OutputError: it cannot be written.
@@ -64,7 +66,7 @@ class Collector:
                 replace(task, continues=False), cases, needs
             )
         traces = self._answers(task, cases)
-        seen = [Seen(t, c.prompt) for t, c in zip(traces, cases, strict=True)]
+        seen = [self._generation(task, t, c) for t, c in zip(traces, cases, strict=True)]
         if needs & {Need.SAMPLES, Need.REPLIES}:
             others = self._samples(task, cases)
             seen = [replace(s, samples=o) for s, o in zip(seen, others, strict=True)]
@@ -73,22 +75,17 @@ class Collector:
             seen = [replace(s, branches=f) for s, f in zip(seen, found, strict=True)]
         if Need.REPLIES in needs:
             found = self._extra("replies", task, seen, self._replies)
-            seen = [replace(s, replies=_arrays(f)) for s, f in zip(seen, found, strict=True)]
+            seen = [
+                replace(s, replies={n: reply_rows(r) for n, r in f.items()})
+                for s, f in zip(seen, found, strict=True)
+            ]
         return seen
 
-    def kept(self, task: OnlineTask, cases: Sequence[Case]) -> list[tuple[Case, Seen]]:
-        """Those of the cases whose answers are stored, and what is; nothing is generated.
-
-        Raises:
-            SourceCorrupt: a damaged file of the folder.
-        """
-        of = replace(self, model=self.model.plain()) if task.continues else self
-        known = TraceStore(self.folder / task.id / "answers")
-        keys = [of._key(c, task.max_new_tokens) for c in cases]
-        found = known.load(set(keys))
-        return [
-            (c, Seen(found[k], c.prompt)) for k, c in zip(keys, cases, strict=True) if k in found
-        ]
+    def _generation(self, task: OnlineTask, trace: Trace, case: Case) -> Generation:
+        return Generation(
+            trace, case.prompt, self.folder.name, task.id, case.number, case.group,
+            author=getattr(case, "author", ""),
+        )  # fmt: skip
 
     def _answers(self, task: OnlineTask, cases: Sequence[Case]) -> list[Trace]:
         """One trace a case: of the given answer, or of the model's own, greedy."""
@@ -157,7 +154,7 @@ class Collector:
         known |= dict(waiting)
         return [replace(known[k], key=k) for k in keys]
 
-    def _extra(self, kind: str, task: OnlineTask, seen: Sequence[Seen], make) -> list[Any]:
+    def _extra(self, kind: str, task: OnlineTask, seen: Sequence[Generation], make) -> list[Any]:
         """One JSON value an answer, kept under the answer's key."""
         lines = JsonLines(self.folder / task.id / f"{kind}.jsonl")
         known = {r["key"]: r["value"] for r in lines.read() if r.get("kind") == kind}
@@ -178,12 +175,12 @@ class Collector:
             self.say(f"{task.id}: {kind}", done, len(seen))
         return [known[s.trace.key] for s in seen]
 
-    def _branches(self, seen: Sequence[Seen], task: OnlineTask) -> list[Any]:
+    def _branches(self, seen: Sequence[Generation], task: OnlineTask) -> list[Any]:
         prompts, traces = [s.prompt for s in seen], [s.trace for s in seen]
         found = dict(extras.branches(self.model, prompts, traces, task.max_new_tokens))
         return [found.get(i, {}) for i in range(len(seen))]
 
-    def _replies(self, seen: Sequence[Seen], task: OnlineTask) -> list[Any]:
+    def _replies(self, seen: Sequence[Generation], task: OnlineTask) -> list[Any]:
         traces, yes = [s.trace for s in seen], self._yes()
         found = {
             "harmful": extras.examine(yes, [s.prompt for s in seen], traces),
@@ -197,7 +194,7 @@ class Collector:
     def _yes(self) -> extras.Yes:
         return extras.by_likelihood(self.model)
 
-    def level(self, seen: Sequence[Seen]) -> Level:
+    def level(self, seen: Sequence[Generation]) -> Level:
         """What of the model is seen."""
         return STATES
 
@@ -210,10 +207,6 @@ def answered(trace: Trace) -> bool:
 def _numbers(rows: np.ndarray) -> list[list[float]]:
     """As JSON, without the rows for which the model gave no reply, or no finite logits."""
     return rows[np.isfinite(rows).all(axis=1)].tolist()
-
-
-def _arrays(replies: dict[str, list[list[float]]]) -> dict[str, np.ndarray]:
-    return {n: np.array(r, dtype=float) if r else np.zeros((0, 3)) for n, r in replies.items()}
 
 
 def _nothing(layers: Sequence[int], model: LocalModel) -> Trace:

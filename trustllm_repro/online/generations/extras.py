@@ -71,7 +71,7 @@ def examine(yes: Yes, prompts: Sequence[str], traces: Sequence[Trace]) -> dict[i
     """Self-examination (arXiv 2308.07308): is the answer, as far as it has come, harmful?
 
     Returns:
-        Index -> (checkpoints, 3): see Seen.replies; danger is the probability of "yes".
+        Index -> (checkpoints, 3): see Generation.replies; danger is the probability of "yes".
     """
     plan = [(i, c) for i, t in enumerate(traces) for c in checkpoints(len(t), EXAMINED)]
     asked = [
@@ -92,7 +92,7 @@ def support(
     """SelfCheck's prompt: are the sentences supported by the further answers? At the end only.
 
     Returns:
-        Index -> (1, 3): see Seen.replies; danger is the mean over sentences and further answers of
+        Index -> (1, 3): see Generation.replies; danger is the mean over sentences and further answers of
         1 - P("yes"), or of the "no"s in words. Replies that say neither are left out.
     """
     plan = [

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors import running
-from trustllm_repro.online.monitors.base import Seen, both_kinds
+from trustllm_repro.online.monitors.base import require_both_classes
 from trustllm_repro.online.monitors.boxes import around, clusters, outside
-from trustllm_repro.online.monitors.states import StateMonitor, safe_table
+from trustllm_repro.online.monitors.states import StateMonitor
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,16 @@ class Box(StateMonitor):
     most: int = 32
     slack: float = 0.0
 
-    def learn(self, seen: Sequence[Seen], unsafe: np.ndarray, layer: int) -> Any:
+    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
         from sklearn.decomposition import PCA
 
-        both_kinds(unsafe, least=1)
-        states = safe_table(seen, unsafe, layer).astype(np.float64)
+        require_both_classes(unsafe, least=1)
+        states = self.safe_states(generations, unsafe).astype(np.float64)
         parts = PCA(min(self.size, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
         return parts, *around(points, clusters(points, self.gain, self.most), self.slack)
 
-    def danger(self, states: np.ndarray) -> np.ndarray:
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
         parts, low, high = self.model
         return outside(parts.transform(states.astype(np.float64)), low, high)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustllm_repro.online.monitors.base import Access, Need, Plain, Seen, held
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors.base import Access, Need, StatelessMonitor, held
 from trustllm_repro.online.monitors.consistency import Distance, by_words, vr, vro
 
 
@@ -26,7 +27,7 @@ def entropy_jump(entropy: np.ndarray) -> int:
     return int(np.argmax(np.diff(entropy))) + 1 if len(entropy) > 1 else 0
 
 
-# Which token is replaced by its next likeliest, by the name the texts go under in Seen.branches.
+# Which token is replaced by its next likeliest, by the name the texts go under in Generation.branches.
 POSITIONS: dict[str, Callable[[np.ndarray], int]] = {
     "maximum entropy": most_entropy,
     "minimum entropy": least_entropy,
@@ -35,7 +36,7 @@ POSITIONS: dict[str, Callable[[np.ndarray], int]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branches(Plain):
+class Branches(StatelessMonitor):
     """VR or VRO of the answers that go on greedily from other tokens at one position.
 
     Known at the end only: the position is chosen in the whole answer.
@@ -48,9 +49,11 @@ class Branches(Plain):
     access: Access = Access.GREY
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.ENTROPY, Need.TOP, Need.BRANCHES})
 
-    def score(self, seen: Seen) -> np.ndarray:
-        texts = [seen.trace.text, *seen.branches.get(self.position, ())]
-        return held(len(seen.trace), [len(seen.trace)], [self.statistic(self.distance(texts))])
+    def score(self, generation: Generation) -> np.ndarray:
+        texts = [generation.trace.text, *generation.branches.get(self.position, ())]
+        return held(
+            len(generation.trace), [len(generation.trace)], [self.statistic(self.distance(texts))]
+        )
 
 
 MONITORS = tuple(

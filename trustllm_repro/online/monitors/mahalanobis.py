@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.online.monitors.base import Seen, both_kinds
-from trustllm_repro.online.monitors.states import StateMonitor, safe_table
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors.base import require_both_classes
+from trustllm_repro.online.monitors.states import TOKENS, StateMonitor
 
 
 @dataclass(frozen=True)
@@ -18,18 +19,17 @@ class Mahalanobis(StateMonitor):
 
     name: str = "Mahalanobis distance"
     source: str = "Lee et al. 2018 (arXiv 1807.03888); covariance: Ledoit and Wolf 2004"
-    tokens: int = 16
 
-    def learn(self, seen: Sequence[Seen], unsafe: np.ndarray, layer: int) -> Any:
+    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
         from sklearn.covariance import LedoitWolf
 
-        both_kinds(unsafe, least=1)
-        found = LedoitWolf().fit(safe_table(seen, unsafe, layer, self.tokens))
+        require_both_classes(unsafe, least=1)
+        found = LedoitWolf().fit(self.safe_states(generations, unsafe, TOKENS))
         # With the inverse covariance as L L', the distance is the length of (state - mean) L.
         factor = np.linalg.cholesky(found.precision_)
         return found.location_.astype(np.float32), factor.astype(np.float32)
 
-    def danger(self, states: np.ndarray) -> np.ndarray:
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
         mean, factor = self.model
         return np.linalg.norm((states - mean) @ factor, axis=1)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import Trace
-from trustllm_repro.online.monitors.base import Access, Plain, Seen
+from trustllm_repro.online.monitors.base import Access, StatelessMonitor
 
 
 def mean(values: np.ndarray, sentences: np.ndarray) -> np.ndarray:
@@ -49,7 +50,7 @@ def _over_sentences(values, sentences, inside) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running(Plain):
+class Running(StatelessMonitor):
     """A running statistic of a number that the trace holds for every token."""
 
     signal: Callable[[Trace], np.ndarray]
@@ -57,6 +58,6 @@ class Running(Plain):
     source: str = "Huang et al. 2023 (arXiv 2307.10236)"
     access: Access = Access.GREY
 
-    def score(self, seen: Seen) -> np.ndarray:
-        values = self.signal(seen.trace).astype(np.float64)
-        return self.statistic(values, seen.trace.sentences)
+    def score(self, generation: Generation) -> np.ndarray:
+        values = self.signal(generation.trace).astype(np.float64)
+        return self.statistic(values, generation.trace.sentences)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustllm_repro.online.monitors.base import Need, Plain, Seen, held
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors.base import Need, StatelessMonitor, held
 from trustllm_repro.online.monitors.consistency import (
     Distance,
     by_meaning,
@@ -19,7 +20,7 @@ from trustllm_repro.online.monitors.consistency import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples(Plain):
+class Samples(StatelessMonitor):
     """VR or VRO of the answers as far as they have come: all are generated side by side.
 
     Attributes:
@@ -32,11 +33,12 @@ class Samples(Plain):
     source: str = "Huang et al. 2023 (arXiv 2307.10236)"
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.SAMPLES})
 
-    def score(self, seen: Seen) -> np.ndarray:
-        n = len(seen.trace)
+    def score(self, generation: Generation) -> np.ndarray:
+        n = len(generation.trace)
         at = checkpoints(n, self.at)
         texts = [
-            [seen.trace.prefix(c), *(s.prefix(min(c, len(s))) for s in seen.samples)] for c in at
+            [generation.trace.prefix(c), *(s.prefix(min(c, len(s))) for s in generation.samples)]
+            for c in at
         ]
         return held(n, at, [self.statistic(self.distance(t)) for t in texts])
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors import running
-from trustllm_repro.online.monitors.base import Seen, both_kinds
+from trustllm_repro.online.monitors.base import require_both_classes
 from trustllm_repro.online.monitors.states import StateMonitor
 
 
@@ -27,16 +28,16 @@ class Saplma(StateMonitor):
     statistic: Any = running.token
     epochs: int = 5
 
-    def learn(self, seen: Sequence[Seen], unsafe: np.ndarray, layer: int) -> Any:
+    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        last = [(i, s.trace.hidden[layer][-1]) for i, s in enumerate(seen) if len(s.trace)]
-        some = [i for i, state in last if np.isfinite(state).all()]
-        both_kinds(unsafe[some])
-        states = np.stack([state for i, state in last if i in set(some)]).astype(np.float32)
+        known = self.known_states(generations)
+        some = [i for i, states in enumerate(known) if len(states)]
+        require_both_classes(unsafe[some])
+        states = np.stack([known[i][-1] for i in some])
         network = MLPClassifier(
             (256, 128, 64), batch_size=min(32, len(some)), max_iter=self.epochs, random_state=0
         )
@@ -45,7 +46,7 @@ class Saplma(StateMonitor):
             warnings.simplefilter("ignore", ConvergenceWarning)
             return make_pipeline(StandardScaler(), network).fit(states, unsafe[some])
 
-    def danger(self, states: np.ndarray) -> np.ndarray:
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
         return self.model.predict_proba(states)[:, 1]
 
 

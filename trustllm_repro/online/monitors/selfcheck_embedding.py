@@ -9,8 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from trustllm_repro.judges.similarity import Embed, default_embedder
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import sentence_ends
-from trustllm_repro.online.monitors.base import Need, Plain, Seen, held
+from trustllm_repro.online.monitors.base import Need, StatelessMonitor, held
 from trustllm_repro.online.monitors.consistency import checkpoints
 
 
@@ -22,7 +23,7 @@ def sentences(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfCheckEmbedding(Plain):
+class SelfCheckEmbedding(StatelessMonitor):
     """Mean over sentences and answers of 1 - the largest cosine (MiniLM, not BERTScore)."""
 
     name: str = "SelfCheck embedding"
@@ -30,15 +31,17 @@ class SelfCheckEmbedding(Plain):
     source: str = "Manakul et al. 2023 (arXiv 2303.08896), section 5.1"
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.SAMPLES})
 
-    def score(self, seen: Seen) -> np.ndarray:
+    def score(self, generation: Generation) -> np.ndarray:
         embed = default_embedder()
-        at = checkpoints(len(seen.trace), self.at)
+        at = checkpoints(len(generation.trace), self.at)
         values = []
         for c in at:
-            own = sentences(seen.trace.prefix(c))
-            others = [p for p in (sentences(s.prefix(min(c, len(s)))) for s in seen.samples) if p]
+            own = sentences(generation.trace.prefix(c))
+            others = [
+                p for p in (sentences(s.prefix(min(c, len(s)))) for s in generation.samples) if p
+            ]
             values.append(_gap(own, others, embed) if own and others else np.nan)
-        return held(len(seen.trace), at, values)
+        return held(len(generation.trace), at, values)
 
 
 def _gap(own: Sequence[str], others: Sequence[Sequence[str]], embed: Embed) -> float:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustllm_repro.judges.matching import normalise
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import sentence_ends
-from trustllm_repro.online.monitors.base import Need, Plain, Seen, held
+from trustllm_repro.online.monitors.base import Need, StatelessMonitor, held
 from trustllm_repro.online.monitors.consistency import checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfCheckUnigram(Plain):
+class SelfCheckUnigram(StatelessMonitor):
     """Mean over sentences of the mean (or largest) - ln p of their words.
 
     p is the share of the word among all words of the further answers and of the answer itself.
@@ -26,13 +27,13 @@ class SelfCheckUnigram(Plain):
     source: str = "Manakul et al. 2023 (arXiv 2303.08896), section 5.3"
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.SAMPLES})
 
-    def score(self, seen: Seen) -> np.ndarray:
-        at = checkpoints(len(seen.trace), self.at)
+    def score(self, generation: Generation) -> np.ndarray:
+        at = checkpoints(len(generation.trace), self.at)
         values = []
         for c in at:
-            samples = [s.prefix(min(c, len(s))) for s in seen.samples]
-            values.append(self._score(seen.trace.prefix(c), samples))
-        return held(len(seen.trace), at, values)
+            samples = [s.prefix(min(c, len(s))) for s in generation.samples]
+            values.append(self._score(generation.trace.prefix(c), samples))
+        return held(len(generation.trace), at, values)
 
     def _score(self, text: str, samples: Sequence[str]) -> float:
         counts = Counter(w for t in (text, *samples) for w in normalise(t))
