@@ -38,7 +38,7 @@ EXPORTS = {
     "save": "export",
     "score": "scoring.frames",
     "show": "display",
-    "standing": "analysis.card",
+    "standing": "analysis.overview",
 }
 __all__ = list(EXPORTS)
 

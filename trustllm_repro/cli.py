@@ -123,13 +123,11 @@ def replay(
 ) -> None:
     """Recorded answers -> verdict ledger, tables, verify.csv."""
     from trustllm_repro.data.published import LATER, MODELS
-    from trustllm_repro.scoring.results import cell_results
     from trustllm_repro.scoring.run import replay_records
 
     start = time.perf_counter()
     with Bars() as bars:
-        run, recorded = replay_records(records, benchmark, to, verify=not unverified, say=bars)
-    cell_results(run.cells).save(run.path)
+        run, recorded = replay_records(records, benchmark, to, verify=not unverified, progress=bars)
     report = recorded.report
     show(
         f"{len(recorded.models)} models, {len(report.read)} files, {sum(report.read.values()):,} "
@@ -369,7 +367,7 @@ def verify(
 
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
-    from trustllm_repro.analysis.our_judge import judged_sentence
+    from trustllm_repro.analysis.compare import judged_sentence
     from trustllm_repro.scoring.tables import read_verify
 
     every = read_verify(run_dir / "verify.csv")

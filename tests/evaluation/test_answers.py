@@ -24,7 +24,7 @@ from trustllm_repro.evaluation.report import official, show_evaluation
 from trustllm_repro.evaluation.run import Evaluation
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.schema import Item, Response, Rule
-from trustllm_repro.scoring.evaluated import EvaluatedModel
+from trustllm_repro.scoring.run import EvaluatedModel
 
 MISUSE, EXAGGERATED = "safety/misuse", "safety/exaggerated_safety"
 NAMES = [n for n in FILES if n.split("/")[0] in ("safety", "ethics")]

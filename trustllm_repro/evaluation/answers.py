@@ -145,9 +145,7 @@ def _as_stored(live: Live, labels: Mapping[Place, str]) -> Live:
         full = [replace(r, judge=labels.get((r.task, r.number))) for r in bare]
         parser = TASKS[task].parser_for(Rule.TOOLKIT)
         items = {i.number: i for i in live.items[task]}
-        lacks = parser and any(
-            parser(items[r.number], r).status is Status.UNLABELLED for r in full
-        )
+        lacks = parser and any(parser(items[r.number], r).status is Status.UNLABELLED for r in full)
         stored.answers[task, model] = bare if lacks else full
     return stored
 

@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Live:
-    """Answers of one live model, in the form the ledger takes (store.ledger.Answered)."""
+    """Answers of one live model, in the form the ledger takes (scoring.ledger.Answered)."""
 
     model: str
     items: Mapping[str, Sequence[Any]]

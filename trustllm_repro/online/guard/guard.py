@@ -291,7 +291,7 @@ def _rows(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFr
         rows = pd.DataFrame(list(examples), columns=columns)
     for i, row in enumerate(rows.itertuples(index=False)):
         if not (isinstance(row.prompt, str) and isinstance(row.answer, str)):
-            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="mend that row")
+            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="fix that row")
         if row.unsafe not in (True, False):
             raise SettingsError(f"example {i}: unsafe is {row.unsafe!r}", remedy="True or False")
     unsafe = int(rows.unsafe.astype(bool).sum())
