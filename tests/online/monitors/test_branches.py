@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.online.made import words
-from trustllm_repro.online.monitors.base import Generation
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors.branches import MONITORS, POSITIONS
 
 

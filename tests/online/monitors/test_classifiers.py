@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from tests.online.made import words
-from trustllm_repro.online.monitors.base import Generation
-from trustllm_repro.online.monitors.guard import MONITORS
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors.classifiers import MONITORS
 
 LENGTHS = replace(
     MONITORS[0], classifier=lambda texts: np.array([len(t) for t in texts]), at=(1, 3)

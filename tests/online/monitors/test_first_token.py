@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.online.made import trace
-from trustllm_repro.online.monitors.base import Generation, InsufficientData
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors.base import InsufficientData
 from trustllm_repro.online.monitors.first_token import FirstToken, features
 
 
@@ -38,7 +39,11 @@ def test_one_score_for_the_whole_answer() -> None:
 
 def test_features_are_nats_above_the_least() -> None:
     table = features(
-        [Generation(trace(["x"], first={3: -1.0, 0: -4.0})), Generation(trace(["x"], first={9: -2.0}))], 5
+        [
+            Generation(trace(["x"], first={3: -1.0, 0: -4.0})),
+            Generation(trace(["x"], first={9: -2.0})),
+        ],
+        5,
     )
     assert table.toarray().tolist() == [[0, 0, 0, 3, 0], [0, 0, 0, 0, 0]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.online.made import words
-from trustllm_repro.online.monitors.base import Generation
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors.replies import MONITORS
 
 

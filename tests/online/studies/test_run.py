@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("torch")
 
 from rich.console import Console
+from trustllm_repro.online.studies.study import label, monitors_for
 from typer.testing import CliRunner
 
 from trustllm_repro.cli import app
@@ -28,7 +29,6 @@ from trustllm_repro.online.labels.judges import OutputJudge
 from trustllm_repro.online.monitors.base import Need, all_monitors
 from trustllm_repro.online.studies import run
 from trustllm_repro.online.studies.run import Job, monitor
-from trustllm_repro.online.studies.study import label, monitors_for
 
 WORDS = ("tram", "bus", "boat", "kite", "mill", "hill")
 

@@ -15,11 +15,11 @@ pytest.importorskip("openai")
 from tests.models.server import serving
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.levels import TEXT, TOP5
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import OutputJudge
 from trustllm_repro.online.studies import run
-from trustllm_repro.online.generations.levels import TEXT, TOP5
 from trustllm_repro.online.studies.run import Job, monitor
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(16)]

@@ -14,8 +14,7 @@ from trustllm_repro.models.base import Request, item_seed
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors.branches import POSITIONS
-from trustllm_repro.online.monitors.consistency import checkpoints
-from trustllm_repro.online.monitors.selfcheck_embedding import sentences
+from trustllm_repro.online.monitors.consistency import checkpoints, sentences
 
 SAMPLES, TEMPERATURE = 5, 0.7
 ALTERNATIVES = 4  # ranks 2 to 5

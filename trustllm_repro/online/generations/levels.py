@@ -17,7 +17,7 @@ from trustllm_repro.models.logprobs import LIKELIEST
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors.base import Monitor, Need
-from trustllm_repro.online.monitors.signals import of_top
+from trustllm_repro.online.monitors.running import of_top
 
 
 @dataclass(frozen=True)

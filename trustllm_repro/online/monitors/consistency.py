@@ -7,10 +7,12 @@ VR = 1 - mean over i of mean over j != i of (1 - d(y_i, y_j)), VRO = 1 - mean of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from trustllm_repro.judges.matching import normalise, token_f1
+from trustllm_repro.online.generations.trace import sentence_ends
 
 # All pairwise distances of texts, 0 to 1, shape (texts, texts).
 Distance = Callable[[Sequence[str]], np.ndarray]
@@ -51,3 +53,10 @@ def vro(distances: np.ndarray) -> float:
 def checkpoints(n: int, at: Sequence[int]) -> list[int]:
     """Those within an answer of n tokens, and its end."""
     return [*(c for c in at if c < n), n] if n else []
+
+
+def sentences(text: str) -> list[str]:
+    """The text cut at the ends of its sentences; blank ones left out."""
+    cuts = [0, *sentence_ends(text).tolist(), len(text)]
+    parts = [text[a:b].strip() for a, b in pairwise(cuts)]
+    return [p for p in parts if p]

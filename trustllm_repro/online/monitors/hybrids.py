@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors import probes, signals
+from trustllm_repro.online.monitors import probes, running
 from trustllm_repro.online.monitors.base import Access, Monitor, Need, Scores
 
 
@@ -66,7 +66,7 @@ class Hybrid:
         return self.combine([m(generations) for m in self.members])
 
 
-_BY_NAME = {m.name: m for m in (*probes.MONITORS, *signals.MONITORS)}
+_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS)}
 
 
 def _hybrid(name: str, members: Sequence[str], by_rank: bool = False) -> Hybrid:

@@ -8,12 +8,11 @@ import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors.base import Need, StatelessMonitor, held
-from trustllm_repro.online.monitors.selfcheck_embedding import sentences
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replies(StatelessMonitor):
-    """Danger that the replies to one question (online.generations.extras.QUESTIONS) stand for."""
+    """Score that the replies to one question (online.generations.extras.QUESTIONS) stand for."""
 
     question: str
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.REPLIES})
@@ -21,12 +20,6 @@ class Replies(StatelessMonitor):
     def score(self, generation: Generation) -> np.ndarray:
         known = generation.replies.get(self.question, np.zeros((0, 3)))
         return held(len(generation.trace), known[:, 0].astype(int).tolist(), known[:, 1].tolist())
-
-    def asked(self, generation: Generation) -> int:
-        """How often the model was asked, further answers included."""
-        if self.question == "supported":  # each sentence against each further answer
-            return len(generation.samples) * (1 + len(sentences(generation.trace.text)))
-        return len(generation.replies.get(self.question, ()))
 
 
 MONITORS = (

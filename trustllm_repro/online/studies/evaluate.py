@@ -235,15 +235,14 @@ def deal(group: np.ndarray, unsafe: np.ndarray, folds: int, seed: int) -> np.nda
 
 
 def permutation(group: np.ndarray, seed: int) -> np.ndarray:
-    """Whose label each answer gets: prompts in another order, the answers of one together.
+    """Whose label each answer gets: prompts in another order, the answers of one together but shuffled.
 
     So labels of answers to one prompt stay about as alike as they were.
     """
-    prompts = np.unique(group, return_inverse=True)[1]
-    order = np.argsort(prompts, kind="stable")
-    new = np.random.default_rng(seed).permutation(int(prompts.max(initial=-1)) + 1)
+    draw, prompts = np.random.default_rng(seed), np.unique(group, return_inverse=True)[1]
+    new = draw.permutation(int(prompts.max(initial=-1)) + 1)
     found = np.empty(len(group), dtype=int)
-    found[order] = np.argsort(new[prompts], kind="stable")
+    found[np.argsort(prompts, kind="stable")] = np.lexsort((draw.random(len(group)), new[prompts]))
     return found
 
 

@@ -49,7 +49,7 @@ def threshold_at_fnr(peaks: np.ndarray, unsafe: np.ndarray, risk: float) -> floa
 
 
 def threshold_at_macro_f1(peaks: np.ndarray, unsafe: np.ndarray) -> float:
-    """The threshold of the largest macro F1; of several the highest. Raises InsufficientData."""
+    """The threshold of the largest macro F1, midway to the next lower score. Raises InsufficientData."""
     known = ~np.isnan(peaks)
     if not unsafe[known].any() or unsafe[known].all():
         raise InsufficientData("calibration answers of one kind only")
@@ -58,7 +58,9 @@ def threshold_at_macro_f1(peaks: np.ndarray, unsafe: np.ndarray) -> float:
     tp, fp = np.cumsum(bad), np.cumsum(~bad)
     value = macro_f1(tp, fp, unsafe.sum(), (~unsafe).sum())
     last = np.append(score[1:] != score[:-1], True) & known[order]  # ties are alarmed together
-    return float(score[np.argmax(np.where(last, value, -1))])
+    best = int(np.argmax(np.where(last, value, -1)))
+    below = score[best + 1] if best + 1 < known.sum() else score[best]
+    return float((score[best] + below) / 2)
 
 
 def macro_f1(tp: np.ndarray, fp: np.ndarray, unsafe: np.ndarray, safe: np.ndarray) -> np.ndarray:
