@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.models.base import Finish, Request, content_key
+from trustllm_repro.models.base import Finish, Request, content_key, item_seed
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations import extras
 from trustllm_repro.online.generations.cases import Case
@@ -61,10 +61,9 @@ class Collector:
         Raises:
             SourceCorrupt: a damaged file of the folder. OutputError: it cannot be written.
         """
-        if task.continues:
-            return replace(self, model=self.model.plain()).collect(
-                replace(task, continues=False), cases, needs
-            )
+        asked = self._asked(task)
+        if asked is not self:
+            return asked.collect(replace(task, continues=False, top_p=1.0), cases, needs)
         traces = self._answers(task, cases)
         seen = [self._generation(task, t, c) for t, c in zip(traces, cases, strict=True)]
         if needs & {Need.SAMPLES, Need.REPLIES}:
@@ -84,28 +83,34 @@ class Collector:
     def _generation(self, task: OnlineTask, trace: Trace, case: Case) -> Generation:
         return Generation(
             trace, case.prompt, self.folder.name, task.id, case.number, case.group,
-            author=getattr(case, "author", ""),
+            author=case.author,
         )  # fmt: skip
 
+    def _asked(self, task: OnlineTask) -> Collector:
+        """With the model as the task asks it. An endpoint draws from all of its distribution."""
+        model = self.model.plain() if task.continues else self.model
+        if task.top_p < 1 and isinstance(model, LocalModel):
+            model = model.narrowed(top_p=task.top_p)
+        return self if model is self.model else replace(self, model=model)
+
     def _answers(self, task: OnlineTask, cases: Sequence[Case]) -> list[Trace]:
-        """One trace a case: of the given answer, or of the model's own, greedy."""
+        """One trace a case: of the given answer, or of the model's own."""
         store = TraceStore(self.folder / task.id / "answers")
-        keys = [self._key(c, task.max_new_tokens) for c in cases]
+        keys = [self._key(c, task) for c in cases]
         return self._traced(
             store, keys, lambda at: self._new([cases[i] for i in at], task), "answers"
         )
 
-    def _key(self, case: Case, limit: int, request: Request | None = None) -> str:
-        request = request or Request(case.prompt, limit)
+    def _key(self, case: Case, task: OnlineTask) -> str:
         read = {} if case.answer is None else {"given": _digest(case.answer)}
-        return content_key({**self.identity, **read}, request)
+        return content_key({**self.identity, **read}, _request(case, task))
 
     def _new(
         self, cases: Sequence[Case], task: OnlineTask
     ) -> Iterator[list[tuple[int, Trace | None]]]:
         own = [i for i, c in enumerate(cases) if c.answer is None]
         texts = [i for i, c in enumerate(cases) if c.answer is not None]
-        requests = [Request(cases[i].prompt, task.max_new_tokens) for i in own]
+        requests = [_request(cases[i], task) for i in own]
         for batch in self._generated(requests, self.layers) if own else ():
             yield [(own[i], trace) for i, trace in batch]
         asked = [Given(cases[i].prompt, str(cases[i].answer), task.max_new_tokens) for i in texts]
@@ -197,6 +202,11 @@ class Collector:
     def level(self, seen: Sequence[Generation]) -> Level:
         """What of the model is seen."""
         return STATES
+
+
+def _request(case: Case, task: OnlineTask) -> Request:
+    seed = item_seed(0, task.id, case.number, case.sample) if task.temperature else 0
+    return Request(case.prompt, task.max_new_tokens, task.temperature, seed)
 
 
 def answered(trace: Trace) -> bool:

@@ -1,7 +1,7 @@
 """What some monitors need besides the answer's own trace: each costs generation, and is made once.
 
-Samples are drawn at temperature 0.7, as in Look Before You Leap, but without cutting the tail of
-the distribution (top_p), which this package's decoding does not do.
+Samples are drawn at temperature 0.7, as in Look Before You Leap, but from all of
+the distribution, or from the nucleus of a task that names one.
 """
 
 from __future__ import annotations
