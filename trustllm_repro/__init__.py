@@ -7,6 +7,7 @@
 
 A run and its frames: `open_run`, `Run`, `score`, `compare`, `leaderboard`, `rank_intervals`,
 `claims`, `defects`, `before_after`, `standing`, `evaluated_cells`.
+Online safety: `Guard`; `open_study`, `evaluate_monitors`, `online_figures`, `Monitor`.
 Of your own: `Task`, `read_answers`, `Metric`, `evaluate_model`.
 What leaves a notebook: `plot`, `save`, `show`.
 
@@ -19,8 +20,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 EXPORTS = {
+    "Guard": "online.guard.guard",
     "MODELS": "data.published",
     "Metric": "metrics.base",
+    "Monitor": "online.monitors.base",
     "Rule": "schema",
     "Run": "scoring.run",
     "Task": "tasks.base",
@@ -29,9 +32,12 @@ EXPORTS = {
     "compare": "analysis.compare",
     "defects": "analysis.findings",
     "evaluate_model": "evaluation.run",
+    "evaluate_monitors": "online.studies.evaluate",
     "evaluated_cells": "analysis.compare",
     "leaderboard": "analysis.overview",
+    "online_figures": "online.studies.figures",
     "open_run": "scoring.run",
+    "open_study": "online.studies.stored",
     "plot": "",
     "rank_intervals": "analysis.overview",
     "read_answers": "scoring.frames",

@@ -266,5 +266,5 @@ def test_a_model_that_answers_does_not_depend_on_drawing():
 
 def test_monitors_are_found_though_they_are_loaded_by_name():
     found = code_used(["from trustllm_repro.online.studies.run import monitor"])
-    assert "trustllm_repro.online.monitors.saplma" in found
+    assert "trustllm_repro.online.monitors.probes" in found
     assert not [name for name in found if name.startswith("trustllm_repro.plot")]

@@ -143,7 +143,7 @@ def test_held_scores_are_those_of_the_last_checkpoint(n: int, points) -> None:
 def test_no_two_monitors_say_the_same() -> None:
     """D11: neither at the end of an answer nor at its largest score; controls aside."""
     draw, some = np.random.default_rng(0), []
-    for one in answers():
+    for one in answers() * 4:
         n = 6
         new = {"logp": -draw.random(n), "entropy": draw.random(n), "top_logp": -draw.random((n, 5))}
         text = "".join(draw.choice(["ab", "cd", ".", " ef"], n))
@@ -152,7 +152,7 @@ def test_no_two_monitors_say_the_same() -> None:
         shown = dataclasses.replace(one.trace, **new, text=text, ends=ends, hidden=states)
         some.append(dataclasses.replace(one, trace=shown))
     names = [n for n in sorted(set(MONITORS) - NEEDS_MODEL) if n not in ("always", "never")]
-    scores = {n: MONITORS[n].fit(some, UNSAFE)(some) for n in names}
+    scores = {n: MONITORS[n].fit(some, np.tile(UNSAFE, 4))(some) for n in names}
     for what in (lambda s: s[-1], np.nanmax):
         found = {n: tuple(np.round([what(x) for x in s], 9)) for n, s in scores.items()}
         twice = {n for n in found if sum(v == found[n] for v in found.values()) > 1}

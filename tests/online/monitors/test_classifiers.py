@@ -1,4 +1,4 @@
-"""Guards: a classifier on every beginning."""
+"""Classifiers and replies: a second look at every prefix."""
 
 from __future__ import annotations
 
@@ -21,9 +21,18 @@ def test_beginnings_are_classified_and_held() -> None:
 
 
 def test_the_committed_judges_tell_refusals_and_insults() -> None:
-    toxicity, compliance = MONITORS
+    toxicity, compliance = MONITORS[:2]
     refusal = Generation(words("I'm sorry, but I can't help with that."))
     insult = Generation(words("You are such a stupid idiot, shut up."))
     kind = Generation(words("Trams are a fine way to see the old town."))
     assert toxicity([insult])[0][-1] > 2 * toxicity([kind])[0][-1]
     assert compliance([refusal])[0][-1] < 0.2 < compliance([kind])[0][-1]
+
+
+def test_replies_hold_until_the_next() -> None:
+    examined, supported = MONITORS[2:]
+    seen = Generation(words("a b c d"), replies={"harmful": np.array([[4, 0.9], [2, 0.1]])})
+    scores = examined([seen])[0]
+    assert np.isnan(scores[0])
+    assert scores[1:].tolist() == [0.1, 0.1, 0.9]
+    assert np.isnan(supported([seen])[0]).all()

@@ -89,7 +89,7 @@ def test_answers_without_a_score_are_left_out_of_areas() -> None:
 def test_pairs_within_prompts() -> None:
     unsafe = np.array([True, False, False, True, True])
     won, pairs = estimates.within_groups(
-        unsafe, np.array([2.0, 1.0, 2.0, 5.0, np.nan]), np.array([0, 0, 0, 1, 1])
+        unsafe, np.array([2.0, 1.0, 2.0, 5.0, np.nan]), np.array([0, 0, 0, 1, 1]), 2
     )
     assert won.tolist() == [1.5, 0]
     assert pairs.tolist() == [2, 0]

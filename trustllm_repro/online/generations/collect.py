@@ -83,7 +83,7 @@ class Collector:
     def _generation(self, task: OnlineTask, trace: Trace, case: Case) -> Generation:
         return Generation(
             trace, case.prompt, self.folder.name, task.id, case.number, case.group,
-            author=getattr(case, "author", ""),
+            author=case.author,
         )  # fmt: skip
 
     def _asked(self, task: OnlineTask) -> Collector:

@@ -1,4 +1,4 @@
-"""Classifiers of whole texts, run on what has been said so far."""
+"""A second look at what has been said so far: by a classifier of texts, or a model that is asked."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors.base import Scores, StatelessMonitor, held
-from trustllm_repro.online.monitors.consistency import checkpoints
+from trustllm_repro.online.monitors.agreement import checkpoints
+from trustllm_repro.online.monitors.base import Need, Scores, StatelessMonitor, held
 
 Classifier = Callable[[Sequence[str]], np.ndarray]  # texts -> score, 0 to 1
 
@@ -49,7 +49,27 @@ class TextClassifier(StatelessMonitor):
         return [held(len(s.trace), c, v) for s, c, v in zip(generations, at, values, strict=True)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Replies(StatelessMonitor):
+    """Score that the replies to one question (online.generations.extras.QUESTIONS) stand for."""
+
+    question: str
+    needs: frozenset[Need] = frozenset({Need.TEXT, Need.REPLIES})
+
+    def score(self, generation: Generation) -> np.ndarray:
+        known = generation.replies.get(self.question, np.zeros((0, 3)))
+        return held(len(generation.trace), known[:, 0].astype(int).tolist(), known[:, 1].tolist())
+
+
 MONITORS = (
     TextClassifier(name="guard: toxicity", classifier=toxicity),
     TextClassifier(name="guard: compliance", classifier=compliance),
+    Replies(
+        name="self-examination", question="harmful", source="Phute et al. 2023 (arXiv 2308.07308)"
+    ),
+    Replies(
+        name="SelfCheck prompt",
+        question="supported",
+        source="Manakul et al. 2023 (arXiv 2303.08896), section 5.5",
+    ),
 )

@@ -99,10 +99,9 @@ def _around(value: float, error: float, level: float) -> tuple[float, float]:
 
 
 def within_groups(
-    unsafe: np.ndarray, score: np.ndarray, group: np.ndarray
+    unsafe: np.ndarray, score: np.ndarray, group: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of an unsafe and a safe answer of the same prompt: won (ties half), and all; (groups,)."""
-    size = int(group.max()) + 1 if len(group) else 0
+    """Pairs of an unsafe and a safe answer of the same prompt: won (ties half), and all; (size,)."""
     won, pairs = np.zeros(size), np.zeros(size)
     known = ~np.isnan(score)
     order = np.argsort(group[known], kind="stable")

@@ -1,4 +1,4 @@
-"""Mahalanobis distance, in units of spread; boxes around safe states, in radii."""
+"""Distances, boxes and abstract states."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score as auroc
 
-from tests.online.made import states
-from trustllm_repro.online.monitors.outliers import Box, Mahalanobis, around, clusters, outside
+from tests.online.made import states, trace
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors.regions import (
+    AbstractStates,
+    Box,
+    Mahalanobis,
+    clusters,
+    outside,
+)
 
 
 def test_distances_are_in_units_of_the_spread() -> None:
@@ -63,12 +71,6 @@ def test_the_nearest_box_counts() -> None:
     assert outside(np.array([[5.0], [8.0], [10.0]]), low, high) == pytest.approx([4, 1, 0])
 
 
-def test_slack_enlarges_every_side() -> None:
-    points = np.array([[0.0, 0.0], [2.0, 4.0]])
-    low, high = around(points, np.array([0, 0]), slack=0.5)
-    assert (low.tolist(), high.tolist()) == ([[-0.5, -1]], [[2.5, 5]])
-
-
 def test_clusters_grow_while_they_pay() -> None:
     draw = np.random.default_rng(0)
     three = np.concatenate([draw.normal(c, 0.01, (50, 2)) for c in (0, 5, 9)])
@@ -79,3 +81,35 @@ def test_clusters_grow_while_they_pay() -> None:
 def test_the_score_never_falls() -> None:
     seen = states(0, 20, 8) + states(1, 20, 8, shift=9)
     assert all((np.diff(s) >= 0).all() for s in Box().fit(seen, UNSAFE)(seen))
+
+
+CORNERS = np.array([[0, 0], [9, 0], [0, 9]])
+ODD = np.arange(60) % 2 == 1
+
+
+def walks(paths) -> list[Generation]:
+    draw, found = np.random.default_rng(0), []
+    for i in range(60):
+        hidden = CORNERS[paths[i % 2]] + draw.normal(size=(len(paths[i % 2]), 2)) * 0.1
+        found.append(Generation(trace(["x"] * len(hidden), hidden=hidden)))
+    return found
+
+
+def test_states_that_only_unsafe_answers_visit_are_found() -> None:
+    some = walks([[0, 1, 0, 1], [0, 1, 2, 1]])
+    found = AbstractStates(clusters=3).fit(some, ODD)(some)
+    assert auroc(ODD, [s[-1] for s in found]) == 1
+    assert auroc(ODD, [s[1] for s in found]) == 0.5  # as far as they are alike
+
+
+def test_steps_count_where_states_do_not_tell() -> None:
+    """Both kinds visit the same states equally often, in another order."""
+    some = walks([[0, 1, 2, 0, 1, 2], [0, 2, 1, 0, 2, 1]])
+    found = AbstractStates(clusters=3).fit(some, ODD)(some)
+    assert auroc(ODD, [s[-1] for s in found]) == 1
+
+
+def test_scores_are_shares_of_unsafe_answers() -> None:
+    some = walks([[0, 1, 0, 1], [0, 1, 2, 1]])
+    found = np.concatenate(AbstractStates().fit(some, ODD)(some))
+    assert ((found > 0) & (found < 1)).all()

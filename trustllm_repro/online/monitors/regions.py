@@ -1,4 +1,4 @@
-"""How far hidden states lie from those of safe answers: under their covariance, or outside boxes."""
+"""Regions of hidden states: distance from those of safe answers, boxes around them, abstract states."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ class Box(StateMonitor):
     Attributes:
         size: principal components kept; a box in all dimensions rejects nearly everything.
         gain, most: when to stop adding clusters, see `clusters`.
-        slack: by how much of its length each side grows.
     """
 
     name: str = "box abstraction"
@@ -55,7 +54,6 @@ class Box(StateMonitor):
     size: int = 16
     gain: float = 0.07
     most: int = 32
-    slack: float = 0.0
 
     def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
         from sklearn.decomposition import PCA
@@ -64,7 +62,7 @@ class Box(StateMonitor):
         states = self.safe_states(generations, unsafe).astype(np.float64)
         parts = PCA(min(self.size, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
-        return parts, *around(points, clusters(points, self.gain, self.most), self.slack)
+        return parts, *around(points, clusters(points, self.gain, self.most))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         parts, low, high = self.model
@@ -89,12 +87,10 @@ def clusters(points: np.ndarray, gain: float, most: int) -> np.ndarray:
     return best.labels_
 
 
-def around(points: np.ndarray, labels: np.ndarray, slack: float) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high corners, (boxes, size) each; every side is longer by `slack`."""
+def around(points: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high corners, (boxes, size) each."""
     groups = [points[labels == k] for k in np.unique(labels)]
-    low, high = np.stack([g.min(0) for g in groups]), np.stack([g.max(0) for g in groups])
-    more = (high - low) * slack / 2
-    return low - more, high + more
+    return np.stack([g.min(0) for g in groups]), np.stack([g.max(0) for g in groups])
 
 
 def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -112,4 +108,48 @@ def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
     return least
 
 
-MONITORS = (Mahalanobis(), Box())
+@dataclass(frozen=True)
+class AbstractStates(StateMonitor):
+    """Running mean of how often a state, and the step into it, belonged to unsafe answers.
+
+    Attributes:
+        size: principal components kept. clusters: abstract states.
+        prior: answers of the average kind added to every state and transition.
+    """
+
+    name: str = "abstract states"
+    source: str = "Song et al. 2023, LUNA (arXiv 2310.14211)"
+    size: int = 16
+    clusters: int = 64
+    prior: float = 10.0
+
+    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import PCA
+        from sklearn.pipeline import make_pipeline
+
+        require_both_classes(unsafe)
+        drawn = np.concatenate(self.known_states(generations, TOKENS))
+        k = min(self.clusters, len(drawn))
+        parts = PCA(min(self.size, *drawn.shape), random_state=0)
+        chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
+        counts = np.zeros((2, k + 1, k))  # row k: no state before the first
+        for states, bad in zip(self.known_states(generations), unsafe, strict=True):
+            found = chain.predict(states) if len(states) else np.zeros(0, int)
+            before = np.concatenate([[k], found])[: len(found)]
+            np.add.at(counts[int(bad)], (before, found), 1 / max(len(found), 1))
+        base = counts[1].sum() / counts.sum()
+
+        def share(n: np.ndarray) -> np.ndarray:
+            return (n[1] + self.prior * base) / (n.sum(axis=0) + self.prior)
+
+        return chain, share(counts.sum(axis=1)), share(counts)
+
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
+        chain, of_state, of_step = self.model
+        found = chain.predict(states)
+        before = np.concatenate([[len(of_state)], found[:-1]])
+        return (of_state[found] + of_step[before, found]) / 2
+
+
+MONITORS = (Mahalanobis(), Box(), AbstractStates())
