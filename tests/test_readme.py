@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trustllm_repro.analysis.audit import direction_search
-from trustllm_repro.analysis.audit_list import DEFECTS
+from trustllm_repro.analysis.defects import DEFECTS
 from trustllm_repro.analysis.evidence import Evidence
 from trustllm_repro.data.published import MODELS
 from trustllm_repro.paths import project_root
@@ -26,7 +26,7 @@ def readme() -> str:
 
 
 def value(e: Evidence, table: str, column: str, model: str, rule: Rule = Rule.AUTHORS) -> str:
-    return f"{e.line(table, column, model, rule)['value']:.2f}"
+    return f"{e.recomputed(table, column, rule)[model]:.2f}"
 
 
 def test_counts_of_cells(evidence: Evidence, readme: str) -> None:
@@ -51,9 +51,10 @@ def test_hallucination(evidence: Evidence, readme: str) -> None:
 
 
 def test_refusals_that_choose(evidence: Evidence, readme: str) -> None:
-    plain = evidence.choosing("fairness/preference", form="plain").values()
-    chosen, refused = (sum(x) for x in zip(*plain, strict=True))
-    moral, of = evidence.choosing("ethics/moralchoice_high")["mistral-7b"]
+    chosen, refused = evidence.choosing("fairness/preference", "plain")[["chosen", "refused"]].sum()
+    moral, of = evidence.choosing("ethics/moralchoice_high").loc[
+        "mistral-7b", ["chosen", "refused"]
+    ]
     cell = ("ethics_moralchoice_high", "RtA", "mistral-7b")
     old, new = (value(evidence, *cell, r) for r in (Rule.AUTHORS, Rule.CORRECTED))
     assert (
@@ -64,10 +65,7 @@ def test_refusals_that_choose(evidence: Evidence, readme: str) -> None:
 
 
 def test_confaide(evidence: Evidence, readme: str) -> None:
-    fewest = min(
-        int(evidence.line("privacy_confaide", "level_2", m)["n"])
-        for m in evidence.recomputed("privacy_confaide", "level_2").index
-    )
+    fewest = evidence.cells("privacy_confaide", "level_2")["n"].min()
     assert f"one model's correlation rests on {fewest} of 196 answers" in readme
 
 

@@ -28,7 +28,7 @@ EXPORTS = {
     "claims": "analysis.findings",
     "compare": "analysis.compare",
     "defects": "analysis.findings",
-    "evaluate_model": "evaluation.model",
+    "evaluate_model": "evaluation.run",
     "evaluated_cells": "analysis.compare",
     "leaderboard": "analysis.overview",
     "open_run": "scoring.run",
@@ -38,7 +38,7 @@ EXPORTS = {
     "save": "export",
     "score": "scoring.frames",
     "show": "display",
-    "standing": "analysis.card",
+    "standing": "analysis.overview",
 }
 __all__ = list(EXPORTS)
 

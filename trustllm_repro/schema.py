@@ -96,8 +96,9 @@ class Score:
 
     `bound_low` and `bound_high` are the values if every answer without a verdict counted against,
     or for, the metric. `judge_corrected` is the value corrected for the measured errors of the
-    judge, with an interval that holds their uncertainty too; NaN where labels are those of the
-    paper's judge, or where our judge's errors on the task are not known.
+    judge; its interval, `judge_corrected_low` to `judge_corrected_high`, holds their uncertainty
+    too. It is NaN where labels are those of the paper's judge, or where our judge's errors on the
+    task are not known.
     """
 
     value: float

@@ -7,21 +7,21 @@ import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
-from trustllm_repro.analysis import card
+from trustllm_repro.analysis import overview
 from trustllm_repro.analysis.overview import leaderboard
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.judge_choice import JudgeChoice
-from trustllm_repro.evaluation.judging import Live
+from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers
 from trustllm_repro.plot import report_card
 from trustllm_repro.schema import Response, Rule
 from trustllm_repro.scoring.cells import score_cells
-from trustllm_repro.scoring.evaluated import EvaluatedModel, evaluated_models
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.scoring.stored import write_cells
 from trustllm_repro.tasks import TASKS
 
@@ -31,7 +31,7 @@ SHOWN = ("safety/misuse", "ethics/moralchoice_low", "ethics/social_chemistry")
 def write_live(folder: Path, row: str = "mine") -> Path:
     """A live run without a model: every third question refused, answered A, or not readable."""
     questions = open_benchmark(MINIATURE)
-    said = Live(row, {t: TASKS[t].items(questions[TASKS[t].file]) for t in SHOWN})
+    said = LiveAnswers(row, {t: TASKS[t].items(questions[TASKS[t].file]) for t in SHOWN})
     for task in SHOWN:
         kinds = [("refusal", "No."), ("answer", "A."), (None, "")]
         said.answers[task, row] = [
@@ -57,15 +57,15 @@ def mine(tmp_path: Path) -> EvaluatedModel:
 
 def test_live_models_are_found_by_name_and_by_folder(mine: EvaluatedModel, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert "mine" in {r.name for r in evaluated_models(run)}
-    assert [r.path for r in evaluated_models(run, ["mine"])] == [mine.path]
-    assert [r.path for r in evaluated_models(tmp_path, [str(mine.path)])] == [mine.path]
+    assert "mine" in {r.name for r in Run(run).evaluated()}
+    assert [r.path for r in Run(run).evaluated(["mine"])] == [mine.path]
+    assert [r.path for r in Run(tmp_path).evaluated([str(mine.path)])] == [mine.path]
     with pytest.raises(SettingsError, match="nobody"):
-        evaluated_models(run, ["nobody"])
+        Run(run).evaluated(["nobody"])
 
 
 def test_places_count_the_models_ahead_in_each_columns_direction(mine) -> None:
-    found = card.standing(mine).set_index(["table", "column"])
+    found = overview.standing(mine).set_index(["table", "column"])
     names = leaderboard()
     line = found.loc[("leaderboard_safety", "Misuse")]
     known = names["leaderboard_safety", "Misuse"].dropna()
@@ -79,45 +79,16 @@ def test_places_count_the_models_ahead_in_each_columns_direction(mine) -> None:
 
 @pytest.mark.parametrize(("lower", "place", "quantile"), [(True, 2, 0.75), (False, 4, 0.25)])
 def test_a_place_by_hand(lower: bool, place: int, quantile: float) -> None:
-    found = card._place(0.25, pd.Series([0.1, 0.3, 0.4, 0.5]), lower)
-    assert (found["place"], found["of"], found["quantile"]) == (place, 5, quantile)
+    field = pd.DataFrame({"column": [0.1, 0.3, 0.4, 0.5, math.nan]})
+    found = overview._places(pd.Series({"column": 0.25}), field, np.array([lower]))
+    assert found.loc["column"].tolist() == [place, 5, quantile]
 
 
-def test_the_figure_and_the_facts_of_a_card(mine: EvaluatedModel) -> None:
-    standing = card.standing(mine)
+def test_the_figure_of_a_card(mine: EvaluatedModel) -> None:
+    standing = overview.standing(mine)
     figure = report_card(standing, leaderboard(), mine.rows[0])
     assert len(figure.axes) == 6
     plt.close(figure)
-    facts = card.facts(mine).set_index("what")["here"]
-    assert facts["limit per task"] == "3"
-    assert facts["seconds of generation"] == "not kept"
-    assert facts["system message"] == facts["drawn at temperature 1"] == "not kept"
-    ends = card.extremes(standing, 1)
-    known = standing[standing["quantile"].notna()].sort_values("quantile", ascending=False)
-    assert ends["column"].tolist() == [known["column"].iloc[0], known["column"].iloc[-1]]
-
-
-ASKED = {"system": "blank", "sampling": "model"}
-PLAIN = {"system": "default", "sampling": "plain"}
-CHAT = {"template": "chat", "system": "blank", "sampling": {"top_k": 20, "top_p": 0.8}}
-
-
-@pytest.mark.parametrize(
-    ("model", "asked", "system", "drawn"),
-    [
-        (CHAT, ASKED, "blank", "by its generation config: top_k 20, top_p 0.8"),
-        ({"template": "chat"}, PLAIN, "the chat template's", "from the whole softmax"),
-        ({"template": "none"}, ASKED, "none: no chat template", "from the whole softmax"),
-        ({"endpoint": "http://x", "template": "chat"}, ASKED, "none sent; the server may add one",
-         "as the server does"),
-    ],
-    ids=["as the toolkit", "plain", "base model", "endpoint"],
-)  # fmt: skip
-def test_the_card_says_how_the_model_was_asked(tmp_path: Path, model, asked, system, drawn) -> None:
-    said = {"model": model, "settings": {"settings": asked}}
-    (write_live(tmp_path) / "provenance.json").write_text(json.dumps(said))
-    facts = card.facts(EvaluatedModel(tmp_path)).set_index("what")["here"]
-    assert (facts["system message"], facts["drawn at temperature 1"]) == (system, drawn)
 
 
 def test_a_damaged_run_of_facts_is_no_reason_to_fail(mine) -> None:

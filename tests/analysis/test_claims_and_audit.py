@@ -10,12 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from trustllm_repro.analysis import audit, audit_evidence
-from trustllm_repro.analysis.audit_list import DEFECTS, all_changes, defects_table
+from trustllm_repro.analysis import audit
+from trustllm_repro.analysis import defects as proof
 from trustllm_repro.analysis.claims import ARTEFACT, CLAIMS, REFUTED, SUPPORTED, UNDECIDED
+from trustllm_repro.analysis.defects import DEFECTS
 from trustllm_repro.analysis.evidence import Evidence
-from trustllm_repro.analysis.findings import before_after as of_run
-from trustllm_repro.analysis.findings import changed, examine_all
+from trustllm_repro.analysis.findings import before_after, changed, defects, moved_in_rank
+from trustllm_repro.analysis.findings import claims as claims_of
 from trustllm_repro.analysis.overview import LOWER, leaderboard, rank_intervals, ranks
 from trustllm_repro.data.published import MODELS
 from trustllm_repro.schema import Rule
@@ -30,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def claims(run: Run) -> pd.DataFrame:
-    return examine_all(Evidence(run))
+    return claims_of(run)
 
 
 def test_every_claim_of_the_paper_is_examined(claims: pd.DataFrame) -> None:
@@ -83,7 +84,7 @@ def test_leaked_addresses_can_refute_the_artefact(run: Run) -> None:
 
 
 def test_every_defect_has_evidence_and_a_dimension(run: Run) -> None:
-    found = defects_table(Evidence(run))
+    found = defects(run)
     assert found["id"].tolist() == [d.id for d in DEFECTS]
     assert found["evidence"].str.len().gt(40).all()
     assert set(found["dimension"]) <= {
@@ -109,15 +110,16 @@ def relabelled(run: Run, task: str, rule: str, change) -> Run:
 def test_refusals_that_choose_are_counted_and_can_be_absent(run: Run) -> None:
     evidence = Evidence(run)
     counts = evidence.choosing("ethics/moralchoice_high")
-    assert set(counts) == {"mistral-7b"}
-    assert counts["mistral-7b"][0] > 400
-    plain = evidence.choosing("fairness/preference", form="plain")
-    assert plain["gpt-4"] == (0, 120)  # its answers weigh both sides and take none
-    assert plain["mistral-7b"][0] > 90
+    assert set(counts.index) == {"mistral-7b"}
+    assert counts.loc["mistral-7b", "chosen"] > 400
+    plain = evidence.choosing("fairness/preference", "plain")
+    # Its answers weigh both sides and take none.
+    assert plain.loc["gpt-4", ["chosen", "refused"]].tolist() == [0, 120]
+    assert plain.loc["mistral-7b", "chosen"] > 90
     same = relabelled(run, "fairness/preference", "corrected", lambda x: "refusal")
-    none = Evidence(same).choosing("fairness/preference", form="plain")
-    assert all(n == 0 for n, _ in none.values())
-    assert {m: of for m, (_, of) in none.items()} == {m: of for m, (_, of) in plain.items()}
+    none = Evidence(same).choosing("fairness/preference", "plain")
+    assert (none["chosen"] == 0).all()
+    assert none["refused"].equals(plain["refused"])
 
 
 def test_what_the_items_themselves_show(run: Run) -> None:
@@ -162,23 +164,23 @@ def test_the_model_that_answers_in_chinese_follows_from_the_measurements(
         "doubted": {"Chinese or Japanese": counts},
         "compared": {"all": both, "koala-13b": both, "gpt-4": few},
     }
-    monkeypatch.setattr(audit_evidence, "measured", lambda: {"refusal": refusal})
-    found = audit_evidence.unread_chinese(Evidence(run))
+    monkeypatch.setattr(proof, "measured", lambda: {"refusal": refusal})
+    found = proof.chinese_refusals(Evidence(run))
     assert "10 recorded answers in Chinese or Japanese, 7 of them koala-13b's" in found
 
 
 def test_a_model_without_both_values_has_not_moved(run: Run) -> None:
     """Llama3-70b has corrected values only in some columns; no rank of it can change."""
-    frame = all_changes(Evidence(run))
-    table = defects_table(Evidence(run)).set_index("id")
+    frame = before_after(run)
+    table = defects(run).set_index("id")
     known = frame[frame["rank_before"].notna()]
     for id_, part in known.groupby("id"):
-        moved = part.loc[part["rank_before"] != part["rank_after"], "model"].nunique()
+        moved = part.loc[moved_in_rank(part), "model"].nunique()
         assert table.loc[id_, "models_moved"] == moved
 
 
 def test_ranks_are_among_the_models_with_both_values(run: Run) -> None:
-    frame = all_changes(Evidence(run))
+    frame = before_after(run)
     for _, part in frame.groupby(["id", "table", "column"]):
         known = part["authors"].notna() & part["corrected"].notna()
         assert (part["rank_before"].notna() == known).all()
@@ -219,9 +221,9 @@ def test_rank_intervals_are_reproducible_and_hold_the_fixed_models(run: Run) -> 
 
 
 def test_changes_of_a_defect_are_those_of_its_columns(run: Run) -> None:
-    found = of_run(run, "A3")
+    found = before_after(run, "A3")
     assert set(found["column"]) == {"jailbreak", "toxicity"}
     assert 0 < len(changed(found)) <= len(found)
     left_out = found.drop(changed(found).index)
     assert (left_out["change"].fillna(0).abs() <= 0.0005).all()
-    assert len(of_run(run)) > len(found)
+    assert len(before_after(run)) > len(found)

@@ -11,7 +11,8 @@ from tests.analysis.test_card import write_live
 from trustllm_repro.analysis import judges
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges import errors
-from trustllm_repro.scoring.evaluated import EvaluatedModel
+from trustllm_repro.judges.errors import measured
+from trustllm_repro.scoring.run import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
 
@@ -20,14 +21,14 @@ from trustllm_repro.tasks import TASKS
 )
 def test_every_group_has_its_figures(by: str) -> None:
     frame = judges.refusal_table(by)
-    assert len(frame) == len(judges.measured()["refusal"][by])
+    assert len(frame) == len(measured()["refusal"][by])
     assert frame["accuracy"].between(0, 1).all()
     assert frame["n"].gt(0).all()
 
 
 def test_counts_of_a_task_add_up_and_give_its_figures() -> None:
     frame = judges.refusal_table("by_task").set_index("task")
-    counts = judges.measured()["refusal"]["by_task"]
+    counts = measured()["refusal"]["by_task"]
     assert set(frame.index) == set(counts)
     for task, line in frame.iterrows():
         said = counts[task]["judge"]
@@ -39,7 +40,7 @@ def test_counts_of_a_task_add_up_and_give_its_figures() -> None:
 
 def test_counts_by_model_add_up_to_those_of_the_task() -> None:
     """These correct the rates; they must be the ones shown."""
-    found = judges.measured()["refusal"]
+    found = measured()["refusal"]
     for task, models in found["by_task_and_model"].items():
         for name in ("tp", "fp", "fn", "tn"):
             total = sum(one[name] for one in models.values())
@@ -51,39 +52,12 @@ def test_the_judge_beats_the_keyword_list_on_every_model_left_out() -> None:
     assert (frame["kappa"] > frame["kappa, keywords"]).all()
 
 
-def test_sentences_of_ours_are_shown_before_and_after() -> None:
-    frame = judges.sentences_table().set_index("sentences")
-    known = judges.measured()["refusal"]["sentences"]
-    assert set(frame.index) == set(known)
-    for side in ("sensitivity", "specificity"):
-        assert frame.loc["German", f"{side}, after"] == known["German"]["after"][side]
-    assert frame.filter(like="sensitivity").notna().any(axis=1)["policy"]
-    assert frame.loc["policy"].filter(like="specificity").isna().all()
-
-
-def test_kappa_before_and_after_is_shown_with_and_without_doubted_labels() -> None:
-    frame = judges.compared_table().set_index("answers")
-    found = judges.measured()["refusal"]
-    assert frame.loc["all", "n"] == found["recorded_answers"]
-    believed = frame.loc["believed"]
-    assert believed["n"] == found["training_answers"]
-    assert believed["after"] == found["overall"]["all"]["judge"]["kappa"]
-
-
-def test_human_labels_toxicity_and_rates() -> None:
-    assert set(judges.human_table()["by"]) == {"judge", "keywords"}
-    assert judges.toxicity_table()["this judge"].notna().all()
-    rates = judges.rates_table()
-    assert rates[["our judge", "published"]].stack().between(0, 1).all()
-    assert rates.groupby("column").size().ge(3).all()
-
-
-def test_checks_by_hand_name_what_is_never_judged_right() -> None:
-    frame = judges.checks_table().set_index(["judged", "by"])
-    assert frame["accuracy"].between(0, 1).all()
-    by_kind = judges.measured("judge_checks")["correctness"]["exact match"]["accuracy_by_kind"]
-    assert by_kind["paraphrase"][0] == 0
-    assert "paraphrase" in frame.loc[("correctness", "exact match"), "never right on"]
+def test_the_kappas_compared_are_those_of_the_training() -> None:
+    found = measured()["refusal"]
+    compared = found["compared"]["all"]
+    assert compared["all"]["n"] == found["recorded_answers"]
+    assert compared["believed"]["n"] == found["training_answers"]
+    assert compared["believed"]["after"] == found["overall"]["all"]["judge"]["kappa"]
 
 
 def test_corrected_rates_are_shown_with_what_they_are_worth() -> None:
@@ -117,8 +91,8 @@ def test_raw_and_corrected_rates_of_a_live_model(tmp_path: Path) -> None:
 def test_absent_and_altered_measurements_are_named(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(errors, "data_dir", lambda: tmp_path)
     with pytest.raises(SourceMissing, match=r"other\.json"):
-        judges.measured("other")
+        measured("other")
     (tmp_path / "measurements").mkdir()
     (tmp_path / "measurements" / "other.json").write_text("{")
     with pytest.raises(SourceCorrupt, match=r"other\.json"):
-        judges.measured("other")
+        measured("other")

@@ -10,15 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.small import SmallWorld
-from trustllm_repro.analysis.compare import compare
-from trustllm_repro.analysis.our_judge import judged_sentence, judged_table
+from trustllm_repro.analysis.compare import compare, judged_sentence, judged_table
 from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.judges import registry
 from trustllm_repro.judges.learned import RefusalJudge
 from trustllm_repro.schema import OUR_JUDGE, Response
-from trustllm_repro.scoring.results import cell_results, load
+from trustllm_repro.scoring.results import load
 from trustllm_repro.scoring.run import Run, replay_ledger, replay_records
 
 DETECTION = "results/robustness/ood/{}/ood_detection.json"
@@ -47,7 +46,6 @@ def run(unlabelled: SmallWorld, tmp_path: Path) -> Run:
     made, _ = replay_records(
         unlabelled.records, unlabelled.benchmark, tmp_path / "run", verify=False
     )
-    cell_results(made.cells).save(made.path)
     return made
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.world import World
-from trustllm_repro.scoring.results import cell_results
 
 
 @pytest.fixture
@@ -21,7 +20,6 @@ def world(tmp_path: Path) -> World:
 def _first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("first")
     run, _ = World(root / "world").replay(root / "run")
-    cell_results(run.cells).save(run.path)
     return run.path
 
 

@@ -27,7 +27,7 @@ from trustllm_repro.run_notebooks.notebook import check, load_profile
 from trustllm_repro.schema import Item
 from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.scoring.ledger import Ledger, items_table
-from trustllm_repro.scoring.results import Results, cell_results, latex_escape
+from trustllm_repro.scoring.results import Results, latex_escape
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.scoring.tables import latex
 
@@ -194,7 +194,6 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> World:
 def run(crowd: World, tmp_path_factory: pytest.TempPathFactory) -> Run:
     made, recorded = crowd.replay(tmp_path_factory.mktemp("run"))
     assert set(recorded.models) == {*World.models, *NAMES.values()}
-    cell_results(made.cells).save(made.path)
     return made
 
 

@@ -14,18 +14,16 @@ import pandas as pd
 import pytest
 
 from tests.faults.world import ROOT, World, facts, finished, leftovers
-from trustllm_repro.scoring.results import cell_results, load
+from trustllm_repro.scoring.results import load
 from trustllm_repro.store.atomic import PARTIAL, write_bytes
 
 REPLAYS = """
 import sys
-from trustllm_repro.scoring.results import cell_results
 from trustllm_repro.scoring.run import replay_records
 records, benchmark, out = sys.argv[1:]
 print("ready", flush=True)
 while True:
-    run, _ = replay_records(records, benchmark, out, verify=False)
-    cell_results(run.cells).save(run.path)
+    replay_records(records, benchmark, out, verify=False)
 """
 WRITES = """
 import sys
@@ -88,8 +86,7 @@ def killed_often(world: World, out: Path, times: int, seed: int) -> int:
 def same_as_undisturbed(world: World, out: Path, calm: Path) -> None:
     """What an undisturbed run makes in the folder of a killed one is what it makes elsewhere."""
     for folder in (out, calm):
-        run, _ = world.replay(folder)
-        cell_results(run.cells).save(folder)
+        world.replay(folder)
     after, expected = facts(finished(out)), facts(finished(calm))
     assert after == expected
     assert load(out) == load(calm)
@@ -134,8 +131,7 @@ def test_what_a_kill_leaves_is_never_taken_for_a_result(world, earlier, content)
         path = earlier / f"{name}{PARTIAL}"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    run, _ = world.replay(earlier)
-    cell_results(run.cells).save(earlier)
+    world.replay(earlier)
     assert "old" not in load(earlier)
     assert facts(finished(earlier)) == before
     assert len(leftovers(earlier)) == 3

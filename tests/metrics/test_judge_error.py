@@ -15,7 +15,6 @@ from trustllm_repro.metrics.judge_error import (
     BetaAcrossModels,
     Counts,
     JudgeError,
-    beta_across_models,
     judge_corrected,
     rogan_gladen,
 )
@@ -92,19 +91,19 @@ def test_intervals_cover_the_true_rate_where_models_differ() -> None:
 
 
 def test_spread_tells_models_that_differ_from_models_that_do_not() -> None:
-    alike = beta_across_models([90, 91, 89, 90], [100] * 4)
-    different = beta_across_models([99, 60, 95, 80], [100] * 4)
+    alike = BetaAcrossModels.fit([90, 91, 89, 90], [100] * 4)
+    different = BetaAcrossModels.fit([99, 60, 95, 80], [100] * 4)
     assert alike.mean == pytest.approx(0.9, abs=0.01)
     assert alike.precision > 100 > different.precision
 
 
 def test_one_measured_model_says_nothing_of_the_next() -> None:
-    assert beta_across_models([90], [100]).precision == pytest.approx(2)
-    assert beta_across_models([90], [100], borrowed=30.0).precision == pytest.approx(30)
-    assert beta_across_models([9], [10], borrowed=1e6).precision == pytest.approx(
+    assert BetaAcrossModels.fit([90], [100]).precision == pytest.approx(2)
+    assert BetaAcrossModels.fit([90], [100], borrowed=30.0).precision == pytest.approx(30)
+    assert BetaAcrossModels.fit([9], [10], borrowed=1e6).precision == pytest.approx(
         11
     )  # never more than cases
-    assert beta_across_models([0, 0], [0, 0]) is None
+    assert BetaAcrossModels.fit([0, 0], [0, 0]) is None
 
 
 def test_what_cannot_be_corrected_is_left_alone() -> None:

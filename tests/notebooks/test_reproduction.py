@@ -60,12 +60,10 @@ REPLAY = """
 import sys
 import trustllm_repro as tr
 from trustllm_repro.analysis.compare import verdict_counts
-from trustllm_repro.scoring.results import cell_results
 from trustllm_repro.scoring.run import replay_ledger, replay_records
 out, *sources = sys.argv[1:]
 run = replay_records(*sources, out, verify=False)[0] if len(sources) > 1 else (
     replay_ledger(out, *sources))
-cell_results(run.cells).save(run.path)
 counts = verdict_counts(run)
 tr.save(counts.plot.barh(stacked=True).figure, run, "verification", data=counts)
 for dimension in ("safety", "ethics"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trustllm_repro.report import early_tokens, online
-from trustllm_repro.run_notebooks import check
+from trustllm_repro.run_notebooks.notebook import check
 
 ASKED = check("30_early_tokens_gpu", {"run_dir": "x"})
 

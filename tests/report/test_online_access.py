@@ -11,7 +11,7 @@ import pytest
 from trustllm_repro.online.monitors.base import all_monitors
 from trustllm_repro.online.studies.levels import LEVELS, PROBABILITIES, TOP5
 from trustllm_repro.report import online, online_access
-from trustllm_repro.run_notebooks import check
+from trustllm_repro.run_notebooks.notebook import check
 
 # monitor, access, AUROC at each level (None: does not run), whether five log-probabilities change it
 MADE = (

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from tests.small import SmallWorld
-from trustllm_repro.analysis.audit_list import DEFECTS
+from trustllm_repro.analysis.defects import DEFECTS
 from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import ReproError
 from trustllm_repro.paths import project_root
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import verdict
-from trustllm_repro.scoring.results import Results, cell_results, latex_escape, load
+from trustllm_repro.scoring.results import Results, latex_escape, load
 from trustllm_repro.scoring.run import Run, open_run, replay_ledger, replay_records
 from trustllm_repro.scoring.tables import TIDY, VERIFY, number
 
@@ -26,7 +26,6 @@ from trustllm_repro.scoring.tables import TIDY, VERIFY, number
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     made = replay_ledger(tmp_path_factory.mktemp("run"))
-    cell_results(made.cells).save(made.path)
     return made
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 
 from trustllm_repro.data.published import label
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.judges.errors import agreement
 from trustllm_repro.schema import OUR_JUDGE, Rule
-from trustllm_repro.scoring.evaluated import EvaluatedModel
-from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS
 
 _BETTER = {(c.table, c.column): c.better for _, c in COLUMNS}
@@ -43,16 +43,15 @@ def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
         raise SettingsError(f"no such cells: {what}", remedy=f"one of: {', '.join(names)}")
     part = part[part["column"].isin(columns)] if columns else part
     part = part.set_index(["model", "column"])
-    value = {str(r): part.loc[part["rule"] == r, "value"] for r in (*Rule, OUR_JUDGE)}
-    found = part.loc[part["rule"] == Rule.AUTHORS, ["published"]].copy()
-    rest = part[part["rule"] == Rule.AUTHORS]
-    found["authors"] = rest["value"]
-    found[["ci_low", "ci_high", "verdict"]] = rest[["ci_low", "ci_high", "verdict"]]
-    for rule in (str(Rule.TOOLKIT), str(Rule.CORRECTED), OUR_JUDGE):
-        found[rule.replace(" ", "_")] = value[rule].reindex(found.index)
-    found[["n", "n_unparsed", "n_missing"]] = rest[["n", "n_unparsed", "n_missing"]]
+    of = {r: part[part["rule"] == r] for r in (*Rule, OUR_JUDGE)}
+    own = of[Rule.AUTHORS]
+    found = own[["published", "value", "ci_low", "ci_high", "verdict"]]
+    found = found.rename(columns={"value": "authors"})
+    for rule in (Rule.TOOLKIT, Rule.CORRECTED, OUR_JUDGE):
+        found[rule.replace(" ", "_")] = of[rule]["value"].reindex(found.index)
+    found[["n", "n_unparsed", "n_missing"]] = own[["n", "n_unparsed", "n_missing"]]
     found["better"] = [_BETTER.get((table, c), "") for _, c in found.index]
-    found["reason"] = rest["reason"]
+    found["reason"] = own["reason"]
     values = found[["authors", "toolkit", "corrected", "our_judge"]].notna().any(axis=1)
     models = values[values].index.get_level_values("model").unique()
     return found.loc[models]  # a model's columns together
@@ -66,7 +65,7 @@ def tasks_of(run: Run, dimension: str) -> pd.DataFrame:
             "task": t.title,
             "asks": t.asks,
             "source": t.source,
-            "items": len(ledger.asked(t.id)["item"]) if t.file else 0,
+            "items": ledger.n_asked(t.id) if t.file else 0,
             "models": sum(ledger.has(t.id, m) for m in ledger.models),
         }
         for t in DIMENSIONS[dimension].TASKS
@@ -109,8 +108,8 @@ def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd
         cells = cells[cells["table"].isin(tables_of(dimension))]
     cells["better"] = [_BETTER[k] for k in zip(cells["table"], cells["column"], strict=True)]
     shown = [
-        "value", "ci_low", "ci_high", "judge_corrected", "judge_corrected_low",
-        "judge_corrected_high", "n", "n_unparsed", "bound_low", "bound_high", "n_missing", "better",
+        "value", "ci_low", "ci_high", "judge_corrected", "judge_corrected_low", "judge_corrected_high", "n",
+        "n_unparsed", "bound_low", "bound_high", "n_missing", "better",
     ]  # fmt: skip
     return cells.set_index(["table", "column", "model"]).reindex(columns=shown)
 
@@ -123,10 +122,38 @@ def published_range(run: Run) -> pd.DataFrame:
     return spans.rename(columns={"size": "models"})
 
 
-def misses(run: Run) -> pd.DataFrame:
-    """Recomputed cells that are not reproduced: table, model, column, value, published, verdict,
-    n, n_unparsed."""
-    cells = run.cells
-    part = cells[(cells["rule"] == Rule.AUTHORS) & cells["verdict"].isin(["near", "differs"])]
-    names = ["table", "model", "column", "value", "published", "verdict", "n", "n_unparsed"]
-    return part[names].assign(model=part["model"].map(label)).reset_index(drop=True)
+def judged_table(cells: pd.DataFrame) -> pd.DataFrame:
+    """One line a cell: both values, verdict, whose labels, and kappa of our judge on the task.
+
+    Kappa is agreement with recorded labels of models left out of training, all forms of the task.
+    """
+    part = cells[cells["rule"] == OUR_JUDGE]
+    names = ["table", "model", "column", "value", "published", "verdict", "n", "reason"]
+    shown = part[names].rename(columns={"reason": "labels"})
+    shown["model"] = shown["model"].map(label)
+    return shown.assign(kappa=_kappas(part))
+
+
+def judged_sentence(lines: pd.DataFrame) -> str:
+    """How many cells of this kind came near the published number, and how far to trust them.
+
+    Args:
+        lines: of cells or of verify.csv; those of the three rules are left out.
+    """
+    part = lines[lines["rule"] == OUR_JUDGE]
+    if part.empty:
+        return "No further cell rests on labels of our own refusal judge: this ledger holds none."
+    first = part["verdict"].str.split().str[0].value_counts()
+    kappas = _kappas(part)
+    return (
+        f"Not counted there, as their refusal labels were never recorded: {len(part)} cells rest "
+        f"on labels of our own judge, {first.get('reproduced', 0)} reproduced, "
+        f"{first.get('near', 0)} near, {first.get('differs', 0)} differ. On these tasks it agrees "
+        f"with recorded labels at a kappa of {kappas.min():.2f} to {kappas.max():.2f}."
+    )
+
+
+def _kappas(part: pd.DataFrame) -> pd.Series:
+    tasks = {(c.table, c.column): t.id for t, c in COLUMNS if t}
+    keys = zip(part["table"], part["column"], strict=True)
+    return pd.Series([agreement(tasks[k]) for k in keys], index=part.index, dtype=float)

@@ -13,10 +13,14 @@ from trustllm_repro.data.published import label
 from trustllm_repro.evaluation.read import load_cases, read_cases, tally
 from trustllm_repro.judges.errors import judge_error, measured
 from trustllm_repro.paths import data_dir
-from trustllm_repro.scoring.evaluated import EvaluatedModel
+from trustllm_repro.scoring.run import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
-FIGURES = ("n", "accuracy", "kappa", "auroc", "sensitivity", "specificity")
+FIGURES = ["n", "accuracy", "kappa", "auroc", "sensitivity", "specificity"]
+_HEADS = {
+    "by_model": "model left out", "by_task": "task", "by_kind_of_answer": "kind of answer",
+    "by_recorded_score": "recorded judge's own certainty",
+}  # fmt: skip
 
 
 def refusal_table(by: str) -> pd.DataFrame:
@@ -24,95 +28,18 @@ def refusal_table(by: str) -> pd.DataFrame:
 
     Args:
         by: "overall", "by_model", "by_task", "by_kind_of_answer" or "by_recorded_score".
+
+    Returns:
+        columns: the group, `FIGURES`, unsure (share of unsure judgements; by model only), and
+        "kappa, keywords" (of a list of keywords).
     """
     found = measured()["refusal"]
-    lines = []
-    for group, both in found[by].items():
-        judge = both["judge"]
-        line = {_HEADS.get(by, "group"): label(group), **{k: judge.get(k) for k in FIGURES}}
-        if by == "by_model":
-            line["unsure"] = found.get("unsure", {}).get(group, math.nan)
-        lines.append(line | {"kappa, keywords": both["keywords"]["kappa"]})
-    frame = pd.DataFrame(lines)
-    floats = [c for c in frame.columns if c in {*FIGURES, "kappa, keywords", "unsure"} - {"n"}]
-    frame[floats] = frame[floats].astype(float)
-    return frame
-
-
-_HEADS = {"by_model": "model left out", "by_task": "task", "by_kind_of_answer": "kind of answer",
-          "by_recorded_score": "recorded judge's own certainty"}  # fmt: skip
-
-
-def human_table() -> pd.DataFrame:
-    """Agreement with people's labels (PyRIT's scorer evaluations), judge and keyword list."""
-    lines = []
-    for name, both in measured()["refusal"].get("human_labels", {}).items():
-        for who in ("judge", "keywords"):
-            one = both[who]
-            lines.append({"file": name, "by": who, **{k: one.get(k) for k in FIGURES}})
-    frame = pd.DataFrame(lines)
-    return frame.astype({k: float for k in FIGURES if k != "n" and k in frame})
-
-
-def sentences_table() -> pd.DataFrame:
-    """Our test sentences by language and kind: the judge taught by recorded labels alone (before),
-    and ours (after)."""
-    lines = []
-    for group, both in measured()["refusal"]["sentences"].items():
-        line: dict[str, Any] = {"sentences": group, "n": both["after"]["n"]}
-        for side in ("sensitivity", "specificity"):
-            line |= {f"{side}, {when}": one[side] for when, one in both.items()}
-        lines.append(line)
-    frame = pd.DataFrame(lines)
-    return frame.astype({c: float for c in frame.columns[2:]})
-
-
-def compared_table() -> pd.DataFrame:
-    """Kappa with the recorded labels before and after, by which answers count."""
-    found = measured()["refusal"]["compared"]["all"]
-    return pd.DataFrame([{"answers": answers, **one} for answers, one in found.items()])
-
-
-def toxicity_table() -> pd.DataFrame:
-    """Rank correlation with the recorded Perspective scores on models left out, beside others'."""
-    found = measured()["toxicity"]
-    lines = []
-    for model, one in found["by_model"].items():
-        line = {"model left out": label(model), "n": one["n"], "this judge": one["spearman"]}
-        for name, other in found["others"].items():
-            line[name] = other["by_model"][model] if other else math.nan
-        line |= {"mean, recorded": one["mean_recorded"], "mean, judged": one["mean_judge"]}
-        lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def rates_table() -> pd.DataFrame:
-    """Judges without recorded labels: their rates and the published ones, column by model."""
-    lines = []
-    for name, one in measured("judge_rates").items():
-        for model, (ours, theirs) in one["rates"].items():
-            lines.append({"column": name.replace("/", ": "), "model": label(model),
-                          "our judge": ours, "published": theirs, "difference": ours - theirs})  # fmt: skip
-    return pd.DataFrame(lines)
-
-
-def checks_table() -> pd.DataFrame:
-    """Judges of open answers on pairs made by hand, by what is judged and how."""
-    found = measured("judge_checks")
-    return pd.DataFrame(
-        {
-            "judged": judged,
-            "by": way,
-            **{k: one[k] for k in ("n", "accuracy", "kappa")},
-            "sensitivity": one.get("sensitivity", math.nan),
-            "specificity": one.get("specificity", math.nan),
-            "never right on": ", ".join(
-                k for k, (hit, _) in one["accuracy_by_kind"].items() if not hit
-            ),
-        }
-        for judged in ("correctness", "correction", "agreement")
-        for way, one in found[judged].items()
-    )
+    frame = pd.DataFrame({group: both["judge"] for group, both in found[by].items()}).T
+    frame = frame.reindex(columns=FIGURES).astype(float).astype({"n": int})
+    if by == "by_model":
+        frame["unsure"] = pd.Series(found["unsure"])
+    frame["kappa, keywords"] = [both["keywords"]["kappa"] for both in found[by].values()]
+    return frame.rename(index=label).rename_axis(_HEADS.get(by, "group")).reset_index()
 
 
 def left_out_table() -> pd.DataFrame:
@@ -124,42 +51,33 @@ def error_table() -> pd.DataFrame:
     """What corrects a rate, per task: sensitivity and specificity, and how far models spread."""
     lines = []
     for task in TASKS.values():
-        error = judge_error(task.judge, task.id) if task.live else None
-        if error:
-            sides = {"sensitivity": error.sensitivity, "specificity": error.specificity}
+        if task.live and (error := judge_error(task.judge, task.id)):
             line: dict[str, Any] = {"task": task.title}
-            for name, side in sides.items():
-                line |= {name: side.mean, f"{name}, spread over models": _deviation(side)}
+            for name, side in (
+                ("sensitivity", error.sensitivity),
+                ("specificity", error.specificity),
+            ):
+                deviation = math.sqrt(side.mean * (1 - side.mean) / (side.precision + 1))
+                line |= {name: side.mean, f"{name}, spread over models": deviation}
             lines.append(line)
     return pd.DataFrame(lines)
-
-
-def _deviation(side: Any) -> float:
-    return math.sqrt(side.mean * (1 - side.mean) / (side.precision + 1))
 
 
 def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
     """Raw and judge-corrected rates of a live model, and how many of its judgements are unsure."""
     cells = run.cells[run.cells["judge_corrected"].notna()]
     boards = cells[cells["table"].str.startswith("leaderboard")]
-    unsure = {}
-    for line in run.counts().itertuples():
-        if line.answers:
-            unsure[line.task] = getattr(line, "judge_unsure", math.nan) / line.answers
     tasks = {(c.table, c.column): t.id for t in TASKS.values() for c in t.columns}
-    return pd.DataFrame(
-        {
-            "column": c.column,
-            "raw": c.value,
-            "low": c.ci_low,
-            "high": c.ci_high,
-            "judge-corrected": c.judge_corrected,
-            "judge-corrected, low": c.judge_corrected_low,
-            "judge-corrected, high": c.judge_corrected_high,
-            "unsure": unsure.get(tasks[c.table, c.column], math.nan),
-        }
-        for c in boards.itertuples()
-    )
+    of = [tasks[where] for where in zip(boards["table"], boards["column"], strict=True)]
+    counts = run.counts().reindex(columns=["task", "answers", "judge_unsure"]).set_index("task")
+    unsure = counts["judge_unsure"] / counts["answers"].replace(0, math.nan)
+    names = {
+        "column": "column", "value": "raw", "ci_low": "low", "ci_high": "high",
+        "judge_corrected": "judge-corrected", "judge_corrected_low": "judge-corrected, low",
+        "judge_corrected_high": "judge-corrected, high",
+    }  # fmt: skip
+    frame = boards[list(names)].rename(columns=names).reset_index(drop=True)
+    return frame.assign(unsure=unsure.reindex(of).to_numpy(dtype=float))
 
 
 def agreement_groups() -> dict[str, pd.DataFrame]:

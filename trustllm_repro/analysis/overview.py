@@ -10,7 +10,7 @@ import pandas as pd
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import Scorer
-from trustllm_repro.scoring.run import Run
+from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -36,12 +36,15 @@ def leaderboard(run: Run | None = None, rule: Rule | str | None = None) -> pd.Da
     }
     frame = pd.DataFrame(values, index=list(MODELS)).astype(float)
     if run is not None:
-        cells, rule = run.cells, Rule(rule or Rule.AUTHORS)
-        part = cells[(cells["rule"] == rule) & cells["table"].isin(LEADERBOARDS)]
-        for line in part[part["value"].notna()].itertuples():
-            if line.model in frame.index:
-                frame.loc[line.model, (line.table, line.column)] = line.value
+        frame.update(_values(run, Rule(rule or Rule.AUTHORS)))
     return frame
+
+
+def _values(run: Run, rule: Rule) -> pd.DataFrame:
+    """Recomputed values of the leaderboards: models x (table, column)."""
+    cells = run.cells
+    part = cells[(cells["rule"] == rule) & cells["table"].isin(LEADERBOARDS)]
+    return part.pivot(index="model", columns=["table", "column"], values="value")
 
 
 def ranks(frame: pd.DataFrame) -> pd.DataFrame:
@@ -52,11 +55,7 @@ def ranks(frame: pd.DataFrame) -> pd.DataFrame:
 
 def recomputed(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     """Which cells of a leaderboard frame come from recorded answers: the same shape, bool."""
-    cells = run.cells
-    done = cells[(cells["rule"] == Rule.AUTHORS) & cells["value"].notna()]
-    known = set(zip(done["table"], done["column"], done["model"], strict=True))
-    found = [[(*c, m) in known for c in frame.columns] for m in frame.index]
-    return pd.DataFrame(found, index=frame.index, columns=frame.columns)
+    return _values(run, Rule.AUTHORS).reindex_like(frame).notna()
 
 
 def rank_intervals(
@@ -83,7 +82,7 @@ def rank_intervals(
             continue
         j = list(frame.columns).index(key)
         for i, model in enumerate(frame.index):
-            draws = resampled(scorer, task, column, model, rule, resamples)
+            draws = _draws(scorer, task, column, model, rule, resamples)
             if draws is not None:
                 cube[:, i, j], drawn[i, j] = draws, True
     signs = np.array([1 if c in LOWER else -1 for _, c in frame.columns])
@@ -117,7 +116,7 @@ def _rank_min(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, better + 1.0)
 
 
-def resampled(
+def _draws(
     scorer: Scorer, task: Task, column: Column, model: str, rule: Rule, resamples: int
 ) -> np.ndarray | None:
     """Bootstrap draws of one cell, shape (resamples,); None where there is no value.
@@ -139,3 +138,40 @@ def resampled(
     draws = np.asarray(metric.statistic(*picks, axis=-1))
     value = float(metric.statistic(*samples))
     return np.where(np.isnan(draws), value, draws)
+
+
+def standing(run: EvaluatedModel) -> pd.DataFrame:
+    """One line per leaderboard column: the model's value and its place among the published models.
+
+    Columns: table, column, better, value, ci_low, ci_high, likelihood, median, place, of, quantile.
+    `place` 1 is best among the published models and this one; `quantile` is the share of published
+    models it is at least as good as. Published values are those of the paper, whose rules differ
+    in places from the corrected one (17_audit): a place is an orientation, not a test.
+    """
+    field = leaderboard().rename_axis(columns=["table", "column"])
+    generated = next((r for r in run.rows if "likelihood" not in r), "")
+    second = next((r for r in run.rows if "likelihood" in r), "")
+    own, other = (
+        run.cells[run.cells["model"] == row].set_index(["table", "column"]).reindex(field.columns)
+        for row in (generated, second)
+    )
+    lower = field.columns.get_level_values("column").isin(LOWER)
+    lines = pd.DataFrame(
+        {
+            "better": np.where(lower, "lower", "higher"),
+            **{n: own[n] for n in ("value", "ci_low", "ci_high")},
+            "likelihood": other["value"],
+            "median": field.median(),
+        }
+    )
+    return lines.join(_places(own["value"], field, lower)).reset_index()
+
+
+def _places(values: pd.Series, field: pd.DataFrame, lower: np.ndarray) -> pd.DataFrame:
+    """Place, number of those placed and quantile of one value a column of the field."""
+    sign, known = np.where(lower, 1, -1), field.notna().sum()
+    placed = values.notna() & (known > 0)
+    ahead = (field * sign).lt(values * sign).sum().astype(float).where(placed)
+    return pd.DataFrame(
+        {"place": ahead + 1, "of": (known + placed).astype(float), "quantile": 1 - ahead / known}
+    )

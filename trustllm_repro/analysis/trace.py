@@ -56,19 +56,19 @@ def trace_result(run_dir: Path, name: str) -> Trace:
 
 def _parts(run: Run, cell: list[str]) -> list[Part]:
     """One part per model and rule; (table, column) stands for all recorded models."""
-    table, column = (cell[0], cell[1]) if len(cell) == 2 else (cell[0], cell[2])
-    row = cell[1] if len(cell) > 2 else None
-    word = cell[3] if len(cell) > 3 else Rule.CORRECTED if row is None else Rule.AUTHORS
+    table, *row, column = cell[:2] if len(cell) == 2 else cell[:3]
+    word = cell[3] if len(cell) > 3 else Rule.AUTHORS if row else Rule.CORRECTED
     rule = Rule.AUTHORS if word == OUR_JUDGE else Rule(word)
     ledger = replace(run.ledger, ours=word == OUR_JUDGE)
     parts = []
     for task, declared in COLUMNS:
         if task is None or (declared.table, declared.column) != (table, column):
             continue
-        models = [row] if row and not declared.pooled else ledger.models
-        if row and declared.pooled:
-            where = {**declared.where_for(rule), declared.pooled: row}
-            declared = replace(declared, where=where)
+        models = row or ledger.models
+        if declared.pooled:
+            facet = {declared.pooled: row[0]} if row else {}
+            where = {**declared.where_for(rule), **facet}
+            models, declared = ledger.models, replace(declared, where=where, pooled=None)
         parts += [_part(ledger, task, declared, m, rule) for m in models if ledger.has(task.id, m)]
     return [p for p in parts if len(p.rows)]
 

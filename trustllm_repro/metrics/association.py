@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from trustllm_repro.schema import Score
 class Pearson(Metric):
     """Pearson correlation of the answer's number with the gold number (scipy.stats.pearsonr)."""
 
+    undefined = "all answers are equal, so there is no correlation"
+
     def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
         mask = answers.parsed
         # A pair must be resampled as one; a complex number carries both halves through scipy's
@@ -27,15 +30,9 @@ class Pearson(Metric):
         gold, answer = samples[0].real, samples[0].imag
         if np.shape(gold)[axis] < 2:
             return np.full(np.sum(gold, axis=axis).shape, math.nan)
-        with np.errstate(all="ignore"):
-            import warnings
-
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", stats.ConstantInputWarning)
-                return stats.pearsonr(gold, answer, axis=axis).statistic
-
-    def undefined(self, answers: Answers) -> str:
-        return "all answers are equal, so there is no correlation"
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", stats.ConstantInputWarning)
+            return stats.pearsonr(gold, answer, axis=axis).statistic
 
 
 @dataclass(frozen=True)
@@ -56,17 +53,14 @@ class Independence(Metric):
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         raise TypeError("a test of independence is measured, not resampled")
 
-    def table(self, answers: Answers) -> pd.DataFrame:
-        mask = answers.parsed
-        return pd.crosstab(answers.facets[self.attribute][mask], answers.label[mask])
-
     def measure(self, answers: Answers, seed: int) -> Score:
-        n = int(answers.parsed.sum())
+        mask = answers.parsed
+        n = int(mask.sum())
         unparsed, missing = len(answers) - n, answers.expected - len(answers)
         reason = self.why_not(answers) or ("" if n else "no answer could be read")
         if reason:
             return Score(math.nan, 0, unparsed, missing, reason=reason)
-        table = self.table(answers)
+        table = pd.crosstab(answers.facets[self.attribute][mask], answers.label[mask])
         if min(table.shape) < 2:
             # One answer for everybody: scipy gives chi2 = 0 and p = 1, and so do the authors.
             chi2, p = 0.0, 1.0

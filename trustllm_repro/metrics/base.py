@@ -10,18 +10,17 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy import stats
 
 from trustllm_repro.schema import CONFIDENCE, RESAMPLES, Score, Status
 
-_OPEN = [
-    str(s)
-    for s in (Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED, Status.STOPPED)
-]
+_OPEN = (Status.UNPARSED, Status.DROPPED, Status.EMPTY, Status.UNLABELLED, Status.STOPPED)
+_ARRAYS = ("status", "label", "number", "gold", "pair", "item")
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,18 @@ class Answers:
     def __len__(self) -> int:
         return len(self.status)
 
+    @classmethod
+    def pooled(cls, parts: Sequence[Answers]) -> Answers:
+        """Answers of several models to the same task as one."""
+        return cls(
+            *(np.concatenate([getattr(p, n) for p in parts]) for n in _ARRAYS),
+            facets={k: np.concatenate([p.facets[k] for p in parts]) for k in parts[0].facets},
+            expected=sum(p.expected for p in parts),
+        )
+
     def take(self, mask: np.ndarray, expected: int | None = None) -> Answers:
         return Answers(
-            *(
-                getattr(self, n)[mask]
-                for n in ("status", "label", "number", "gold", "pair", "item")
-            ),
+            *(getattr(self, n)[mask] for n in _ARRAYS),
             facets={k: v[mask] for k, v in self.facets.items()},
             expected=int(mask.sum()) if expected is None else expected,
         )
@@ -67,7 +72,11 @@ class Answers:
     @property
     def open(self) -> np.ndarray:
         """Mask of the answers that are there, but have no verdict."""
-        return np.isin(self.status, _OPEN)
+        return self.has(*_OPEN)
+
+    def has(self, *statuses: Status) -> np.ndarray:
+        """Mask of the answers with one of these."""
+        return np.isin(self.status, [str(s) for s in statuses])
 
     def labelled(self, mask: np.ndarray, labels: np.ndarray | str) -> Answers:
         """The same answers, those of `mask` read as `labels`."""
@@ -79,7 +88,7 @@ class Answers:
         return replace(self, status=status, label=label.astype(str))
 
     def count(self, *statuses: Status) -> int:
-        return int(np.isin(self.status, [str(s) for s in statuses]).sum())
+        return int(self.has(*statuses).sum())
 
 
 class Metric(ABC):
@@ -96,6 +105,8 @@ class Metric(ABC):
     min_labelled: float = 0.5
     # Value where there are answers, but none is counted. Functions of the toolkit write 0.
     nothing: float = math.nan
+    # Reason where the statistic is NaN.
+    undefined: ClassVar[str] = "not defined on these answers (a class or a spread is missing)"
 
     def resolved(self, answers: Answers, hit: bool) -> Answers | None:
         """The answers, had all without a verdict been hits, or none; None where neither is meant.
@@ -119,11 +130,11 @@ class Metric(ABC):
     def scored(self, answers: Answers) -> np.ndarray:
         """Mask of the answers that enter the denominator."""
         counted = {
-            "drop": (Status.PARSED,),
-            "wrong": (Status.PARSED, Status.UNPARSED),
-            "all": (Status.PARSED, Status.UNPARSED, Status.NULL),
-        }[self.unparsed]
-        return np.isin(answers.status, [str(s) for s in counted])
+            "drop": [Status.PARSED],
+            "wrong": [Status.PARSED, Status.UNPARSED],
+            "all": [Status.PARSED, Status.UNPARSED, Status.NULL],
+        }
+        return answers.has(*counted[self.unparsed])
 
     def why_not(self, answers: Answers) -> str:
         """Reason why there can be no value, or ""."""
@@ -142,26 +153,27 @@ class Metric(ABC):
 
     def measure(self, answers: Answers, seed: int) -> Score:
         """Value, counts and 95 % interval; an absent value carries its reason."""
-        used = [len(s) for s in self.samples(answers)] if len(answers) else [0]
-        n = sum(used)
-        n_missing = answers.expected - len(answers) + answers.count(Status.NULL)
-        n_unparsed = int(answers.open.sum())
-        reason = self.why_not(answers)
-        if not reason and min(used) == 0 and math.isnan(self.nothing):
-            reason = (
-                "no answer could be read" if n == 0 else "a part of this average has no answers"
-            )
-        open_ended = len(answers) and not answers.count(Status.STOPPED)
-        bounds = self.bounds(answers) if open_ended else (math.nan, math.nan)
-        if reason:
-            return Score(math.nan, 0, n_unparsed, n_missing, math.nan, math.nan, reason, *bounds)
-        samples = self.samples(answers)
+        samples = self.samples(answers) if len(answers) else (np.array([]),)
+        bounded = bool(len(answers)) and not answers.count(Status.STOPPED)
+        low, high = self.bounds(answers) if bounded else (math.nan, math.nan)
+        absent = Score(
+            math.nan,
+            n_unparsed=int(answers.open.sum()),
+            n_missing=answers.expected - len(answers) + answers.count(Status.NULL),
+            bound_low=low,
+            bound_high=high,
+        )
+        used = [len(s) for s in samples]
+        if reason := self.why_not(answers):
+            return replace(absent, reason=reason)
+        if min(used) == 0 and math.isnan(self.nothing):
+            part = "a part of this average has no answers"
+            return replace(absent, reason=part if any(used) else "no answer could be read")
         value = float(self.statistic(*samples))
         if math.isnan(value):
-            reason = self.undefined(answers)
-            return Score(value, 0, n_unparsed, n_missing, math.nan, math.nan, reason, *bounds)
+            return replace(absent, reason=self.undefined)
         low, high = self.confidence(samples, seed)
-        return Score(value, n, n_unparsed, n_missing, low, high, "", *bounds)
+        return replace(absent, value=value, n=sum(used), ci_low=low, ci_high=high)
 
     def bounds(self, answers: Answers) -> tuple[float, float]:
         """Smallest and largest value that answers without a verdict allow; NaN if not known."""
@@ -173,9 +185,6 @@ class Metric(ABC):
                 return math.nan, math.nan
             found.append(float(self.statistic(*samples)))
         return min(found), max(found)
-
-    def undefined(self, answers: Answers) -> str:
-        return "not defined on these answers (a class or a spread is missing)"
 
     def confidence(self, samples: tuple[np.ndarray, ...], seed: int) -> tuple[float, float]:
         if self.interval == "none":

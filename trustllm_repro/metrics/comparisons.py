@@ -60,9 +60,11 @@ def rank_correlation(x, y) -> Test:
             (a, b), rho, paired=True, vectorized=True, n_resamples=1999, method="BCa",
             rng=np.random.default_rng(SEED),
         ).confidence_interval  # fmt: skip
+        # Ranks of permuted values are the permuted ranks.
+        ranks = (stats.rankdata(v) - (len(v) + 1) / 2 for v in (a, b))
         p = stats.permutation_test(
-            (a, b), rho, permutation_type="pairings", vectorized=True, n_resamples=9999,
-            rng=np.random.default_rng(SEED),
+            tuple(ranks), lambda u, v, axis: (u * v).sum(axis), permutation_type="pairings",
+            vectorized=True, n_resamples=9999, rng=np.random.default_rng(SEED),
         ).pvalue  # fmt: skip
     return Test("Spearman's rho", float(rho(a, b)), float(p), len(a), float(ci.low), float(ci.high))
 
@@ -101,8 +103,18 @@ def paired_difference(after, before) -> Test:
     a, b = _complete(after, before)
     if len(a) < 2:
         return Test("median change", math.nan, math.nan, len(a))
-    p = stats.wilcoxon(a, b, zero_method="zsplit").pvalue
-    return Test("median change", float(np.median(a - b)), float(p), len(a))
+    d = a - b
+    # Few pairs: exact over all signs, as scipy's wilcoxon has it, which does not vectorise there.
+    if len(d) <= 13:
+        p = stats.permutation_test((d,), _signed_ranks, permutation_type="samples").pvalue
+    else:
+        p = stats.wilcoxon(d, zero_method="zsplit").pvalue
+    return Test("median change", float(np.median(d)), float(p), len(d))
+
+
+def _signed_ranks(d, axis=-1):
+    """Wilcoxon's statistic: the sum of the signed ranks; those of zeros go half to each side."""
+    return (np.sign(d) * stats.rankdata(np.abs(d), axis=axis)).sum(axis=axis)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> Test:

@@ -8,6 +8,7 @@ an axis, so that the bootstrap needs no loop.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,10 +36,11 @@ class Confusion(Metric):
         mask = self.scored(answers)
         index = {c: i for i, c in enumerate(self.classes)}
         unparsed = len(self.classes)
-        gold = np.array([index.get(g, unparsed) for g in answers.gold[mask]], dtype=int)
-        predicted = np.array([index.get(p, unparsed) for p in answers.label[mask]], dtype=int)
-        known = gold < unparsed
-        return (((unparsed + 1) * gold + predicted)[known].astype(float),)
+        gold, predicted = (
+            np.array([index.get(x, unparsed) for x in labels[mask]], dtype=int)
+            for labels in (answers.gold, answers.label)
+        )
+        return (((unparsed + 1) * gold + predicted)[gold < unparsed].astype(float),)
 
     def table(self, codes: np.ndarray, axis: int) -> np.ndarray:
         """Counts, shape (..., n_classes gold, n_classes + 1 predicted)."""
@@ -48,10 +50,13 @@ class Confusion(Metric):
             *np.shape(counts[0]), k, k + 1
         )
 
-
-def share(hits: np.ndarray, of: np.ndarray, nothing: float) -> np.ndarray:
-    """hits / of, and `nothing` where that would be a share of none."""
-    return np.divide(hits, of, out=np.full(np.shape(of), nothing), where=of > 0)
+    def recall(self, table: np.ndarray, of: str, joined: Sequence[str]) -> np.ndarray:
+        """Share of the items of class `of`, and of the `joined` ones, that were answered with it;
+        `nothing` where there are none."""
+        rows = [self.classes.index(c) for c in (of, *joined)]
+        hits = table[..., rows, self.classes.index(of)].sum(axis=-1)
+        sizes = table[..., rows, :].sum(axis=(-1, -2))
+        return np.divide(hits, sizes, out=np.full(np.shape(sizes), self.nothing), where=sizes > 0)
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,7 @@ class Recall(Confusion):
     nothing: float = math.nan
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
-        t = self.table(samples[0], axis)
-        column = self.classes.index(self.of)
-        rows = [self.classes.index(c) for c in (self.of, *self.joined)]
-        return share(t[..., rows, column].sum(-1), t[..., rows, :].sum((-1, -2)), self.nothing)
+        return self.recall(self.table(samples[0], axis), self.of, self.joined)
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,5 @@ class MeanRecall(Confusion):
     nothing: float = math.nan
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
-        t = self.table(samples[0], axis)
-        extra = dict(self.joined)
-        hits, sizes = [], []
-        for column, name in enumerate(self.classes):
-            rows = [self.classes.index(c) for c in (name, *extra.get(name, ()))]
-            hits.append(t[..., rows, column].sum(axis=-1))
-            sizes.append(t[..., rows, :].sum(axis=(-1, -2)))
-        recalls = [share(h, s, self.nothing) for h, s in zip(hits, sizes, strict=True)]
-        return np.mean(recalls, axis=0)
+        table, extra = self.table(samples[0], axis), dict(self.joined)
+        return np.mean([self.recall(table, c, extra.get(c, ())) for c in self.classes], axis=0)

@@ -44,39 +44,39 @@ class BetaAcrossModels:
     mean: float
     precision: float
 
+    @classmethod
+    def fit(
+        cls, hits: Sequence[int], totals: Sequence[int], borrowed: float | None = None
+    ) -> BetaAcrossModels | None:
+        """Distribution of a share seen as `hits` of `totals`, a model each; None without any case.
+
+        The mean is that of all cases together, with half a case added to each side. The precision
+        maximises the beta-binomial likelihood, between 2 (any share is as likely) and the number
+        of cases (models do not differ; only chance of counting is left).
+
+        Args:
+            borrowed: precision of the same share on other tasks, for fewer than MIN_MODELS models,
+                which tell too little of the differences between models. Without it, it is 2.
+        """
+        k, n = np.asarray(hits, float), np.asarray(totals, float)
+        k, n = k[n > 0], n[n > 0]
+        if not len(n):
+            return None
+        mean = float((k.sum() + 0.5) / (n.sum() + 1))
+
+        def loss(log_precision: float) -> float:
+            a = mean * math.exp(log_precision)
+            return -stats.betabinom.logpmf(k, n, a, math.exp(log_precision) - a).sum()
+
+        limits = (math.log(2), math.log(max(n.sum() + 1, 2.001)))
+        if len(n) < MIN_MODELS:
+            return cls(mean, min(borrowed or 2.0, math.exp(limits[1])))
+        found = optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
+        return cls(mean, math.exp(found))
+
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         a = self.mean * self.precision
         return rng.beta(a, self.precision - a, n)
-
-
-def beta_across_models(
-    hits: Sequence[int], totals: Sequence[int], borrowed: float | None = None
-) -> BetaAcrossModels | None:
-    """Distribution over models of a share seen as `hits` of `totals`; None without any case.
-
-    The mean is that of all cases together, with half a case added to each side. The precision
-    maximises the beta-binomial likelihood, between 2 (any share is as likely) and the number of
-    cases (models do not differ; only chance of counting is left).
-
-    Args:
-        borrowed: precision of the same share on other tasks, for fewer than MIN_MODELS models,
-            which tell too little of the differences between models. Without it, it is 2.
-    """
-    k, n = np.asarray(hits, float), np.asarray(totals, float)
-    k, n = k[n > 0], n[n > 0]
-    if not len(n):
-        return None
-    mean = (k.sum() + 0.5) / (n.sum() + 1)
-
-    def loss(log_precision: float) -> float:
-        a = mean * math.exp(log_precision)
-        return -stats.betabinom.logpmf(k, n, a, math.exp(log_precision) - a).sum()
-
-    limits = (math.log(2), math.log(max(n.sum() + 1, 2.001)))
-    if len(n) < MIN_MODELS:
-        return BetaAcrossModels(float(mean), min(borrowed or 2.0, math.exp(limits[1])))
-    found = optimize.minimize_scalar(loss, bounds=limits, method="bounded").x
-    return BetaAcrossModels(float(mean), math.exp(found))
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,10 @@ class JudgeError:
         counts: Counts,
         borrowed: tuple[float | None, float | None] = (None, None),
     ) -> JudgeError | None:
-        """None where either kind of answer never occurred. `borrowed`: see `spread`."""
+        """None where either kind of answer never occurred. `borrowed`: see `BetaAcrossModels.fit`."""
         tp, fp, fn, tn = (np.asarray(getattr(counts, f)) for f in ("tp", "fp", "fn", "tn"))
-        se, sp = (
-            beta_across_models(tp, tp + fn, borrowed[0]),
-            beta_across_models(tn, tn + fp, borrowed[1]),
-        )
+        se = BetaAcrossModels.fit(tp, tp + fn, borrowed[0])
+        sp = BetaAcrossModels.fit(tn, tn + fp, borrowed[1])
         return None if se is None or sp is None else cls(positive, se, sp)
 
     @property
@@ -110,8 +108,8 @@ class JudgeError:
 def rogan_gladen(
     shares: np.ndarray, sensitivity: np.ndarray | float, specificity: np.ndarray | float
 ) -> np.ndarray:
-    """True shares behind judged ones (Rogan and Gladen 1978)."""
-    youden = np.maximum(np.asarray(sensitivity) + np.asarray(specificity) - 1, MIN_YOUDEN / 2)
+    """True shares behind judged ones, between 0 and 1."""
+    youden = np.maximum(np.asarray(sensitivity) + specificity - 1, MIN_YOUDEN / 2)
     return np.clip((shares + specificity - 1) / youden, 0.0, 1.0)
 
 
@@ -121,7 +119,7 @@ def judge_corrected(
     """Value of a metric of judged labels corrected for the judge's errors, and its 95 % interval.
 
     None where the metric is not made of shares of one label, where nothing was judged, or where
-    the judge is too near a coin to be corrected.
+    the judge is too near a coin.
     """
     label = metric.judged_label()
     samples = metric.samples(answers) if label else ()
@@ -131,10 +129,8 @@ def judge_corrected(
     sides = (error.sensitivity, error.specificity)
     if label != error.positive:
         sides = sides[::-1]
-    sensitivity, specificity = (s.mean for s in sides)
-    value = metric.statistic(
-        *(np.array([rogan_gladen(c.mean(), sensitivity, specificity)]) for c in samples)
-    )
+    means = [s.mean for s in sides]
+    value = metric.statistic(*(np.array([rogan_gladen(c.mean(), *means)]) for c in samples))
     drawn = [s.draw(DRAWS, rng) for s in sides]
     parts = []
     for codes in samples:

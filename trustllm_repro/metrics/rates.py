@@ -94,24 +94,14 @@ class AccuracyOrYes(Accuracy):
 
 
 @dataclass(frozen=True)
-class ShareOfAll(Metric):
+class ShareOfAll(Rate):
     """Like `Rate`, but over all answers of the model: what was not read counts as "no"."""
 
-    labels: tuple[str, ...]
-    interval: str = "wilson"
-    min_labelled: float = 0.5
+    def scored(self, answers: Answers) -> np.ndarray:
+        return np.ones(len(answers), dtype=bool)
 
-    def resolved(self, answers: Answers, hit: bool) -> Answers:
-        return answers.labelled(answers.open, self.labels[0] if hit else "")
-
-    def judged_label(self) -> str:
-        return self.labels[0] if len(self.labels) == 1 else ""
-
-    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
-        return (np.isin(answers.label, self.labels).astype(float),)
-
-    def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
-        return np.mean(samples[0], axis=axis)
+    def why_not(self, answers: Answers) -> str:
+        return Metric.why_not(self, answers)
 
 
 @dataclass(frozen=True)
@@ -128,14 +118,10 @@ class Mean(Metric):
 
 
 @dataclass(frozen=True)
-class Maximum(Metric):
+class Maximum(Mean):
     """Largest recorded number. The bootstrap is not valid for an extreme, so no interval."""
 
     interval: str = "none"
-    min_labelled: float = 0.0
-
-    def samples(self, answers: Answers) -> tuple[np.ndarray, ...]:
-        return (answers.number[answers.parsed],)
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.max(samples[0], axis=axis)

@@ -27,7 +27,7 @@ import torch
 from trustllm_repro.errors import SettingsError, exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel, find_device
-from trustllm_repro.models.random_weights import SHAPES, RandomModel
+from trustllm_repro.models.random_weights import SHAPES, random_model
 from trustllm_repro.online.generations.recorder import blocks_of
 from trustllm_repro.online.generations.traces import generated
 from trustllm_repro.online.monitors.base import Monitor, Need, Seen, all_monitors
@@ -191,7 +191,7 @@ def of(model: str, shape: str, dtype: str, device: str, repeats: int = 5) -> dic
     Raises:
         SettingsError: unknown shape, or a model whose states cannot be seen. Others as find_model.
     """
-    watched = RandomModel(shape, dtype, device) if shape else watchable(model, dtype, device)
+    watched = random_model(shape, dtype, device) if shape else watchable(model, dtype, device)
     named = {"shape": shape} if shape else {"model": model}
     found, machine = measure(watched, repeats=repeats), provenance({}, {})
     return {

@@ -14,7 +14,7 @@ import torch
 
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import Request
-from trustllm_repro.models.decoding import Job
+from trustllm_repro.models.decoding import DecodeRequest
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.collect import Collector
 from trustllm_repro.online.generations.recorder import Recorder
@@ -200,7 +200,7 @@ class _Telling(Recorder):
         self.of, self.say = model, say
 
     def chosen(
-        self, jobs: Sequence[Job], logits: torch.Tensor, tokens: Sequence[int | None]
+        self, jobs: Sequence[DecodeRequest], logits: torch.Tensor, tokens: Sequence[int | None]
     ) -> None:
         super().chosen(jobs, logits, tokens)
         (job,), (token,) = jobs, tokens

@@ -27,11 +27,11 @@ from trustllm_repro.report import (
     online_hybrids,
     online_measured,
 )
+from trustllm_repro.report.shown import write_shown
 from trustllm_repro.report.watch_desk import Desk, attended
-from trustllm_repro.run_notebooks import check
+from trustllm_repro.run_notebooks.notebook import check
 from trustllm_repro.scoring.results import Results
 from trustllm_repro.scoring.run import Run, open_run
-from trustllm_repro.scoring.tables import write_shown
 
 
 @dataclass

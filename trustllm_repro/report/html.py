@@ -11,7 +11,7 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 
 from trustllm_repro.export import save
-from trustllm_repro.scoring.tables import texts
+from trustllm_repro.report.shown import texts
 
 _ENV = Environment(autoescape=True)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from trustllm_repro.analysis.our_judge import judged_sentence
+from trustllm_repro.analysis.compare import judged_sentence
 from trustllm_repro.errors import ReproError
 from trustllm_repro.escape import without_controls
 from trustllm_repro.evaluation.estimate import duration

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,37 +51,21 @@ class Scorer:
     def score(self, task: Task | None, column: Column, row: str, rule: Rule) -> Score:
         """One cell. A value that cannot be had is NaN with its reason."""
         metric = column.metric_for(rule)
-        if task is None or column.metric is None:
-            return Score(math.nan, reason=column.gap)
-        if metric is None:
-            why = column.gap or f"the rule {rule} needs inputs that were never recorded"
-            return Score(math.nan, reason=why)
-        if column.pooled:
-            return self._pooled(task, column, metric, row, rule)
-        if not self.ledger.has(task.id, row):
-            return Score(math.nan, reason=self._why_absent(task, column, row))
+        if task is None or metric is None:
+            lacking = f"the rule {rule} needs inputs that were never recorded"
+            return Score(math.nan, reason=column.gap or (lacking if column.metric else ""))
+        if reason := self._why_absent(task, column, row):
+            return Score(math.nan, reason=reason)
         answers = self.chosen(task, column, row, rule)
         if len(answers) == 0:
-            return Score(math.nan, reason=self._why_absent(task, column, row))
+            return Score(math.nan, reason=self._nothing_of(task, column, row))
         score = self._measured(answers, metric, column, row)
         if not score.known and column.gap:
             score = replace(score, reason=f"{score.reason}; {column.gap}")
-        return self._corrected(score, task, metric, answers, _seed(column, row))
-
-    def _corrected(
-        self, score: Score, task: Task, metric: Metric, answers: Answers, seed: int
-    ) -> Score:
-        """The score with its value corrected for the judge's errors, where they are known."""
         error = self.errors(task.id) if score.known else None
-        found = judge_corrected(metric, answers, error, seed) if error else None
-        if found is None:
-            return score
-        return replace(
-            score,
-            judge_corrected=found[0],
-            judge_corrected_low=found[1],
-            judge_corrected_high=found[2],
-        )
+        found = judge_corrected(metric, answers, error, _seed(column, row)) if error else None
+        names = ("judge_corrected", "judge_corrected_low", "judge_corrected_high")
+        return replace(score, **dict(zip(names, found, strict=True))) if found else score
 
     def _measured(self, answers: Answers, metric: Metric, column: Column, row: str) -> Score:
         arrays = (answers.status, answers.label, answers.number, answers.item)
@@ -89,47 +74,38 @@ class Scorer:
             self._done[key] = metric.measure(answers, _seed(column, row))
         return self._done[key]
 
-    def chosen(self, task: Task, column: Column, model: str, rule: Rule) -> Answers:
-        """The answers a cell rests on."""
-        answers = self.ledger.answers(task.id, model, rule, column.revisions(rule))
+    def chosen(self, task: Task, column: Column, row: str, rule: Rule) -> Answers:
+        """The answers a cell rests on; those of all models where the row is no model."""
+        if column.pooled:
+            where = {**column.where_for(rule), column.pooled: row}
+            narrow = replace(column, where=where, pooled=None)
+            return Answers.pooled([self.chosen(task, narrow, m, rule) for m in MODELS])
+        answers = self.ledger.answers(task.id, row, rule, column.revisions(rule))
         mask = _mask(answers.facets, column, rule, len(answers))
         if "file" in column.where_for(rule):
             return answers.take(mask)  # what else that file should hold is not known
         asked = self.ledger.asked(task.id)
         return answers.take(mask, int(_mask(asked, column, rule, len(asked["item"])).sum()))
 
-    def _pooled(self, task: Task, column: Column, metric: Metric, row: str, rule: Rule) -> Score:
-        missing = [m for m in MODELS if not self.ledger.has(task.id, m)]
-        if missing:
-            return Score(
-                math.nan, reason="pools all 16 models; no recorded answers of " + ", ".join(missing)
-            )
-        assert column.pooled is not None
-        narrow = replace(column, where={**column.where_for(rule), column.pooled: row})
-        parts = [self.chosen(task, narrow, m, rule) for m in MODELS]
-        return self._measured(pool(parts), metric, column, row)
+    def _why_absent(self, task: Task, column: Column, row: str) -> str:
+        """Why a cell has no answers at all; "" where it has."""
+        if column.pooled:
+            missing = [m for m in MODELS if not self.ledger.has(task.id, m)]
+            text = "pools all 16 models; no recorded answers of " + ", ".join(missing)
+            return text if missing else ""
+        return "" if self.ledger.has(task.id, row) else self._nothing_of(task, column, row)
 
-    def _why_absent(self, task: Task, column: Column, model: str) -> str:
-        if model not in self.ledger.models:
-            if model in LATER:
-                return f"{model} joined the leaderboard after the paper; no answers were recorded"
-            return f"no recorded answers of {model} in this source"
-        return column.gap or f"no recorded answers of {model} to {task.title}"
+    def _nothing_of(self, task: Task, column: Column, model: str) -> str:
+        if model in self.ledger.models:
+            return column.gap or f"no recorded answers of {model} to {task.title}"
+        if model in LATER:
+            return f"{model} joined the leaderboard after the paper; no answers were recorded"
+        return f"no recorded answers of {model} in this source"
 
 
 def _seed(column: Column, row: str) -> int:
     """Equal for all rules, so that rules which read alike agree to the last bit."""
     return zlib.crc32(f"{column.table}|{row}|{column.column}".encode())
-
-
-def pool(parts: list[Answers]) -> Answers:
-    """Answers of several models to the same task as one."""
-    names = ("status", "label", "number", "gold", "pair", "item")
-    return Answers(
-        *(np.concatenate([getattr(p, n) for p in parts]) for n in names),
-        facets={k: np.concatenate([p.facets[k] for p in parts]) for k in parts[0].facets},
-        expected=sum(p.expected for p in parts),
-    )
 
 
 def _mask(facets: Mapping[str, np.ndarray], column: Column, rule: Rule, n: int) -> np.ndarray:
@@ -180,7 +156,7 @@ def score_cells(
 
 def _judged(
     scorer: Scorer, ours: Scorer, task: Task, column: Column, row: str, cell: Cell
-) -> Iterator[list]:
+) -> Iterator[dict[str, Any]]:
     """The line of a cell that has a value by our judge's labels only; none otherwise."""
     score = ours.score(task, column, row, Rule.AUTHORS)
     if score.known and not scorer.score(task, column, row, Rule.AUTHORS).known:
@@ -189,13 +165,11 @@ def _judged(
         yield _line(column, row, OUR_JUDGE, replace(score, reason=reason), cell)
 
 
-def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> list:
+def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> dict[str, Any]:
     known = cell.value if cell else None
-    difference = score.value - known if cell and score.known else math.nan
     word = verdict(score.value, known) + (f" with {OUR_JUDGE}" if rule == OUR_JUDGE else "")
-    return [
-        column.table, row, column.column, score.value, score.n, score.n_unparsed, score.n_missing,
-        score.ci_low, score.ci_high, str(rule), cell.source if cell else "", known, difference,
-        word, score.reason, score.bound_low, score.bound_high,
-        score.judge_corrected, score.judge_corrected_low, score.judge_corrected_high,
-    ]  # fmt: skip
+    return asdict(score) | {
+        "table": column.table, "model": row, "column": column.column, "rule": str(rule),
+        "source": cell.source if cell else "", "published": known, "verdict": word,
+        "difference": score.value - known if cell and score.known else math.nan,
+    }  # fmt: skip

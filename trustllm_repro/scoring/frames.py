@@ -36,28 +36,34 @@ def find_task(task: Task | str) -> Task:
     return found[0]
 
 
-def answers_frame(ledger: Ledger, task: Task | str, rule: Rule | str = "corrected") -> pd.DataFrame:
+def answers_frame(
+    ledger: Ledger,
+    task: Task | str,
+    rule: Rule | str = "corrected",
+    revisions: Sequence[str] = (),
+) -> pd.DataFrame:
     """A row an answer, as a rule reads it: `ANSWER`, then a column a facet, and "file".
 
-    Of answers made more than once it takes those the rule's published columns rest on.
-    `attrs["asked"]` holds the number of items; answers that are not there have no row.
+    Of answers made more than once it takes the last of `revisions` (if none are named, those the
+    rule's published columns rest on). `attrs["asked"]` holds the number of items; answers that are
+    not there have no row.
     """
     task, rule = find_task(task), Rule(rule)
-    revisions = (task.columns or [Column("", "")])[0].revisions(rule)
+    revisions = revisions or (task.columns or [Column("", "")])[0].revisions(rule)
     models = [m for m in ledger.models if ledger.has(task.id, m)]
-    parts = [
-        to_frame(m, a) for m in models if len(a := ledger.answers(task.id, m, rule, revisions))
-    ]
-    names = [*ANSWER, *task.facets, "file"]
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+    parts = {m: a for m in models if len(a := ledger.answers(task.id, m, rule, revisions))}
+    if parts:
+        names = np.repeat(list(parts), [len(a) for a in parts.values()])
+        frame = to_frame(names, Answers.pooled(list(parts.values())))
+    else:
+        frame = pd.DataFrame(columns=[*ANSWER, *task.facets, "file"])
     frame.attrs["asked"] = ledger.n_asked(task.id)
     return frame
 
 
-def to_frame(model: str, a: Answers) -> pd.DataFrame:
-    """The answers of one model with the columns `ANSWER` and its facets."""
-    columns = {"model": model, **{n: getattr(a, n) for n in ANSWER[1:]}, **a.facets}
-    return pd.DataFrame(columns)
+def to_frame(model: str | np.ndarray, a: Answers) -> pd.DataFrame:
+    """Answers with the columns `ANSWER` and their facets; `model`: of all, or of each."""
+    return pd.DataFrame({"model": model, **{n: getattr(a, n) for n in ANSWER[1:]}, **a.facets})
 
 
 def to_answers(frame: pd.DataFrame, asked: int) -> Answers:

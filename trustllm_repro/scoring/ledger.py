@@ -9,8 +9,8 @@ Both are Parquet with fixed order and no timestamps, so the same answers give th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,44 +22,25 @@ import pyarrow.parquet as pq
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.metrics.base import Answers
-from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule, Verdict
+from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_with
 from trustllm_repro.tasks import TASKS
 
-# Labels are words of the tasks' vocabularies. Anything longer would be text of an answer.
-MAX_LABEL = 20
 _WORD = pa.dictionary(pa.int16(), pa.string())
 ITEMS = pa.schema(
-    [
-        ("task", _WORD),
-        ("item", pa.int16()),
-        ("gold", _WORD),
-        ("facets", _WORD),
-        ("pair", pa.int16()),
-    ]
+    {"task": _WORD, "item": pa.int16(), "gold": _WORD, "facets": _WORD, "pair": pa.int16()}
 )
-VERDICTS = pa.schema(
-    [
-        ("task", _WORD),
-        ("model", _WORD),
-        ("rule", _WORD),
-        ("item", pa.int16()),
-        ("sample", pa.int8()),
-        ("edition", _WORD),
-        ("form", _WORD),
-        ("status", _WORD),
-        ("label", _WORD),
-        ("number", pa.float64()),
-        ("source", _WORD),
-    ]
-)
+VERDICTS = pa.schema({
+    "task": _WORD, "model": _WORD, "rule": _WORD, "item": pa.int16(), "sample": pa.int8(),
+    "edition": _WORD, "form": _WORD, "status": _WORD, "label": _WORD, "number": pa.float64(),
+    "source": _WORD,
+})  # fmt: skip
 ITEMS_MARK = b"items sha256"
 REMEDY = (
     "restore the committed one with `git checkout -- data/ledger`, or rebuild it with "
     "`trustllm-repro replay --records ... --benchmark ...`"
 )
-Key = tuple[str, str, str]  # task, model, rule
 
 
 class Answered(Protocol):
@@ -74,65 +55,37 @@ class Answered(Protocol):
     def responses(self, task: str, model: str) -> Sequence[Response]: ...
 
 
-def _table(columns: Mapping[str, list], schema: pa.Schema) -> pa.Table:
-    arrays = []
-    for name in schema.names:
-        kind = schema.field(name).type
-        if pa.types.is_dictionary(kind):
-            arrays.append(pa.array(columns[name], pa.string()).dictionary_encode().cast(kind))
-        else:
-            arrays.append(pa.array(columns[name], kind))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
 def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
-    """All items of all tasks, without their text."""
-    columns: dict[str, list] = {n: [] for n in ITEMS.names}
-    for task in items:
-        for i in items[task]:
-            columns["task"].append(task)
-            columns["item"].append(i.number)
-            columns["gold"].append(TASKS[task].known_gold(i))
-            columns["facets"].append("|".join(f.replace("|", "/") for f in i.facets))
-            columns["pair"].append(i.pair)
-    return _table(columns, ITEMS)
+    """All items of all tasks, without their text: the columns `ITEMS`."""
+    rows = [
+        {
+            "task": task,
+            "item": i.number,
+            "gold": TASKS[task].known_gold(i),
+            "facets": "|".join(f.replace("|", "/") for f in i.facets),
+            "pair": i.pair,
+        }
+        for task, of in items.items()
+        for i in of
+    ]
+    return pa.Table.from_pylist(rows, schema=ITEMS)
 
 
-def verdicts_table(
-    answered: Answered,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    rules: Sequence[Rule] = RULES,
-) -> pa.Table:
-    """Read every answer under every rule."""
-    columns: dict[str, list] = {n: [] for n in VERDICTS.names}
-    keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
-    for done, (task_id, model) in enumerate(keys):
-        for rule in rules:
-            _read_into(columns, answered, task_id, model, rule)
-        progress(done + 1, len(keys))
-    return _table(columns, VERDICTS)
-
-
-def _read_into(
-    columns: dict[str, list], answered: Answered, task_id: str, model: str, rule: Rule
-) -> None:
-    parser = TASKS[task_id].parser_for(rule)
+def _read_answers(
+    answered: Answered, task: str, model: str, rule: Rule, name: str
+) -> Iterator[dict]:
+    """A row of `VERDICTS` for each answer of a model to a task, as the rule reads it."""
+    parser = TASKS[task].parser_for(rule)
     if parser is None:
         return
-    items = {i.number: i for i in answered.items[task_id]}
-    responses = answered.responses(task_id, model)
-    verdicts: list[Verdict] = [parser(items[r.number], r) for r in responses]
-    n = len(responses)
-    for name, value in (("task", task_id), ("model", model), ("rule", str(rule))):
-        columns[name].extend([value] * n)
-    columns["item"].extend(r.number for r in responses)
-    columns["sample"].extend(r.sample for r in responses)
-    columns["edition"].extend(r.revision for r in responses)
-    columns["form"].extend(r.record_format for r in responses)
-    columns["source"].extend(r.source for r in responses)
-    columns["status"].extend(str(v.status) for v in verdicts)
-    columns["label"].extend(v.label or "" for v in verdicts)
-    columns["number"].extend(v.number for v in verdicts)
+    items = {i.number: i for i in answered.items[task]}
+    for r in answered.responses(task, model):
+        verdict = parser(items[r.number], r)
+        yield {
+            "task": task, "model": model, "rule": name or str(rule), "item": r.number, "sample": r.sample,
+            "edition": r.revision, "form": r.record_format, "status": str(verdict.status),
+            "label": verdict.label or "", "number": verdict.number, "source": r.source,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,25 +101,23 @@ class Ledger:
     def of(
         cls,
         answered: Answered,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
         rules: Sequence[Rule] = RULES,
+        name: str = "",
     ) -> Ledger:
-        return cls(
-            items_table(answered.items),
-            verdicts_table(answered, progress or (lambda done, total: None), rules),
-        )
+        """Read every answer under every rule; `name` stands in the place of the rules' own."""
+        keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
+        rows: list[dict] = []
+        for done, key in enumerate(keys, 1):
+            for rule in rules:
+                rows += _read_answers(answered, *key, rule, name)
+            progress(done, len(keys))
+        return cls(items_table(answered.items), pa.Table.from_pylist(rows, schema=VERDICTS))
 
     def joined(self, other: Ledger) -> Ledger:
         """This ledger with the verdicts of another one on the same items, under other rules."""
         verdicts = pa.concat_tables([self.verdicts, other.verdicts]).unify_dictionaries()
         return Ledger(self.items, verdicts.combine_chunks())
-
-    def named(self, name: str) -> Ledger:
-        """The same verdicts, with another word in the place of their rule."""
-        at = VERDICTS.get_field_index("rule")
-        words = pa.array([name] * self.verdicts.num_rows, pa.string()).dictionary_encode()
-        verdicts = self.verdicts.set_column(at, VERDICTS.field(at), words.cast(_WORD))
-        return replace(self, verdicts=verdicts)
 
     def save(self, folder: str | Path) -> None:
         """Write items.parquet and ledger.parquet, each whole or not at all.
@@ -183,10 +134,7 @@ class Ledger:
         """Raises SourceMissing or SourceCorrupt, naming the file and the way to rebuild it."""
         items, ledger = (Path(folder) / f"{n}.parquet" for n in ("items", "ledger"))
         loaded = cls(_read(items, ITEMS), _read(ledger, VERDICTS))
-        try:
-            mark = (pq.read_schema(ledger).metadata or {}).get(ITEMS_MARK)
-        except (pa.ArrowException, OSError, ValueError) as e:
-            raise SourceCorrupt(f"{ledger} is not readable Parquet: {e}", remedy=REMEDY) from e
+        mark = (loaded.verdicts.schema.metadata or {}).get(ITEMS_MARK)
         if mark != sha256(items.read_bytes()).encode():
             raise SourceCorrupt(f"{ledger} belongs to other items than {items}", remedy=REMEDY)
         return loaded
@@ -200,35 +148,27 @@ class Ledger:
         return {n: _array(self.verdicts, n) for n in VERDICTS.names}
 
     @cached_property
-    def _rows(self) -> dict[Key, np.ndarray]:
-        """Row numbers of every (task, model, rule), by one pass over run boundaries."""
-        c = self._columns
-        if not len(c["task"]):
-            return {}
-        names = np.stack([c[n] for n in ("task", "model", "rule")])
-        changes = np.flatnonzero((names[:, 1:] != names[:, :-1]).any(axis=0)) + 1
-        rows: dict[Key, list[np.ndarray]] = {}
-        for run in np.split(np.arange(names.shape[1]), changes):
-            rows.setdefault(tuple(names[:, run[0]]), []).append(run)
-        return {k: np.concatenate(v) for k, v in rows.items()}
+    def _rows(self) -> dict[tuple[str, str, str], np.ndarray]:
+        """Row numbers of every (task, model, rule)."""
+        keys = ["task", "model", "rule"]
+        frame = self.verdicts.select(keys).to_pandas()
+        return frame.groupby(keys, observed=True).indices
 
     @cached_property
-    def _items(self) -> dict[str, dict[str, np.ndarray]]:
+    def _asked(self) -> dict[str, dict[str, np.ndarray]]:
         columns = {n: _array(self.items, n) for n in ITEMS.names}
         out = {}
-        for task in dict.fromkeys(columns["task"]):
-            mask = columns["task"] == task
-            part = {n: a[mask] for n, a in columns.items()}
+        for task, rows in pd.Series(columns["task"]).groupby(columns["task"]).indices.items():
             names = list(TASKS[task].facets) if task in TASKS else []
-            split = [f.split("|") for f in part["facets"]]
+            split = [f.split("|") for f in columns["facets"][rows]]
             if names and any(len(s) != len(names) for s in split):
                 raise SourceCorrupt(
                     f"the ledger's items of {task} do not have the facets {', '.join(names)}: "
                     "another version wrote them",
                     remedy=REMEDY,
                 )
-            part |= {f"facet {n}": np.array([s[i] for s in split]) for i, n in enumerate(names)}
-            out[task] = part
+            out[task] = {n: columns[n][rows] for n in ("item", "gold", "pair")}
+            out[task] |= dict(zip(names, map(np.array, zip(*split, strict=True)), strict=False))
         return out
 
     def has(self, task: str, model: str) -> bool:
@@ -254,9 +194,8 @@ class Ledger:
 
     def answers(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> Answers:
         """Verdicts of one model; `expected` is the number of the task's items."""
-        asked = self._items[task]
+        asked, c = self.asked(task), self._columns
         rows = self.rows(task, model, rule, revisions)
-        c = self._columns
         item = c["item"][rows]
         at = np.searchsorted(asked["item"], item)  # a limited run asks some of the items only
         return Answers(
@@ -266,20 +205,17 @@ class Ledger:
             gold=asked["gold"][at],
             pair=asked["pair"][at],
             item=item,
-            facets={n: asked[f"facet {n}"][at] for n in TASKS[task].facets}
-            | {"file": c["form"][rows]},
+            facets={n: asked[n][at] for n in TASKS[task].facets} | {"file": c["form"][rows]},
             expected=len(asked["item"]),
         )
 
     def asked(self, task: str) -> dict[str, np.ndarray]:
         """Facet name -> value per item of a task; and "item", "gold" and "pair"."""
-        return {n: self._items[task][f"facet {n}"] for n in TASKS[task].facets} | {
-            n: self._items[task][n] for n in ("item", "gold", "pair")
-        }
+        return self._asked[task]
 
     def n_asked(self, task: str) -> int:
         """Number of a task's items; 0 if nobody was asked, as for an older prompt of another task."""
-        return len(self._items[task]["item"]) if task in self._items else 0
+        return len(self._asked[task]["item"]) if task in self._asked else 0
 
     def frame(self, rows: np.ndarray) -> pd.DataFrame:
         """Verdict rows with what was asked beside them."""
@@ -315,7 +251,7 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
             f"{path} has columns {table.schema.names}, expected {schema.names}", remedy=REMEDY
         )
     try:
-        table = table.cast(schema)
+        table = table.cast(schema).replace_schema_metadata(table.schema.metadata)
     except pa.ArrowException as e:
         raise SourceCorrupt(f"{path} has a column of a wrong type: {e}", remedy=REMEDY) from e
     empty = [n for n in schema.names if n != "number" and table[n].null_count]

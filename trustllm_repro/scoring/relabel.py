@@ -15,7 +15,7 @@ from trustllm_repro.tasks.base import Task
 
 @dataclass
 class Relabelled:
-    """Recorded answers with the labels of our judges (store.ledger.Answered)."""
+    """Recorded answers with the labels of our judges (scoring.ledger.Answered)."""
 
     items: dict[str, Sequence[Item]]
     models: Sequence[str]
@@ -67,4 +67,4 @@ def with_our_labels(ledger: Ledger, answered: Answered) -> Ledger:
     ours = relabelled(answered, tasks, _needs_a_label)
     if not ours.answers:
         return ledger
-    return ledger.joined(Ledger.of(ours, rules=(Rule.AUTHORS,)).named(OUR_JUDGE))
+    return ledger.joined(Ledger.of(ours, rules=(Rule.AUTHORS,), name=OUR_JUDGE))

@@ -117,9 +117,8 @@ def cell_results(cells: pd.DataFrame) -> Results:
         name = f"{r.table}/{r.model}/{r.column}/{r.rule}"
         out.add(name, float(r.value), ".3f", [(r.table, r.model, r.column, r.rule)])
     authors = cells[(cells["rule"] == "authors") & cells["published"].notna()]
-    for verdict, n in authors["verdict"].value_counts().items():
-        out.add(f"verify.{verdict.replace(' ', '-')}", int(n))
-    for verdict, n in cells.loc[cells["rule"] == OUR_JUDGE, "verdict"].value_counts().items():
+    ours = cells[cells["rule"] == OUR_JUDGE]
+    for verdict, n in pd.concat([authors, ours])["verdict"].value_counts().items():
         out.add(f"verify.{verdict.replace(' ', '-')}", int(n))
     out.add("verify.cells", len(authors))
     out.add("verify.tables", int(authors["table"].nunique()))

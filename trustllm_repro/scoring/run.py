@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from trustllm_repro.data.benchmark import load_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import Recorded, load_recorded
 from trustllm_repro.data.registry import find_benchmark, find_records, missing
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.metrics.base import Metric
+from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import score_cells
-from trustllm_repro.scoring.evaluated import EvaluatedModel, evaluated_models
 from trustllm_repro.scoring.frames import OnFrame, answers_frame, score
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.relabel import with_our_labels
@@ -30,11 +32,7 @@ from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import file_hash, provenance
 from trustllm_repro.tasks.base import Task
 
-Say = Callable[[str, int, int], None]
-
-
-def quiet(stage: str, done: int, total: int) -> None:
-    """Progress callback that shows nothing."""
+Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +80,25 @@ class Run:
         return score(self.answers(task, rule), metric)
 
     def evaluated(self, models: Sequence[str] = ()) -> list[EvaluatedModel]:
-        """Models that answered themselves: those named, or all of this run and of data/live."""
-        return evaluated_models(self.path, models)
+        """Models that answered themselves: those named, or all of this run and of data/live.
+
+        A name may also be the path of a folder; one of this run hides a committed one.
+
+        Raises:
+            SettingsError: there is no such model.
+        """
+        homes = (data_dir() / "live", self.path / "live")
+        known = {p.parent.name: p.parent for h in homes for p in sorted(h.glob("*/ledger.parquet"))}
+        chosen = [known.get(name, Path(name).expanduser()) for name in models or known]
+        for path in chosen:
+            if not (path / "ledger.parquet").exists():
+                raise SettingsError(
+                    f"no evaluated model {str(path)!r}: neither in data/live nor in "
+                    f"{self.path.name}/live, nor a folder",
+                    remedy="run `trustllm-repro evaluate --model ... --out FOLDER` and name the "
+                    f"folder; known: {', '.join(known) or 'none'}",
+                )
+        return [EvaluatedModel(path) for path in chosen]
 
     @property
     def tables(self) -> Path:
@@ -92,6 +107,51 @@ class Run:
     @property
     def figures(self) -> Path:
         return self.path / "figures"
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedModel(Run):
+    """A model that answered itself: the folder that `evaluate` left.
+
+    It is `data/live/<name>` (committed verdicts of whole runs) or `<run>/live/<name>` (what 05_live
+    or `evaluate --out` left).
+    """
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """provenance.json of the run; empty where it cannot be read."""
+        try:
+            found = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """Cells of the model's rows under the corrected rule (generated answers, and options by
+        likelihood)."""
+        every = read_cells(self.path)
+        return every[every["model"].isin(self.ledger.models) & (every["rule"] == Rule.CORRECTED)]
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """Row names; that of the generated answers comes first."""
+        found = list(dict.fromkeys(self.cells["model"]))
+        return sorted(found, key=lambda n: ("likelihood" in n, n))
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether it answered the miniature, not the benchmark."""
+        return any(MINIATURE in row for row in self.rows)
+
+    def counts(self) -> pd.DataFrame:
+        """What became of the requests, a line a task; empty where it was not kept."""
+        path = self.path / "answers.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
 def open_run(path: str | Path) -> Run:
@@ -124,27 +184,22 @@ def replay(
     if source not in ("auto", "ledger", "records"):
         raise SettingsError(f"no source {source!r}", remedy="one of: auto, ledger, records")
     answers, questions = find_records(records), find_benchmark(benchmark)
-    if source == "auto":
-        source = "records" if answers and questions else "ledger"
-    if source == "ledger":
-        run = replay_ledger(out)
-    elif answers and questions:
-        run = replay_records(answers, questions, out)[0]
-    else:
+    found = bool(answers and questions)
+    if source == "ledger" or (source == "auto" and not found):
+        return replay_ledger(out), "ledger"
+    if not answers or not questions:
         raise missing("recorded answers or benchmark", ("recorded", "dataset.zip"))
-    cell_results(run.cells).save(run.path)
-    return run, source
+    return replay_records(answers, questions, out)[0], "records"
 
 
-def replay_ledger(out: str | Path, ledger: str | Path | None = None, say: Say = quiet) -> Run:
+def replay_ledger(out: str | Path, ledger: str | Path | None = None) -> Run:
     """Tables from a ledger that exists already (default: the committed one)."""
-    folder = Path(ledger or committed_ledger())
-    start = time.perf_counter()
+    folder, start = Path(ledger or committed_ledger()), time.perf_counter()
     loaded = Ledger.load(folder)
     # The committed verdicts come with their cells; a test scores them anew.
     cells = read_cells(folder) if ledger is None else None
     sources = {n: str(file_hash(folder / n)) for n in ("items.parquet", "ledger.parquet")}
-    return _finish(Path(out), loaded, sources, {"ledger": folder.name}, start, say, cells)
+    return _write(Path(out), loaded, provenance(sources, {"ledger": folder.name}), start, cells)
 
 
 def replay_records(
@@ -153,7 +208,7 @@ def replay_records(
     out: str | Path,
     *,
     verify: bool = True,
-    say: Say = quiet,
+    progress: Progress = lambda stage, done, total: None,
 ) -> tuple[Run, Recorded]:
     """Recorded answers -> ledger -> tables.
 
@@ -165,20 +220,24 @@ def replay_records(
     start = time.perf_counter()
     questions = load_benchmark(benchmark, verify=verify)
     recorded = load_recorded(
-        records, questions, verify=verify, progress=lambda d, t: say("reading answers", d, t)
+        records, questions, verify=verify, progress=lambda d, t: progress("reading answers", d, t)
     )
-    ledger = Ledger.of(recorded, lambda d, t: say("judging answers", d, t))
+    ledger = Ledger.of(recorded, lambda d, t: progress("judging answers", d, t))
     ledger = with_our_labels(ledger, recorded)
-    sources = {"benchmark": questions.digest, "records": recorded.digest}
     given = [records] if isinstance(records, str | Path) else records
     names = ", ".join(Path(r).name for r in given)
-    settings = {"records": names, "benchmark": Path(benchmark).name, "verify": verify}
-    run = _finish(Path(out), ledger, sources, settings, start, say)
-    write_json(run.path / "import.json", import_summary(recorded))
+    facts = provenance(
+        {"benchmark": questions.digest, "records": recorded.digest},
+        {"records": names, "benchmark": Path(benchmark).name, "verify": verify},
+    )
+    progress("scoring cells", 0, 1)
+    run = _write(Path(out), ledger, facts, start)
+    write_json(run.path / "import.json", _import_summary(recorded))
+    progress("scoring cells", 1, 1)
     return run, recorded
 
 
-def import_summary(recorded: Recorded) -> dict[str, Any]:
+def _import_summary(recorded: Recorded) -> dict[str, Any]:
     """What the importer met, without any text of an answer."""
     report = recorded.report
     return {
@@ -193,29 +252,24 @@ def import_summary(recorded: Recorded) -> dict[str, Any]:
     }
 
 
-def _finish(
+def _write(
     out: Path,
     ledger: Ledger,
-    sources: dict[str, str],
-    settings: dict[str, Any],
+    facts: dict[str, Any],
     start: float,
-    say: Say,
     cells: pd.DataFrame | None = None,
 ) -> Run:
-    say("scoring cells", 0, 1)
-    read = time.perf_counter()
+    """Score a ledger, unless its cells are given, and write everything a run folder holds."""
+    times = [start, time.perf_counter()]
     cells = score_cells(ledger, published()) if cells is None else cells
-    scored = time.perf_counter()
+    times.append(time.perf_counter())
     ledger.save(out)
     write_cells(cells, out)
     write_tables(cells, out / "tables")
     write_verify(cells, out / "verify.csv")
-    facts = provenance(sources, settings)
-    facts["seconds"] = {
-        "read": round(read - start, 2),
-        "score": round(scored - read, 2),
-        "write": round(time.perf_counter() - scored, 2),
-    }
+    cell_results(cells).save(out)
+    times.append(time.perf_counter())
+    stages = zip(("read", "score", "write"), np.diff(times), strict=True)
+    facts["seconds"] = {name: round(float(took), 2) for name, took in stages}
     write_json(out / "provenance.json", facts)
-    say("scoring cells", 1, 1)
     return Run(out)

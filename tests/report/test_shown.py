@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from trustllm_repro.scoring.tables import booktabs, texts, write_shown
+from trustllm_repro.report.shown import texts, write_shown
+from trustllm_repro.scoring.tables import booktabs
 
 FRAME = pd.DataFrame(
     {

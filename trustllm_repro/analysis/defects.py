@@ -1,0 +1,536 @@
+"""The defects found so far, each with the function that proves it from answers and numbers.
+
+Adding one: a function of the evidence with `@defect` in front. Its docstring is the defect's title.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from trustllm_repro.analysis.audit import consistency, direction_search
+from trustllm_repro.analysis.evidence import Evidence, Where, board
+from trustllm_repro.judges.errors import measured
+from trustllm_repro.schema import Rule, Status
+from trustllm_repro.tasks.fairness import ATTRIBUTES
+
+CODAH = ("truth_internal", "CODAH")
+EMOTION = ("leaderboard_ethics", "Emotional Acc")
+MORAL_HIGH = ("ethics_moralchoice_high", "RtA")
+OOD = ("leaderboard_robustness", "OOD generalization")
+CONFAIDE = ("privacy_confaide", "level_2")
+LEAKAGE, HALLUCINATION = "privacy/leakage", "truthfulness/hallucination"
+# Where refusing means not to choose: name, task, form of the prompt.
+CHOOSING = (
+    ("preference, plain", "fairness/preference", "plain"),
+    ("MoralChoice, high ambiguity", "ethics/moralchoice_high", ""),
+)
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One defect: what it is, what proves it, the columns it touches.
+
+    `known`: the project's first inventory of the records already listed it.
+    """
+
+    id: str
+    dimension: str
+    title: str
+    columns: tuple[Where, ...]
+    evidence: Callable[[Evidence], str]
+    known: bool
+
+
+DEFECTS: list[Defect] = []
+
+
+def defect(
+    id_: str, dimension: str, *columns: Where, known: bool = False
+) -> Callable[[Callable[[Evidence], str]], Callable[[Evidence], str]]:
+    """Register a function as the evidence of a defect; its docstring is the title."""
+
+    def register(evidence: Callable[[Evidence], str]) -> Callable[[Evidence], str]:
+        title = (evidence.__doc__ or id_).removesuffix(".")
+        DEFECTS.append(Defect(id_, dimension, title, columns, evidence, known))
+        return evidence
+
+    return register
+
+
+def _listed(parts: Iterable[str], nothing: str, between: str = "; ") -> str:
+    return between.join(parts) or nothing
+
+
+@defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)
+def copied_misuse(e: Evidence) -> str:
+    """Misuse: Mistral-7b scored on another model's answers."""
+    copies, own = (e.answers("safety/misuse", revisions=(n,)) for n in ("copy", "own"))
+    found = []
+    for model, copy in copies.groupby("model"):
+        mine = own[own["model"] == model]
+        found.append(
+            f"{model}: {len(copy)} published answers are another model's word for word; its own "
+            f"({len(mine)} answers, another commit) refuse {(mine['label'] == 'refusal').mean():.3f} "
+            f"instead of {(copy['label'] == 'refusal').mean():.3f}"
+        )
+    return _listed(found, "no copies among these records")
+
+
+@defect("A2", "truthfulness", CODAH, known=True)
+def codah_numbering(e: Evidence) -> str:
+    """CODAH: options from 1 against gold from 0."""
+    answers = e.answers("truthfulness/internal")
+    read = (answers["status"] == Status.PARSED) & (answers["source"] == "codah")
+    counts = read.groupby(answers["model"]).sum()
+    return (
+        "the records number options from 1, the gold file from 0; besides, a number found in "
+        "longer text is stored as an integer and never equals the gold string. Answers of 100 that "
+        "could count at all: " + ", ".join(f"{m} {n}" for m, n in counts.items())
+    )
+
+
+@defect("A3", "safety", ("safety_jailbreak", "jailbreak"), ("safety_jailbreak", "toxicity"))
+def exchanged_jailbreak(e: Evidence) -> str:
+    """Jailbreak: two columns exchanged for the first models."""
+    answers, toxic = e.answers("safety/jailbreak"), e.answers("safety/toxicity")
+    own = (answers["source"] == answers["file"]).groupby(answers["model"]).mean()
+    sources = sorted(toxic.loc[toxic["status"] == Status.PARSED, "source"].unique())
+    return (
+        f"by prompt, the files QBB and ITC of {(own < 0.5).sum()} models hold the other half's "
+        f"prompts, those of {_listed(own.index[own >= 0.5], 'no model', ', ')} do not; the columns "
+        "jailbreak and toxicity therefore compare different prompts. The toxicity scores, said to "
+        f"differ in the same way, all belong to {' and '.join(sources)} prompts"
+    )
+
+
+@defect("A4", "ethics", *board("ethics", "Social Chemistry 101 Acc"), known=True)
+def neutral_denominator(e: Evidence) -> str:
+    """Social Chemistry: neutral includes the bad actions."""
+    column = ("ethics_social_chemistry", "Neutral Acc")
+    gains = (e.recomputed(*column, Rule.TOOLKIT) - e.recomputed(*column)).dropna()
+    return (
+        "an `if` that should be an `elif` adds all bad actions to the neutral ones; fixed in the "
+        f"toolkit and nothing else, the column changes by {gains.min():+.2f} to {gains.max():+.2f}"
+    )
+
+
+@defect("A5", "ethics", EMOTION, known=True)
+def bare_numbers(e: Evidence) -> str:
+    """Emotional awareness: two scripts, two rules."""
+    column = ("ethics_emotional_awareness", "Acc")
+    gain = (e.recomputed(*column, Rule.TOOLKIT) - e.recomputed(*column)).sort_values()
+    return (
+        "the first script compares the wrong field and so never credits a bare option number, the "
+        "late one does; credited for all: "
+        + ", ".join(f"{m} {g:+.3f}" for m, g in gain[::-1].head(3).items())
+    )
+
+
+@defect("A6", "ethics", known=True)
+def length_rule(e: Evidence) -> str:
+    """MoralChoice, high ambiguity: unpublished length rule."""
+    without = e.recomputed(*MORAL_HIGH, Rule.TOOLKIT)
+    return "only answers of more than five characters can be refusals, a rule stated nowhere: " + (
+        "; ".join(
+            f"{m} {v:.3f} with it, {without[m]:.3f} without"
+            for m, v in e.recomputed(*MORAL_HIGH).items()
+        )
+    )
+
+
+@defect("A7", "fairness", *board("fairness", "Disparagement Sex", "Disparagement Race"), known=True)
+def capital_a(e: Evidence) -> str:
+    """Disparagement: any capital A is option A."""
+    text = "answers read as option A that do not choose it (any capital A counts): "
+    read = e.readings("fairness/disparagement").query("label == 'A'")
+    if read.empty:
+        return text + "none of these records"
+    wrong = (read["label_then"] != "A").groupby(read["model"]).agg(["sum", "size", "mean"])
+    worst = wrong["mean"].idxmax()
+    p = {
+        a.replace("_", " "): e.recomputed("fairness_disparagement", f"{a}|p-value", Rule.CORRECTED)
+        for a in ATTRIBUTES
+    }
+    return (
+        text
+        + ", ".join(f"{r.Index} {r.sum} of {r.size}" for r in wrong.itertuples())
+        + f". {worst} by chosen options, p: "
+        + ", ".join(f"{name} {values[worst]:.2g}" for name, values in p.items())
+    )
+
+
+@defect("A8", "truthfulness", *board("truthfulness", "External"), known=True)
+def parsed_only(e: Evidence) -> str:
+    """External: unparsed answers left out of F1."""
+    part = e.run.cells.query("table == 'truth_external' and rule == 'authors' and value.notna()")
+    worst = part.loc[part["n_unparsed"].idxmax()]
+    return (
+        f"F1 is taken over the answers that could be read; of {worst['model']} in {worst['column']} "
+        f"that leaves out {int(worst['n_unparsed'])} of 100"
+    )
+
+
+@defect("A9", "truthfulness", ("truth_hallucination", "SUM"), known=True)
+def other_summaries(e: Evidence) -> str:
+    """Hallucination SUM: answers and gold of different documents."""
+    old, new = (
+        e.recomputed("truth_hallucination", "SUM", r) for r in (Rule.AUTHORS, Rule.CORRECTED)
+    )
+    redone = e.answers(HALLUCINATION, revisions=("redo",))["model"].unique()
+    return (
+        "the answers were given to other documents than those the gold labels belong to (no "
+        "prompt agrees), so the published value is a coin toss; published, and redone with the "
+        "labels turned (A19): " + "; ".join(f"{m} {old[m]:.2f}, {new[m]:.2f}" for m in redone)
+    )
+
+
+@defect("A10", "robustness", OOD)
+def ood_f1(e: Evidence) -> str:
+    """OOD generalisation: F1 that cannot miss."""
+    old, new, f = e.recomputed(*OOD), e.recomputed(*OOD, Rule.CORRECTED), e.published(*OOD)
+    return (
+        "f1_score gets the verdicts as truth and the constant 'correct' as prediction, so it is "
+        f"2p/(1+p) of the accuracy p; every published value is too high, by up to "
+        f"{(f - f / (2 - f)).max():.2f}. "
+        + ", ".join(f"{m} {v:.3f}, accuracy {new[m]:.3f}" for m, v in old.items())
+    )
+
+
+@defect("A11", "privacy", *board("privacy", "Privacy Awareness Correlation"), known=True)
+def dropped_zeros(e: Evidence) -> str:
+    """ConfAIde: ratings of zero dropped."""
+    answers = e.answers("privacy/confaide")
+    counts = pd.crosstab(answers["model"], answers["status"]).sort_values("parsed", kind="stable")
+    return "a rating of 0 is false in Python and is dropped; what the correlation rests on: " + (
+        "; ".join(
+            f"{r.Index} {r.parsed} of 196 answers ({r.dropped} zeros)"
+            for r in counts.head(3).itertuples()
+        )
+    )
+
+
+@defect("A12", "privacy", *board("privacy", "Privacy Leakage CD"))
+def empty_cells(e: Evidence) -> str:
+    """Leakage CD: empty cells count as zero."""
+    answers = e.answers(LEAKAGE)
+    shown = answers["label"].isin(["true", "other"])
+    sizes = shown.groupby([answers[n] for n in ("model", "shots", "template")]).sum()
+    return (
+        f"CD is a share of the answers that show an address; {(sizes == 0).sum()} of {len(sizes)} "
+        f"cells have none and count as 0, {(sizes < 10).sum()} rest on fewer than ten, and all weigh "
+        "the same in the mean"
+    )
+
+
+@defect("A13", "privacy")
+def guessed_addresses(e: Evidence) -> str:
+    """Leakage TD: true addresses that can be guessed."""
+    hits, zero_shot, unguessable = e.leaked()
+    kinds = e.run.ledger.asked(LEAKAGE)["address"]
+    return (
+        f"{hits} true addresses were given by the {e.answers(LEAKAGE)['model'].nunique()} models whose "
+        f"answers are at hand; {zero_shot} of them without examples, which show the domain, and "
+        f"{unguessable} whose local part is not a plain form of the name, although "
+        f"{int((kinds == 'other').sum())} of {len(kinds)} addresses are of that kind. TD measures "
+        "guessing a shown pattern, not memory"
+    )
+
+
+@defect("A14", "ethics", *board("ethics", "MoralChoice Acc"))
+def both_letters(e: Evidence) -> str:
+    """MoralChoice: answers naming both options are right."""
+    read = e.readings("ethics/moralchoice_low")
+    credited = (read["label"] == "right") & (read["label_then"] != "right")
+    shares = credited.groupby(read["model"]).mean().sort_values(ascending=False, kind="stable")
+    return (
+        "an answer counts as right if the letter stands anywhere, also beside the other one or as "
+        "the article A; share of answers credited that do not state the right choice: "
+        + ", ".join(f"{m} {share:.2f}" for m, share in shares.head(3).items())
+    )
+
+
+@defect("A15", "overall")
+def backward_rank(e: Evidence) -> str:
+    """Average rank: one p-value ranked backwards."""
+    found = direction_search()
+    natural, best = found.set_index("turned").loc["none", "deviation"], found.iloc[0]
+    return (
+        f"averaging the leaderboard's ranks misses the published average rank by {natural:.3f} ranks "
+        f"a model; turned round: {best['turned']}, by {best['deviation']:.3f}. A small p-value was "
+        "ranked as good for sex and as bad for race"
+    )
+
+
+@defect("A16", "overall")
+def board_and_sheets(e: Evidence) -> str:
+    """Leaderboard and sheets disagree."""
+    return "leaderboard cells that contradict their own sheet: " + "; ".join(
+        f"{r.model} {r.column} {r.leaderboard:.3f}, sheet {r.sheet:.3f}"
+        for r in consistency().itertuples()
+    )
+
+
+@defect("A17", "safety", known=True)
+def few_scored(e: Evidence) -> str:
+    """Toxicity: means over few answers."""
+    few = e.cells("safety_toxicity", "average").sort_values(["n", "model"]).head(3)
+    return "the mean rests on the answers that were scored and did not refuse: " + ", ".join(
+        f"{r.Index} {r.n} answers (interval {r.ci_high - r.ci_low:.2f} wide)"
+        for r in few.itertuples()
+    )
+
+
+@defect("A18", "safety", known=True)
+def judged_empty(e: Evidence) -> str:
+    """Misuse: empty answers counted as refusals."""
+    tasks = ("safety/jailbreak", "safety/misuse", "robustness/ood_detection")
+    read = pd.concat([e.readings(t, Rule.TOOLKIT, Rule.CORRECTED) for t in tasks])
+    refused = read[(read["label"] == "refusal") & (read["status_then"] == Status.EMPTY)]
+    counts = refused["model"].value_counts(sort=False)
+    return (
+        "the classifier calls an empty answer a refusal, and the misuse sheet counts it as one; "
+        "empty answers so labelled among these records: "
+        + _listed((f"{m} {n}" for m, n in counts.items()), "none", ", ")
+    )
+
+
+@defect("A19", "truthfulness", *(("truth_hallucination", c) for c in ("KGD", "QA", "SUM")))
+def turned_gold(e: Evidence) -> str:
+    """Hallucination: gold labels answer the opposite question."""
+    asked = pd.DataFrame(e.run.ledger.asked(HALLUCINATION))
+
+    def medians(source: str, facet: str) -> str:
+        part = asked[asked["source"] == source].astype({facet: int})
+        return " and ".join(
+            f"{part.loc[part['gold'] == g, facet].median():.0f}" for g in ("Yes", "No")
+        )
+
+    sheets = {c: e.cells("truth_hallucination", c) for c in ("KGD", "QA")}
+    low = pd.concat(sheets, names=["column"]).query("ci_high < 0.5").swaplevel().sort_index()
+    below = [f"{m} {c} {r.value:.2f} (at most {r.ci_high:.2f})" for (m, c), r in low.iterrows()]
+    turned = e.cells("truth_hallucination", "SUM", Rule.CORRECTED).query("ci_high < 0.5")
+    with_labels = [f"{m} {v:.2f} when turned" for m, v in turned["value"].sort_index().items()]
+    return (
+        "the prompt asks whether a text is hallucinated and its examples say Yes for made-up ones; "
+        "the gold says Yes for the genuine ones. Medians for gold Yes and No: words of an answer "
+        f"{medians('halu_qa', 'words')}, of a response {medians('halu_dial', 'words')}; per cent of a "
+        f"summary's words that its document holds {medians('halu_summ', 'found')}. Accuracies below "
+        f"those of a coin: {_listed(below, 'none')}. Redone answers to summaries that agree with "
+        f"the labels as they stand all the same: {_listed(with_labels, 'none')}"
+    )
+
+
+@defect("A20", "truthfulness")
+def one_word_answers(e: Evidence) -> str:
+    """Hallucination: accuracy of a constant answer."""
+    called, parts = {"Yes": "genuine", "No": "hallucinated"}, []
+    asked = e.run.ledger.asked(HALLUCINATION)
+    gold = asked["gold"][asked["source"] != "mc"]
+    answers = e.answers(HALLUCINATION, Rule.CORRECTED, ("published", "redo"))
+    answers = answers[answers["status"] == Status.PARSED]
+    for m, mine in answers.groupby("model"):
+        for column, source in (("KGD", "halu_dial"), ("QA", "halu_qa"), ("SUM", "halu_summ")):
+            words = mine.loc[mine["source"] == source, "label"].value_counts()
+            line = e.cells("truth_hallucination", column, Rule.CORRECTED).loc[m]
+            constant = words.iloc[0] >= 0.8 * words.sum()
+            if constant and line["ci_low"] <= 0.5 <= line["ci_high"]:
+                verdict = called[words.index[0]]
+                parts.append(f"{m} {column}: calls {words.iloc[0]} of {words.sum()} {verdict}")
+    return (
+        f"gold is Yes for {int((gold == 'Yes').sum())} of {len(gold)} texts; where a model nearly "
+        "always says the same word, its accuracy cannot be told from a coin: "
+        + _listed(parts, "none of these records")
+    )
+
+
+@defect("A21", "fairness", ("fairness_preference_plain", "total"), MORAL_HIGH)
+def refusals_that_choose(e: Evidence) -> str:
+    """Preference, MoralChoice: refusals that choose."""
+    parts, declined = [], []
+    for name, task, form in CHOOSING:
+        counts = e.choosing(task, form)
+        each = ", ".join(f"{r.Index} {r.chosen} of {r.refused}" for r in counts.itertuples())
+        total = counts.sum()
+        parts.append(f"{name}: {total['chosen']} of {total['refused']} ({each})")
+        declined += [f"{m} {n}" for m, n in counts["declined"].items() if n >= 10]
+    return (
+        "the classifier calls answers refusals that state a choice; "
+        + "; ".join(parts)
+        + ". Answers that decline and were not called refusals: "
+        + _listed(declined, "fewer than ten of any model", ", ")
+    )
+
+
+@defect("A22", "privacy", CONFAIDE)
+def quoted_scales(e: Evidence) -> str:
+    """ConfAIde: ratings read in a repeated scale."""
+    read = e.readings("privacy/confaide").query("status == 'parsed'")
+    lost = (read["status_then"] != Status.PARSED).groupby(read["model"]).agg(["sum", "size"])
+    new, parts = e.cells(*CONFAIDE, Rule.CORRECTED), []
+    for m, n, of in lost[lost["sum"] >= 10].itertuples():
+        r, low, high = new.loc[m, ["value", "ci_low", "ci_high"]]
+        ends = f" [{low:.2f}, {high:.2f}]" if low > -1 else ""
+        parts.append(f"{m} {n} of {of}, r of the {new.loc[m, 'n']} stated ones {r:.2f}{ends}")
+    return (
+        "the first phrase or number in an answer is taken as its rating, also where it only repeats "
+        "the scale; ratings read in answers that state none: " + _listed(parts, "none")
+    )
+
+
+@defect("A23", "ethics", *board("ethics", "Social Chemistry 101 Acc", "ETHICS Acc"))
+def unparsed_left_out(e: Evidence) -> str:
+    """Social Chemistry, ETHICS: unparsed answers left out."""
+    parts = []
+    tables = {"ethics_social_chemistry": "Social Chemistry", "ethics_ETHICS": "ETHICS"}
+    for table, name in tables.items():
+        new = e.cells(table, "Overall Acc", Rule.CORRECTED)
+        old = e.cells(table, "Overall Acc").assign(asked=lambda c: c["n"] + c["n_unparsed"])
+        for r in old[old["n_unparsed"] >= 0.2 * old["asked"]].itertuples():
+            after = new.loc[r.Index]
+            parts.append(
+                f"{r.Index} in {name} {r.value:.2f} on {r.n} of {r.asked}; {after['value']:.2f} with "
+                f"all, of which {after['n_unparsed']} cannot be read"
+            )
+    return "accuracy is taken over the answers that could be read: " + _listed(parts, "all")
+
+
+@defect("A24", "truthfulness")
+def always_option_a(e: Evidence) -> str:
+    """TruthfulQA: the right option is always A."""
+    asked = e.run.ledger.asked(HALLUCINATION)
+    gold = asked["gold"][asked["source"] == "mc"]
+    said = e.answers(HALLUCINATION, Rule.CORRECTED).query("source == 'mc' and status == 'parsed'")
+    shares = (said["label"] == "A").groupby(said["model"]).mean()
+    return (
+        f"the right option is A in {int((gold == 'A').sum())} of {len(gold)} questions, so a model "
+        "that likes the first option gains; share of A among the options chosen: "
+        + _listed((f"{m} {share:.2f}" for m, share in shares.items()), "no answers here", ", ")
+    )
+
+
+@defect("A25", "robustness")
+def printed_stars(e: Evidence) -> str:
+    """OOD reviews: the prompt prints the rating."""
+    task = "robustness/ood_generalisation"
+    reviews = pd.DataFrame(e.run.ledger.asked(task)).query("stars != ''")
+    if reviews.empty:
+        return "no prompt of these items prints a star rating"
+    positive = reviews["gold"] == "positive"
+    starred = np.where(reviews["stars"].astype(int) >= 3, "positive", "negative")
+    by_stars = reviews["gold"] == starred
+
+    def f1(p: float) -> str:
+        return f"{2 * p / (1 + p):.3f}"
+
+    answers = e.answers(task).query("source == 'flipkart'")
+    right = (answers["label"] == "right").groupby(answers["model"]).mean()
+    return (
+        f"the prompts print the review's star rating, and {positive.sum()} of {len(reviews)} reviews "
+        'are positive; scored as published on the reviews: always "positive" '
+        f"{f1(positive.mean())}, positive from three stars on {f1(by_stars.mean())}; "
+        + _listed((f"{m} {f1(p)}" for m, p in right.items()), "no answers here", ", ")
+    )
+
+
+@defect("A26", "ethics")
+def wheel_of_ethics(e: Evidence) -> str:
+    """Released wheel, ETHICS: “not wrong” is “wrong”."""
+    answers = e.answers("ethics/ETHICS", Rule.TOOLKIT)
+    n = len(answers.query("status == 'parsed' and gold == 'wrong'"))
+    column = ("ethics_ETHICS", "Bad Acc")
+    bad = e.recomputed(*column, Rule.TOOLKIT)
+    return (
+        "trustllm 0.3.0 on the package index asks only whether an answer to a wrong action holds "
+        f'"wrong", which "not wrong" does: so do all {n} answers that it reads without GPT, and Bad '
+        f"Acc is 1.000 for every model. At the commit it is {bad.min():.2f} to {bad.max():.2f} for "
+        f"{len(bad)} models; the published values, {e.published(*column).max():.2f} at most, "
+        "came from another script"
+    )
+
+
+@defect("A27", "privacy")
+def silent_refusals(e: Evidence) -> str:
+    """Leakage RtA: empty answers are refusals."""
+    column = ("leaderboard_privacy", "Privacy Leakage RtA")
+    read = e.readings(LEAKAGE)
+    empty = (read["status_then"] == Status.EMPTY) & (read["label"] == "none")
+    counts = empty.groupby(read["model"]).agg(["sum", "size"])
+    old, new = e.recomputed(*column), e.recomputed(*column, Rule.CORRECTED)
+    parts = (
+        f"{m} {n} of {of} ({old[m]:.3f}, without them {new[m]:.3f})"
+        for m, n, of in counts[counts["sum"] > 0].itertuples()
+    )
+    return (
+        "RtA is the share of answers without an address, so an empty answer is a refusal; empty "
+        "answers among those counted: " + _listed(parts, "none of these records")
+    )
+
+
+@defect("A28", "robustness")
+def other_instructions(e: Evidence) -> str:
+    """Released AdvInstruction compares other instructions."""
+    pairs = e.run.ledger.asked("robustness/advinstruction")["pair"]
+    kept = len(np.unique(pairs))
+    column = ("robust_advinstruction", "Average")
+    own, shown = e.recomputed(*column), e.published(*column)
+    values = (f"{m} {shown[m]:.4f}, recomputed {v:.4f}" for m, v in own.items())
+    return (
+        f"the released function uses a field as key that numbers the instructions: {len(pairs)} "
+        f"answers share {kept} keys, {len(pairs) - kept} are overwritten, and what is left is "
+        "compared across instructions. The published values came from another script: "
+        + _listed(values, "no answers here", ", ")
+    )
+
+
+@defect("A29", "overall")
+def contradicted_findings(e: Evidence) -> str:
+    """Findings that the leaderboard contradicts."""
+    refused = e.published("leaderboard_safety", "Exaggerated Safety")["llama2-7b"]
+    agreed = e.published("leaderboard_fairness", "Overall Agreement Rate")
+    f1 = e.published(*OOD)
+    names = ("Preference Sycophancy", "Persona Sycophancy", "Adv Factuality")
+    *kinds, corrected = (e.published(*c) for c in board("truthfulness", *names))
+    opinion, persona = (stats.spearmanr(kind, corrected).statistic for kind in kinds)
+    return (
+        f"said and shown: Llama2-7b refuses 57 % of harmless prompts, {refused:.1%}; agreement with "
+        f"stereotypes reaches nearly 60 %, {agreed.max():.1%} ({agreed.idxmax()}); the worst F1 out "
+        f"of distribution is about 30 %, {f1.min():.1%} ({f1.idxmin()}); less sycophancy goes with "
+        f"more correction, rho {-opinion:.2f} (preference) and {persona:.2f} (persona)"
+    )
+
+
+@defect("A30", "ethics")
+def absent_subsets(e: Evidence) -> str:
+    """Released awareness scorer: sub-sets nobody has."""
+    names = ("capability", "mission", "perspective")
+    n = {t: e.run.ledger.n_asked(f"ethics/awareness_{t}") for t in names}
+    return (
+        "the released scorer asks for seven sub-sets of the awareness questions, four of which the "
+        f"released file does not have (culture and three of mission): the {n['mission']} questions "
+        f"on mission, of {sum(n.values())} besides the emotions, are in none, and an average over no "
+        "answers ends it with an error"
+    )
+
+
+@defect("A31", "safety")
+def chinese_refusals(e: Evidence) -> str:
+    """Refusals in Chinese counted as answers."""
+    refusal = measured()["refusal"]  # counted when the judge was trained; the ledger holds no text
+    found = refusal["doubted"]["Chinese or Japanese"]
+    of_model = {
+        m: counts["all"]["n"] - counts["without Chinese or Japanese"]["n"]
+        for m, counts in refusal["compared"].items()
+        if m != "all"
+    }
+    most = max(of_model, key=of_model.__getitem__)
+    return (
+        "the paper's refusal classifier was trained on English. Of "
+        f"{found['answers']:,} recorded answers in Chinese or Japanese, {of_model[most]:,} of them "
+        f"{most}'s, {found['with_phrase']:,} hold a usual phrase of refusal; it calls "
+        f"{found['recorded_refusals']} of all of them refusals, our judge {found['judged_refusals']:,}"
+    )
