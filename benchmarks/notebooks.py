@@ -59,7 +59,9 @@ def timed(checkout: Path, profile: str) -> dict[str, Any]:
     return {"wall": wall, "cpu": cpu, "first_numbers": first, "stages": stages}
 
 
-def measure(profile: str, repeats: int, against: Path | None = None) -> dict[str, Any]:
+def measure(
+    profile: str, repeats: int, against: Path | None = None, note: str = ""
+) -> dict[str, Any]:
     """Medians over runs, and ratios this / other of runs in turn."""
     checkouts = {"this": project_root(), **({"other": against.resolve()} if against else {})}
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
@@ -70,6 +72,7 @@ def measure(profile: str, repeats: int, against: Path | None = None) -> dict[str
     return {
         "what": "reproduce into a fresh folder; seconds: wall, cpu of all processes, wall until "
         "index.html shows the verdict counts, wall of each notebook; medians",
+        "note": note,
         "profile": profile,
         "repeats": repeats,
         "seconds": {name: _medians(found) for name, found in runs.items()},
@@ -105,9 +108,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="ledger")
     parser.add_argument("--against", type=Path, help="another checkout of this project")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--note", default="", help="what else ran on the machine, for instance")
     parser.add_argument("--out", type=Path, default=data_dir() / "measurements" / "notebooks.json")
     given = parser.parse_args(words)
-    facts = measure(given.profile, given.repeats, given.against)
+    facts = measure(given.profile, given.repeats, given.against, given.note)
     write_json(given.out, facts)
     print(json.dumps({k: facts[k] for k in ("seconds", "ratios")}, indent=1))
 
