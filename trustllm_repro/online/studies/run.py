@@ -266,7 +266,7 @@ def evaluated(
         for less in list(LEVELS.values())[: list(LEVELS).index(level.name) + 1][::-1]:
             some = [m for m in monitors if less == level or less.changes(m)]
             made = Evaluation(cells[0], permuted=permuted, level=less.name, untrained=untrained)
-            frames += list(made.frames(some))
+            frames += [made.frame(m) for m in some]
             if less == level and not permuted:
                 tokens = pd.concat([made.token_frame(m) for m in some], ignore_index=True)
     scores = pd.concat(frames, ignore_index=True)
