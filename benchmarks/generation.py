@@ -22,7 +22,7 @@ from typing import Any
 
 from trustllm_repro.data.benchmark import Benchmark, open_benchmark
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.evaluation.select import spread
+from trustllm_repro.evaluation.plan import stratified
 from trustllm_repro.models.find import find_model
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the job: which function (see live.contenders.contender), by how many processes.
+    """One way to do the job: which function (see benchmarks.contenders), by how many processes.
 
     Attributes:
         threads: of each; 0: all cores. stock: with torch's own kernels, as others run a model.
@@ -124,7 +124,7 @@ def prompts_of(benchmark: Benchmark, per_task: int) -> tuple[list[str], list[lis
         if not task.live or task.answers_of:
             continue
         assert task.file is not None
-        for item in spread(task.items(benchmark[task.file]), per_task):
+        for item in stratified(task.items(benchmark[task.file]), per_task):
             prompts.append(item.prompt)
             options.append(list(task.options_of(item)))
     return prompts, options

@@ -13,7 +13,7 @@ from trustllm_repro.paths import project_root
 
 ROOT = project_root()
 LAYERS = (
-    "schema", "errors", "escape", "paths", "store", "metrics", "models", "parsers", "judges",
+    "schema", "errors", "escape", "paths", "progress", "store", "metrics", "models", "parsers", "judges",
     "tasks", "data", "scoring", "evaluation", "online", "analysis", "plot", "export", "display",
     "run_notebooks", "cli",
 )  # fmt: skip

@@ -13,7 +13,12 @@ def tiny_tokenizer(chat: bool = True, pad: bool = True):
     """Byte-level tokens and three special ones; 259 entries."""
     from trustllm_repro.models.random_weights import byte_tokenizer
 
-    return byte_tokenizer(chat, pad)
+    tokenizer = byte_tokenizer()
+    if not chat:
+        tokenizer.chat_template = None
+    if not pad:
+        tokenizer.pad_token = None
+    return tokenizer
 
 
 def tiny_model(

@@ -31,7 +31,7 @@ EXPORTS = {
     "claims": "analysis.findings",
     "compare": "analysis.compare",
     "defects": "analysis.findings",
-    "evaluate_model": "evaluation.model",
+    "evaluate_model": "evaluation.run",
     "evaluate_monitors": "online.studies.evaluate",
     "evaluated_cells": "analysis.compare",
     "leaderboard": "analysis.overview",

@@ -1,4 +1,4 @@
-"""Command line: fetch, replay, evaluate, monitor, reproduce, verify, trace, read."""
+"""Command line: fetch, replay, evaluate, monitor, guard, reproduce, verify, trace, read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer import Argument, Context, Option
 
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.escape import without_controls
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import OUR_JUDGE, Rule
 
 app = typer.Typer(
@@ -48,21 +49,24 @@ def main() -> None:
         sys.exit(1)
 
 
-class Bars(Progress):
-    """A progress bar for each stage that the library names."""
+class Bars(rich.Progress, Progress):
+    """A progress bar for each stage that the library names; notes go to stderr."""
 
     def __init__(self) -> None:
-        more = TextColumn("{task.fields[more]}")
         super().__init__(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TimeRemainingColumn(), more, console=err, transient=True,
+            rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(),
+            rich.TimeRemainingColumn(), rich.TextColumn("{task.fields[more]}"), console=err,
+            transient=True,
         )  # fmt: skip
-        self.stages: dict[str, int] = {}
+        self.stages: dict[str, rich.TaskID] = {}
 
-    def __call__(self, stage: str, done: int, total: int, more: str = "") -> None:
+    def step(self, stage: str, done: int, total: int, more: str = "") -> None:
         if stage not in self.stages:
             self.stages[stage] = self.add_task(stage, more="")
         self.update(self.stages[stage], completed=done, total=total, more=more)
+
+    def note(self, text: str) -> None:
+        say(text)
 
 
 # Options of several commands.
@@ -78,7 +82,7 @@ RunFolder = Annotated[Path, Option("--out", help="Run folder to write, or to go 
 Dtype = Annotated[
     str, Option(help="float32, bfloat16, float16, or auto: the faster of the first two.")
 ]
-BatchSize = Annotated[int, Option(help="Answers at a time (0: 32, GPU 256).")]
+BatchSize = Annotated[int, Option(help="Answers at a time (0: what fits; an endpoint 8).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
 Unverified = Annotated[
     bool, Option("--unverified", help="Accept files with another sha256 or row count.")
@@ -101,9 +105,11 @@ def fetch(
     absent: list[str] = []
     with Bars() as bars:
         if source is None:
-            files = registry.fetch(progress=lambda d, n: bars("fetching", d, n))
+            files = registry.fetch(progress=lambda d, n: bars.step("fetching", d, n))
         else:
-            files, absent = registry.fetch_from(source, progress=lambda d, n: bars("copying", d, n))
+            files, absent = registry.fetch_from(
+                source, progress=lambda d, n: bars.step("copying", d, n)
+            )
     show(f"files checked and in {data_home()}: {len(files)}")
     if absent:
         show(f"files of the manifest that are not in {source}: {len(absent)}")
@@ -127,7 +133,9 @@ def replay(
 
     start = time.perf_counter()
     with Bars() as bars:
-        run, recorded = replay_records(records, benchmark, to, verify=not unverified, progress=bars)
+        run, recorded = replay_records(
+            records, benchmark, to, verify=not unverified, progress=bars.step
+        )
     report = recorded.report
     show(
         f"{len(recorded.models)} models, {len(report.read)} files, {sum(report.read.values()):,} "
@@ -215,28 +223,28 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.answers import GivenJob, evaluate_answers
+    from trustllm_repro.evaluation.answers import AnswersConfig, evaluate_answers
     from trustllm_repro.evaluation.plan import Settings, parse_part
     from trustllm_repro.evaluation.report import show_evaluation
-    from trustllm_repro.evaluation.run import Job
-    from trustllm_repro.evaluation.run import evaluate as run_job
+    from trustllm_repro.evaluation.run import EvaluationConfig
+    from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
     asked, judges = tuple(dimension or ()), tuple(judge or ())
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
     _refuse_idle(context, answers is not None)
     if answers:
-        work, job = evaluate_answers, GivenJob(
+        work, config = evaluate_answers, AnswersConfig(
             answers, benchmark, to, asked, model_name, not unverified, judges
         )  # fmt: skip
     else:
         how = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
-        work, job = run_job, Job(
+        work, config = run_evaluation, EvaluationConfig(
             model, benchmark, to, how, dtype, device, batch_size, workers, not unverified, judges,
             parse_part(part),
         )  # fmt: skip
     with Bars() as bars:
-        done = work(job, bars, say)
+        done = work(config, bars)
     show_evaluation(done, out)
 
 
@@ -317,9 +325,64 @@ def monitor(
         model, to, tuple(task or ()), limit, dtype, device, batch_size, allowed, prompts, run_code
     )
     with Bars() as bars:
-        done = run_job(job, bars, say)
+        done = run_job(job, bars.step, say)
     show(done.summary().to_string(index=False, float_format="%.3f", na_rep=""))
     show(f"frames: {to}/online_*.parquet; in Python: trustllm_repro.open_study({str(to)!r})")
+
+
+guards = typer.Typer(no_args_is_help=True, help="A fitted monitor in a file: fit, score, info.")
+app.add_typer(guards, name="guard")
+GuardFile = Annotated[Path, Argument(help="A guard, such as data/guards/harm-smollm2.guard.")]
+
+
+@guards.command(
+    "fit", epilog="Example: trustllm-repro guard fit rated.csv --model smollm2-135m --out my.guard"
+)
+def guard_fit(
+    examples: Annotated[Path, Argument(help="CSV with the columns prompt, answer, unsafe (0, 1).")],
+    model: Annotated[str, Option(help=MODEL_HELP)],
+    to: Annotated[Path, Option("--out", help="File to write.")],
+    risk: Annotated[float, Option(help="Share of safe answers that may be stopped.")] = 0.05,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+) -> None:
+    """Let a model read labelled answers, learn from its states, and calibrate."""
+    from trustllm_repro.online.guard.examples import read_csv
+    from trustllm_repro.online.guard.guard import Guard
+
+    guard = Guard.fit(model, read_csv(examples), risk=risk, dtype=dtype, device=device)
+    show(f"written: {guard.save(to)}\n{guard.operating_points.to_string(index=False)}")
+
+
+@guards.command(
+    "score", epilog="Example: trustllm-repro guard score my.guard --prompt 'Hi' --answer 'Hello!'"
+)
+def guard_score(
+    guard: GuardFile,
+    prompt: Annotated[str, Option(help="What was asked.")],
+    answer: Annotated[str, Option(help="What was answered.")],
+) -> None:
+    """The score after each token of a given answer, and where it would have been stopped."""
+    from trustllm_repro.online.guard.guard import Guard
+
+    found = Guard.load(guard)
+    scores = found.score(prompt, answer)
+    at = found.alarm(scores)
+    show(" ".join(f"{s:.2f}" for s in scores))
+    show(f"stopped at token {at}" if at else "not stopped")
+
+
+@guards.command("info", epilog="Example: trustllm-repro guard info data/guards/harm-smollm2.guard")
+def guard_info(guard: GuardFile) -> None:
+    """What a guard was fitted to, its operating points, and what it must not be used for."""
+    from trustllm_repro.online.guard.guard import Guard
+
+    found = Guard.load(guard)
+    show(f"model: {found.origin.name}, {found.origin.dtype}; layers {found.probe.layers}")
+    show(f"answers of at most {found.most} tokens; risk {found.risk:.0%}")
+    show(found.operating_points.to_string(index=False))
+    for heading, text in found.card.items():
+        show(f"{heading}: {text}")
 
 
 @app.command(epilog="Example: trustllm-repro reproduce --profile embedded --from 16_overview")
@@ -335,7 +398,12 @@ def reproduce(
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
     from trustllm_repro.evaluation.estimate import duration
     from trustllm_repro.paths import project_root
-    from trustllm_repro.run_notebooks import make_plan, run_plan
+    from trustllm_repro.run_notebooks import kernel
+
+    if not plan:
+        kernel.start_imports()  # they go on while the plan is made
+    from trustllm_repro.run_notebooks.plan import make_plan
+    from trustllm_repro.run_notebooks.run import run_plan
 
     run = to or project_root() / "runs" / profile
     made = make_plan(profile, run, start_at)

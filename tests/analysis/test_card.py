@@ -16,8 +16,7 @@ from trustllm_repro.analysis.overview import leaderboard
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.judge_choice import JudgeChoice
-from trustllm_repro.evaluation.judging import Live
+from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers
 from trustllm_repro.plot import report_card
 from trustllm_repro.schema import Response, Rule
 from trustllm_repro.scoring.cells import score_cells
@@ -32,7 +31,7 @@ SHOWN = ("safety/misuse", "ethics/moralchoice_low", "ethics/social_chemistry")
 def write_live(folder: Path, row: str = "mine") -> Path:
     """A live run without a model: every third question refused, answered A, or not readable."""
     questions = open_benchmark(MINIATURE)
-    said = Live(row, {t: TASKS[t].items(questions[TASKS[t].file]) for t in SHOWN})
+    said = LiveAnswers(row, {t: TASKS[t].items(questions[TASKS[t].file]) for t in SHOWN})
     for task in SHOWN:
         kinds = [("refusal", "No."), ("answer", "A."), (None, "")]
         said.answers[task, row] = [

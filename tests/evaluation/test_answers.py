@@ -15,14 +15,16 @@ pytest.importorskip("transformers")
 from rich.console import Console
 
 from tests.faults.world import cli, refused, snapshot
+from tests.notes import Notes
 from tests.official import new_layout, old_layout, questions
 from trustllm_repro.cli import app
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.answers import GivenJob, KeepsLabels, evaluate_answers
-from trustllm_repro.evaluation.report import official, show_evaluation
+from trustllm_repro.evaluation.answers import AnswersConfig, KeepsLabels, evaluate_answers
+from trustllm_repro.evaluation.report import show_evaluation
 from trustllm_repro.evaluation.run import Evaluation
 from trustllm_repro.judges.judge import Judgement
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Item, Response, Rule
 from trustllm_repro.scoring.run import EvaluatedModel
 
@@ -44,20 +46,20 @@ def without_labels_of_misuse(name: str, rows: list) -> list:
     return rows
 
 
-def job(root: Path, out: Path, **more) -> GivenJob:
-    return GivenJob(root, "miniature", out, **more)
+def job(root: Path, out: Path, **more) -> AnswersConfig:
+    return AnswersConfig(root, "miniature", out, **more)
 
 
 @pytest.fixture(scope="module")
-def notes() -> list[str]:
-    return []
+def notes() -> Notes:
+    return Notes()
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, notes: list[str]) -> Evaluation:
+def done(tmp_path_factory: pytest.TempPathFactory, notes: Notes) -> Evaluation:
     root = tmp_path_factory.mktemp("given")
     new_layout(root / "runs", names=NAMES, change=without_labels_of_misuse)
-    return evaluate_answers(job(root / "runs", root / "out"), note=notes.append)
+    return evaluate_answers(job(root / "runs", root / "out"), progress=notes)
 
 
 def cells(done: Evaluation, rule: Rule) -> pd.DataFrame:
@@ -101,12 +103,12 @@ def test_a_task_that_lacks_a_label_is_judged_by_ours_and_empty_under_toolkit(
 
 
 def test_toolkit_reads_what_needs_no_judge(done: Evaluation) -> None:
-    theirs = official(done)
+    theirs = cells(done, Rule.TOOLKIT)["value"].dropna().index
     assert ("leaderboard_ethics", "MoralChoice Acc") in theirs
     assert not [t for t, _ in theirs if "toxicity" in t]
 
 
-def test_counts_and_provenance(done: Evaluation, notes: list[str]) -> None:
+def test_counts_and_provenance(done: Evaluation, notes: Notes) -> None:
     counts = pd.read_csv(done.run.path / "answers.csv").set_index("task")
     misuse = counts.loc["safety/misuse"]
     n = len(questions(MISUSE))
@@ -123,8 +125,8 @@ def test_counts_and_provenance(done: Evaluation, notes: list[str]) -> None:
     listed = json.loads((done.run.path / "answers.json").read_text())
     assert listed["files"]["api-safety/misuse.json"]["null"] == 1
     assert "/somewhere/private" not in json.dumps(listed)
-    assert any("1 null" in note and "1 items without" in note for note in notes)
-    assert any("labels of the paper's refusal judge are kept" in note for note in notes)
+    assert any("1 null" in note and "1 items without" in note for note in notes.told)
+    assert any("labels of the paper's refusal judge are kept" in note for note in notes.told)
 
 
 def test_nothing_written_holds_an_answer(done: Evaluation) -> None:
@@ -137,7 +139,7 @@ def test_nothing_written_holds_an_answer(done: Evaluation) -> None:
 
 def test_the_old_layout_gives_the_same_cells(done: Evaluation, tmp_path: Path) -> None:
     root = old_layout(tmp_path / "old", names=NAMES, change=without_labels_of_misuse)
-    again = evaluate_answers(job(root, tmp_path / "out"), note=lambda text: None)
+    again = evaluate_answers(job(root, tmp_path / "out"), progress=Progress())
     columns = ["table", "column", "rule", "value", "n", "n_missing"]
     frames = (e.cells[columns].reset_index(drop=True) for e in (done, again))
     pd.testing.assert_frame_equal(*frames)
@@ -163,7 +165,9 @@ def test_the_terminal_shows_the_official_value_beside_ours(done: Evaluation) -> 
 
 def test_one_dimension_of_the_answers(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=[MISUSE, "ethics/implicit_ETHICS"])
-    found = evaluate_answers(job(root, tmp_path / "out", dimensions=("ethics",)), note=str)
+    found = evaluate_answers(
+        job(root, tmp_path / "out", dimensions=("ethics",)), progress=Progress()
+    )
     assert {t.split("_")[0] for t in found.cells["table"]} == {"ethics", "leaderboard"}
     with pytest.raises(SettingsError, match="no answers in privacy"):
         evaluate_answers(job(root, tmp_path / "none", dimensions=("privacy",)))
@@ -253,23 +257,23 @@ def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) 
 def test_a_folder_with_another_model_s_run_is_left_alone(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=["ethics/implicit_ETHICS", MISUSE])
     out = tmp_path / "out"
-    evaluate_answers(job(root, out, dimensions=("ethics",)), note=str)
+    evaluate_answers(job(root, out, dimensions=("ethics",)), progress=Progress())
     before = snapshot(out)
     with pytest.raises(SettingsError, match="holds the run of 'mine-7b'") as caught:
         evaluate_answers(job(root, out, dimensions=("safety",), model_name="other"))
     assert "another --out" in caught.value.remedy
     assert snapshot(out) == before
-    again = evaluate_answers(job(root, out, dimensions=("safety",)), note=str)
+    again = evaluate_answers(job(root, out, dimensions=("safety",)), progress=Progress())
     assert again.row == ROW
     assert json.loads((out / "provenance.json").read_text())["settings"]["dimensions"] == ["safety"]
 
 
 def test_repeated_rows_are_told_apart_from_unknown_ones(tmp_path: Path) -> None:
-    said: list[str] = []
+    said = Notes()
     root = old_layout(tmp_path / "given", names=[MISUSE], change=lambda n, rows: [*rows, rows[0]])
-    evaluate_answers(job(root, tmp_path / "out"), note=said.append)
-    assert any(line.startswith("1 rows repeat a prompt") for line in said)
-    assert not any("meet no item" in line for line in said)
+    evaluate_answers(job(root, tmp_path / "out"), progress=said)
+    assert any(line.startswith("1 rows repeat a prompt") for line in said.told)
+    assert not any("match no item" in line for line in said.told)
     (listed,) = json.loads((tmp_path / "out" / "answers.json").read_text())["files"].values()
     assert (listed["repeated"], listed["unmatched"]) == ([len(questions(MISUSE))], [])
 
@@ -288,13 +292,13 @@ def test_the_command_names_the_malformed_file(tmp_path: Path) -> None:
 def test_llama3_70b_by_the_files_of_the_official_repository(shared: Path, tmp_path: Path) -> None:
     """Our refusal judge and the recorded answers meet two cells that need the paper's judge."""
     found = evaluate_answers(
-        GivenJob(
+        AnswersConfig(
             shared / "data/trustllm-later-answers.zip",
             str(shared / "data/trustllm-dataset.zip"),
             tmp_path / "out",
             dimensions=("fairness",),
         ),
-        note=lambda text: None,
+        progress=Progress(),
     )
     assert found.row == "llama3-70b (this run)"
     ours = cells(found, Rule.CORRECTED).loc["leaderboard_fairness"]

@@ -9,10 +9,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
-from trustllm_repro.evaluation.generate import generate, mine
-from trustllm_repro.evaluation.plan import Settings, make_plan
+from trustllm_repro.evaluation.generate import generate
+from trustllm_repro.evaluation.plan import Settings, in_share, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.local import LocalModel
 
@@ -90,14 +91,15 @@ def test_an_interrupted_run_goes_on_where_it_was(model, small, tmp_path):
 
 
 def test_progress_counts_up_to_the_end(model, small, tmp_path):
-    plan, seen = make_plan(model, small, SETTINGS), []
-    generate(model, plan, ResponseStore(tmp_path, "m"), lambda *facts: seen.append(facts))
-    done, total, tokens = zip(*seen, strict=True)
-    assert done[0] == tokens[0] == 0
+    plan, notes = make_plan(model, small, SETTINGS), Notes()
+    cost = generate(model, plan, ResponseStore(tmp_path, "m"), notes)
+    stages, done, total, more = zip(*notes.steps, strict=True)
+    assert set(stages) == {"answering"}
+    assert done[0] == 0
     assert done[-1] == len(plan.asked)
     assert set(total) == {len(plan.asked)}
     assert list(done) == sorted(done)
-    assert list(tokens) == sorted(tokens)
+    assert more[-1].startswith(f"{cost.new_tokens:,} new tokens, ")
 
 
 def test_shares_of_several_workers_make_the_whole(model, small, tmp_path):
@@ -114,6 +116,6 @@ def test_shares_of_several_workers_make_the_whole(model, small, tmp_path):
 def test_every_key_is_somebodys_and_only_his():
     keys = [f"{i * 2654435761 % 2**32:08x}" + "0" * 24 for i in range(300)]
     for workers in (1, 2, 5):
-        shares = [[k for k in keys if mine(k, w, workers)] for w in range(workers)]
+        shares = [[k for k in keys if in_share(k, w, workers)] for w in range(workers)]
         assert sorted(k for share in shares for k in share) == sorted(keys)
         assert min(map(len, shares)) > 0.5 * len(keys) / workers

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.evaluation.judge_choice import JudgeChoice
+from trustllm_repro.evaluation.judging import JudgeChoice
 from trustllm_repro.judges import errors
 from trustllm_repro.judges.llm import QUESTIONS
 from trustllm_repro.judges.registry import JUDGES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
-from trustllm_repro.evaluation.judging import Live
+from trustllm_repro.evaluation.judging import LiveAnswers
 from trustllm_repro.evaluation.likelihood import (
     Choice,
     LikelihoodStore,
@@ -85,7 +85,7 @@ def _choice(number: int, options: tuple[str, ...]) -> Choice:
 
 
 def test_the_likeliest_option_becomes_the_answer() -> None:
-    live = Live("m", {})
+    live = LiveAnswers("m", {})
     first, second, third = (_choice(n, (" wrong", " not wrong")) for n in range(3))
     scores = {first.key: [-2.0, -1.0], second.key: [math.nan, -9.0], third.key: [math.nan] * 2}
     add_likelihoods(live, "m (likelihood)", [first, second, third, _choice(9, ("x",))], scores)

@@ -15,14 +15,22 @@ pytest.importorskip("psutil")
 from rich.console import Console
 
 from tests.faults.world import snapshot
+from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.published import LATER, MODELS
 from trustllm_repro.errors import OutputError, SettingsError, SourceMissing
 from trustllm_repro.evaluation.estimate import Estimate, duration, estimate
 from trustllm_repro.evaluation.plan import Settings, parse_part
 from trustllm_repro.evaluation.report import show_evaluation
-from trustllm_repro.evaluation.run import Evaluation, Job, check_out, evaluate, row_name
+from trustllm_repro.evaluation.run import (
+    Evaluation,
+    EvaluationConfig,
+    check_out,
+    evaluate,
+    row_name,
+)
 from trustllm_repro.models.find import find_model
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import Run
@@ -36,23 +44,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
-def job(folder: Path, out: Path, **more) -> Job:
-    return Job(str(folder), "miniature", out, **{"settings": SETTINGS, "workers": 1, **more})
+def job(folder: Path, out: Path, **more) -> EvaluationConfig:
+    return EvaluationConfig(
+        str(folder), "miniature", out, **{"settings": SETTINGS, "workers": 1, **more}
+    )
 
 
 @pytest.fixture(scope="module")
-def notes() -> list[str]:
-    return []
+def notes() -> Notes:
+    return Notes()
 
 
 @pytest.fixture(scope="module")
-def done(folder: Path, notes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    return evaluate(job(folder, tmp_path_factory.mktemp("runs") / "one"), note=notes.append)
+def done(folder: Path, notes: Notes, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return evaluate(job(folder, tmp_path_factory.mktemp("runs") / "one"), progress=notes)
 
 
 def test_all_answers_are_there_and_a_second_run_makes_none(done: Evaluation, folder: Path) -> None:
     before = {p.name: p.read_bytes() for p in done.run.tables.iterdir()}
-    again = evaluate(job(folder, done.run.path), note=lambda text: None)
+    again = evaluate(job(folder, done.run.path), progress=Progress())
     assert done.cost.answers == len({a.key for a in done.plan.asked})
     assert again.cost.answers == 0
     assert {p.name: p.read_bytes() for p in again.run.tables.iterdir()} == before
@@ -138,23 +148,23 @@ def test_other_settings_ask_anew_what_they_concern(
     folder: Path, tmp_path: Path, other: dict[str, str]
 ) -> None:
     few = Settings(dimensions=("ethics",), limit=2, max_new_tokens=2)
-    first = evaluate(job(folder, tmp_path, settings=few), note=lambda text: None)
+    first = evaluate(job(folder, tmp_path, settings=few), progress=Progress())
     scores = tmp_path / "likelihoods" / "tiny.jsonl"
     scored = len(scores.read_text().splitlines())
     again = job(folder, tmp_path, settings=replace(few, **other))
-    second = evaluate(again, note=lambda text: None)
+    second = evaluate(again, progress=Progress())
     all_concerned = "system" in other
     requests = {a.key: r for a, r in zip(first.plan.asked, first.plan.requests, strict=True)}
     drawn = sum(bool(r.temperature) for r in requests.values())
     assert 0 < drawn < len(requests)
     assert second.cost.answers == (len(requests) if all_concerned else drawn)
     assert len(scores.read_text().splitlines()) == scored * (2 if all_concerned else 1) > 0
-    assert evaluate(again, note=lambda text: None).cost.answers == 0
+    assert evaluate(again, progress=Progress()).cost.answers == 0
 
 
-def test_work_and_time_are_told_before_the_start(notes: list[str], done: Evaluation) -> None:
-    assert notes
-    assert "answers to make" in notes[0]
+def test_work_and_time_are_told_before_the_start(notes: Notes, done: Evaluation) -> None:
+    assert notes.told
+    assert "answers to make" in notes.told[0]
     assert str(Estimate(10, 1000, 500, None)).endswith("to write")
     assert [duration(s) for s in (5, 600, 9000)] == ["5 s", "10 min", "2.5 h"]
 
@@ -190,9 +200,9 @@ def test_an_unknown_judge_is_refused_before_anything_is_asked(
 
 def test_a_missing_model_or_benchmark_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceMissing):
-        evaluate(Job(str(tmp_path / "none"), "miniature", tmp_path / "out"))
+        evaluate(EvaluationConfig(str(tmp_path / "none"), "miniature", tmp_path / "out"))
     with pytest.raises(SourceMissing):
-        evaluate(Job(str(folder), str(tmp_path / "none.zip"), tmp_path / "out"))
+        evaluate(EvaluationConfig(str(folder), str(tmp_path / "none.zip"), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -239,7 +249,7 @@ def test_an_unwritable_folder_shows_at_once(folder: Path, tmp_path: Path) -> Non
 
 
 def test_the_cost_of_all_sittings_is_kept(done: Evaluation, folder: Path) -> None:
-    evaluate(job(folder, done.run.path), note=lambda text: None)
+    evaluate(job(folder, done.run.path), progress=Progress())
     facts = json.loads((done.run.path / "provenance.json").read_text())["generation"]
     assert facts["sittings"] == 1
     assert facts["answers"] == done.cost.answers
@@ -250,8 +260,7 @@ def test_machines_that_share_a_folder_divide_the_work(
     done: Evaluation, folder: Path, tmp_path: Path
 ) -> None:
     parts = [
-        evaluate(job(folder, tmp_path / "out", part=(k, 2)), note=lambda text: None)
-        for k in range(2)
+        evaluate(job(folder, tmp_path / "out", part=(k, 2)), progress=Progress()) for k in range(2)
     ]
     assert all(p.cost.answers for p in parts)
     assert sum(p.cost.answers for p in parts) == done.cost.answers

@@ -103,14 +103,15 @@ def generates(order: dict[str, Any]) -> None:
 
 def evaluates(order: dict[str, Any]) -> None:
     from trustllm_repro.evaluation.plan import Settings
-    from trustllm_repro.evaluation.run import Job, evaluate
+    from trustllm_repro.evaluation.run import EvaluationConfig, evaluate
+    from trustllm_repro.progress import Progress
 
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in order["settings"].items()}
-    job = Job(
+    job = EvaluationConfig(
         order["model"], "miniature", Path(order["out"]), Settings(**given), workers=1,
         batch_size=BATCH,
     )  # fmt: skip
-    evaluate(job, note=lambda text: None)
+    evaluate(job, progress=Progress())
 
 
 def _forked(work, order: dict[str, Any]) -> int:

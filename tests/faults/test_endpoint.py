@@ -21,9 +21,10 @@ from tests.tiny import tiny_model
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.evaluation.plan import Settings
 from trustllm_repro.evaluation.responses import ResponseStore
-from trustllm_repro.evaluation.run import Evaluation, Job, evaluate
+from trustllm_repro.evaluation.run import Evaluation, EvaluationConfig, evaluate
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.endpoint import PARALLEL
+from trustllm_repro.models.endpoint import CONCURRENCY
+from trustllm_repro.progress import Progress
 
 ASKED = {"dimensions": ("ethics",), "limit": 6, "max_new_tokens": 6, "likelihood": False}
 MENDED = ("429 0.01", "garbage", "truncated", "no choices", "drop", "503")  # by another try
@@ -37,7 +38,9 @@ def desk_and_spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[De
 
 
 def evaluated(spec: str, out: Path) -> Evaluation:
-    return evaluate(Job(spec, "miniature", out, Settings(**ASKED)), note=lambda text: None)
+    return evaluate(
+        EvaluationConfig(spec, "miniature", out, Settings(**ASKED)), progress=Progress()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ def test_a_key_that_expires_on_the_way_keeps_what_was_answered(desk, spec, calm,
     desk.faults = [*[None] * 20, *["401"] * 100]
     with pytest.raises(SettingsError, match="OPENAI_API_KEY"):
         evaluated(spec, out)
-    assert 20 - PARALLEL <= len(keys(out)) <= 20
+    assert 20 - CONCURRENCY <= len(keys(out)) <= 20
     desk.faults.clear()
     evaluated(spec, out)
     same(out, calm)
@@ -137,4 +140,4 @@ def test_evaluation_over_http_killed_three_times(desk, spec, calm, tmp_path):
     finally:
         nursery.close()
     same(out, calm)
-    assert len(keys(calm)) <= len(desk.calls) <= len(keys(calm)) + kills * PARALLEL
+    assert len(keys(calm)) <= len(desk.calls) <= len(keys(calm)) + kills * CONCURRENCY

@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 
 from tests.tiny import tiny_tokenizer
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.evaluation.judge_choice import JudgeChoice
+from trustllm_repro.evaluation.judging import JudgeChoice
 from trustllm_repro.judges.hub import (
     HubClassifier,
     hub_judge_for,

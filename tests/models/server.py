@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,11 +28,9 @@ class Desk:
     model: LocalModel
     faults: list[str | None] = field(default_factory=list)
     key: str = ""
-    names: Sequence[str] = ("tiny",)
     slow: float = 1.0
     chat: bool = True  # whether there are chat completions
     plain: bool = True  # whether there are plain ones
-    adds: int = 0  # tokens made after an echo though none is asked for
     logprobs: str = "yes"  # or "null", or the status with which they are refused
     spoil: Callable[[dict[str, Any]], Any] = lambda sent: sent  # what becomes of them on the way
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -96,31 +94,12 @@ class Desk:
             ],
         }
 
-    def echo(self, text: str) -> dict[str, Any]:
-        """Tokens of a text with their log-probabilities, by a plain forward pass."""
-        import torch
-
-        tokens = self.model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = torch.tensor([tokens.input_ids])
-        with self.lock, torch.inference_mode():
-            after = torch.log_softmax(self.model.model(ids).logits[0].float(), dim=-1)
-        nats = [float(after[k, t]) for k, t in enumerate(tokens.input_ids[1:])]
-        return {
-            "text_offset": [s for s, _ in tokens.offset_mapping] + [len(text)] * self.adds,
-            "token_logprobs": [None, *nats] + [-1.0] * self.adds,
-        }
-
 
 class Handler(BaseHTTPRequestHandler):
     desk: Desk
 
     def log_message(self, *_: Any) -> None:
         """Quiet."""
-
-    def do_GET(self) -> None:
-        if self.path == "/v1/models":
-            return self._send({"data": [{"id": n} for n in self.desk.names]})
-        return self._send({"error": "unknown"}, 404)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -131,8 +110,6 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.desk.fault(body)
         if fault and not self._faulty(fault):
             return None
-        if body.get("echo"):
-            return self._send({"choices": [{"logprobs": self.desk.echo(body["prompt"])}]})
         chat = self.path == "/v1/chat/completions"
         if not chat and (self.path != "/v1/completions" or not self.desk.plain):
             return self._send({"error": "unknown"}, 404)

@@ -14,9 +14,9 @@ import torch
 
 from tests.models.prompts import answers, one_by_one, requests
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.decoding import Decoder, Job, noise, pick
+from trustllm_repro.models.decoding import Decoder, DecodeRequest, noise, pick
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.prefixes import Prompt
+from trustllm_repro.models.prefill import Prompt
 
 FOLDERS = ("tiny", "base", "sliding")
 
@@ -102,13 +102,13 @@ def test_no_request_no_answer(tiny):
 def test_the_cache_is_let_go(tiny):
     model = LocalModel(tiny)
     decoder = Decoder(model.reader, model.ends, 4, 1000)
-    jobs = [Job(Prompt(i, model.tokens(f"No {i}")), 3) for i in range(6)]
+    jobs = [DecodeRequest(Prompt(i, model.tokens(f"No {i}")), 3) for i in range(6)]
     assert sum(map(len, decoder.run(jobs))) == 6
     assert decoder.cache is None
 
 
-def job(seed: int, ids: int = 0, temperature: float = 1.0) -> Job:
-    return Job(Prompt(0, (1,)), 9, temperature, seed, [0] * ids)
+def job(seed: int, ids: int = 0, temperature: float = 1.0) -> DecodeRequest:
+    return DecodeRequest(Prompt(0, (1,)), 9, temperature, seed, [0] * ids)
 
 
 def test_draws_follow_the_softmax():

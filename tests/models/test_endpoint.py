@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -20,7 +18,7 @@ from trustllm_repro.evaluation.generate import generate
 from trustllm_repro.evaluation.plan import Settings, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.endpoint import TIRED, Endpoint, Server, _between
+from trustllm_repro.models.endpoint import FAILURES_IN_A_ROW, Endpoint, Server
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 
@@ -107,17 +105,16 @@ def test_an_answer_without_content_is_an_empty_one(tiny: Path, fault: str, finis
 
 
 def test_a_refused_key_stops_the_run_and_is_not_shown(tiny: Path, monkeypatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv("TRUSTLLM_API_KEY", "not-the-right-one")
+    monkeypatch.setenv("OPENAI_API_KEY", "not-the-right-one")
     with serving(tiny, key="right") as (address, desk):
         with pytest.raises(SettingsError, match="OPENAI_API_KEY") as caught:
-            answers(Endpoint.of(address))
+            answers(Endpoint.of(f"{address}#tiny"))
         assert desk.calls == []
     assert "not-the-right-one" not in str(caught.value)
 
 
 def test_the_right_key_is_sent_and_kept_out_of_the_identity(tiny: Path, monkeypatch) -> None:
-    monkeypatch.setenv("TRUSTLLM_API_KEY", "right")
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
     with serving(tiny, key="right") as (address, _):
         model = Endpoint.of(f"{address}#tiny")
         assert len(answers(model)) == len(REQUESTS)
@@ -152,9 +149,14 @@ def test_a_wrong_path_is_said_after_a_few_prompts(tiny: Path) -> None:
         answers(endpoint(address.replace("/v1", "/v9")))
 
 
-def test_a_server_without_chat_is_asked_for_plain_completions(base: Path) -> None:
+def test_a_server_without_chat_is_asked_for_plain_completions_when_that_is_said(base: Path) -> None:
     with serving(base, chat=False) as (address, _):
-        model = Endpoint.of(f"{address}#tiny")
+        with pytest.raises(
+            SettingsError, match=r"no chat completions.*404, no chat here"
+        ) as caught:
+            Endpoint.of(f"{address}#tiny")
+        assert "?api=completions" in caught.value.remedy
+        model = Endpoint.of(f"{address}?api=completions#tiny")
         assert model.identity["template"] == "none"
         assert answers(model) == answers(LocalModel(base))
 
@@ -168,12 +170,6 @@ def test_chat_is_found_with_one_call_and_taken_on_trust_when_named(tiny: Path) -
         assert len(desk.calls) == 1
 
 
-def test_a_server_without_any_completions_is_named_before_the_run(tiny: Path) -> None:
-    neither = pytest.raises(SettingsError, match=r"neither chat.*404.*plain.*404.*no chat here")
-    with serving(tiny, chat=False, faults=["404"]) as (address, _), neither:
-        Endpoint.of(f"{address}#tiny")
-
-
 def test_a_server_that_is_down_costs_nothing_while_nothing_is_asked() -> None:
     model = Endpoint.of("http://127.0.0.1:9/v1#tiny")
     assert model.identity["template"] == "chat"
@@ -181,27 +177,20 @@ def test_a_server_that_is_down_costs_nothing_while_nothing_is_asked() -> None:
 
 
 def test_prompts_that_are_refused_for_good_never_stop_the_others(tiny: Path) -> None:
-    requests = [Request(str(i), 1) for i in range(TIRED + 10)]
-    with serving(tiny, faults=["400"] * (TIRED + 9)) as (address, _):
+    requests = [Request(str(i), 1) for i in range(FAILURES_IN_A_ROW + 10)]
+    with serving(tiny, faults=["400"] * (FAILURES_IN_A_ROW + 9)) as (address, _):
         found = answers(endpoint(address, parallel=1), requests)
-    assert [c.finish is Finish.ERROR for c in found.values()] == [True] * (TIRED + 9) + [False]
+    assert [c.finish is Finish.ERROR for c in found.values()] == [True] * (
+        FAILURES_IN_A_ROW + 9
+    ) + [False]
 
 
 def test_a_server_that_breaks_down_on_the_way_stops_the_run(tiny: Path) -> None:
-    requests = [Request(str(i), 1) for i in range(3 * TIRED)]
-    with serving(tiny, faults=[None, *["500"] * 3 * TIRED]) as (address, desk):
+    requests = [Request(str(i), 1) for i in range(3 * FAILURES_IN_A_ROW)]
+    with serving(tiny, faults=[None, *["500"] * 3 * FAILURES_IN_A_ROW]) as (address, desk):
         with pytest.raises(SourceMissing, match="status 500"):
             answers(endpoint(address, parallel=1, tries=1), requests)
-        assert len(desk.calls) == 1 + TIRED
-
-
-@pytest.mark.parametrize("said", ["0", "-1", "many", "1.5"])
-def test_the_number_of_calls_in_flight_comes_from_the_environment(monkeypatch, said: str) -> None:
-    monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", "3")
-    assert Endpoint(Server("http://127.0.0.1:9/v1"), "m").parallel == 3
-    monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", said)
-    with pytest.raises(SettingsError, match="TRUSTLLM_ENDPOINT_PARALLEL"):
-        Endpoint(Server("http://127.0.0.1:9/v1"), "m")
+        assert len(desk.calls) == 1 + FAILURES_IN_A_ROW
 
 
 def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> None:
@@ -220,65 +209,27 @@ def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> Non
     assert set(store.load()) == {a.key for a in plan.asked}
 
 
-def test_option_scores_are_those_of_the_same_model_here(base: Path) -> None:
-    options = [[" yes", " no"], [" A", " B", " CD"]]
-    local = dict(LocalModel(base).score_options(PROMPTS[:2], options))
-    with serving(base) as (address, _):
-        found = dict(endpoint(address, chat=False).score_options(PROMPTS[:2], options))
-    for i in local:
-        assert found[i] == pytest.approx(local[i], abs=1e-4)
+def test_log_probabilities_of_a_given_text_are_refused() -> None:
+    with pytest.raises(SettingsError, match="no log-probabilities"):
+        endpoint("http://127.0.0.1:9/v1").score_options(["p"], [["a"]])
 
 
-def test_a_token_made_after_the_option_does_not_count(base: Path) -> None:
-    with serving(base) as (address, desk):
-        model = endpoint(address, chat=False)
-        plain = dict(model.score_options(PROMPTS[:1], [[" yes", " no"]]))
-        desk.adds = 1
-        assert dict(model.score_options(PROMPTS[:1], [[" yes", " no"]])) == plain
+def test_the_batch_size_is_the_number_of_calls_in_flight() -> None:
+    assert find_model("http://127.0.0.1:9/v1#m", batch_size=3).parallel == 3
 
 
-@given(
-    st.lists(st.floats(-20, 0), min_size=1, max_size=6),
-    st.lists(st.floats(-20, 0), max_size=6),
-    st.lists(st.floats(-20, 0), max_size=3),
-)
-def test_only_tokens_that_begin_in_the_option_are_summed(option, before, after) -> None:
-    """One token a character; the first one of a text has no log-probability."""
-    nats = [*before, *option, *after]
-    given_back = {"text_offset": list(range(len(nats))), "token_logprobs": nats}
-    data = {"choices": [{"logprobs": given_back}]}
-    end = len(before) + len(option)
-    assert _between(data, len(before), end) == pytest.approx(sum(option))
-    given_back["token_logprobs"] = [None] * len(nats)
-    with pytest.raises(ValueError, match="no tokens"):
-        _between(data, len(before), end)
-
-
-def test_one_prompt_that_cannot_be_scored_is_left_for_the_next_run(base: Path) -> None:
-    with serving(base, faults=[None, None, "400"]) as (address, _):
-        model = endpoint(address, chat=False, parallel=1)
-        assert set(dict(model.score_options(PROMPTS[:3], [["a", "b"]] * 3))) == {0, 2}
-
-
-def test_servers_without_log_probabilities_are_named(tiny: Path) -> None:
-    with serving(tiny, faults=["400"]) as (address, _):
-        with pytest.raises(SettingsError, match="no log-probabilities"):
-            next(endpoint(address).score_options(["p"], [["a"]]))
-        with pytest.raises(SettingsError, match="log-probabilities"):
-            next(endpoint(address, chat=False).score_options(["p"], [["a"]]))
-
-
-def test_the_only_model_is_found_and_several_are_listed(tiny: Path) -> None:
-    with serving(tiny) as (address, desk):
-        assert find_model(address).name == "tiny"
-        assert find_model(f"{address}?api=completions#org/x:7b").name == "org-x-7b"
-        desk.names = ("one", "two")
-        with pytest.raises(SettingsError, match="one, two"):
-            find_model(address)
+def test_the_name_of_the_row_has_no_separators() -> None:
+    model = find_model("http://127.0.0.1:9/v1?api=completions#org/x:7b")
+    assert (model.name, model.identity["model"]) == ("org-x-7b", "org/x:7b")
 
 
 @pytest.mark.parametrize(
-    "spec", ["http://user:pass@127.0.0.1:1/v1#m", "http://127.0.0.1:1/v1?api=soap#m"]
+    "spec",
+    [
+        "http://user:pass@127.0.0.1:1/v1#m",
+        "http://127.0.0.1:1/v1?api=soap#m",
+        "http://127.0.0.1:1/v1",
+    ],
 )
 def test_odd_addresses_are_refused(spec: str) -> None:
     with pytest.raises(SettingsError) as caught:

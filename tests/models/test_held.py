@@ -13,7 +13,7 @@ from tests.models.prompts import answers, requests  # noqa: E402
 from trustllm_repro.data.benchmark import MINIATURE  # noqa: E402
 from trustllm_repro.errors import SettingsError  # noqa: E402
 from trustllm_repro.evaluation.plan import Settings  # noqa: E402
-from trustllm_repro.evaluation.run import Job, evaluate  # noqa: E402
+from trustllm_repro.evaluation.run import EvaluationConfig, evaluate  # noqa: E402
 from trustllm_repro.models.find import find_model  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
 from trustllm_repro.models.weights import file_sha256  # noqa: E402
@@ -21,6 +21,7 @@ from trustllm_repro.online.generations.cases import Case  # noqa: E402
 from trustllm_repro.online.generations.tasks import OnlineTask  # noqa: E402
 from trustllm_repro.online.studies.run import Job as MonitorJob  # noqa: E402
 from trustllm_repro.online.studies.run import collector_of  # noqa: E402
+from trustllm_repro.progress import Progress  # noqa: E402
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(3)]
 TASK = OnlineTask("toy", "Toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
@@ -93,11 +94,11 @@ def test_what_was_found_is_asked_another_way_with_the_same_weights(tiny: Path) -
 def test_a_held_model_is_evaluated_as_its_folder_is(tiny: Path, tmp_path: Path) -> None:
     asked = Settings(dimensions=("privacy",), limit=2, max_new_tokens=3, likelihood=False)
     mine = find_model(*held(tiny)[:1], tokenizer=held(tiny)[1], name=tiny.name)
-    jobs = [Job(m, MINIATURE, tmp_path / str(i), asked) for i, m in enumerate((mine, str(tiny)))]
-    one, two = (evaluate(j, note=lambda text: None) for j in jobs)
+    jobs = [EvaluationConfig(m, MINIATURE, tmp_path / str(i), asked) for i, m in enumerate((mine, str(tiny)))]
+    one, two = (evaluate(j, progress=Progress()) for j in jobs)
     assert one.cells.equals(two.cells)
     with pytest.raises(SettingsError, match="several processes"):
-        evaluate(Job(mine, MINIATURE, tmp_path / "2", asked, workers=2), note=lambda text: None)
+        evaluate(EvaluationConfig(mine, MINIATURE, tmp_path / "2", asked, workers=2), progress=Progress())
 
 
 def test_a_held_model_is_watched_as_its_folder_is(tiny: Path, tmp_path: Path) -> None:

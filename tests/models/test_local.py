@@ -17,7 +17,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.models import local
 from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.linear import packs
-from trustllm_repro.models.local import LocalModel, find_device, quick_dtype
+from trustllm_repro.models.local import LocalModel, fast_dtype, find_device
 
 
 def alter(folder, change) -> None:
@@ -216,8 +216,8 @@ def test_bfloat16_only_where_it_is_quick(monkeypatch) -> None:
     for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(local, "packs", lambda asked, has=has: has)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
-        assert quick_dtype(torch.device("cpu")) == quick_dtype(torch.device("cuda")) == dtype
-    assert quick_dtype(torch.device("meta")) == torch.float32
+        assert fast_dtype(torch.device("cpu")) == fast_dtype(torch.device("cuda")) == dtype
+    assert fast_dtype(torch.device("meta")) == torch.float32
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

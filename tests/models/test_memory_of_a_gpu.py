@@ -8,8 +8,7 @@ pytest.importorskip("torch")
 from transformers import Gemma3Config, LlamaConfig
 
 from tests.models.prompts import answers, requests
-from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.memory import LEAST, bytes_per_token, tokens_in
+from trustllm_repro.models.local import MIN_TOKENS, LocalModel, bytes_per_token
 
 GIB = 2**30
 
@@ -23,10 +22,11 @@ def test_keys_and_values_of_one_token() -> None:
     assert bytes_per_token(Gemma3Config(), 4) > 0  # text and pictures: the text's
 
 
-def test_what_a_free_memory_holds() -> None:
-    cache, passes = tokens_in(64 * GIB, 2**19)
-    assert (cache, passes) == (65536, 16384)
-    assert tokens_in(0, 2**19) == (LEAST, LEAST)
+def test_what_a_free_memory_holds(tiny) -> None:
+    model = LocalModel(tiny, device="cpu")
+    model.cache_tokens = 10**9
+    model.fit_memory(LlamaConfig(), 64 * GIB)  # in float32, 1 MiB a token
+    assert (model.cache_tokens, model.pass_tokens) == (32768, 8192)
 
 
 def test_answers_are_the_same_with_little_memory(tiny) -> None:
@@ -34,7 +34,7 @@ def test_answers_are_the_same_with_little_memory(tiny) -> None:
     want = answers(LocalModel(tiny, device="cpu"), asked)
     short = LocalModel(tiny, device="cpu")
     short.fit_memory(short.model.config, 0)
-    assert (short.cache_tokens, short.reader.pass_tokens) == (LEAST, LEAST)
+    assert (short.cache_tokens, short.reader.pass_tokens) == (MIN_TOKENS, MIN_TOKENS)
     assert answers(short, asked) == want
 
 

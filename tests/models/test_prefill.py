@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.prefill import PREFIXES, Reader
-from trustllm_repro.models.prefixes import Prompt, schedule
+from trustllm_repro.models.prefill import PREFIXES, Prompt, Reader, schedule
 
 TOKENS = st.lists(st.integers(3, 200), min_size=1, max_size=30).map(tuple)
 

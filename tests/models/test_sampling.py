@@ -12,9 +12,9 @@ import torch
 from tests.models.prompts import answers, requests, set_generation
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.decoding import Job, pick
+from trustllm_repro.models.decoding import DecodeRequest, pick
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.prefixes import Prompt
+from trustllm_repro.models.prefill import Prompt
 from trustllm_repro.models.sampling import FILTERS, own_filters, warper
 
 CPU = torch.device("cpu")
@@ -51,8 +51,8 @@ def test_those_tokens_may_be_drawn_that_generate_draws_from(copy, config) -> Non
     assert (len(want) < logits.shape[1]) == bool(model.filters)
 
 
-def job(seed: int) -> Job:
-    return Job(Prompt(0, (1,)), 9, 1.0, seed)
+def job(seed: int) -> DecodeRequest:
+    return DecodeRequest(Prompt(0, (1,)), 9, 1.0, seed)
 
 
 def test_what_is_filtered_is_never_drawn_and_the_rest_as_before() -> None:

@@ -21,7 +21,7 @@ from transformers.utils import logging as advice  # noqa: E402
 from tests.models.tiny_gguf import write_gguf  # noqa: E402
 from trustllm_repro.models.base import Request  # noqa: E402
 from trustllm_repro.models.find import find_model  # noqa: E402
-from trustllm_repro.models.silence import silence, silence_gguf  # noqa: E402
+from trustllm_repro.models.silence import silence  # noqa: E402
 
 
 def process_state() -> dict[str, object]:
@@ -65,7 +65,7 @@ def test_silence_ends_when_loading_fails() -> None:
     from transformers import modeling_gguf_pytorch_utils as reader
 
     before, bar = process_state(), reader.tqdm
-    with suppress(ValueError), silence(), silence_gguf():
+    with suppress(ValueError), silence():
         assert not advice.is_progress_bar_enabled()
         raise ValueError
     assert process_state() == before

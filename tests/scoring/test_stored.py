@@ -11,7 +11,7 @@ import pytest
 
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.evaluation.judge_choice import JudgeChoice
+from trustllm_repro.evaluation.judging import JudgeChoice
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import RULES, Rule
 from trustllm_repro.scoring.cells import score_cells

@@ -18,7 +18,7 @@ class Estimate:
     """Work to do and, for a model on this machine, the time it takes at most.
 
     Attributes:
-        answers, prompt_tokens: still to be made and read (the latter without shared beginnings).
+        answers, prompt_tokens: still to be made and read (the latter without shared prefixes).
         new_tokens: made if no answer ended before its limit.
         seconds: at that many tokens; None where the speed cannot be known (an endpoint).
     """
@@ -45,8 +45,7 @@ def duration(seconds: float) -> str:
 
 def estimate(model: Any, requests: Sequence[Request], workers: int) -> Estimate:
     """Count tokens, and time two passes of a local model: one that reads, one that writes."""
-    step = max(1, len(requests) // SAMPLE)
-    sample = requests[::step]
+    sample = requests[:: max(1, len(requests) // SAMPLE)]
     count = getattr(model, "tokens", None)
     lengths = [len(count(r.prompt)) if count else len(r.prompt) // 4 for r in sample]
     prompt_tokens = round(sum(lengths) / max(1, len(lengths)) * len(requests))
@@ -62,22 +61,20 @@ def pace(model: Any) -> tuple[float, float]:
     """Tokens read and tokens written per second by one process of one thread (or one GPU)."""
     import torch
 
-    threads = torch.get_num_threads()
-    device, rows = model.device, model.batch_size
+    threads, rows = torch.get_num_threads(), model.batch_size
     try:
-        if device.type == "cpu":
+        if model.device.type == "cpu":
             torch.set_num_threads(1)
-        reading = _timed(model, torch.zeros((1, _READ), dtype=torch.long, device=device))
-        writing = _timed(model, torch.zeros((rows, 1), dtype=torch.long, device=device))
+        return _READ / _seconds(model, 1, _READ), rows / _seconds(model, rows, 1)
     finally:
         torch.set_num_threads(threads)
-    return _READ / reading, rows / writing
 
 
-def _timed(model: Any, ids: Any) -> float:
-    """Seconds of a forward pass, the better of two after one to warm up."""
+def _seconds(model: Any, rows: int, columns: int) -> float:
+    """Of a forward pass, the better of two after one to warm up."""
     import torch
 
+    ids = torch.zeros((rows, columns), dtype=torch.long, device=model.device)
     times = []
     with torch.inference_mode():
         for _ in range(3):

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.plan import Plan
+from trustllm_repro.judges.errors import judge_error
 from trustllm_repro.judges.judge import Judge, Judgement
-from trustllm_repro.judges.registry import judge_named
+from trustllm_repro.judges.registry import JUDGES, judge_named
+from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.parsers.recorded import REFUSAL
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks import TASKS
 
 GENERATED = "generated"
-Progress = Callable[[int, int], None]
+HUB = "hub:"  # before the folder or hub id of a classifier
 
 
 @dataclass
-class Live:
+class LiveAnswers:
     """Answers of one live model, in the form the ledger takes (scoring.ledger.Answered)."""
 
     model: str
@@ -34,12 +39,6 @@ class Live:
     def models(self) -> list[str]:
         return [self.model, *self.rows]
 
-    def note_unsure(self, task: str, n: int) -> None:
-        """How many of a task's judgements the judge was unsure of, into its line of counts."""
-        for line in self.counts:
-            if line["task"] == task:
-                line["judge_unsure"] = n
-
     def responses(self, task: str, model: str) -> list[Response]:
         return self.answers.get((task, model), [])
 
@@ -49,40 +48,41 @@ def judged(
     plan: Plan,
     completions: Mapping[str, Completion],
     judges: Callable[[str], Judge] = judge_named,
-    progress: Progress = lambda done, total: None,
-) -> Live:
+    progress: Progress = Progress(),
+) -> LiveAnswers:
     """All answers with the labels of their tasks' judges.
 
     Args:
         completions: by key; items without one count as missing.
         judges: from a judge's name to the judge; each is loaded once.
     """
-    live = Live(model, plan.items)
-    loaded: dict[str, Judge] = {}
+    live = LiveAnswers(model, plan.items)
+    judge_named_once = cache(judges)
     said = _responses(model, plan, completions)
     tasks = [TASKS[t] for t in plan.items]
     for done, task in enumerate(tasks):
-        answers = said.get(task.answers_of or task.id, [])
-        if not task.answers_of:
-            live.counts.append(_count(task.id, plan, completions))
+        answers, unsure = said.get(task.id, []), 0
         if task.answers_of:
             # Toxicity is that of answers that do not refuse (paper section 7.3).
-            first = live.answers.get((task.answers_of, model), [])
-            answers = [replace(r, task=task.id, judge=None) for r in first if r.judge != REFUSAL]
-            answers = [r for r in answers if r.text]
+            first = live.responses(task.answers_of, model)
+            answers = [
+                replace(r, task=task.id, judge=None) for r in first if r.judge != REFUSAL and r.text
+            ]
         if task.judge:
-            judge = loaded.setdefault(task.judge, judges(task.judge))
+            judge = judge_named_once(task.judge)
             items = {i.number: i for i in plan.items[task.id]}
             found = judge([items[r.number] for r in answers], answers)
-            answers = [_labelled(r, j) for r, j in zip(answers, found, strict=True)]
-            live.note_unsure(task.id, sum(j.unsure for j in found))
+            answers = [labelled(r, j) for r, j in zip(answers, found, strict=True)]
+            unsure = sum(j.unsure for j in found)
             live.judges[task.id] = f"{judge.name} ({judge.digest[:60]})"
+        if not task.answers_of:
+            live.counts.append(_count(task.id, plan, completions) | {"judge_unsure": unsure})
         live.answers[task.id, model] = answers
-        progress(done + 1, len(tasks))
+        progress.step("judging", done + 1, len(tasks))
     return live
 
 
-def _labelled(response: Response, judgement: Judgement) -> Response:
+def labelled(response: Response, judgement: Judgement) -> Response:
     return replace(response, judge=judgement.label, number_recorded=judgement.number)
 
 
@@ -94,19 +94,12 @@ def _responses(
     said: dict[str, list[Response]] = {}
     for asked in plan.asked:
         if asked.key in completions:
-            said.setdefault(asked.task, []).append(
-                Response(
-                    asked.task,
-                    model,
-                    asked.number,
-                    completions[asked.key].text,
-                    prompts[asked.task][asked.number],
-                    record_format=GENERATED,
-                    revision=GENERATED,
-                    source=GENERATED,
-                    sample=asked.sample,
-                )
-            )
+            response = Response(
+                asked.task, model, asked.number, completions[asked.key].text,
+                prompts[asked.task][asked.number], record_format=GENERATED, revision=GENERATED,
+                source=GENERATED, sample=asked.sample,
+            )  # fmt: skip
+            said.setdefault(asked.task, []).append(response)
     return said
 
 
@@ -126,5 +119,44 @@ def _count(task: str, plan: Plan, completions: Mapping[str, Completion]) -> dict
         "prompts_cut": sum(c.cut_tokens > 0 for c in made),
         "prompt_tokens": sum(c.prompt_tokens for c in made),
         "new_tokens": sum(c.new_tokens for c in made),
-        "judge_unsure": 0,
     }
+
+
+class JudgeChoice:
+    """From a judge's name to the judge, as `judged` wants it.
+
+    Args:
+        replaced: "judge=model" each, e.g. "refusal=http://localhost:8000/v1#name" for a language
+            model or "refusal=hub:FOLDER" for a classifier.
+
+    Raises:
+        SettingsError: not of that form, or no such judge.
+    """
+
+    def __init__(self, replaced: Sequence[str] = ()) -> None:
+        self.replaced: dict[str, str] = {}
+        for entry in replaced:
+            name, _, spec = entry.partition("=")
+            if name not in JUDGES or not spec:
+                raise SettingsError(
+                    f"cannot read the judge {entry!r}",
+                    remedy=f"write judge=model, with one of the judges {', '.join(JUDGES)}",
+                )
+            self.replaced[name] = spec
+
+    def __call__(self, name: str) -> Judge:
+        if name not in self.replaced:
+            return judge_named(name)
+        spec = self.replaced[name]
+        if spec.startswith(HUB):
+            from trustllm_repro.judges.hub import hub_judge_for
+
+            return hub_judge_for(name, spec.removeprefix(HUB))
+        from trustllm_repro.judges.llm import llm_judge_for
+
+        return llm_judge_for(name, spec)
+
+    def measured(self, task: str) -> JudgeError | None:
+        """Errors of the judge of a task's answers; None where it was replaced or never measured."""
+        name = TASKS[task].judge
+        return None if name in self.replaced else judge_error(name, task)

@@ -1,23 +1,22 @@
-"""A second reading of classification tasks: which of the asked-for answers the model finds likelier.
+"""A second reading of classification tasks: which of the options the model finds likeliest.
 
-Nothing is generated. The most likely of the task's options is read like an answer in its place, so
-every answer can be read, and a model is judged by what it holds true rather than by how well it
-keeps to a form. Its row has a name of its own: the numbers are not those of generated answers.
+Nothing is generated: the most likely option is read like an answer in its place. Its row has a name
+of its own, because the numbers are not those of generated answers.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trustllm_repro.evaluation.generate import mine
-from trustllm_repro.evaluation.judging import GENERATED, Live
-from trustllm_repro.evaluation.plan import Plan
+from trustllm_repro.evaluation.judging import GENERATED, LiveAnswers
+from trustllm_repro.evaluation.plan import Plan, in_share
 from trustllm_repro.evaluation.responses import file_name
 from trustllm_repro.models.base import LanguageModel, options_key
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Response
 from trustllm_repro.store.append import JsonLines
 from trustllm_repro.tasks import TASKS
@@ -66,14 +65,10 @@ class LikelihoodStore:
 
     def add(self, scored: Sequence[tuple[Choice, Sequence[float]]]) -> None:
         self.lines.append(
-            {
-                "task": choice.task,
-                "number": choice.number,
-                "key": choice.key,
-                "nats": [round(v, 4) if math.isfinite(v) else None for v in nats],
-            }
-            for choice, nats in scored
-        )
+            {"task": c.task, "number": c.number, "key": c.key,
+             "nats": [round(v, 4) if math.isfinite(v) else None for v in nats]}
+            for c, nats in scored
+        )  # fmt: skip
 
 
 def score(
@@ -81,7 +76,7 @@ def score(
     wanted: Sequence[Choice],
     store: LikelihoodStore,
     part: tuple[int, int] = (0, 1),
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = Progress(),
 ) -> int:
     """Score what is not stored yet, this worker's share of it; returns how many.
 
@@ -89,7 +84,7 @@ def score(
         SettingsError: the model offers no log-probabilities.
     """
     have = store.load()
-    todo = {c.key: c for c in wanted if c.key not in have and mine(c.key, *part)}
+    todo = {c.key: c for c in wanted if c.key not in have and in_share(c.key, *part)}
     left, done = list(todo.values()), 0
     if not left:
         return 0
@@ -97,12 +92,12 @@ def score(
     while some := [(left[i], nats) for i, nats in itertools.islice(scored, BATCH)]:
         store.add(some)
         done += len(some)
-        progress(done, len(left))
+        progress.step("options", done, len(left))
     return len(left)
 
 
 def add_likelihoods(
-    live: Live, row: str, wanted: Sequence[Choice], scores: Mapping[str, Sequence[float]]
+    live: LiveAnswers, row: str, wanted: Sequence[Choice], scores: Mapping[str, Sequence[float]]
 ) -> None:
     """Add a row of most likely options to a live model's answers.
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from trustllm_repro.data.benchmark import Benchmark
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.responses import Asked
-from trustllm_repro.evaluation.select import spread
 from trustllm_repro.models.base import (
     LanguageModel,
     Request,
     check_asking,
     content_key,
     item_seed,
-)
+)  # fmt: skip
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks import DIMENSIONS, TASKS
 
@@ -110,7 +110,7 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
         if not task.live or (settings.dimensions and task.dimension not in settings.dimensions):
             continue
         assert task.file is not None
-        items[task.id] = spread(task.items(benchmark[task.file]), settings.limit)
+        items[task.id] = stratified(task.items(benchmark[task.file]), settings.limit)
         if task.answers_of:
             continue
         for item in items[task.id]:
@@ -125,3 +125,35 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
                 asked.append(Asked(task.id, item.number, sample, key))
                 requests.append(request)
     return Plan(items, asked, requests)
+
+
+def in_share(key: str, worker: int, workers: int) -> bool:
+    """Whether a key belongs to this worker's share.
+
+    Shares go by key, so they are the same whatever is stored already and whoever starts first.
+    """
+    return int(key[:8], 16) % workers == worker
+
+
+def stratified(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """About `limit` items of a task, taken in turn from every combination of facets.
+
+    A facet that is a number measures an item and makes no part of its own. Items of one pair come
+    together; at least one pair is taken. The choice depends on the items only, and a larger limit
+    takes the smaller one's items and more.
+    """
+    if limit is None or limit >= len(items):
+        return list(items)
+    units: dict[int, list[Item]] = {}
+    for item in items:
+        units.setdefault(item.pair if item.pair >= 0 else -1 - item.number, []).append(item)
+    parts: dict[tuple[str, ...], list[list[Item]]] = {}
+    for unit in units.values():
+        facets = unit[0].facets if len(unit) == 1 else (*unit[0].facets, *unit[-1].facets)
+        parts.setdefault(tuple(f for f in facets if not f.isdigit()), []).append(unit)
+    chosen: list[Item] = []
+    for turn in zip_longest(*parts.values()):
+        for unit in filter(None, turn):
+            if not chosen or len(chosen) + len(unit) <= limit:
+                chosen += unit
+    return sorted(chosen, key=lambda i: i.number)

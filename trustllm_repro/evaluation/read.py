@@ -1,15 +1,9 @@
-"""How a rule reads given answers: `trustllm-repro read`, and the table of cases in 18_judges.
-
-A case is an answer to an item of the benchmark: task id, item (counted from 0 in the official
-file, among the task's own items), text, and, where a judge labelled it, that label. Where none is
-given, our judge of the task labels it, as it does live answers.
-"""
+"""How a rule reads given answers: `trustllm-repro read`, and the table of cases in 18_judges."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -20,13 +14,17 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from trustllm_repro.data.benchmark import Benchmark
 from trustllm_repro.data.validate import parse_rows
 from trustllm_repro.errors import SchemaError, SourceMissing
+from trustllm_repro.evaluation.judging import labelled
 from trustllm_repro.judges.registry import LABELS, judge_named
 from trustllm_repro.schema import Item, Response, Rule, Status, Verdict
 from trustllm_repro.tasks import TASKS
+from trustllm_repro.tasks.base import Task
 
 
 class Case(TypedDict):
-    """One answer to be read; further fields are kept as they are."""
+    """One answer to be read: task id, item (from 0, among the task's items in the official file),
+    text, and a judge's label; where there is none, our judge of the task gives it. Further fields
+    are kept."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     task: str
@@ -100,26 +98,22 @@ def read_cases(
                 at = f"{task_id} has items 0 to {len(items) - 1}, not {cases[row]['item']}"
                 raise SchemaError(file, row, "item", at, remedy=_FIX)
         asked = [items[cases[row]["item"]] for row in rows]
-        answers = [_response(task_id, cases[row]) for row in rows]
+        given = [(c["item"], c["text"], c.get("judge")) for c in (cases[row] for row in rows)]
+        answers = [Response(task_id, "", n, text, judge=label) for n, text, label in given]
         parser = task.parser_for(rule)
-        for row, item, answer in zip(rows, asked, _judged(task_id, asked, answers), strict=True):
+        for row, item, answer in zip(rows, asked, _judged(task, asked, answers), strict=True):
             found[row] = parser(item, answer) if parser else Verdict(Status.UNLABELLED)
     return [c | {"verdict": _spelled(found[i])} for i, c in enumerate(cases)]
 
 
-def _response(task: str, case: dict[str, Any]) -> Response:
-    return Response(task, "", case["item"], case["text"], judge=case.get("judge"))
-
-
-def _judged(task: str, items: list[Item], answers: list[Response]) -> list[Response]:
+def _judged(task: Task, items: list[Item], answers: list[Response]) -> list[Response]:
     """Answers without a label get that of our judge."""
     need = [i for i, a in enumerate(answers) if a.judge is None]
-    if not TASKS[task].judge or not need:
+    if not task.judge or not need:
         return answers
-    said = judge_named(TASKS[task].judge)([items[i] for i in need], [answers[i] for i in need])
-    for i, judgement in zip(need, said, strict=True):
-        answers[i] = replace(answers[i], judge=judgement.label, number_recorded=judgement.number)
-    return answers
+    said = judge_named(task.judge)([items[i] for i in need], [answers[i] for i in need])
+    made = {i: labelled(answers[i], j) for i, j in zip(need, said, strict=True)}
+    return [made.get(i, a) for i, a in enumerate(answers)]
 
 
 def _spelled(verdict: Verdict) -> dict[str, Any]:
@@ -140,7 +134,7 @@ def outcome(case: dict[str, Any]) -> str:
 
 
 def tally(cases: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Cases counted by task: columns task, n, acceptable, unparsed, wrong (all int but the first)."""
+    """Cases counted by task: columns task, n, acceptable, unparsed, wrong (int but the first)."""
     frame = pd.DataFrame({"task": c["task"], "outcome": outcome(c)} for c in cases)
     counts = frame.groupby(["task", "outcome"], sort=False).size().unstack(fill_value=0)
     counts = counts.reindex(columns=["acceptable", "unparsed", "wrong"], fill_value=0)

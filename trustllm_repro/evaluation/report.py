@@ -16,30 +16,29 @@ from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.tables import number
 from trustllm_repro.tasks import COLUMNS
 
-_DIRECTION = {(c.table, c.column): c.better for _, c in COLUMNS}
 _ARROWS = {"higher": "↑", "lower": "↓"}
+_ARROW = {(c.table, c.column): _ARROWS[c.better] for _, c in COLUMNS}
 LEGEND = (
-    "↑ higher is better, ↓ lower. judge-corrected: for the judge's measured errors. unparsed: without "
-    "a verdict, and the value had all of them counted against or for it."
+    "↑ higher is better, ↓ lower. judge-corrected: for the judge's measured errors. unparsed: "
+    "answers without a verdict, and the value had all of them counted against or for it."
 )
 
 
 def show_evaluation(done: Evaluation, out: Console) -> None:
-    theirs = official(done)
+    """Print the row of a model, its cost, and where its files lie."""
+    frame = headline(done)
+    both = frame["toolkit"].notna().any()
     table = Table(
         "", "value", "95 % interval", "judge-corrected", "n", "unparsed", "published",
-        *(["toolkit"] if theirs else []),
+        *(["toolkit"] if both else []),
         title=f"{for_terminal(done.row)}, corrected rule", caption=LEGEND,
         caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,
     )  # fmt: skip
-    last = ""
-    for cell, known in headline(done):
-        if cell.table != last:
-            table.add_row()
-            table.add_row(f"[bold]{cell.table}[/]")
-            last = cell.table
-        value = theirs.get((cell.table, cell.column), math.nan)
-        table.add_row(*line(cell, known), *([number(value)] if theirs else []))
+    for name, cells in frame.groupby("table", sort=False):
+        table.add_row()
+        table.add_row(f"[bold]{name}[/]")
+        for cell in cells.itertuples():
+            table.add_row(*line(cell), *([number(cell.toolkit)] if both else []))
     out.print(table)
     cost, folder = done.cost, for_terminal(done.run.path)
     if cost.answers:
@@ -53,23 +52,20 @@ def show_evaluation(done: Evaluation, out: Console) -> None:
     out.print(f"tables: {folder}/tables   answers per task: {folder}/answers.csv", soft_wrap=True)
 
 
-def line(cell: Any, known: pd.Series) -> list[str]:
-    """One column as text; `known` are the published values."""
-    corrected = number(cell.judge_corrected)
+def line(cell: Any) -> list[str]:
+    """One column of `headline` as text."""
+    corrected = ""
     if not math.isnan(cell.judge_corrected):
-        corrected += f" ({span(cell.judge_corrected_low, cell.judge_corrected_high)})"
+        interval = span(cell.judge_corrected_low, cell.judge_corrected_high)
+        corrected = f"{number(cell.judge_corrected)} ({interval})"
     unparsed = str(cell.n_unparsed)
     if cell.n_unparsed and not math.isnan(cell.bound_low):
         unparsed += f" ({span(cell.bound_low, cell.bound_high)})"
     return [
-        f"{_ARROWS[_DIRECTION[cell.table, cell.column]]} {cell.column}",
-        number(cell.value),
-        span(cell.ci_low, cell.ci_high),
-        corrected.replace("–", ""),
-        str(cell.n),
-        unparsed,
-        span(known.min(), known.max()) if len(known) else "",
-    ]
+        f"{_ARROW[cell.table, cell.column]} {cell.column}", number(cell.value),
+        span(cell.ci_low, cell.ci_high), corrected, str(cell.n), unparsed,
+        span(cell.lowest, cell.highest),
+    ]  # fmt: skip
 
 
 def span(low: float, high: float) -> str:
@@ -77,22 +73,16 @@ def span(low: float, high: float) -> str:
     return "" if math.isnan(low) or math.isnan(high) else f"{low:.2f} to {high:.2f}"
 
 
-def official(done: Evaluation) -> dict[tuple[str, str], float]:
-    """Values of this model under the toolkit's rule, by table and column; none if it has no such
-    row."""
-    cells = done.cells[(done.cells["rule"] == Rule.TOOLKIT) & done.cells["value"].notna()]
-    return {(c.table, c.column): c.value for c in cells.itertuples()}
+def headline(done: Evaluation) -> pd.DataFrame:
+    """This model's cells of the leaderboards and of tables nobody published, corrected rule.
 
-
-def headline(done: Evaluation) -> list[tuple[Any, pd.Series]]:
-    """This model's cells of the leaderboards and of tables nobody published, with what is published
-    of the same column."""
-    cells, mine = done.run.cells, done.cells
-    mine = mine[mine["rule"] == Rule.CORRECTED]
+    Beside the columns of `Run.cells`: lowest and highest (of the published values of the same
+    column) and toolkit (the model's value under that rule).
+    """
+    keys = ["table", "column"]
+    known = done.run.cells.groupby(keys)["published"].agg(lowest="min", highest="max")
+    mine, toolkit = (done.cells[done.cells["rule"] == r] for r in (Rule.CORRECTED, Rule.TOOLKIT))
     boards = mine["table"].str.startswith("leaderboard")
     top = mine[boards | ~mine["table"].isin(list(published().tables))]
-    rows = []
-    for cell in top.itertuples():
-        same = (cells["table"] == cell.table) & (cells["column"] == cell.column)
-        rows.append((cell, cells.loc[same, "published"].dropna()))
-    return rows
+    theirs = toolkit.set_index(keys)["value"].rename("toolkit")
+    return top.join(known, on=keys).join(theirs, on=keys)

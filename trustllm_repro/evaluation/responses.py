@@ -55,12 +55,7 @@ def _completion(line: dict[str, Any]) -> Completion | None:
     try:
         if not isinstance(line["key"], str) or not isinstance(line["text"], str | None):
             return None
-        return Completion(
-            line["text"],
-            Finish(line["finish"]),
-            int(line["prompt_tokens"]),
-            int(line["new_tokens"]),
-            int(line["cut_tokens"]),
-        )
+        counts = (int(line[name]) for name in ("prompt_tokens", "new_tokens", "cut_tokens"))
+        return Completion(line["text"], Finish(line["finish"]), *counts)
     except (KeyError, ValueError, TypeError, OverflowError):
         return None

@@ -1,30 +1,29 @@
-"""`evaluate`: one model through the benchmark, from questions to tables beside the published rows."""
+"""`evaluate`: one model through the benchmark, from questions to tables."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
 
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.data.published import LATER, MODELS, published
+from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.estimate import estimate
-from trustllm_repro.evaluation.generate import Generated, generate
-from trustllm_repro.evaluation.judge_choice import JudgeChoice
-from trustllm_repro.evaluation.judging import Live, judged
+from trustllm_repro.evaluation.generate import GenerationCost, generate, launch
+from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, judged
 from trustllm_repro.evaluation.likelihood import LikelihoodStore, add_likelihoods, choices, score
 from trustllm_repro.evaluation.plan import Plan, Settings, make_plan
 from trustllm_repro.evaluation.responses import ResponseStore, file_name
-from trustllm_repro.evaluation.workers import job_of, launch
 from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.find import find_model
+from trustllm_repro.progress import PrintedNotes, Progress
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import Errors, score_cells
 from trustllm_repro.scoring.ledger import Ledger
@@ -38,15 +37,10 @@ from trustllm_repro.store.provenance import provenance
 # A worker of its own pays from so many answers on; below, starting it takes longer.
 WORTH_WORKERS = 64
 THIS_RUN = "this run"  # marks a row whose model has the name of a published one
-Say = Callable[[str, int, int, str], None]  # stage, done, total, what else to show
-
-
-def quiet(stage: str, done: int, total: int, more: str = "") -> None:
-    """Progress callback that shows nothing."""
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationConfig:
     """What to evaluate, on what, how. See the command's options."""
 
     model: str | LanguageModel  # what a user names, or what find_model gave
@@ -81,8 +75,8 @@ class Evaluation:
     run: Run
     row: str
     dtype: str
-    live: Live
-    cost: Generated
+    live: LiveAnswers
+    cost: GenerationCost
     plan: Plan
 
     @property
@@ -91,50 +85,86 @@ class Evaluation:
         return self.run.cells[self.run.cells["model"] == self.row]
 
 
-@dataclass
-class _Session:
-    """What the stages of one evaluation share."""
-
-    job: Job
-    model: LanguageModel
-    plan: Plan
-    store: ResponseStore
-    say: Say
-    note: Callable[[str], None]
-
-
-def evaluate(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> Evaluation:
+def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> Evaluation:
     """Ask, judge, score, write. What is in the run folder already is not asked again.
-
-    Args:
-        say: told of progress. note: told, once each, what a reader should know.
 
     Raises:
         ReproError: a source is missing or malformed, the model cannot be loaded, a worker died,
             or `out` cannot be written or holds another model's run; whatever was answered before
             stays.
     """
-    judges = JudgeChoice(job.judges)
-    benchmark = open_benchmark(job.benchmark, verify=job.verify)
-    say("loading the model", 0, 1, "")
+    judges = JudgeChoice(config.judges)
+    benchmark = open_benchmark(config.benchmark, verify=config.verify)
+    progress.step("loading the model", 0, 1)
     model = find_model(
-        job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size,
-        system=job.settings.system, sampling=job.settings.sampling,
+        config.model, dtype=config.dtype, device=config.device, batch_size=config.batch_size,
+        system=config.settings.system, sampling=config.settings.sampling,
     )  # fmt: skip
-    say("loading the model", 1, 1, "")
-    check_out(job.out, model.name, model.identity.get("weights"))
-    plan = make_plan(model, benchmark, job.settings)
-    store = ResponseStore(job.out, model.name)
+    progress.step("loading the model", 1, 1)
+    check_out(config.out, model.name, model.identity.get("weights"))
+    plan = make_plan(model, benchmark, config.settings)
+    store = ResponseStore(config.out, model.name)
     store.lines.append([])  # an unwritable folder shows before hours of work
-    session = _Session(job, model, plan, store, say, note)
-    cost = _answers(session)
+    scores = LikelihoodStore(config.out, model.name)
+    wanted = choices(model, plan) if config.settings.likelihood else []
+    unscored = len({c.key for c in wanted} - scores.load().keys())
+    cost = _answer(config, model, plan.share(config.part), store, unscored, progress)
     row = row_name(model.name, miniature=benchmark.path == MINIATURE)
-    live = judged(row, plan, store.load(), judges, progress=lambda d, t: say("judging", d, t, ""))
-    if job.settings.likelihood:
-        _likelihoods(session, live, row_name(model.name, benchmark.path == MINIATURE, True))
-    run = write_run(job.out, live, judges.measured, job.settings.samples)
-    _write_facts(job, model, benchmark, live, cost)
+    live = judged(row, plan, store.load(), judges, progress)
+    if wanted:
+        try:  # workers have done their share of it already
+            score(model, wanted, scores, progress=progress)
+            name = row_name(model.name, benchmark.path == MINIATURE, likelihood=True)
+            add_likelihoods(live, name, wanted, scores.load())
+        except SettingsError as e:
+            progress.note(f"no reading by likelihood: {e}")
+    run = write_run(config.out, live, judges.measured, config.settings.samples)
+    _write_facts(config, model, benchmark, live, cost)
     return Evaluation(run, row, str(model.identity.get("dtype", "")), live, cost, plan)
+
+
+def evaluate_model(
+    model: str,
+    run: Run,
+    *,
+    benchmark: str = "",
+    limit: int = 0,
+    max_new_tokens: int = 128,
+    dtype: str = "auto",
+    workers: int = 0,
+    progress: Progress = PrintedNotes(),
+) -> Evaluation:
+    """Ask, judge and score a model; the result lies in `<run>/live/<model>`.
+
+    What was answered before is not asked again. `evaluate --help` has all settings.
+
+    Args:
+        model: hub id, folder, GGUF file, endpoint, or the name of a model a package brings.
+        benchmark: ZIP or folder; "miniature" for a demonstration; empty: look for it, else the
+            miniature.
+        limit: about so many items a task; 0: all.
+        max_new_tokens: longest answer; the paper: 512.
+        dtype: auto, float32, bfloat16 or float16.
+        workers: processes; 0: what fits this machine.
+        progress: told how it goes.
+
+    Returns:
+        an Evaluation: `row` (the model's name in tables), `cells`, `live.counts` (what became of
+        the requests, a line a task), `cost` (answers, tokens, seconds), `dtype`.
+
+    Raises:
+        SourceMissing: the model or the benchmark is not on this machine.
+        ReproError: a source is malformed, or a worker died; what was answered stays.
+    """
+    found = None if benchmark == MINIATURE else find_benchmark(benchmark)
+    # A folder for each: answers to the miniature must not look like results.
+    name = file_name(Path(model).name) + ("" if found else f"-{MINIATURE}")
+    settings = Settings(limit=limit or None, max_new_tokens=max_new_tokens)
+    config = EvaluationConfig(
+        model, str(found or MINIATURE), run.path / "live" / name, settings,
+        dtype=dtype, workers=workers,
+    )  # fmt: skip
+    return evaluate(config, progress)
 
 
 def check_out(out: Path, name: str, weights: str | None = None) -> None:
@@ -176,60 +206,49 @@ def _taken() -> frozenset[str]:
     return frozenset({*MODELS, *LATER, *Ledger.load(committed_ledger()).models})
 
 
-def _answers(session: _Session) -> Generated:
-    job, model, store = session.job, session.model, session.store
-    plan = session.plan.share(job.part)
-    start = time.perf_counter()
+def _answer(
+    config: EvaluationConfig, model: LanguageModel, plan: Plan, store: ResponseStore, unscored: int,
+    progress: Progress,
+) -> GenerationCost:  # fmt: skip
+    """Have the plan's missing answers made, by several processes where that pays.
 
-    def show(done: int, total: int, tokens: int) -> None:
-        rate = tokens / (time.perf_counter() - start + 1e-9)
-        session.say("answering", done, total, f"{tokens:,} new tokens, {rate:.0f}/s")
-
+    Args:
+        unscored: questions with options that have no log-probabilities yet; workers score them.
+    """
     left = [plan.requests[i] for i in plan.missing(store.load())]
-    unscored = _unscored(session) if job.settings.likelihood else 0
-    workers = job.workers or _sensible_workers(model, len(left) + unscored)
+    workers = config.workers or _sensible_workers(model, len(left) + unscored)
     if left:
-        session.note(str(estimate(model, left, workers)))
-    if workers == 1 or (not left and not unscored):
-        return generate(model, plan, store, show)
+        progress.note(str(estimate(model, left, workers)))
+    if workers == 1 or not (left or unscored):
+        return generate(model, plan, store, progress)
     folder = getattr(model, "folder", None)
     if folder is None:
         raise SettingsError(
             f"several processes cannot ask {model.name}: each loads a model folder",
             remedy="leave out --workers",
         )
-    on_cpu = model.device.type == "cpu"
-    facts = job_of(
-        job.settings, folder=str(folder), name=model.name, digest=model.identity["weights"],
-        stock=model.stock, benchmark=str(job.benchmark), out=str(job.out),
-        dtype=model.identity["dtype"], batch_size=job.batch_size, verify=job.verify,
-        on_cpu=on_cpu, part=job.part,
-    )  # fmt: skip
-    return launch(facts, plan, store, workers, on_cpu, show)
+    facts = {
+        "folder": str(folder),
+        "model": {
+            "name": model.name, "dtype": model.identity["dtype"], "batch_size": config.batch_size,
+            "stock": model.stock, "digest": model.identity["weights"],
+        },
+        "benchmark": str(config.benchmark), "verify": config.verify, "out": str(config.out),
+        "settings": asdict(config.settings), "part": config.part,
+    }  # fmt: skip
+    gpus = _gpus(model)
+    devices = [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
+    return launch(facts, plan, store, devices, progress)
 
 
-def _unscored(session: _Session) -> int:
-    """Questions with options that have no log-probabilities yet."""
-    have = LikelihoodStore(session.job.out, session.model.name).load()
-    return len({c.key for c in choices(session.model, session.plan)} - have.keys())
+def _gpus(model: Any) -> int:
+    """How many there are for a model that runs on one; 0 for others."""
+    import torch
+
+    return torch.cuda.device_count() if model.device.type == "cuda" else 0
 
 
-def _likelihoods(session: _Session, live: Live, row: str) -> None:
-    """The second reading; workers have done their share of it already."""
-    wanted = choices(session.model, session.plan)
-    scores = LikelihoodStore(session.job.out, session.model.name)
-    try:
-        score(
-            session.model, wanted, scores,
-            progress=lambda done, total: session.say("options", done, total, ""),
-        )  # fmt: skip
-    except SettingsError as e:
-        session.note(f"no reading by likelihood: {e}")
-        return
-    add_likelihoods(live, row, wanted, scores.load())
-
-
-def _sittings(out: Path, cost: Generated) -> dict[str, float]:
+def _sittings(out: Path, cost: GenerationCost) -> dict[str, float]:
     """What the run has cost in all, over every time it was started; kept in sittings.jsonl."""
     kept = JsonLines(out / "sittings.jsonl")
     if cost.answers:
@@ -244,17 +263,15 @@ def _sensible_workers(model: LanguageModel, left: int) -> int:
     size, device = getattr(model, "size", 0), getattr(model, "device", None)
     if not size or device is None or left < WORTH_WORKERS:
         return 1
-    if device.type == "cuda":
-        import torch
-
-        return torch.cuda.device_count()
+    if gpus := _gpus(model):
+        return gpus
     cores = len(os.sched_getaffinity(0))
     fitting = int(psutil.virtual_memory().available // (4 * size))
     return max(1, min(cores, fitting))
 
 
 def write_run(
-    out: Path, live: Live, measured: Errors, samples: int = 1, official: Ledger | None = None
+    out: Path, live: LiveAnswers, measured: Errors, samples: int = 1, official: Ledger | None = None
 ) -> Run:
     """Ledger, cells, tables and counts of a live model, beside the published rows.
 
@@ -303,16 +320,20 @@ def by_sample(ledger: Ledger, samples: int, model: str) -> pd.DataFrame:
 
 
 def _write_facts(
-    job: Job, model: LanguageModel, benchmark: Benchmark, live: Live, cost: Generated
+    config: EvaluationConfig,
+    model: LanguageModel,
+    benchmark: Benchmark,
+    live: LiveAnswers,
+    cost: GenerationCost,
 ) -> None:
     # Names only: paths of this machine are nobody's business.
-    settings = asdict(replace(job, model=model.name)) | {
-        "out": job.out.name, "benchmark": Path(job.benchmark).name,
+    settings = asdict(replace(config, model=model.name)) | {
+        "out": config.out.name, "benchmark": Path(config.benchmark).name,
     }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest}, settings)
-    facts["dtype"] = model.identity.get("dtype", job.dtype)
+    facts["dtype"] = model.identity.get("dtype", config.dtype)
     facts["model"] = {"name": model.name, **model.identity}
     facts["judges"] = live.judges
-    facts["generation"] = _sittings(job.out, cost)
-    write_json(job.out / "provenance.json", facts)
-    write_json(job.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
+    facts["generation"] = _sittings(config.out, cost)
+    write_json(config.out / "provenance.json", facts)
+    write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,35 +24,27 @@ _HALF = (torch.bfloat16, torch.float16)
 # Settings of some models that the products below do not know.
 _SPECIAL = ("softcap", "s_aux", "position_bias")
 ROWS = 8  # read together from the first column that any of them needs
-
-
-@dataclass
-class _Needed:
-    """Per group of rows, the first column they need; None where nothing is known."""
-
-    columns: int = 0
-    groups: Sequence[tuple[slice, int]] | None = None
-
-
-_needed = _Needed()
+Groups = Sequence[tuple[slice, int]]  # rows, and the first column they need
+_needed: tuple[int, Groups] | None = None  # columns in all, groups; None: nothing is known
 
 
 @contextmanager
 def needed(starts: Sequence[int], columns: int) -> Iterator[None]:
     """While it lasts, decoding reads row b from column starts[b] on (of `columns` in all)."""
+    global _needed
     at = range(0, len(starts), ROWS)
     # Whole grains, so that few shapes occur; see models.slots.
     firsts = [min(starts[k : k + ROWS]) // GRAIN * GRAIN for k in at]
-    _needed.groups = [(slice(k, k + ROWS), first) for k, first in zip(at, firsts, strict=True)]
-    _needed.columns = columns
+    groups = [(slice(k, k + ROWS), first) for k, first in zip(at, firsts, strict=True)]
+    _needed = (columns, groups)
     try:
         yield
     finally:
-        _needed.groups = None
+        _needed = None
 
 
 def use_cpu_attention(model: Any) -> None:
-    """Let a model on the CPU that uses torch's kernel use `attention`; leaves others as they are."""
+    """Let a model on the CPU that uses torch's kernel use `attention`; no other is changed."""
     if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -70,7 +61,7 @@ def attention(
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls in every layer; shapes as there.
+    """What transformers calls in every layer.
 
     Args:
         query: (rows, heads, queries, size). key, value: (rows, key heads, columns, size).
@@ -95,10 +86,11 @@ def _decode(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float
 ) -> torch.Tensor:
     rows, heads, _, size = query.shape
-    if _needed.groups is None or _needed.columns != key.shape[2]:
+    columns, groups = _needed or (0, ())
+    if columns != key.shape[2]:
         return _one_query(query, key, value, mask, scale)
     out = torch.empty((rows, 1, heads, size), dtype=value.dtype)
-    for some, first in _needed.groups:
+    for some, first in groups:
         m = mask[some] if mask.shape[0] > 1 else mask
         out[some] = _one_query(
             query[some], key[some, :, first:], value[some, :, first:], m[..., first:], scale

@@ -29,7 +29,7 @@ def blank_turns(tokenizer: Any) -> Sequence[Turn]:
     """What must stand before the user's turn so that no system message gets in; often nothing.
 
     The official toolkit empties the system message of its chat format. A template that puts one
-    in by itself is given an empty one (ChatML of SmolLM2 and Qwen2.5: an empty system turn is left).
+    in by itself is given an empty one (ChatML of SmolLM2, Qwen2.5: an empty system turn is left).
     One that puts none in is given none: Llama 2 and Mistral would write empty marks or lines for an
     empty message, and Gemma and the first Mistral refuse the role. So the shortest text is right.
     What a template always says (Llama 3.1: dates) stays.

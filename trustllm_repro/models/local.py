@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import ctypes
+import gc
+import hashlib
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -15,28 +19,30 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.attention import use_cpu_attention
-from trustllm_repro.models.base import SAMPLING, SYSTEM, Completion, Finish, Request, check_asking
+from trustllm_repro.models.base import Completion, Finish, Request, check_asking
 from trustllm_repro.models.chat import Turn, blank_turns, rendered
-from trustllm_repro.models.decoding import Decoder, Job, Watch
+from trustllm_repro.models.decoding import Decoder, DecodeRequest, Watch
 from trustllm_repro.models.linear import pack_linears, packs
-from trustllm_repro.models.memory import bytes_per_token, tokens_in
 from trustllm_repro.models.options import score_options
-from trustllm_repro.models.prefill import Reader
-from trustllm_repro.models.prefixes import Prompt, schedule
+from trustllm_repro.models.prefill import Prompt, Reader, schedule
 from trustllm_repro.models.sampling import own_filters, warper
 from trustllm_repro.models.silence import silence
 from trustllm_repro.models.weights import check_folder, digest_of, tokenizer_digest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
-# Tokens a shared beginning must save (length x prompts) to be worth a forward pass of its own.
-SHARE = 16
-LEAST_PREFIX = {"cpu": 24, "cuda": 512}
+# Tokens a shared prefix must save (length x prompts) to be worth a forward pass of its own.
+MIN_SHARERS = 16
+MIN_PREFIX = {"cpu": 24, "cuda": 512}
 # Rows of short prompts cost little memory and share each pass over the weights: on two cores
 # SmolLM2 makes 1.2 to 1.35 times as many tokens a second with 128 rows as with 32.
-MOST_ROWS = {"cpu": 128, "cuda": 256}
-USUAL_ROWS = {"cpu": 32}
-USUAL = 768  # tokens: a few times the usual prompt and answer
+MAX_ROWS = {"cpu": 128, "cuda": 256}
+DEFAULT_ROWS = {"cpu": 32}
+USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
+# Shares of a GPU's free memory. What is left is for activations, and for one layer's keys while the
+# cache is given another shape (models/slots.py).
+CACHE, PASS = 0.5, 0.125
+MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
 
 
 class LocalModel:
@@ -47,10 +53,10 @@ class LocalModel:
     Args:
         folder: in the layout of transformers. name: row in the tables; default: folder name.
         dtype: float32 for reported numbers, bfloat16 where a profile says so; "auto" is the faster
-            of the two on the device, see `quick_dtype`.
+            of the two on the device, see `fast_dtype`.
         device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
-            on a CPU that of 32 usual prompts and answers, at most MOST_ROWS.
+            on a CPU that of 32 usual prompts and answers, at most MAX_ROWS.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
             slower on a CPU, where its layers are otherwise replaced (models.linear).
         system: "default" lets the chat template put its own system message in, "blank" none; see
@@ -66,7 +72,6 @@ class LocalModel:
 
     turns: Sequence[Turn] = ()  # before the prompt's
     filters: Mapping[str, float] = {}  # of draws
-    asked = SYSTEM[1], SAMPLING[1]  # system, sampling
 
     def __init__(
         self,
@@ -81,7 +86,7 @@ class LocalModel:
         digest: str = "",
     ) -> None:
         self._settle(dtype, device, batch_size, stock)
-        check_asking(system, sampling)
+        check_asking(system, sampling)  # before weights are hashed
         weights = check_folder(folder)
         self.name, self.folder = name or folder.name, folder
         self.size = sum(p.stat().st_size for p in weights)
@@ -93,14 +98,14 @@ class LocalModel:
         self.identity: dict[str, Any] = {
             "weights": weights,
             "tokenizer": tokenizer,
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": _name(self.dtype),
             "template": "chat" if self.tokenizer.chat_template else "none",
         }
 
     def _ask(self, system: str, sampling: str) -> None:
-        """Only what differs from "default" and "plain" is named, so their keys are what they were."""
+        """Only what differs from "default" and "plain" enters the identity."""
         check_asking(system, sampling)
-        self.manner, self.turns, self.filters = (system, sampling), (), {}
+        self.prompting, self.turns, self.filters = (system, sampling), (), {}
         kept = {k: v for k, v in self.identity.items() if k not in ("system", "sampling")}
         if system == "blank" and self.tokenizer.chat_template:
             self.turns = blank_turns(self.tokenizer)
@@ -114,24 +119,22 @@ class LocalModel:
 
     def asking(self, system: str, sampling: str) -> LocalModel:
         """The same weights, asked another way. Raises SettingsError, SourceCorrupt as the class."""
-        if (system, sampling) == self.manner:
+        if (system, sampling) == self.prompting:
             return self
         _ = self.model  # loaded once for both
         other = copy.copy(self)
         other._ask(system, sampling)
         return other
 
-    def _settle(self, dtype: str, device: str, batch_size: int, stock: bool = False) -> None:
-        if dtype not in (AUTO, *DTYPES):
-            raise SettingsError(
-                f"unknown dtype {dtype!r}", remedy=f"one of: {', '.join((AUTO, *DTYPES))}"
-            )
+    def _settle(self, dtype: str, device: str, batch_size: int, stock: bool) -> None:
         self.device, self.stock = find_device(device), stock
-        self.dtype = quick_dtype(self.device) if dtype == AUTO else DTYPES[dtype]
+        self.dtype = find_dtype(dtype, self.device)
         kind = self.device.type
-        self.batch_size = batch_size or MOST_ROWS.get(kind, MOST_ROWS["cuda"])
+        self.batch_size = batch_size or MAX_ROWS.get(kind, MAX_ROWS["cuda"])
         # Longer prompts and answers go in fewer rows, shorter ones in more.
-        self.cache_tokens = USUAL * (batch_size or min(self.batch_size, USUAL_ROWS.get(kind, 256)))
+        self.cache_tokens = USUAL_TOKENS * (
+            batch_size or min(self.batch_size, DEFAULT_ROWS.get(kind, 256))
+        )
         self.pass_tokens: int | None = None  # most of one pass over prompts, if memory bounds it
 
     def plain(self) -> LocalModel:
@@ -154,7 +157,8 @@ class LocalModel:
     @cached_property
     def model(self):
         """The weights, on the device. Raises SourceCorrupt."""
-        model = self._load().to(self.device)
+        model = _checked(lambda: _load(self.folder, self.dtype), self.folder)
+        model = model.requires_grad_(self.stock).to(self.device)
         if not self.stock:
             use_cpu_attention(model)
             pack_linears(model)
@@ -162,17 +166,14 @@ class LocalModel:
         self._fit_gpu(model)
         return model
 
-    def _load(self):
-        model = _checked(lambda: _load(self.folder, self.dtype), self.folder)
-        return model.requires_grad_(self.stock)
-
     def _fit_gpu(self, model: Any) -> None:
         if self.device.type == "cuda":
             self.fit_memory(model.config, torch.cuda.mem_get_info(self.device)[0])
 
     def fit_memory(self, config: Any, free: int) -> None:
         """Bound cache and passes by `free` bytes; so as many answers run together as fit."""
-        cache, passes = tokens_in(free, bytes_per_token(config, self.dtype.itemsize))
+        size = bytes_per_token(config, self.dtype.itemsize)
+        cache, passes = (max(int(free * share) // size, MIN_TOKENS) for share in (CACHE, PASS))
         self.cache_tokens, self.pass_tokens = min(self.cache_tokens, cache), passes
 
     @cached_property
@@ -194,14 +195,14 @@ class LocalModel:
     def fit(self, tokens: tuple[int, ...], room: int) -> tuple[tuple[int, ...], int]:
         """Prompt cut to leave `room` tokens of the context, and the number of tokens cut.
 
-        The middle goes: instructions stand at the beginning, the question at the end.
+        The middle goes: instructions come first, the question last.
         """
         keep = self.context - room
         if len(tokens) <= keep:
             return tokens, 0
         if keep < 2:
             raise SettingsError(
-                f"{self.name} has a context of {self.context} tokens, too short for {room} new ones",
+                f"{self.name} has a context of {self.context} tokens, too few for {room} new ones",
                 remedy="ask for fewer new tokens",
             )
         return tokens[: keep - keep // 2] + tokens[-(keep // 2) :], len(tokens) - keep
@@ -216,7 +217,7 @@ class LocalModel:
         requests: Sequence[Request],
         watch: Watch | None = None,
         begun: Sequence[tuple[int, ...]] = (),
-    ) -> Iterator[list[tuple[Job, Finish, int]]]:
+    ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
         """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
 
         Args:
@@ -232,7 +233,8 @@ class LocalModel:
         planned = self._schedule([f[0] for f in fitted])
         while left:
             try:
-                jobs = [_job(p, requests[p.index]) for p in planned if p.index in left]
+                asked = [(p, requests[p.index]) for p in planned if p.index in left]
+                jobs = [DecodeRequest(p, r.max_new_tokens, r.temperature, r.seed) for p, r in asked]
                 decoder = Decoder(
                     self.reader, self.ends, self.batch_size, self.cache_tokens, watch, warp
                 )
@@ -274,17 +276,79 @@ class LocalModel:
         yield from score_options(self.reader, self._schedule(fitted), coded)
 
     def _schedule(self, fitted: Sequence[tuple[int, ...]]) -> list[Prompt]:
-        return schedule(fitted, LEAST_PREFIX.get(self.device.type, 512), SHARE)
+        return schedule(fitted, MIN_PREFIX.get(self.device.type, 512), MIN_SHARERS)
 
-    def completion(self, job: Job, finish: Finish, cut: int) -> Completion:
+    def completion(self, job: DecodeRequest, finish: Finish, cut: int) -> Completion:
         text = None
         if finish is not Finish.NAN:
             text = self.tokenizer.decode(job.ids, skip_special_tokens=True)
         return Completion(text, finish, len(job.prompt.tokens), len(job.ids), cut)
 
 
-def _job(prompt: Prompt, request: Request) -> Job:
-    return Job(prompt, request.max_new_tokens, request.temperature, request.seed)
+class HeldModel(LocalModel):
+    """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer.
+
+    It is used as it is, on its device and in its dtype; nothing is copied or replaced. Its
+    identity is a digest of the weights it has now: after training, make another HeldModel.
+
+    Args:
+        model: in evaluation mode. name: row in the tables; default: where the model came from.
+        batch_size, system, sampling: as for LocalModel.
+
+    Raises:
+        SettingsError: the model is in training mode, or LocalModel refuses an argument.
+        SourceCorrupt: see models.sampling.own_filters.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: Any,
+        name: str = "",
+        batch_size: int = 0,
+        system: str = "default",
+        sampling: str = "plain",
+    ) -> None:
+        if model.training:
+            raise SettingsError("the model is in training mode", remedy="call model.eval() first")
+        self._settle(_name(model.dtype), str(model.device), batch_size, stock=True)
+        self.name = name or Path(model.config.name_or_path).name or model.config.model_type
+        self.tokenizer = tokenizer
+        self.__dict__["model"] = model
+        self._fit_gpu(model)
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer.save_pretrained(folder)
+            self._identify(tensors_digest(model), tokenizer_digest(Path(folder)))
+        self._ask(system, sampling)
+
+    def _own_filters(self) -> dict[str, float]:
+        return own_filters(self.model.generation_config)
+
+
+def tensors_digest(model: torch.nn.Module) -> str:
+    """sha256 of a model's tensors: names, types, shapes and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        found.update(flat.view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def bytes_per_token(config: Any, itemsize: int) -> int:
+    """Keys and values of one token in all layers.
+
+    Args:
+        config: of a model, as transformers has it. itemsize: bytes of one number.
+    """
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return 2 * int(text.num_hidden_layers) * int(heads) * int(size) * itemsize
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def find_device(name: str) -> torch.device:
@@ -300,7 +364,15 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def quick_dtype(device: torch.device) -> torch.dtype:
+def find_dtype(name: str, device: torch.device) -> torch.dtype:
+    """One of DTYPES by name; "auto" is `fast_dtype`. Raises SettingsError."""
+    if name not in (AUTO, *DTYPES):
+        known = ", ".join((AUTO, *DTYPES))
+        raise SettingsError(f"unknown dtype {name!r}", remedy=f"one of: {known}")
+    return fast_dtype(device) if name == AUTO else DTYPES[name]
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor has products of it; elsewhere float32.
 
     A CPU without them turns every number into float32 and back: SmolLM2 in batches of 32 then
@@ -352,11 +424,8 @@ def ends_of(model, tokenizer) -> frozenset[int]:
 
 
 def _free_memory(device: torch.device) -> None:
-    """Give back what is not used any more: to the GPU, or to the system, as glibc does not by itself
+    """Give back what is not used any more to the GPU or the system, as glibc does not by itself
     (after loading 135 M parameters in bfloat16, 220 MB)."""
-    import ctypes
-    import gc
-
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

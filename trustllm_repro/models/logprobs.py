@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LIKELIEST = 5  # as many as servers usually give
-# What OpenAI's servers send for "too unlikely to be told".
-_NOT_TOLD = -9999.0
+_NOT_TOLD = -9999.0  # what OpenAI's servers send for "too unlikely to be told"
 
 
 @dataclass(frozen=True)
@@ -62,18 +61,11 @@ def _as_chat(given: dict[str, Any]) -> list[dict[str, Any]]:
     tokens = given.get("tokens")
     if not isinstance(tokens, list):
         return []
-    nats, tops = (
-        v if isinstance(v, list) and len(v) == len(tokens) else [None] * len(tokens)
-        for v in (given.get("token_logprobs"), given.get("top_logprobs"))
-    )  # fmt: skip
+    none = [None] * len(tokens)
+    nats, tops = given.get("token_logprobs"), given.get("top_logprobs")
+    nats, tops = (v if isinstance(v, list) and len(v) == len(none) else none for v in (nats, tops))
     return [
-        {
-            "token": token,
-            "logprob": p,
-            "top_logprobs": [{"token": t, "logprob": q} for t, q in top.items()]
-            if isinstance(top, dict)
-            else [],
-        }
+        {"token": token, "logprob": p, "top_logprobs": top}
         for token, p, top in zip(tokens, nats, tops, strict=True)
     ]
 
@@ -82,21 +74,22 @@ def _bytes(item: dict[str, Any]) -> bytes:
     """The token's bytes where the server sends them: the text of half a character says nothing."""
     sent = item.get("bytes")
     try:
-        if isinstance(sent, list) and sent:
-            return bytes(sent)
+        said = bytes(sent) if isinstance(sent, list) else b""
     except (ValueError, TypeError):
-        pass
-    return item["token"].encode("utf-8", "surrogatepass")
+        said = b""
+    return said or item["token"].encode("utf-8", "surrogatepass")
 
 
 def _nats(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
-    known = _NOT_TOLD < value <= 1e-3 and math.isfinite(value)
-    return min(float(value), 0.0) if known else math.nan
+    return min(float(value), 0.0) if _NOT_TOLD < value <= 1e-3 else math.nan
 
 
 def _likeliest(top: Any) -> tuple[tuple[str, float], ...]:
+    """From chat's list of objects, or the object {text: nats} of plain completions."""
+    if isinstance(top, dict):
+        top = [{"token": t, "logprob": p} for t, p in top.items()]
     items = [o for o in top if isinstance(o, dict)] if isinstance(top, list) else []
     pairs = [(o.get("token"), _nats(o.get("logprob"))) for o in items]
     known = [(t, p) for t, p in pairs if isinstance(t, str) and not math.isnan(p)]

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from trustllm_repro.models.prefill import Pass, Reader, repeated
-from trustllm_repro.models.prefixes import Prompt, Tokens
+from trustllm_repro.models.prefill import Pass, Prompt, Reader, Tokens, repeated
 
 # Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
-# in SmolLM2 200 KB, and beginnings are repeated for every option.
+# in SmolLM2 200 KB, and prefixes are repeated for every option.
 POSITIONS = {"cpu": 256, "cuda": 8192}
 Scores = tuple[int, list[float]]  # index of the prompt, nats per option
 
@@ -28,14 +27,18 @@ def score_options(
     another, in which all options of all prompts of the pass go together over one cache.
     """
     for batch in reader.passes(prompts):
-        longest = max((len(o) for p in batch for o in options[p.index]), default=0)
+        asked = [options[p.index] for p in batch]
+        longest = max((len(o) for some in asked for o in some), default=0)
         done = reader.read(batch, beyond=longest)
         first = torch.log_softmax(done.logits.float(), dim=-1)
         scores = [
-            [float(first[row, o[0]]) if o else 0.0 for o in options[p.index]]
-            for row, p in enumerate(batch)
+            [float(first[row, o[0]]) if o else 0.0 for o in some] for row, some in enumerate(asked)
         ]
-        _add_rest(reader, done, [options[p.index] for p in batch], scores)
+        if longest > 1:
+            most = max(map(len, asked))
+            rows = max(1, POSITIONS.get(reader.device.type, 256) // (most * (longest - 1)))
+            for k in range(0, len(asked), rows):
+                _add_rest(reader, done, slice(k, k + rows), asked[k : k + rows], scores)
         del done  # its cache goes before the next pass makes another
         yield from ((p.index, s) for p, s in zip(batch, scores, strict=True))
 
@@ -43,39 +46,22 @@ def score_options(
 def _add_rest(
     reader: Reader,
     done: Pass,
-    options: Sequence[Sequence[Tokens]],
-    scores: list[list[float]],
-) -> None:
-    """Add the log-probabilities of every option's second and later tokens."""
-    longest = max((len(o) for some in options for o in some), default=0)
-    if longest < 2:
-        return
-    most = max(len(some) for some in options)
-    rows = max(1, POSITIONS.get(reader.device.type, 256) // (most * (longest - 1)))
-    for first in range(0, len(options), rows):
-        part = slice(first, first + rows)
-        _add_some(reader, done, part, options[part], scores[part])
-
-
-def _add_some(
-    reader: Reader,
-    done: Pass,
     part: slice,
     options: Sequence[Sequence[Tokens]],
     scores: list[list[float]],
 ) -> None:
-    """The same for some rows of a pass, in one forward pass of their own."""
-    most = max(len(some) for some in options)
+    """Add the log-probabilities of every option's second and later tokens, for some rows of a pass
+    in one forward pass of their own."""
+    most = max(map(len, options))
     longest = max((len(o) for some in options for o in some), default=0)
     if longest < 2:
         return
     ids = torch.full((len(options) * most, longest - 1), reader.pad)
     after = torch.zeros_like(ids)
     for row, some in enumerate(options):
-        for k, option in enumerate(some):
-            # The last token is predicted, never read.
+        for at, option in enumerate(some, start=row * most):
             tokens = torch.tensor(option, dtype=torch.long)
-            at = row * most + k
+            # The last token is predicted, never read.
             ids[at, : len(option[1:])], after[at, : len(option[1:])] = tokens[:-1], tokens[1:]
     wide = done.mask[part].repeat_interleave(most, dim=0)
     size = wide.sum(1, keepdim=True)
@@ -87,4 +73,4 @@ def _add_some(
     nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
     for row, some in enumerate(options):
         for k, option in enumerate(some):
-            scores[row][k] += sum(nats[row * most + k][: len(option[1:])])
+            scores[part.start + row][k] += sum(nats[row * most + k][: len(option[1:])])

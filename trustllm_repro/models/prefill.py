@@ -1,6 +1,7 @@
-"""Reading prompts: forward passes over many prompts that may begin alike.
+"""Reading prompts: which share a prefix, in what order, and forward passes over many of them.
 
-Shared by decoding (models/decoding.py) and option scoring (models/options.py).
+Prompts of one task share their instructions; those tokens are computed once and their keys and
+values copied, if enough prompts share them. Decoding and option scoring both begin here.
 """
 
 from __future__ import annotations
@@ -8,19 +9,74 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from trustllm_repro.models.prefixes import Prompt
-
-# Keys and values of so many shared beginnings are kept; prompts come in groups, so few are needed.
+# Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
 PREFIXES = 8
 # Bounds the activations of one forward pass over prompts; larger passes are no faster on a CPU, as
 # they hold more padding (1024: 8 % slower).
 PREFILL_TOKENS = {"cpu": 512, "cuda": 32768}
+
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as tokens. `prefix` tokens of it are shared with at least one other prompt."""
+
+    index: int
+    tokens: Tokens
+    prefix: int = 0
+
+    @property
+    def shared(self) -> Tokens:
+        return self.tokens[: self.prefix]
+
+
+def common(a: Tokens, b: Tokens) -> int:
+    """Length of the common prefix."""
+    pairs = zip(a, b, strict=False)
+    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+
+
+def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
+    """For each prompt, the length of the longest prefix it shares with `share` - 1 others.
+
+    0 where that is under `least` tokens. At least one token is always left over, because the
+    model must read something to predict what follows.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: prompts[i])
+    ordered = [prompts[i] for i in order]
+    step = [common(a, b) for a, b in pairwise(ordered)]
+    depth = [0] * len(prompts)
+    for first in range(len(ordered) - share + 1):
+        low = min(step[first : first + share - 1])
+        for at in range(first, first + share):
+            depth[at] = max(depth[at], low)
+    found = [0] * len(prompts)
+    for at, i in enumerate(order):
+        n = min(depth[at], len(prompts[i]) - 1)
+        found[i] = n if n >= least else 0
+    return found
+
+
+def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Prompt]:
+    """Prompts in the order to answer them: equal prefixes together, long ones first.
+
+    Groups follow each other by their longest prompt, so the longest of all come first: if memory
+    is short, that shows at once.
+    """
+    depth = shared_prefixes(prompts, least, share)
+    made = [Prompt(i, tokens, depth[i]) for i, tokens in enumerate(prompts)]
+    longest: dict[Tokens, int] = {}
+    for p in made:
+        longest[p.shared] = max(longest.get(p.shared, 0), len(p.tokens))
+    return sorted(made, key=lambda p: (-longest[p.shared], p.shared, -len(p.tokens), p.index))
 
 
 @dataclass(frozen=True)
@@ -28,7 +84,7 @@ class Pass:
     """What one forward pass over prompts left.
 
     Attributes:
-        cache: keys and values, one row a prompt: the shared beginning, padding, the rest.
+        cache: keys and values, one row a prompt: the shared prefix, padding, the rest.
         mask: (prompts, columns), 1 where a column holds a token of the prompt.
         logits: (prompts, vocabulary), for the token after each prompt.
     """
@@ -71,8 +127,8 @@ class Reader:
         )  # fmt: skip
 
     def passes(self, prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
-        """Split prompts into forward passes: one shared beginning each, of bounded size."""
-        for _, group in groupby(prompts, key=lambda p: p.tokens[: p.prefix]):
+        """Split prompts into forward passes: one shared prefix each, of bounded size."""
+        for _, group in groupby(prompts, key=lambda p: p.shared):
             batch: list[Prompt] = []
             width = 0
             for prompt in group:
@@ -85,7 +141,7 @@ class Reader:
             yield batch
 
     def read(self, prompts: Sequence[Prompt], beyond: int = 0) -> Pass:
-        """One forward pass over prompts with the same shared beginning.
+        """One forward pass over prompts with the same shared prefix.
 
         Args:
             beyond: tokens that will be read after the prompts over the same cache.
@@ -93,7 +149,7 @@ class Reader:
         shared = prompts[0].prefix
         width = max(len(p.tokens) for p in prompts) - shared
         if self.window and shared + width + beyond > self.window:
-            # Padding between beginning and rest would widen distances beyond the window.
+            # Padding between prefix and rest would widen distances beyond the window.
             shared, width = 0, width + shared
         start = prompts[0].tokens[:shared]
         past = spread(self._prefix(start), len(prompts)) if shared else DynamicCache()
@@ -134,7 +190,13 @@ def _contiguous_head(model: Any) -> None:
 
 def spread(cache: Cache, rows: int) -> Cache:
     """A cache of one row, seen as one of several equal rows. Nothing is copied until it grows."""
-    return _mapped(cache, lambda t: t.expand(rows, -1, -1, -1))
+    wide = DynamicCache()
+    for layer in cache.layers:
+        new = DynamicLayer()
+        new.lazy_initialization(layer.keys, layer.values)
+        new.keys, new.values = (t.expand(rows, -1, -1, -1) for t in (layer.keys, layer.values))
+        wide.layers.append(new)
+    return wide
 
 
 class LentLayer(DynamicLayer):
@@ -160,18 +222,8 @@ class LentLayer(DynamicLayer):
         return torch.cat([again, new.unflatten(0, (rows, self.times))], dim=3).flatten(0, 1)
 
 
-def repeated(cache: Cache, times: int, rows: slice = slice(None)) -> Cache:
+def repeated(cache: Cache, times: int, rows: slice) -> Cache:
     """Some rows of a cache, each `times` times in a row, for one forward pass."""
     wide = DynamicCache()
     wide.layers = [LentLayer(layer, times, rows) for layer in cache.layers]
-    return wide
-
-
-def _mapped(cache: Cache, change) -> Cache:
-    wide = DynamicCache()
-    for layer in cache.layers:
-        new = DynamicLayer()
-        new.lazy_initialization(layer.keys, layer.values)
-        new.keys, new.values = change(layer.keys), change(layer.values)
-        wide.layers.append(new)
     return wide

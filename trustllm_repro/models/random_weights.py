@@ -1,7 +1,7 @@
 """Models with random weights: what they say means nothing, but they take the time of real ones.
 
 Nothing is downloaded. A model of a published shape, made on the device itself, is enough to measure
-speed and memory; a tiny one serves the tests.
+speed and memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.models.local import LocalModel
+from trustllm_repro.models.local import HeldModel, find_device, find_dtype
 from trustllm_repro.models.silence import silence
 
 # Llama-2-7B: Touvron et al. 2023 (arXiv 2307.09288) and the config.json of its release.
@@ -37,8 +37,8 @@ CHAT = (
 SPECIAL = ("<|end|>", "<|user|>", "<|assistant|>")
 
 
-def byte_tokenizer(chat: bool = True, pad: bool = True, size: int = 0) -> PreTrainedTokenizerFast:
-    """A token a byte, and three special ones.
+def byte_tokenizer(size: int = 0) -> PreTrainedTokenizerFast:
+    """A token a byte, and three special ones, with a chat template.
 
     Args:
         size: so many entries in all; those beyond the bytes are three letters each. Texts are never
@@ -53,54 +53,27 @@ def byte_tokenizer(chat: bool = True, pad: bool = True, size: int = 0) -> PreTra
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     end, *others = SPECIAL
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token=end, pad_token=end if pad else None,
-        additional_special_tokens=others,
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token=end, pad_token=end, additional_special_tokens=others,
+        chat_template=CHAT,
     )  # fmt: skip
-    tokenizer.chat_template = CHAT if chat else None
-    return tokenizer
 
 
-def random_llama(shape: str, dtype: torch.dtype, device: torch.device) -> Any:
-    """A Llama with random weights, made on the device, in evaluation mode. It has no end token.
-
-    Raises:
-        SettingsError: a shape that is not in SHAPES.
-    """
-    config = LlamaConfig(**_shape(shape), bos_token_id=None, eos_token_id=None, pad_token_id=0)
-    seeded = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=seeded), torch.device(device), silence():
-        torch.manual_seed(SEED)
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return model.eval().requires_grad_(False)
-
-
-def _shape(name: str) -> dict[str, Any]:
-    if name not in SHAPES:
-        raise SettingsError(f"unknown shape {name!r}", remedy=f"one of: {', '.join(SHAPES)}")
-    return SHAPES[name]
-
-
-class RandomModel(LocalModel):
-    """A model of a shape in SHAPES. Every answer is as long as it may be.
-
-    Args:
-        dtype, device, batch_size: as of LocalModel.
+def random_model(shape: str, dtype: str = "bfloat16", device: str = "auto") -> HeldModel:
+    """A Llama of a shape in SHAPES. Every answer is as long as it may be.
 
     Raises:
         SettingsError: unknown shape, dtype or device.
     """
-
-    ends = frozenset()
-
-    def __init__(
-        self, shape: str, dtype: str = "bfloat16", device: str = "auto", batch_size: int = 0
-    ) -> None:
-        self.shape, self.name = shape, f"random-{shape}"
-        self.tokenizer = byte_tokenizer(size=_shape(shape)["vocab_size"])
-        self._settle(dtype, device, batch_size)
-        name = str(self.dtype).removeprefix("torch.")
-        self.identity = {"weights": f"random {shape} {SEED}", "dtype": name, "template": "chat"}
-
-    def _load(self):
-        return random_llama(self.shape, self.dtype, self.device)
+    if shape not in SHAPES:
+        raise SettingsError(f"unknown shape {shape!r}", remedy=f"one of: {', '.join(SHAPES)}")
+    place = find_device(device)
+    config = LlamaConfig(**SHAPES[shape], bos_token_id=None, eos_token_id=None, pad_token_id=0)
+    seeded = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=seeded), place, silence():
+        torch.manual_seed(SEED)
+        made = AutoModelForCausalLM.from_config(config, dtype=find_dtype(dtype, place))
+    tokenizer = byte_tokenizer(config.vocab_size)
+    found = HeldModel(made.eval().requires_grad_(False), tokenizer, f"random-{shape}")
+    found.ends = frozenset()
+    return found

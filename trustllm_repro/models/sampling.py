@@ -29,22 +29,15 @@ FILTERS: dict[str, tuple[Any, float | None]] = {
     "epsilon_cutoff": (processors.EpsilonLogitsWarper, 0.0),
     "eta_cutoff": (processors.EtaLogitsWarper, 0.0),
 }
-# What the request itself says, what concerns speed, memory or the form of the output, and what has
-# an effect only with beams, an assistant or an encoder.
-NO_MATTER = frozenset({
-    "max_length", "max_new_tokens", "do_sample", "temperature", "repetition_penalty",
-    "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "use_cache",
-    "cache_implementation", "cache_config", "max_cache_len", "use_mtp", "output_attentions",
-    "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate",
-    "num_return_sequences", "renormalize_logits", "early_stopping", "length_penalty",
-    "diversity_penalty", "num_beam_groups", "encoder_repetition_penalty",
-    "encoder_no_repeat_ngram_size", "is_assistant", "num_assistant_tokens",
-    "num_assistant_tokens_schedule", "assistant_confidence_threshold", "prompt_lookup_num_tokens",
-    "max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind",
-    "target_lookbehind", "assistant_ensemble_weight", "speculation_type", "compile_config",
-    "disable_compile", "continuous_batching_config", "low_memory", "prefill_chunk_size",
-    "_from_model_config", "transformers_version",
-})  # fmt: skip
+USUAL = {"top_k": 50}  # what `generate` takes where the config says nothing
+# Settings of `generate` that change answers and are not done here.
+REFUSED = (
+    "bad_words_ids", "begin_suppress_tokens", "constraints", "dola_layers",
+    "exponential_decay_length_penalty", "force_words_ids", "forced_bos_token_id",
+    "forced_eos_token_id", "guidance_scale", "max_time", "min_length", "min_new_tokens",
+    "no_repeat_ngram_size", "num_beams", "penalty_alpha", "remove_invalid_values",
+    "sequence_bias", "stop_strings", "suppress_tokens", "token_healing", "watermarking_config",
+)  # fmt: skip
 
 
 def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
@@ -55,23 +48,26 @@ def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
 
     Raises:
         SourceCorrupt: the file cannot be read, or a value is out of range.
-        SettingsError: the config asks for what decoding here does not do, such as bans of words.
+        SettingsError: the config asks for one of REFUSED.
     """
     where = source / FILE if isinstance(source, Path) else "the model's generation config"
     try:
         with silence():
             config = _config(source) if isinstance(source, Path) else source
-            usual = _usual()
-            known = {n: usual.get(n) if v is None else v for n, v in vars(config).items()}
-            found = {n: known.get(n) for n, (_, off) in FILTERS.items()}
-            found = {n: v for n, v in found.items() if v is not None and v != FILTERS[n][1]}
+            said = USUAL | {n: v for n, v in vars(config).items() if v is not None}
+            found = {n: said[n] for n, (_, off) in FILTERS.items() if said.get(n, off) != off}
             warper(found, torch.device("cpu"))
     except Exception as e:  # a config of wrong types fails in many ways
         raise SourceCorrupt(
             f"{where} cannot be used: {type(e).__name__}: {e}",
             remedy="put it right, or leave it out with --sampling plain",
         ) from e
-    _refuse_others(where, known, usual)
+    asked = [n for n in REFUSED if said.get(n) and not (n == "num_beams" and said[n] == 1)]
+    if asked:
+        raise SettingsError(
+            f"{where} sets what is not done here: {', '.join(asked)}",
+            remedy="--sampling plain asks without that file",
+        )
     return found
 
 
@@ -82,26 +78,6 @@ def _config(folder: Path) -> GenerationConfig:
     return GenerationConfig.from_pretrained(
         folder, config_file_name="config.json", local_files_only=True, _from_model_config=True
     )
-
-
-def _usual() -> dict[str, Any]:
-    """What `generate` takes where the config says nothing; before version 5 the class said it."""
-    later = getattr(GenerationConfig, "_get_default_generation_params", dict)()
-    return {**vars(GenerationConfig()), **later}
-
-
-def _refuse_others(where: Path | str, known: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
-    """What changes answers and is not done here must not be dropped in silence.
-
-    Names that transformers does not know are no matter to `generate` either.
-    """
-    others = vars(GenerationConfig()).keys() - FILTERS.keys() - NO_MATTER
-    asked = sorted(n for n in others if known.get(n) and known[n] != usual.get(n))
-    if asked:
-        raise SettingsError(
-            f"{where} sets what is not done here: {', '.join(asked)}",
-            remedy="--sampling plain asks without that file",
-        )
 
 
 def warper(

@@ -1,8 +1,7 @@
 """A key-value cache whose rows are slots: a finished answer's row is taken by the next prompt.
 
-All rows share one right end, `length`; row b holds its tokens in [start[b], length). A new prompt
-is written right-aligned, so it starts wherever its length says. Buffers are written in place, where
-the usual cache copies itself at every step, and are only allocated anew when they must grow.
+All rows share one right end, `length`; row b holds its tokens in [start[b], length). Buffers are
+written in place, where the usual cache copies itself at every step.
 
 Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code and
 scratch memory for every shape they meet, which would otherwise be a new one at every step (300 MB
@@ -36,7 +35,7 @@ class SlotLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new columns in place and return views of what is filled, and some columns more."""
+        """Write the new columns in place; return views of what is filled, and some columns more."""
         end = self.length + key_states.shape[-2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -123,7 +122,7 @@ class SlotCache(Cache):
         self.start[row] = self.length - size
 
     def clear(self, row: int) -> None:
-        """Take out what is no number: the row's next prompt masks it, but 0 x NaN is NaN."""
+        """Zero what is not a number: the row's next prompt masks it, but 0 x NaN is NaN."""
         for layer in self.layers:
             for name in BUFFERS:
                 getattr(layer, name)[row].zero_()

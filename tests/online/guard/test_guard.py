@@ -11,10 +11,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
 from tests.tiny import tiny_model
-from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.cli import app
+from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
+from trustllm_repro.online.guard.examples import read_csv
 from trustllm_repro.online.guard.guard import Guard, GuardDiffers
+from trustllm_repro.paths import data_dir
 
 WORDS = {
     True: ["attack", "poison", "weapon", "steal", "harm"],
@@ -182,3 +186,44 @@ def test_who_stops_reading_stops_the_model(guard, loaded) -> None:
     next(pieces)
     pieces.close()
     assert criteria.scores.shape[1] < 200
+
+
+def test_examples_from_a_file(tmp_path) -> None:
+    path = tmp_path / "rated.csv"
+    path.write_text("prompt,answer,unsafe\nhi,NA,1\nho,there,False\n")
+    rows = read_csv(path)
+    assert rows.unsafe.tolist() == [True, False]
+    assert rows.answer[0] == "NA"
+    path.write_text("prompt,answer,unsafe\nhi,there,1\nho,there,maybe\n")
+    with pytest.raises(SchemaError, match="row 1, field 'unsafe'"):
+        read_csv(path)
+    path.write_text("prompt,text\nhi,there\n")
+    with pytest.raises(SchemaError, match="answer"):
+        read_csv(path)
+    with pytest.raises(SourceMissing):
+        read_csv(tmp_path / "none.csv")
+
+
+def test_the_command_line(folder, tmp_path) -> None:
+    frame = pd.DataFrame(examples(), columns=["prompt", "answer", "unsafe"])
+    frame.to_csv(tmp_path / "rated.csv", index=False)
+    path = str(tmp_path / "my.guard")
+    given = [str(tmp_path / "rated.csv"), "--model", str(folder), "--dtype", "float32"]
+    made = CliRunner().invoke(app, ["guard", "fit", *given, "--device", "cpu", "--out", path])
+    assert made.exit_code == 0, made.output
+    info = CliRunner().invoke(app, ["guard", "info", path])
+    assert "stopped_unsafe" in info.output
+    asked = ["guard", "score", path, "--prompt", "q", "--answer", "attack poison"]
+    score = CliRunner().invoke(app, asked)
+    assert "stopped" in score.output
+
+
+SHIPPED = data_dir() / "guards" / "harm-smollm2.guard"
+
+
+def test_the_guard_that_comes_with_the_package() -> None:
+    guard = Guard.load(SHIPPED)
+    points = guard.operating_points.set_index(["reader", "risk"])
+    assert points.loc[("states", 0.05), "stopped_unsafe"] > 0.35
+    assert points.loc[("states", 0.05), "upper"] < 0.08
+    assert "not for" in guard.card

@@ -81,12 +81,11 @@ def test_grey_monitors_have_no_cells_without_log_probabilities(tiny, tmp_path) -
     assert set(found["level"]) == {TEXT.name}
 
 
-def test_prompts_without_an_answer_are_left_out_and_counted(tiny, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("TRUSTLLM_ENDPOINT_PARALLEL", "1")
+def test_prompts_without_an_answer_are_left_out_and_counted(tiny, tmp_path) -> None:
     # Refused with log-probabilities and without them; the first fault is met by the call that finds
     # out about chat.
     with serving(tiny, faults=[None, None, "400", "400"]) as (address, _):
-        done, notes = watched(address, tmp_path, tasks=("toy",))
+        done, notes = watched(address, tmp_path, tasks=("toy",), batch_size=1)
     assert len(done.study.labels) == len(CASES) - 1
     assert "1 prompts without an answer" in notes[0]
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.models.decoding import Job
+from trustllm_repro.models.decoding import DecodeRequest
 from trustllm_repro.online.generations.statistics import (
     TOP,
     Statistics,
@@ -179,7 +179,7 @@ class Recorder:
             self._states[layer].append(last.clone() if states.shape[1] > 1 else last)
 
     def chosen(
-        self, jobs: Sequence[Job], logits: torch.Tensor, tokens: Sequence[int | None]
+        self, jobs: Sequence[DecodeRequest], logits: torch.Tensor, tokens: Sequence[int | None]
     ) -> None:
         """See Watch."""
         new = [row for row, job in enumerate(jobs) if not job.ids]
@@ -204,12 +204,12 @@ class Recorder:
         if len(self._waiting) >= self.steps:
             self._copy()
 
-    def take(self, job: Job) -> Track:
+    def take(self, job: DecodeRequest) -> Track:
         """Track of a job that has ended."""
         self._copy()
         return self.tracks.pop(job.prompt.index).cut(len(job.ids))
 
-    def peek(self, job: Job) -> Track:
+    def peek(self, job: DecodeRequest) -> Track:
         """Track of a job that goes on; what is behind its last token is not filled yet."""
         self._copy()
         return self.tracks[job.prompt.index]

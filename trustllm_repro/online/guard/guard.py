@@ -1,13 +1,4 @@
-"""A guard: fitted readers of an answer with their thresholds, in one file.
-
-    guard = Guard.fit("smollm2-135m", examples)            # prompt, answer, unsafe
-    guard.save("harm.guard")
-    guard = Guard.load("harm.guard")
-    model.generate(**inputs, stopping_criteria=[guard.criteria(model, tokenizer)])
-
-Its promise is about answers like those it was fitted to: at most a share `risk` of the safe ones is
-stopped. Of how many unsafe ones it stops, and of other answers, its card says what was measured.
-"""
+"""A guard: fitted readers of an answer with their thresholds, in one file."""
 
 from __future__ import annotations
 
@@ -28,9 +19,11 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
 from trustllm_repro.online.generations.recorder import blocks_of
+from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.generations.traces import Given, given
 from trustllm_repro.online.guard.calibration import Calibration
 from trustllm_repro.online.guard.criteria import GuardCriteria
+from trustllm_repro.online.guard.examples import checked
 from trustllm_repro.online.guard.fit import Examples, fit_states, fit_words
 from trustllm_repro.online.guard.origin import Origin
 from trustllm_repro.online.guard.piece import Piece
@@ -41,7 +34,6 @@ from trustllm_repro.online.guard.words import WordProbe
 from trustllm_repro.store.atomic import write_bytes
 
 FORMAT = 1
-LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
 MOST = 256  # tokens of an example that are read
 
 
@@ -51,7 +43,17 @@ class GuardDiffers(SettingsError):
 
 @dataclass(frozen=True, eq=False)
 class Guard:
-    """See the module. Make one by `fit` or `load`.
+    """A fitted monitor that stops a generation. Make one by `fit` or `load`.
+
+        guard = Guard.fit("smollm2-135m", examples)            # prompt, answer, unsafe
+        guard.save("harm.guard")
+        guard = Guard.load("harm.guard")
+        model.generate(**inputs, stopping_criteria=[guard.criteria(model, tokenizer)])
+
+    It promises something about answers like those it was fitted to: at most a share `risk` of the
+    safe ones is stopped. How many unsafe ones it stops is in `operating_points`, a frame with the
+    columns reader ("states", "words"), risk, threshold, stopped_safe, upper (of it, 95 %,
+    one-sided), stopped_unsafe (float64), of answers to prompts that the scoring model had not seen.
 
     Attributes:
         probe: of hidden states. words: of text, for models that show nothing else.
@@ -86,7 +88,7 @@ class Guard:
 
         Args:
             model: as for `find_model`. examples: (prompt, answer, unsafe), or a frame with these
-                columns; at least LEAST unsafe and LEAST safe ones. Answers to one prompt are never
+                columns; at least examples.LEAST unsafe and as many safe ones. Answers to one prompt are never
                 in two folds.
             layers: numbered from 1; default: three, at a third, a half and two thirds of the depth.
 
@@ -94,19 +96,38 @@ class Guard:
             SettingsError: an example is not of that form, or there are too few. Others as
                 `find_model`.
         """
-        rows = _rows(examples)
+        rows = checked(examples)
         local = _local(model, tokenizer, dtype, device)
         depth = len(blocks_of(local.model))
         chosen = tuple(layers) or tuple(sorted({max(depth * k // 6, 1) for k in (2, 3, 4)}))
         texts = [Given(r.prompt, r.answer, MOST) for r in rows.itertuples()]
         traces = [t for _, t in sorted(_flat(given(local, texts, chosen)))]
+        spec = model if isinstance(model, str) else ""
+        return cls.of_traces(local, traces, rows.unsafe, rows.prompt, spec, risk, card)
+
+    @classmethod
+    def of_traces(
+        cls,
+        local: LocalModel,
+        traces: Sequence[Trace],
+        unsafe: Sequence[bool],
+        prompts: Sequence[str],
+        spec: str = "",
+        risk: float = 0.05,
+        card: dict[str, str] | None = None,
+    ) -> Self:
+        """The same of answers that `local` has read or written already.
+
+        Args:
+            traces: with the states of the layers to learn from; those without a token are left out.
+            spec: what finds the model again.
+        """
         some = [i for i, t in enumerate(traces) if len(t)]
         learned = Examples.of(
-            [traces[i] for i in some], rows.unsafe.to_numpy(bool)[some], rows.prompt.iloc[some]
+            [traces[i] for i in some], np.asarray(unsafe, bool)[some], np.asarray(prompts)[some]
         )
-        probe, of_states = fit_states(learned, chosen)
+        probe, of_states = fit_states(learned, sorted(traces[some[0]].hidden))
         words, of_words = fit_words(learned)
-        spec = model if isinstance(model, str) else ""
         guard = cls(
             probe=probe,
             words=words,
@@ -248,14 +269,31 @@ class Guard:
         states = [trace.hidden[n] for n in self.probe.layers]
         return self.probe.read(np.concatenate(states, axis=1).astype(np.float32))
 
+    def alarm(self, scores: np.ndarray) -> int:
+        """Tokens of an answer with these scores of states at its alarm; 0: it raises none."""
+        hits = np.flatnonzero(scores >= self.calibrations["states"].threshold(self.risk))
+        return int(hits[0]) + 1 if len(hits) else 0
+
+    def load_model(self) -> tuple[Any, Any]:
+        """The model it was fitted to, as transformers loads it, and its tokenizer.
+
+        Raises:
+            SettingsError: it was fitted to a model held in memory. Others as `find_model`.
+        """
+        local = _local(self._spec(), None, self.origin.dtype, "auto", stock=True)
+        return local.model, local.tokenizer
+
+    def _spec(self) -> str:
+        if not self.origin.spec:
+            raise SettingsError(
+                f"the guard was fitted to {self.origin.name}, a model held in memory",
+                remedy="guard.criteria(model, tokenizer) watches it",
+            )
+        return self.origin.spec
+
     def _found(self, strict: bool) -> LocalModel:
         if "_model" not in self.__dict__:
-            if not self.origin.spec:
-                raise SettingsError(
-                    f"the guard was fitted to {self.origin.name}, a model held in memory",
-                    remedy="guard.criteria(model, tokenizer) watches it",
-                )
-            local = _local(self.origin.spec, None, self.origin.dtype, "auto")
+            local = _local(self._spec(), None, self.origin.dtype, "auto")
             self.check(local.model, local.tokenizer, strict)
             self.__dict__["_model"] = local
         return self.__dict__["_model"]
@@ -264,8 +302,8 @@ class Guard:
 _CALIBRATION = ("peaks", "unsafe", "fold", "group")
 
 
-def _local(model: Any, tokenizer: Any, dtype: str, device: str) -> LocalModel:
-    found = find_model(model, tokenizer=tokenizer, dtype=dtype, device=device)
+def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = False) -> LocalModel:
+    found = find_model(model, tokenizer=tokenizer, dtype=dtype, device=device, stock=stock)
     if not isinstance(found, LocalModel):
         raise SettingsError(
             f"{found.name} shows no hidden states", remedy="give a model that runs on this machine"
@@ -275,29 +313,3 @@ def _local(model: Any, tokenizer: Any, dtype: str, device: str) -> LocalModel:
 
 def _flat(batches: Iterable[list[tuple[int, Any]]]) -> list[tuple[int, Any]]:
     return [one for batch in batches for one in batch]
-
-
-def _rows(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFrame:
-    """The examples as a frame. Raises SettingsError."""
-    columns = ["prompt", "answer", "unsafe"]
-    if isinstance(examples, pd.DataFrame):
-        if missing := [c for c in columns if c not in examples]:
-            raise SettingsError(
-                f"the examples have no column {missing[0]!r}",
-                remedy=f"columns {', '.join(columns)}",
-            )
-        rows = examples[columns].reset_index(drop=True)
-    else:
-        rows = pd.DataFrame(list(examples), columns=columns)
-    for i, row in enumerate(rows.itertuples(index=False)):
-        if not (isinstance(row.prompt, str) and isinstance(row.answer, str)):
-            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="fix that row")
-        if row.unsafe not in (True, False):
-            raise SettingsError(f"example {i}: unsafe is {row.unsafe!r}", remedy="True or False")
-    unsafe = int(rows.unsafe.astype(bool).sum())
-    if min(unsafe, len(rows) - unsafe) < LEAST:
-        raise SettingsError(
-            f"{unsafe} unsafe and {len(rows) - unsafe} safe examples",
-            remedy=f"at least {LEAST} of each",
-        )
-    return rows

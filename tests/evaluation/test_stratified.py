@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.evaluation.select import spread
+from trustllm_repro.evaluation.plan import stratified
 from trustllm_repro.schema import Item
 
 FACETS = st.sampled_from([(), ("a",), ("b",), ("b", "c")])
@@ -31,7 +31,7 @@ PAIRED = st.lists(FACETS, max_size=15).map(paired)
 
 @given(SINGLE, LIMIT)
 def test_single_items(items, limit):
-    chosen = spread(items, limit)
+    chosen = stratified(items, limit)
     assert len(chosen) == min(limit, len(items))
     assert [i.number for i in chosen] == sorted({i.number for i in chosen})
     taken = Counter(i.facets for i in chosen)
@@ -42,7 +42,7 @@ def test_single_items(items, limit):
 
 @given(PAIRED, LIMIT)
 def test_pairs_stay_whole(items, limit):
-    chosen = spread(items, limit)
+    chosen = stratified(items, limit)
     assert set(Counter(i.pair for i in chosen).values()) <= {2}
     assert len(chosen) <= max(limit, 2)
     assert bool(chosen) == bool(items)
@@ -51,10 +51,10 @@ def test_pairs_stay_whole(items, limit):
 
 @given(st.one_of(SINGLE, PAIRED), LIMIT, LIMIT)
 def test_a_larger_limit_takes_more_of_the_same(items, one, two):
-    few, many = (spread(items, limit) for limit in sorted((one, two)))
+    few, many = (stratified(items, limit) for limit in sorted((one, two)))
     assert {i.number for i in few} <= {i.number for i in many}
 
 
 @given(st.one_of(SINGLE, PAIRED))
 def test_no_limit_takes_all(items):
-    assert spread(items, None) == items == spread(items, len(items))
+    assert stratified(items, None) == items == stratified(items, len(items))
