@@ -152,11 +152,12 @@ Rows = Callable[[], dict[str, float]]
 
 
 def _pairs(task: OnlineTask, cases, texts) -> Iterator[tuple[str, str, Rows]]:
-    """The answers' own label against the task's other judges; if it is made of two, these."""
-    first, *others = task.judges
-    if first == "two judges":
-        first, *others = others
-    for name in others if len(texts) else ():
+    """Judges of the answers against the one that labels them; where two judges do, these.
+
+    Of harm, people have rated the answers; programs are not run a second time.
+    """
+    first, *others = task.judges[task.labelled_by == "two judges" :]
+    for name in others if len(texts) and task.id != "harm" and not task.runs_code else ():
         yield name, first, lambda name=name: _between(name, first, cases, texts)
 
 
