@@ -59,9 +59,9 @@ def test_questions_whose_answers_people_extended(tmp_path) -> None:
     (case,) = open_questions(wheel(tmp_path / "w.whl", files))
     assert (case.number, case.references, case.extra) == (0, ("a", "b"), ["c"])
     assert "how tall is it?" in case.prompt
+    bad = wheel(tmp_path / "bad.whl", {NQ: rows(read, {"question": "", "answer": ["a"]})})
     with pytest.raises(SchemaError, match=r"combined\.jsonl.*1"):
-        bad = {NQ: rows(read, {"question": "", "answer": ["a"]})}
-        open_questions(wheel(tmp_path / "bad.whl", bad))
+        open_questions(bad)
 
 
 def test_questions_with_options_keep_the_right_letter(tmp_path) -> None:
@@ -71,7 +71,8 @@ def test_questions_with_options_keep_the_right_letter(tmp_path) -> None:
     found = choices(wheel(tmp_path / "w.whl", files))
     assert [c.references for c in found] == [("A",)] * 2
     assert [c.number for c in found] == [0, 1]
-    assert found[1].prompt.startswith("It rains.\nWhat dries?\nA. cloth\nB. tin\n\nExplain")
+    asked = "\n\nQ: It rains.\nWhat dries?\nA. cloth\nB. tin\nReasoning:"
+    assert found[1].prompt.endswith(asked)
 
 
 def test_texts_with_their_recorded_toxicity(tmp_path) -> None:

@@ -75,14 +75,14 @@ def rated(monkeypatch):
         for k in range(80)
     ]
     monkeypatch.setattr(labels, "rated_answers", lambda: found)
-    labels._rated.cache_clear()
+    labels.rated_models.cache_clear()
     yield found
-    labels._rated.cache_clear()
+    labels.rated_models.cache_clear()
 
 
 def test_rated_answers_are_judged_by_models_that_saw_none_of_their_prompts(rated) -> None:
-    assert len(labels._rated().models) == 6
-    assert set(labels._rated().fold) == {str(k) for k in range(20)}
+    assert len(labels.rated_models()[1]) == 6
+    assert set(labels.rated_models()[0]) == {str(k) for k in range(20)}
     score = JUDGES["harm"].score(rated, [str(c.answer) for c in rated])
     assert ((score >= 0.5) == [c.unsafe for c in rated]).all()
     assert JUDGES["harm"].score([Case(0, "new", "q")], ["bad thing"])[0] > 0.5
@@ -98,6 +98,7 @@ OPTIONS = "What dries?\nA. cloth\nB. tin\nC. glass\n\nExplain, then answer."
         ("Cloth takes up water.\nAnswer: A", "A"),
         ("It might be B. But tin is smooth, so the answer is A.", "A"),
         ("**Answer: C**", "C"),
+        ("Cloth takes up water.\nThe answer is A.\n\nQ: And now?\nThe answer is B.", "A"),
         ("Cloth, tin and glass are materials.", None),
         ("Cloth takes up water.", None),
         ("", None),

