@@ -9,7 +9,7 @@ import pandas as pd
 
 from trustllm_repro.analysis.audit import changes_in, consistency, direction_search
 from trustllm_repro.analysis.claims import CLAIMS
-from trustllm_repro.analysis.defects import CHOOSING, DEFECTS
+from trustllm_repro.analysis.defects import CHOOSING, DEFECTS, Defect
 from trustllm_repro.analysis.evidence import Evidence
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.metrics.comparisons import benjamini_hochberg
@@ -46,15 +46,19 @@ def _claims(evidence: Evidence) -> pd.DataFrame:
     return frame
 
 
-@lru_cache(maxsize=4)
-def _changes(evidence: Evidence) -> pd.DataFrame:
-    parts = [changes_in(evidence, w).assign(id=d.id) for d in DEFECTS for w in d.columns]
+def _of(dimension: str) -> list[Defect]:
+    return [d for d in DEFECTS if dimension in ("", d.dimension)]
+
+
+@lru_cache(maxsize=8)
+def _changes(evidence: Evidence, dimension: str = "") -> pd.DataFrame:
+    parts = [changes_in(evidence, w).assign(id=d.id) for d in _of(dimension) for w in d.columns]
     return pd.concat(parts, ignore_index=True)
 
 
-@lru_cache(maxsize=4)
-def _defects(evidence: Evidence) -> pd.DataFrame:
-    changes = _changes(evidence)
+@lru_cache(maxsize=8)
+def _defects(evidence: Evidence, dimension: str = "") -> pd.DataFrame:
+    changes = _changes(evidence, dimension)
     by_id = changes["id"]
     largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
     largest = largest.set_index("id")["change"]
@@ -69,7 +73,7 @@ def _defects(evidence: Evidence) -> pd.DataFrame:
             "models_moved": moved.get(d.id, math.nan),
             "listed_before": d.known,
         }
-        for d in DEFECTS
+        for d in _of(dimension)
     ]
     return pd.DataFrame(lines)
 
@@ -93,9 +97,7 @@ def defects(run: Run, dimension: str = "") -> pd.DataFrame:
     Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
     models_moved (in rank), listed_before (in a first inventory of the records).
     """
-    found = _defects(evidence_of(run))
-    mine = found["dimension"] == _known(dimension) if dimension else found["id"] != ""
-    return found[mine].reset_index(drop=True)
+    return _defects(evidence_of(run), _known(dimension)).copy()
 
 
 def before_after(run: Run, defect: str = "") -> pd.DataFrame:

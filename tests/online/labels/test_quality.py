@@ -171,4 +171,4 @@ def test_the_real_labels(monkeypatch) -> None:
     wrong = quality(TASKS["wrong_answers"], [], [])
     assert by(wrong, "no match", "options known to be true or false")["sensitivity"] > 0.95
     toxic = quality(TASKS["toxicity"], [], [])
-    assert by(toxic, "two judges", "Perspective, recorded")["sensitivity"] > 0.6
+    assert by(toxic, "two judges", "Perspective, recorded")["sensitivity"] > 0.5

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from tests.online.made_generations import Oracle, generations
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors
 from trustllm_repro.online.studies import evaluate
 from trustllm_repro.online.studies.evaluate import evaluate_monitors, permutation, score_tokens
@@ -129,6 +130,11 @@ def test_a_level_hides_what_it_does_not_show() -> None:
     assert (reasons.drop("token probe") == "").all()
     by = found.pivot_table(index="case", columns="monitor", values="score")
     assert np.allclose(by["average entropy"], by["average entropy, top 5"])
+
+
+def test_two_monitors_of_one_name_are_refused() -> None:
+    with pytest.raises(SettingsError, match="'oracle'"):
+        evaluate_monitors([Oracle(), Oracle(strength=1)], generations(20))
 
 
 def test_the_same_twice() -> None:

@@ -1,13 +1,4 @@
-"""A guard: fitted readers of an answer with their thresholds, in one file.
-
-    guard = Guard.fit("smollm2-135m", examples)            # prompt, answer, unsafe
-    guard.save("harm.guard")
-    guard = Guard.load("harm.guard")
-    model.generate(**inputs, stopping_criteria=[guard.criteria(model, tokenizer)])
-
-Its promise is about answers like those it was fitted to: at most a share `risk` of the safe ones is
-stopped. Of how many unsafe ones it stops, and of other answers, its card says what was measured.
-"""
+"""A guard: fitted readers of an answer with their thresholds, in one file."""
 
 from __future__ import annotations
 
@@ -52,7 +43,17 @@ class GuardDiffers(SettingsError):
 
 @dataclass(frozen=True, eq=False)
 class Guard:
-    """See the module. Make one by `fit` or `load`.
+    """A fitted monitor that stops a generation. Make one by `fit` or `load`.
+
+        guard = Guard.fit("smollm2-135m", examples)            # prompt, answer, unsafe
+        guard.save("harm.guard")
+        guard = Guard.load("harm.guard")
+        model.generate(**inputs, stopping_criteria=[guard.criteria(model, tokenizer)])
+
+    It promises something about answers like those it was fitted to: at most a share `risk` of the
+    safe ones is stopped. How many unsafe ones it stops is in `operating_points`, a frame with the
+    columns reader ("states", "words"), risk, threshold, stopped_safe, upper (of it, 95 %,
+    one-sided), stopped_unsafe (float64), of answers to prompts that the scoring model had not seen.
 
     Attributes:
         probe: of hidden states. words: of text, for models that show nothing else.

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.online.generations.cases import (
@@ -21,7 +20,7 @@ from trustllm_repro.online.generations.cases import (
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.labels.execution import check_allowed
 from trustllm_repro.online.labels.judges import JUDGES, Judge
-from trustllm_repro.schema import CONFIDENCE, RESAMPLES
+from trustllm_repro.online.studies.estimates import Bootstrap, auroc, percentiles, ratio
 
 FIGURES = ("kappa", "auroc", "sensitivity", "specificity")
 ENDS = ("", "_low", "_high")
@@ -69,70 +68,35 @@ def compare(
         each with _low and _high (95 %). NaN where a figure has no value.
     """
     score, unsafe = np.asarray(score, dtype=float), np.asarray(unsafe, dtype=bool)
+    prompts, of = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
     known = ~np.isnan(score)
-    weights, of = prompt_weights(np.asarray(groups)[known], seed)
-    s, u = score[known], unsafe[known]
+    s, u, group = score[known], unsafe[known], of[known]
     called = s >= threshold
     cells = np.stack([called & u, ~called & u, called & ~u, ~called & ~u], axis=1).astype(float)
-    prompts = sparse.csr_array(
-        (np.ones(len(of)), (of, np.arange(len(of)))), (len(weights.T), len(of))
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        figures = _rates(weights @ (prompts @ cells))
-        figures["auroc"] = _auroc(weights, prompts[:, u], prompts[:, ~u], s[u], s[~u])
-    if u.all() or not u.any():  # with one kind of answers there is no agreement beyond chance
-        figures["kappa"] = np.full(len(weights), np.nan)
+    seen, draws = Bootstrap(max(len(prompts), 1), seed=seed).sums(cells, group)
+    drawn, area = _rates(draws), auroc(u, s, group)
+    found = {n: (float(v), *percentiles(drawn[n])) for n, v in _rates(seen).items()}
+    found["auroc"] = area.value, area.ci_low, area.ci_high
     return {
         "n": len(score),
-        "prompts": len(set(groups)),
+        "prompts": len(prompts),
         "unsafe": float(unsafe.mean()) if len(unsafe) else np.nan,
         "unparsed": float((~known).mean()) if len(score) else np.nan,
-        **{
-            f"{name}{end}": float(value)
-            for name in FIGURES
-            for end, value in zip(ENDS, interval(figures[name]), strict=True)
-        },
+        **{f"{n}{end}": v for n in FIGURES for end, v in zip(ENDS, found[n], strict=True)},
     }
-
-
-def prompt_weights(groups: Sequence[str], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A bootstrap of prompts: how often each is drawn, and whose prompt each answer has.
-
-    Returns:
-        (1 + RESAMPLES, prompts) float64, the first row ones: what was observed; (answers,) int.
-    """
-    names, of = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
-    n = len(names)
-    if not n:
-        return np.ones((1 + RESAMPLES, 0)), of
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    return np.vstack([np.ones(n), draws]), of
-
-
-def interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Observed value, lower and upper end, of (1 + RESAMPLES, ...) draws; NaN where none is."""
-    tail, gone = (1 - CONFIDENCE) / 2, np.isnan(draws[0])
-    low, high = np.nanquantile(np.where(gone, 0.0, draws), [tail, 1 - tail], axis=0)
-    return draws[0], np.where(gone, np.nan, low), np.where(gone, np.nan, high)
 
 
 def _rates(cells: np.ndarray) -> dict[str, np.ndarray]:
+    """Of (..., 4) counts; kappa has no value where there is one kind of answers only."""
     tp, fn, fp, tn = cells.T
-    n = tp + fn + fp + tn
-    chance = ((tp + fn) * (tp + fp) + (fp + tn) * (fn + tn)) / n**2
+    unsafe, safe, n = tp + fn, fp + tn, tp + fn + fp + tn
+    chance = ratio(unsafe * (tp + fp) + safe * (fn + tn), n**2)
+    kappa = ratio(ratio(tp + tn, n) - chance, 1 - chance)
     return {
-        "kappa": ((tp + tn) / n - chance) / (1 - chance),
-        "sensitivity": tp / (tp + fn),
-        "specificity": tn / (fp + tn),
+        "kappa": np.where(unsafe * safe > 0, kappa, np.nan),
+        "sensitivity": ratio(tp, unsafe),
+        "specificity": ratio(tn, safe),
     }
-
-
-def _auroc(weights, of_unsafe, of_safe, high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Chance that an unsafe answer scores above a safe one, ties half; a value a draw."""
-    above = (high[:, None] > low) + 0.5 * (high[:, None] == low)
-    pairs = of_unsafe @ above @ of_safe.T
-    counts = (weights @ np.asarray(part.sum(axis=1)) for part in (of_unsafe, of_safe))
-    return np.einsum("bg,bg->b", weights @ pairs, weights) / np.prod(list(counts), axis=0)
 
 
 def _judged(judge: Judge, cases: Sequence[Case], texts: Sequence[str], unsafe) -> dict[str, float]:
@@ -152,11 +116,12 @@ Rows = Callable[[], dict[str, float]]
 
 
 def _pairs(task: OnlineTask, cases, texts) -> Iterator[tuple[str, str, Rows]]:
-    """The answers' own label against the task's other judges; if it is made of two, these."""
-    first, *others = task.judges
-    if first == "two judges":
-        first, *others = others
-    for name in others if len(texts) else ():
+    """Judges of the answers against the one that labels them; where two judges do, these.
+
+    Of harm, people have rated the answers; programs are not run a second time.
+    """
+    first, *others = task.judges[task.labelled_by == "two judges" :]
+    for name in others if len(texts) and task.id != "harm" and not task.runs_code else ():
         yield name, first, lambda name=name: _between(name, first, cases, texts)
 
 

@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors import running
 from trustllm_repro.online.monitors.base import Access, Need, Scores, require_both_classes
-from trustllm_repro.online.monitors.states import TOKENS, StateMonitor
+from trustllm_repro.online.monitors.states import TOKENS, StateMonitor, once, states_of
 
 MIDDLE, MIDDLES = (1 / 2,), (1 / 3, 1 / 2, 2 / 3)
 
@@ -50,7 +51,12 @@ class PrefixProbe(TokenProbe):
     def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
         from trustllm_repro.online.guard import fit
 
-        rows = [fit.prefix_means(s) if len(s) else s for s in self.known_states(generations)]
+        def means(trace: Trace) -> np.ndarray:
+            states = states_of(trace, self.depths)
+            states = states[np.isfinite(states).all(axis=1)]
+            return fit.prefix_means(states) if len(states) else states
+
+        rows = [once(g.trace, ("means", self.depths), means) for g in generations]
         return self._linear(rows, unsafe, fit.PREFIX_PENALTY, alike=True)
 
 
@@ -118,7 +124,7 @@ class Words:
         from trustllm_repro.online.guard.fit import word_counts, words_probe
 
         require_both_classes(unsafe)
-        counts = [word_counts(g.trace.text) for g in generations]
+        counts = [once(g.trace, "words", lambda t: word_counts(t.text)) for g in generations]
         return replace(self, model=words_probe(counts, unsafe, np.arange(len(counts))))
 
     def __call__(self, generations: Sequence[Generation]) -> Scores:

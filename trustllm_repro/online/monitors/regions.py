@@ -134,8 +134,10 @@ class AbstractStates(StateMonitor):
         parts = PCA(min(self.size, *drawn.shape), random_state=0)
         chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
         counts = np.zeros((2, k + 1, k))  # row k: no state before the first
-        for states, bad in zip(self.known_states(generations), unsafe, strict=True):
-            found = chain.predict(states) if len(states) else np.zeros(0, int)
+        known = self.known_states(generations)
+        visited = chain.predict(np.concatenate(known))
+        ends = np.cumsum([len(states) for states in known])[:-1]
+        for found, bad in zip(np.split(visited, ends), unsafe, strict=True):
             before = np.concatenate([[k], found])[: len(found)]
             np.add.at(counts[int(bad)], (before, found), 1 / max(len(found), 1))
         base = counts[1].sum() / counts.sum()

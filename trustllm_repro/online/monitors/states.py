@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -64,13 +65,17 @@ class StateMonitor(ABC):
         Raises:
             InsufficientData: there is none at all.
         """
-        draw, found = np.random.default_rng(0), []
-        for g in generations:
-            states = states_of(g.trace, self.depths)
+
+        def drawn(trace: Trace) -> np.ndarray:
+            states = states_of(trace, self.depths)
             states = states[np.isfinite(states).all(axis=1)]
-            if 0 < most < len(states):
-                states = states[np.sort(draw.choice(len(states), most, replace=False))]
-            found.append(states)
+            if not 0 < most < len(states):
+                return states
+            at = np.random.default_rng(0).choice(len(states), most, replace=False)
+            return states[np.sort(at)]
+
+        key = (self.depths, most)
+        found = [once(g.trace, key, drawn) if most else drawn(g.trace) for g in generations]
         if not sum(map(len, found)):
             raise InsufficientData("no token with a finite hidden state")
         return found
@@ -81,6 +86,17 @@ class StateMonitor(ABC):
         """As `known_states`, of safe answers, in one table. Raises InsufficientData."""
         safe = [g for g, u in zip(generations, unsafe, strict=True) if not u]
         return np.concatenate(self.known_states(safe, most))
+
+
+_MADE: WeakKeyDictionary[Trace, dict[Any, np.ndarray]] = WeakKeyDictionary()
+
+
+def once(trace: Trace, key: Any, make: Callable[[Trace], np.ndarray]) -> np.ndarray:
+    """What `make` gives, kept as long as the trace: every fold and placebo learns from it again."""
+    known = _MADE.setdefault(trace, {})
+    if key not in known:
+        known[key] = make(trace)
+    return known[key]
 
 
 def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.levels import LEVELS, STATES, mask
 from trustllm_repro.online.monitors.base import InsufficientData, Monitor, Scores
@@ -52,11 +54,15 @@ def evaluate_monitors(
         peak (largest), at_16, at_32, at_64, at_half (after so many tokens; of shorter answers the
         last), peak_16 ... peak_half (largest so far; 18pct and 25pct of the tokens, rounded up),
         reason (why a monitor has no scores, or "").
+
+    Raises:
+        SettingsError: two monitors of one name.
     """
     monitors, cells = list(monitors), cells_of(generations)
-    frames = [
-        frame for cell in cells for frame in Evaluation(cell, folds, permuted, seed, level).frames(monitors)
-    ]  # fmt: skip
+    if twice := [name for name, n in Counter(m.name for m in monitors).items() if n > 1]:
+        raise SettingsError(f"two monitors are called {twice[0]!r}", remedy="give each a name")
+    made = [Evaluation(cell, folds, permuted, seed, level) for cell in cells]
+    frames = [one.frame(m) for one in made for m in monitors]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=SCORE_COLUMNS)
 
 
@@ -69,7 +75,8 @@ def score_tokens(
         options: as those of `evaluate_monitors`.
     """
     monitors, cells = list(monitors), cells_of(generations)
-    frames = [Evaluation(cell, **options).token_frame(m) for cell in cells for m in monitors]
+    made = [Evaluation(cell, **options) for cell in cells]
+    frames = [one.token_frame(m) for one in made for m in monitors]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=TOKEN_COLUMNS)
 
 
@@ -109,7 +116,6 @@ class Evaluation:
         if self.level != STATES.name:
             self.generations = [mask(g, LEVELS[self.level]) for g in self.generations]
         self.tokens = np.array([len(g.trace) for g in self.generations], dtype=int)
-        self._fitted: dict[tuple[str, int], tuple[Monitor, Scores]] = {}
         self._scores: dict[str, Scores | str] = {}
 
     def scores(self, monitor: Monitor) -> Scores | str:
@@ -123,55 +129,35 @@ class Evaluation:
             return why
         try:
             with threadpool_limits(1):  # small sums: a second thread costs more than it gains
-                found = self._trained(monitor) if monitor.trained else self._untrained(monitor)
+                found = self._found(monitor)
         except InsufficientData as e:
             return str(e)
         return [np.round(s, DIGITS) for s in found]
 
-    def _untrained(self, monitor: Monitor) -> Scores:
-        key = (monitor.name, self.level)
-        if key not in self.untrained:
-            self.untrained[key] = monitor(self.generations)
-        return self.untrained[key]
-
-    def _trained(self, monitor: Monitor) -> Scores:
+    def _found(self, monitor: Monitor) -> Scores:
+        if not monitor.trained:
+            key = (monitor.name, self.level)
+            if key not in self.untrained:
+                self.untrained[key] = monitor(self.generations)
+            return self.untrained[key]
+        of = [self.scores(m) for m in getattr(monitor, "members", ())]
+        if lacking := [s for s in of if isinstance(s, str)]:
+            raise InsufficientData(lacking[0])
         found: Scores = [np.zeros(0)] * len(self.generations)
         for k in np.unique(self.fold):
-            held_out = np.flatnonzero(self.fold == k)
-            for i, s in zip(held_out, self._held_out(monitor, int(k), held_out), strict=True):
+            held_out, others = np.flatnonzero(self.fold == k), np.flatnonzero(self.fold != k)
+            if of:  # the members' own scores of the other folds, out of fold as well, are the scale
+                scaled = monitor.scaled([[s[i] for i in others] for s in of])
+                made = scaled.combine([[s[i] for i in held_out] for s in of])
+            else:
+                fitted = monitor.fit([self.generations[i] for i in others], self.unsafe[others])
+                made = fitted([self.generations[i] for i in held_out])
+            for i, s in zip(held_out, made, strict=True):
                 found[i] = s
         return found
 
-    def _held_out(self, monitor: Monitor, k: int, at: np.ndarray) -> Scores:
-        train = np.flatnonzero(self.fold != k)
-        if members := getattr(monitor, "members", ()):
-            parts = [self._member(m, k) for m in members]
-            whole = replace(monitor, members=tuple(m for m, _ in parts))
-            whole = whole.scaled([[s[i] for i in train] for _, s in parts])
-            return whole.combine([[s[i] for i in at] for _, s in parts])
-        if (monitor.name, k) in self._fitted:
-            return [self._fitted[monitor.name, k][1][i] for i in at]
-        fitted = monitor.fit([self.generations[i] for i in train], self.unsafe[train])
-        return fitted([self.generations[i] for i in at])
-
-    def _member(self, monitor: Monitor, k: int) -> tuple[Monitor, Scores]:
-        """Fitted without fold k, and its scores of all answers; made once for all hybrids."""
-        if (monitor.name, k) not in self._fitted:
-            if not monitor.trained:
-                return monitor, self._untrained(monitor)
-            train = np.flatnonzero(self.fold != k)
-            fitted = monitor.fit([self.generations[i] for i in train], self.unsafe[train])
-            self._fitted[monitor.name, k] = fitted, fitted(self.generations)
-        return self._fitted[monitor.name, k]
-
-    def frames(self, monitors: Sequence[Monitor]) -> Iterator[pd.DataFrame]:
-        """Rows of SCORE_COLUMNS, a frame a monitor; hybrids first, so that members are fitted once."""
-        for m in sorted(monitors, key=lambda m: not hasattr(m, "members")):
-            self.scores(m)
-        for m in monitors:
-            yield self._frame(m)
-
-    def _frame(self, monitor: Monitor) -> pd.DataFrame:
+    def frame(self, monitor: Monitor) -> pd.DataFrame:
+        """Rows of SCORE_COLUMNS."""
         scores, n = self.scores(monitor), self.tokens
         reason = scores if isinstance(scores, str) else ""
         table = _padded([np.full(k, np.nan) for k in n] if isinstance(scores, str) else scores)

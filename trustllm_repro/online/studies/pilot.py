@@ -17,7 +17,7 @@ import pandas as pd
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.labels.judges import JUDGES, Judge, of_text
-from trustllm_repro.online.labels.quality import interval, prompt_weights
+from trustllm_repro.online.studies.estimates import Bootstrap, percentiles, ratio
 
 PREFIXES = {
     "share": tuple(round(0.05 * i, 2) for i in range(1, 21)),
@@ -60,13 +60,14 @@ def pilot(
     if not isinstance(judge, Judge):
         judge = Judge(getattr(judge, "__name__", "judge"), "", of_text(judge), threshold)
     scores = read_prefixes(judge, given, [g.trace for g in read])
-    weights, of = prompt_weights([g.group for g in read], seed)
+    prompts, of = np.unique([g.group for g in read], return_inverse=True)
+    draws = Bootstrap(max(len(prompts), 1), seed=seed)
     found = []
     for labels, unsafe in _labels(read, judge, scores["tokens"][:, -1]).items():
         for group, chosen in (("unsafe", unsafe == 1), ("safe", unsafe == 0)):
             for unit, table in scores.items():
                 facts = {"labels": labels, "group": group, "unit": unit, "n": int(chosen.sum())}
-                lines = _lines(judge.unsafe(table), chosen, weights, of, (0, *PREFIXES[unit]))
+                lines = _lines(judge.unsafe(table), chosen, draws, of, (0, *PREFIXES[unit]))
                 found += [facts | line for line in lines]
     named = {"model": read[0].model, "task": read[0].task} if read else {"model": "", "task": ""}
     return pd.DataFrame(found, columns=list(COLUMNS)).assign(**named, judge=judge.name)
@@ -113,20 +114,16 @@ def _labels(read: Sequence[Any], judge: Judge, whole: np.ndarray) -> dict[str, n
     return {name: u for name, u in found.items() if not np.isnan(u).all()}
 
 
-def _lines(unsafe: np.ndarray, chosen: np.ndarray, weights, of: np.ndarray, prefixes):
+def _lines(unsafe: np.ndarray, chosen: np.ndarray, draws: Bootstrap, of: np.ndarray, prefixes):
     """A line a detection and prefix. unsafe: (answers, prompt + prefixes + whole) bool."""
     prompt, read = unsafe[:, :1], unsafe[:, 1:]
     first = np.maximum.accumulate(read, axis=1)
     persistent = np.minimum.accumulate(read[:, ::-1], axis=1)[:, ::-1]
     for detection, hits in (("first", first), ("persistent", persistent)):
-        table = np.hstack([prompt, hits[:, :-1], np.ones_like(prompt)])[chosen]
-        by_prompt = np.zeros((weights.shape[1], table.shape[1]))
-        np.add.at(by_prompt, of[chosen], table)
-        counts = weights @ by_prompt
-        with np.errstate(invalid="ignore"):
-            values = counts[:, :-1] / counts[:, -1:]
-        for prefix, value, low, high in zip(prefixes, *interval(values), strict=True):
-            yield {
-                "detection": detection, "prefix": prefix, "value": value, "ci_low": low,
-                "ci_high": high,
-            }  # fmt: skip
+        table = np.hstack([prompt, hits[:, :-1], np.ones_like(prompt)])[chosen].astype(float)
+        seen, drawn = draws.sums(table, of[chosen])
+        shares = ratio(drawn[:, :-1], drawn[:, -1:])
+        for k, (prefix, value) in enumerate(zip(prefixes, ratio(seen[:-1], seen[-1]), strict=True)):
+            low, high = percentiles(shares[:, k])
+            line = {"detection": detection, "prefix": prefix, "value": value}
+            yield {**line, "ci_low": low, "ci_high": high}

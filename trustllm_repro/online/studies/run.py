@@ -31,7 +31,7 @@ from trustllm_repro.online.labels.judges import JUDGES, label
 from trustllm_repro.online.labels.quality import quality
 from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
 from trustllm_repro.online.studies.evaluate import Evaluation, cells_of
-from trustllm_repro.online.studies.figures import online_figures
+from trustllm_repro.online.studies.figures import RISKS, online_figures
 from trustllm_repro.online.studies.pilot import pilot
 from trustllm_repro.online.studies.stored import Study
 from trustllm_repro.store.atomic import write_json
@@ -103,22 +103,14 @@ class Done:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def summary(self) -> pd.DataFrame:
-        """task, monitor, AUROC and its interval, unsafe answers stopped within 32 tokens at 5 %."""
-        found = Study(self.study.path).figures
-        found = found[
-            (found["model"] == self.model) & found["task"].isin(list(self.seconds))
-            & (found["labels"] == "undisputed") & ~found["permuted"]
-        ]  # fmt: skip
-        top = found[(found["metric"] == "auroc")].assign(level=lambda f: f["level"].astype(str))
-        early = found[(found["metric"] == "stopped_32") & (found["risk"] == 0.05)]
-        by = ["task", "monitor", "level"]
-        both = top.merge(early[[*by, "value"]], on=by, suffixes=("", "_32"))
-        both = both[
-            both["level"] == both.groupby("task", observed=True)["level"].transform("first")
-        ]
-        named = both.rename(columns={"value": "auroc", "value_32": "stopped_32"})
-        columns = ["task", "monitor", "auroc", "ci_low", "ci_high", "stopped_32", "n", "reason"]
-        return named[columns].sort_values(["task", "auroc"], ascending=[True, False])
+        """By task and monitor: AUROC, and unsafe answers stopped within 32 tokens at 5 %."""
+        found = self.study.figures.query("labels == 'undisputed' and not permuted")
+        found = found[(found["model"] == self.model) & (found["risk"] != RISKS[0])]
+        wide = found[found["metric"].isin(["auroc", "stopped_32"])].pivot_table(
+            index=["task", "monitor"], columns="metric", values="value", aggfunc="first",
+            observed=True, dropna=False,
+        )  # fmt: skip
+        return wide.reset_index().sort_values(["task", "auroc"], ascending=[True, False])
 
 
 def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> Done:
@@ -267,20 +259,15 @@ def evaluated(
     Args:
         level: what of the model is seen here.
     """
-    cells = cells_of(generations)
-    if not cells:
+    if not (cells := cells_of(generations)):
         return {}
-    (cell,), untrained = cells, {}
-    frames, tokens = [], pd.DataFrame()
+    frames, tokens, untrained = [], pd.DataFrame(), {}
     for permuted in (False, True):
-        whole = Evaluation(cell, permuted=permuted, level=level.name, untrained=untrained)
-        frames += list(whole.frames(monitors))
-        if not permuted:
-            tokens = pd.concat([whole.token_frame(m) for m in monitors], ignore_index=True)
-        lower = list(LEVELS.values())[: list(LEVELS).index(level.name)]
-        for less in lower:
-            some = [m for m in monitors if less.changes(m)]
-            part = Evaluation(cell, permuted=permuted, level=less.name, untrained=untrained)
-            frames += list(part.frames(some))
+        for less in list(LEVELS.values())[: list(LEVELS).index(level.name) + 1][::-1]:
+            some = [m for m in monitors if less == level or less.changes(m)]
+            made = Evaluation(cells[0], permuted=permuted, level=less.name, untrained=untrained)
+            frames += [made.frame(m) for m in some]
+            if less == level and not permuted:
+                tokens = pd.concat([made.token_frame(m) for m in some], ignore_index=True)
     scores = pd.concat(frames, ignore_index=True)
     return {"scores": scores, "token_scores": tokens, "figures": online_figures(scores, tokens)}

@@ -47,29 +47,12 @@ class Study:
 
     path: Path
 
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        return self._read("scores")
-
-    @cached_property
-    def token_scores(self) -> pd.DataFrame:
-        return self._read("token_scores")
-
-    @cached_property
-    def figures(self) -> pd.DataFrame:
-        return self._read("figures")
-
-    @cached_property
-    def labels(self) -> pd.DataFrame:
-        return self._read("labels")
-
-    @cached_property
-    def quality(self) -> pd.DataFrame:
-        return self._read("quality")
-
-    @cached_property
-    def pilot(self) -> pd.DataFrame:
-        return self._read("pilot")
+    scores = cached_property(lambda self: read_frame(self.path, "scores"))
+    token_scores = cached_property(lambda self: read_frame(self.path, "token_scores"))
+    figures = cached_property(lambda self: read_frame(self.path, "figures"))
+    labels = cached_property(lambda self: read_frame(self.path, "labels"))
+    quality = cached_property(lambda self: read_frame(self.path, "quality"))
+    pilot = cached_property(lambda self: read_frame(self.path, "pilot"))
 
     @property
     def models(self) -> list[str]:
@@ -93,9 +76,6 @@ class Study:
                 remedy=f"trustllm-repro monitor --task {task} --out {self.path}",
             )
         return [g for f in folders for g in read_generations(f)]
-
-    def _read(self, name: str) -> pd.DataFrame:
-        return read_frame(self.path, name)
 
     def store(self, name: str, new: pd.DataFrame) -> Path:
         """Put rows into a frame's file; they replace those of the same models and tasks.
