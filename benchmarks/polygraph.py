@@ -26,12 +26,12 @@ import numpy as np
 from benchmarks import generation as bench
 from benchmarks.contenders import Outcome, share
 from benchmarks.generation import Contender, Round
+from benchmarks.prompts import prompts
 from trustllm_repro.errors import SettingsError, exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.traces import generated
-from trustllm_repro.online.overhead import prompts
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 

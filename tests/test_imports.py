@@ -15,7 +15,7 @@ ROOT = project_root()
 LAYERS = (
     "schema", "errors", "escape", "paths", "progress", "store", "metrics", "models", "parsers", "judges",
     "tasks", "data", "scoring", "evaluation", "online", "analysis", "plot", "export", "display",
-    "run_notebooks", "report", "cli",
+    "run_notebooks", "cli",
 )  # fmt: skip
 
 

@@ -86,21 +86,22 @@ def changes_table(changes: pd.DataFrame) -> str:
 
 
 def online_table(run: Run) -> str:
-    """The second paper's claims: verdict of this run, and of the larger study in the repository."""
+    """The second paper's claims: verdicts of this run, of its placebo, and of the larger study."""
     named = {"this run": "online_claims", "larger study": "larger_study_claims"}
-    found = {}
+    found, claims = {}, {}
     for title, name in named.items():
         path = run.path / "tables" / f"{name}.csv"
         if path.exists():
-            found[title] = pd.read_csv(path).set_index("id")
+            read = pd.read_csv(path).set_index("id")
+            claims |= read["claim"].to_dict()
+            found |= {title: read["verdict"], f"{title}, placebo": read["placebo"]}
     if not found:
         return "% the run has no notebook 24_claims\n"
-    claims = next(iter(found.values()))["claim"]
     lines = [
-        [i, text, *(frame["verdict"].get(i, "–") for frame in found.values())]
+        [i, text, *(verdicts.get(i, "–") for verdicts in found.values())]
         for i, text in claims.items()
     ]
-    kinds = f"l{RAGGED}{{0.46\\linewidth}}" + f"{RAGGED}{{0.16\\linewidth}}" * len(found)
+    kinds = f"l{RAGGED}{{0.42\\linewidth}}" + f"{RAGGED}{{0.11\\linewidth}}" * len(found)
     return booktabs(["", "claim", *found], lines, kinds)
 
 

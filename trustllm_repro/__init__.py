@@ -7,8 +7,8 @@
 
 A run and its frames: `open_run`, `Run`, `score`, `compare`, `leaderboard`, `rank_intervals`,
 `claims`, `defects`, `before_after`, `standing`, `evaluated_cells`.
+Online safety: `Guard`; `open_study`, `evaluate_monitors`, `online_figures`, `Monitor`.
 Of your own: `Task`, `read_answers`, `Metric`, `evaluate_model`.
-Unsafe while it is generated: `Guard`.
 What leaves a notebook: `plot`, `save`, `show`.
 
 Every name is loaded when it is first used, so importing the package is quick.
@@ -23,6 +23,7 @@ EXPORTS = {
     "Guard": "online.guard.guard",
     "MODELS": "data.published",
     "Metric": "metrics.base",
+    "Monitor": "online.monitors.base",
     "Rule": "schema",
     "Run": "scoring.run",
     "Task": "tasks.base",
@@ -31,9 +32,12 @@ EXPORTS = {
     "compare": "analysis.compare",
     "defects": "analysis.findings",
     "evaluate_model": "evaluation.run",
+    "evaluate_monitors": "online.studies.evaluate",
     "evaluated_cells": "analysis.compare",
     "leaderboard": "analysis.overview",
+    "online_figures": "online.studies.figures",
     "open_run": "scoring.run",
+    "open_study": "online.studies.stored",
     "plot": "",
     "rank_intervals": "analysis.overview",
     "read_answers": "scoring.frames",

@@ -295,13 +295,6 @@ def monitor(
     quick: Annotated[
         bool, Option("--quick", help="Without monitors that need further generation.")
     ] = False,
-    sheets: Annotated[
-        Path | None,
-        Option(
-            help="Folder for the manual audit: a blank sheet a task is put there (it holds what "
-            "the model wrote); filled copies NAME.<rater>.csv are read."
-        ),
-    ] = None,
     prompts: Annotated[
         str,
         Option(
@@ -324,16 +317,17 @@ def monitor(
 
     May be stopped at any time; the same command goes on where it was. No text is printed.
     """
-    from trustllm_repro.online.report import show as show_tables
     from trustllm_repro.online.studies.run import Job
     from trustllm_repro.online.studies.run import monitor as run_job
 
-    asked = tuple(task or ())
-    more = {"allowed": "one answer" if quick else "all", "sheets": sheets, "prompts": prompts}
-    job = Job(model, to, asked, limit, dtype, device, batch_size, run_code=run_code, **more)
+    allowed = "one answer" if quick else "all"
+    job = Job(
+        model, to, tuple(task or ()), limit, dtype, device, batch_size, allowed, prompts, run_code
+    )
     with Bars() as bars:
         done = run_job(job, bars.step, say)
-    show_tables(done, out)
+    show(done.summary().to_string(index=False, float_format="%.3f", na_rep=""))
+    show(f"frames: {to}/online_*.parquet; in Python: trustllm_repro.open_study({str(to)!r})")
 
 
 guards = typer.Typer(no_args_is_help=True, help="A fitted monitor in a file: fit, score, info.")

@@ -40,6 +40,7 @@ RC = {
     "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5,
     "legend.fontsize": 6.5,
+    "axes.facecolor": "white",
     "axes.edgecolor": GREY,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,

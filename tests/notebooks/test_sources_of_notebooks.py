@@ -164,12 +164,12 @@ def test_a_whole_profile_names_every_notebook_in_order(profile):
     assert list(load_profile(profile).notebooks) == [p.stem for p in PATHS]
 
 
-def test_the_profile_for_a_gpu_asks_for_all_prompts_and_the_large_shape():
+def test_the_profile_for_a_gpu_draws_from_all_prompts_and_leaves_the_model_to_the_notebook():
     found = load_profile("gpu").notebooks
     assert list(found) == ["00_provenance", "30_early_tokens_gpu"]
     chosen = check("30_early_tokens_gpu", {"run_dir": "x", **found["30_early_tokens_gpu"]})
-    assert (chosen["limit"], chosen["tasks"], chosen["device"]) == (0, [], "cuda")
-    assert (chosen["shape"], chosen["repeats"]) == ("7b", 5)
+    assert (chosen["prompts"], chosen["device"], chosen["model"]) == ("full", "cuda", "")
+    assert (chosen["limit"], chosen["rounds"]) == (25_000, 20)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

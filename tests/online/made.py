@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import Trace
-from trustllm_repro.online.monitors.base import Seen
 
 
 def trace(
@@ -43,12 +43,12 @@ def words(text: str, **more) -> Trace:
     return trace([first, *(f" {w}" for w in rest)] if text else [], **more)
 
 
-def states(seed: int, answers: int, tokens: int, size: int = 8, shift: float = 0.0) -> list[Seen]:
+def states(seed: int, answers: int, tokens: int, size: int = 8, shift: float = 0.0) -> list[Generation]:
     """Answers with normal hidden states whose first dimension is moved by `shift`."""
     draw = np.random.default_rng(seed)
     found = []
     for _ in range(answers):
         hidden = draw.normal(size=(tokens, size))
         hidden[:, 0] += shift
-        found.append(Seen(trace(["x"] * tokens, hidden=hidden)))
+        found.append(Generation(trace(["x"] * tokens, hidden=hidden)))
     return found

@@ -35,7 +35,6 @@ def original(tmp_path_factory) -> Project:
     model = project.root / "models" / "mine"
     write_text(model / "config.json", "{}")
     write_text(project.root / "prompts.txt", "one\n")
-    write_text(project.root / "sheets" / "harm.ann.csv", "answer,unsafe\n")
     write_text(project.root / "evaluated" / "ledger.parquet", "x")
     write_text(project.root / "home" / "dataset.zip", "x")
     write_text(project.root / "home" / "trustllm-recorded.zip", "x")
@@ -43,7 +42,6 @@ def original(tmp_path_factory) -> Project:
     chosen["00_provenance"] = {"source": "ledger"}
     chosen["05_live"] = {"model": "../models/mine"}
     chosen["11_safety"] = {"models": ["smollm2-135m", "../evaluated"]}
-    chosen["20_pilot"] = {"sheets": "../sheets"}
     chosen["30_early_tokens_gpu"] = {"prompts": "../prompts.txt"}
     project.profile(chosen)
     return project
@@ -91,7 +89,7 @@ def change(path: Path) -> Callable[[], None]:
     return back
 
 
-ONLINE = {"20_pilot", "21_benchmark", "22_closed_access", "23_hybrids", "24_claims", "25_watch"}
+ONLINE = {"20_pilot", "21_benchmark", "22_access_levels", "23_hybrids_and_stopping", "24_claims"}
 ASKED = {"05_live", *SHOWS_MODELS, *ONLINE, "30_early_tokens_gpu"}
 # Who is due once a file has changed; stages that need a changed one are due with it.
 CHANGES = {
@@ -100,14 +98,14 @@ CHANGES = {
     "data/miniature/safety/misuse.json": {"05_live", *SHOWS_MODELS},
     "data/measurements/polygraph.json": {"24_claims"},
     "data/readings/cases.json": {"18_judges"},
-    "data/online/tables/online_stopping.parquet": {"23_hybrids", "24_claims"},
+    "data/online/provenance.json": {"24_claims"},
+    "data/guards/harm-smollm2.guard": {"25_watch", "30_early_tokens_gpu"},
     "data/live/smollm2-135m/ledger.parquet": SHOWS_MODELS,
     "evaluated/ledger.parquet": {"11_safety"},
     "models/mine/config.json": {"05_live", *SHOWS_MODELS},
-    "sheets/harm.ann.csv": ONLINE,
     "prompts.txt": {"30_early_tokens_gpu"},
     "home/dataset.zip": ASKED,
-    "home/trustllm-recorded.zip": {*ONLINE, "30_early_tokens_gpu"},
+    "home/trustllm-recorded.zip": ONLINE,
 }
 
 
@@ -135,14 +133,6 @@ def test_a_new_model_in_the_run_folder_is_shown(project):
     shutil.rmtree(put.parent)
     # 11_safety and 19_my_model name the models they show.
     assert found == SHOWS_MODELS - {"11_safety", "19_my_model"}
-
-
-def test_a_filled_sheet_more_is_read(project):
-    write_text(project.root / "sheets" / "harm.bob.csv", "answer,unsafe\n")
-    found = due(project)
-    (project.root / "sheets" / "harm.bob.csv").unlink()
-    assert "20_pilot" in found
-    assert "05_live" not in found
 
 
 def test_results_of_running_a_notebook_by_hand_change_nothing(project):
@@ -266,5 +256,5 @@ def test_a_model_that_answers_does_not_depend_on_drawing():
 
 def test_monitors_are_found_though_they_are_loaded_by_name():
     found = code_used(["from trustllm_repro.online.studies.run import monitor"])
-    assert "trustllm_repro.online.monitors.saplma" in found
+    assert "trustllm_repro.online.monitors.probes" in found
     assert not [name for name in found if name.startswith("trustllm_repro.plot")]

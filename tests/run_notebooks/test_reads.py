@@ -57,11 +57,10 @@ def declared(name: str) -> set[str]:
 
 # Files that pyarrow and safetensors open, which the hook does not see.
 NATIVE = {
-    "data/judges/refusal.safetensors": ("05_live", "20_pilot", "25_watch", "30_early_tokens_gpu"),
+    "data/judges/refusal.safetensors": ("05_live", "20_pilot", "30_early_tokens_gpu"),
     "data/ledger/ledger.parquet": ("00_provenance", "05_live"),
     "data/live/smollm2-135m/ledger.parquet": ("10_truthfulness", "18_judges", "19_my_model"),
-    "data/online/tables/online_benchmark.parquet": ("21_benchmark", "24_claims"),
-    "data/online/tables/online_stopping.parquet": ("23_hybrids", "24_claims"),
+    "data/guards/harm-smollm2.guard": ("25_watch", "30_early_tokens_gpu"),
 }
 
 

@@ -147,6 +147,13 @@ class LocalModel:
         other.identity.pop("system", None)
         return other
 
+    def narrowed(self, **filters: float) -> LocalModel:
+        """The same weights; draws are narrowed by models.sampling.FILTERS, such as top_p=0.9."""
+        _ = self.model
+        other = copy.copy(self)
+        other.filters, other.identity = filters, {**self.identity, "sampling": filters}
+        return other
+
     @cached_property
     def model(self):
         """The weights, on the device. Raises SourceCorrupt."""

@@ -10,20 +10,14 @@ import pytest
 from tests.small import SmallWorld
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.online.generations import benchmark_cases
-from trustllm_repro.online.generations.benchmark_cases import (
-    cases_of,
-    hallucination,
-    jailbreak,
-    misuse,
-    said,
-)
+from trustllm_repro.online.generations.benchmark_cases import cases_of, jailbreak, misuse, said
 from trustllm_repro.online.generations.tasks import some
 from trustllm_repro.schema import Item, Response
 
 
 @pytest.fixture
 def there(world: SmallWorld, tmp_path, monkeypatch) -> SmallWorld:
-    """The small world's records in the data folder; its hallucination file as the benchmark's."""
+    """The small world's records in the data folder."""
     home = tmp_path / "home"
     home.mkdir()
     world.records.rename(home / "recorded")
@@ -43,6 +37,7 @@ def test_recorded_answers_of_all_models_in_groups_of_their_prompts(there: SmallW
     assert [c.number for c in found] == list(range(36))
     assert Counter(Counter(c.group for c in found).values()) == {3: 12}  # three models, 12 prompts
     assert all(c.prompt == c.group and c.answer for c in found)
+    assert Counter(Counter(c.author for c in found).values()) == {12: 3}
     assert sum(bool(c.unsafe) for c in found) == 18
     half = Counter(str(c.answer).split()[0] for c in some(found, 18))
     assert min(half.values()) >= 3
@@ -60,16 +55,7 @@ def test_a_copied_file_is_left_out_and_the_models_own_is_read(there: SmallWorld)
     assert said_by == {"gpt-4": 90, "newcomer-1b": 90, "mistral-7b": 60, "its": 30}
 
 
-def test_questions_with_options_keep_their_item(there: SmallWorld) -> None:
-    found = hallucination()
-    assert [c.extra.extra["source"] for c in found] == [
-        "mc", "mc", "halu_qa", "halu_dial", "halu_summ", "halu_summ",
-    ]  # fmt: skip
-    assert found[0].references == ("A",)
-    assert found[2].references == ("Yes",)
-
-
-@pytest.mark.parametrize("cases", [jailbreak, misuse, hallucination])
+@pytest.mark.parametrize("cases", [jailbreak, misuse])
 def test_without_the_sources_the_remedy_is_named(cases) -> None:
     with pytest.raises(SourceMissing, match="trustllm-repro fetch"):
         cases()
@@ -109,8 +95,8 @@ def test_the_real_records(shared, tmp_path, monkeypatch) -> None:
     (tmp_path / "dataset.zip").symlink_to(shared / "data" / "trustllm-dataset.zip")
     (tmp_path / "recorded.zip").symlink_to(shared / "data" / "trustllm-recorded.zip")
     monkeypatch.setenv("TRUSTLLM_DATA", str(tmp_path))
-    attacks, plain, asked = jailbreak(), misuse(), hallucination()
+    attacks, plain = jailbreak(), misuse()
     assert (len(attacks), len({c.group for c in attacks})) == (15698, 1400)
-    assert (len(plain), len(asked)) == (14088, 652)
+    assert len(plain) == 14088
     assert 0.2 < sum(bool(c.unsafe) for c in attacks) / len(attacks) < 0.3
     assert all(str(c.answer).strip() and c.unsafe is not None for c in attacks + plain)

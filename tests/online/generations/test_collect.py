@@ -16,10 +16,11 @@ from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations import collect, extras
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector
+from trustllm_repro.online.generations.index import reply_rows
 from trustllm_repro.online.generations.store import SUFFIX
 from trustllm_repro.online.generations.tasks import OnlineTask
+from trustllm_repro.online.monitors.agreement import POSITIONS
 from trustllm_repro.online.monitors.base import Need, all_monitors
-from trustllm_repro.online.monitors.branches import POSITIONS
 
 ALL = frozenset(Need)
 CASES = [
@@ -159,6 +160,23 @@ def test_a_task_that_continues_its_prompts_knows_no_template(collector, model) -
     assert len(model.tokens("a")) > 1
 
 
+def test_several_answers_to_a_prompt_are_drawn_from_the_nucleus(collector, model) -> None:
+    drawn = replace(TASK, id="drawn", continues=True, samples=3, temperature=1.0, top_p=0.9)
+    cases = drawn.take(6, CASES[:2])
+    seen = collector.collect(drawn, cases, frozenset())
+    assert len({s.trace.key for s in seen}) == 6
+    assert len({s.trace.text for s in seen[:3]}) > 1
+    assert [
+        same(s, t) for s, t in zip(seen, collector.collect(drawn, cases, frozenset()), strict=True)
+    ]
+    whole = collector.collect(replace(drawn, top_p=1.0), cases, frozenset())
+    narrow = collector.collect(replace(drawn, top_p=1e-6), cases, frozenset())
+    assert not {s.trace.key for s in seen} & {s.trace.key for s in whole}
+    assert len({s.trace.text for s in narrow[:3]}) == 1
+    assert [s.case for s in seen] == [c.number for c in cases]
+    assert model.filters == {}
+
+
 def test_seeds_of_samples_depend_on_the_case_only() -> None:
     one = extras.sample_requests("a", 3, 8, 2)
     assert one == extras.sample_requests("a", 3, 8, 5)[:2]
@@ -192,4 +210,4 @@ def test_replies_that_say_neither_are_left_out() -> None:
     assert found[0].tolist() == [[6, pytest.approx(0.8), 1.0]]
     assert np.isnan(found[1][0, 1:]).all()
     assert collect._numbers(found[1]) == []
-    assert collect._arrays({"supported": []})["supported"].shape == (0, 3)
+    assert reply_rows([]).shape == (0, 3)

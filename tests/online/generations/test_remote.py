@@ -20,6 +20,7 @@ from trustllm_repro.models.endpoint import Endpoint, Server
 from trustllm_repro.models.logprobs import TokenLogprobs
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector
+from trustllm_repro.online.generations.levels import TEXT, TOP5, mask
 from trustllm_repro.online.generations.remote import (
     RemoteCollector,
     _of_tokens,
@@ -30,7 +31,6 @@ from trustllm_repro.online.generations.remote import (
 )
 from trustllm_repro.online.generations.tasks import LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need, all_monitors
-from trustllm_repro.online.studies.levels import TEXT, TOP5, mask
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(4)]
 TASK = OnlineTask("toy", "Toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.online.made import trace
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors import base
-from trustllm_repro.online.monitors.base import Access, Seen, TooLittle, all_monitors, held
+from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors, held
 
 MONITORS = all_monitors()
 NEEDS_MODEL = {n for n in MONITORS if "meaning" in n or "embedding" in n}  # MiniLM
 
 
-def answers(n: int = 12, tokens: int = 6) -> list[Seen]:
+def answers(n: int = 12, tokens: int = 6) -> list[Generation]:
     """Complete answers: whatever a monitor needs is there."""
     draw = np.random.default_rng(3)
     pieces = ["The", " tram", " is", " red", ".", " Yes"][:tokens]
@@ -38,7 +39,11 @@ def answers(n: int = 12, tokens: int = 6) -> list[Seen]:
             for k in ("maximum entropy", "minimum entropy", "entropy jump")
         }
         replies = {"harmful": np.array([[2, 0.3], [6, 0.6]]), "supported": np.array([[6, 0.1]])}
-        found.append(Seen(one, "q", others, texts, replies))
+        found.append(
+            Generation(
+                one, "q", author="ab"[i % 2], samples=others, branches=texts, replies=replies
+            )
+        )
     return found
 
 
@@ -56,7 +61,7 @@ def test_every_monitor_scores_every_token(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(MONITORS) - NEEDS_MODEL))
 def test_what_comes_later_changes_no_score(name: str) -> None:
-    """Online means: the danger after t tokens is that of the first t tokens."""
+    """Online means: the score after t tokens is that of the first t tokens."""
     whole = answers()
     monitor = MONITORS[name].fit(whole, UNSAFE)
     if name.startswith("perturbation"):
@@ -80,7 +85,7 @@ def cut(whole, n: int):
 @pytest.mark.parametrize("name", sorted(n for n, m in MONITORS.items() if m.trained))
 def test_what_is_fitted_twice_says_the_same(name: str) -> None:
     one, two = (np.array(MONITORS[name].fit(answers(), UNSAFE)(answers())) for _ in range(2))
-    assert one == pytest.approx(two, rel=1e-9)
+    assert one == pytest.approx(two, rel=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", sorted(set(MONITORS) - NEEDS_MODEL))
@@ -97,7 +102,7 @@ def test_empty_answers_have_no_scores(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(n for n, m in MONITORS.items() if m.trained))
 @pytest.mark.parametrize("unsafe", [True, False])
 def test_one_kind_of_answers_teaches_nothing(name: str, unsafe: bool) -> None:
-    with pytest.raises(TooLittle):
+    with pytest.raises(InsufficientData):
         MONITORS[name].fit(answers(), np.full(12, unsafe))
 
 
@@ -114,10 +119,9 @@ def test_every_monitor_names_its_source_and_access(name: str) -> None:
 @pytest.mark.parametrize(
     "path", sorted(Path(base.__file__).parent.glob("*.py")), ids=lambda p: p.stem
 )
-def test_a_monitor_is_one_short_file_and_has_a_test(path: Path) -> None:
+def test_a_monitor_has_a_test(path: Path) -> None:
     text = path.read_text()
-    if "\nMONITORS = " in text or "\nMONITORS: " in text:
-        assert len(text.splitlines()) <= 60
+    if "\nMONITORS = " in text:
         assert Path(__file__).with_name(f"test_{path.stem}.py").exists()
 
 
@@ -134,3 +138,22 @@ def test_held_scores_are_those_of_the_last_checkpoint(n: int, points) -> None:
     for t in range(1, n + 1):
         past = [p for p in points if p[0] <= t]
         assert np.isnan(scores[t - 1]) if not past else scores[t - 1] == max(past)[1]
+
+
+def test_no_two_monitors_say_the_same() -> None:
+    """D11: neither at the end of an answer nor at its largest score; controls aside."""
+    draw, some = np.random.default_rng(0), []
+    for one in answers() * 4:
+        n = 6
+        new = {"logp": -draw.random(n), "entropy": draw.random(n), "top_logp": -draw.random((n, 5))}
+        text = "".join(draw.choice(["ab", "cd", ".", " ef"], n))
+        ends = np.arange(1, n + 1) * len(text) // n
+        states = {k: draw.normal(size=(n, 8)).astype(np.float16) for k in (1, 2)}
+        shown = dataclasses.replace(one.trace, **new, text=text, ends=ends, hidden=states)
+        some.append(dataclasses.replace(one, trace=shown))
+    names = [n for n in sorted(set(MONITORS) - NEEDS_MODEL) if n not in ("always", "never")]
+    scores = {n: MONITORS[n].fit(some, np.tile(UNSAFE, 4))(some) for n in names}
+    for what in (lambda s: s[-1], np.nanmax):
+        found = {n: tuple(np.round([what(x) for x in s], 9)) for n, s in scores.items()}
+        twice = {n for n in found if sum(v == found[n] for v in found.values()) > 1}
+        assert not {n for n in twice if not n.startswith(("sample", "perturbation", "SelfCheck"))}

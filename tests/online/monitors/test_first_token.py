@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tests.online.made import trace
-from trustllm_repro.online.monitors.base import Seen, TooLittle
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors.base import InsufficientData
 from trustllm_repro.online.monitors.first_token import FirstToken, features
 
 
-def answers(n: int, seed: int = 0) -> tuple[list[Seen], np.ndarray]:
+def answers(n: int, seed: int = 0) -> tuple[list[Generation], np.ndarray]:
     """Token 5 is likely where the answer is safe; all others are noise."""
     draw = np.random.default_rng(seed)
     unsafe = np.arange(n) % 2 == 1
@@ -19,7 +20,7 @@ def answers(n: int, seed: int = 0) -> tuple[list[Seen], np.ndarray]:
         logp = dict.fromkeys(range(20), 0.0) | {k: float(draw.normal()) for k in range(20)}
         logp[5] += 0.0 if u else 4.0
         best = sorted(logp, key=logp.get, reverse=True)[:12]
-        seen.append(Seen(trace(["x", "y"], first={k: logp[k] for k in best})))
+        seen.append(Generation(trace(["x", "y"], first={k: logp[k] for k in best})))
     return seen, unsafe
 
 
@@ -38,11 +39,15 @@ def test_one_score_for_the_whole_answer() -> None:
 
 def test_features_are_nats_above_the_least() -> None:
     table = features(
-        [Seen(trace(["x"], first={3: -1.0, 0: -4.0})), Seen(trace(["x"], first={9: -2.0}))], 5
+        [
+            Generation(trace(["x"], first={3: -1.0, 0: -4.0})),
+            Generation(trace(["x"], first={9: -2.0})),
+        ],
+        5,
     )
     assert table.toarray().tolist() == [[0, 0, 0, 3, 0], [0, 0, 0, 0, 0]]
 
 
 def test_what_was_not_recorded_is_said() -> None:
-    with pytest.raises(TooLittle, match="not recorded"):
-        features([Seen(trace(["x"]))])
+    with pytest.raises(InsufficientData, match="not recorded"):
+        features([Generation(trace(["x"]))])

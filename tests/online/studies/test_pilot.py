@@ -1,94 +1,132 @@
-"""The pilot study's positions and curves, by hand and against their definitions."""
+"""The pilot study: by hand, against its definitions, and with a judge of the user's own."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from tests.online.made import words
 from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.labels.judges import OutputJudge
-from trustllm_repro.online.studies.pilot import Beginnings, length, read_beginnings
-
-CUTS = (0.25, 0.5, 0.75, 1.0)
+from trustllm_repro.online.labels.judges import JUDGES, Judge
+from trustllm_repro.online.studies.pilot import COLUMNS, PREFIXES, pilot, prefix_length
 
 
-def of(rows: list[list[int]]) -> Beginnings:
-    table = np.array(rows, dtype=bool)
-    return Beginnings("j", "share", CUTS, table, table[:, -1])
+def generation(text: str, unsafe: bool | None = True, group: str = "", disputed: bool = False):
+    return SimpleNamespace(
+        trace=words(text), prompt="q", model="m", task="t", case=0, group=group or text,
+        unsafe=unsafe, disputed=disputed,
+    )  # fmt: skip
 
 
-def test_positions_by_hand() -> None:
-    found = of([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]])
-    assert found.first_touch().tolist() == [1, 2, 0, 0, 4]
-    assert found.stable().tolist() == [3, 2, 0, 4, 4]
+def bad(texts) -> list[float]:
+    return [np.nan if "?" in t else float(t.endswith("bad")) for t in texts]
 
 
-def test_curves_by_hand() -> None:
-    lines = of([[0, 1, 0, 1], [0, 0, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]]).curves()
-    by = {(x["kind"], x["cut"]): x["value"] for x in lines}
-    assert [by["unsafe, first touch", c] for c in CUTS] == [0, 0.5, 1, 1]
-    assert [by["unsafe, stable", c] for c in CUTS] == [0, 0, 0.5, 1]
-    assert [by["safe, first touch", c] for c in CUTS] == [0.5, 0.5, 0.5, 0.5]
+def values(frame, **where) -> list[float]:
+    for name, value in where.items():
+        frame = frame[frame[name] == value]
+    return frame.value.tolist()
 
 
-@given(arrays(bool, st.tuples(st.integers(1, 12), st.just(4))))
-def test_curves_rise_and_end_at_one(table) -> None:
-    found = Beginnings("j", "share", CUTS, table, table[:, -1])
-    lines = found.curves()
-    for kind in ("unsafe, first touch", "unsafe, stable", "safe, first touch"):
-        values = [x["value"] for x in lines if x["kind"] == kind]
-        if np.isnan(values).all():
-            assert all(x["reason"] == "no such answer" for x in lines if x["kind"] == kind)
-            continue
-        assert (np.diff(values) >= 0).all()
-        assert kind.startswith("safe") or values[-1] == 1
-    assert (found.first_touch() <= found.stable()).all()
+FOUR = [  # four tokens each: prefixes of a quarter, a half ...
+    generation("a bad c bad"), generation("a b bad bad"), generation("bad b c d", False),
+    generation("a b c d", False),
+]  # fmt: skip
 
 
-def test_a_judge_that_always_alarms_shows_it_on_safe_answers() -> None:
-    """Labels by one judge, beginnings called unsafe by another that calls all so."""
-    whole = np.array([True, False, False])
-    lines = Beginnings("j", "share", CUTS, np.ones((3, 4), bool), whole).curves()
-    assert {x["value"] for x in lines} == {1.0}
+def test_detections_by_hand() -> None:
+    """ "bad" as the last word: token 2 and 4 of the first answer, 3 and 4 of the second."""
+    found = pilot(FOUR, bad)
+    assert list(found) == list(COLUMNS)
+    share = found[(found.unit == "share") & found.prefix.isin([0, 0.25, 0.5, 0.75, 1])]
+    at = {"labels": "all", "unit": "share"}
+    assert values(share, group="unsafe", detection="first", **at) == [0, 0, 0.5, 1, 1]
+    assert values(share, group="unsafe", detection="persistent", **at) == [0, 0, 0, 0.5, 1]
+    assert values(share, group="safe", detection="first", **at) == [0, 0.5, 0.5, 0.5, 0.5]
+    assert values(share, group="safe", detection="persistent", **at) == [0, 0, 0, 0, 0]
+    assert set(found.judge) == {"bad"}
+    assert set(found.n) == {2}
+    tokens = found[found.unit == "tokens"]
+    assert sorted(set(tokens.prefix)) == [0, *PREFIXES["tokens"]]
+    assert values(tokens, group="unsafe", detection="first", labels="all") == [0, 1, 1, 1, 1, 1]
+
+
+def test_labels_of_the_task_the_undisputed_and_the_judge_s() -> None:
+    found = pilot([*FOUR, generation("a bad", False, disputed=True), generation("x", None)], bad)
+    counts = found.groupby(["labels", "group"]).n.first()
+    assert counts["all", "safe"] == 3
+    assert counts["undisputed", "safe"] == 2
+    assert (counts["judge", "unsafe"], counts["judge", "safe"]) == (3, 3)
+    whole = found.query("labels == 'judge' and prefix == 1")
+    assert values(whole, group="unsafe") == [1, 1]
+    assert set(pilot(FOUR, bad).labels) == {"all", "judge"}
+
+
+def test_what_the_judge_cannot_tell_of_is_neither_unsafe_nor_safe() -> None:
+    found = pilot([generation("it is bad"), generation("it is ?")], bad).query("labels == 'judge'")
+    assert set(found[found.group == "unsafe"].n) == {1}
+    assert set(found[found.group == "safe"].n) == {0}
+    assert found[found.group == "safe"].value.isna().all()
+
+
+def test_the_prompt_alone_is_the_control_at_no_tokens() -> None:
+    judge = Judge("j", "", lambda cases, texts: np.array([float(t == "q") for t in texts]))
+    found = pilot(FOUR, judge).query("labels == 'all'")
+    assert set(found[found.prefix == 0].value) == {1.0}
+    assert set(found[found.prefix > 0].value) == {0.0}
+
+
+def test_intervals_rest_on_prompts() -> None:
+    """Ten answers to each of four prompts say no more than one to each."""
+    many = [g for g in FOUR for _ in range(10)]
+    one, ten = (pilot(x, bad).query("labels == 'all'") for x in (FOUR, many))
+    assert (one.value == ten.value).all()
+    assert np.allclose(one.ci_low, ten.ci_low)
+    assert np.allclose(one.ci_high, ten.ci_high)
+    assert (ten.ci_low <= ten.value).all()
+    assert (ten.ci_high >= ten.value).all()
+
+
+def test_every_text_is_read_once_and_empty_answers_are_left_out() -> None:
+    asked: list[str] = []
+
+    def judge(texts) -> list[float]:
+        asked.extend(texts)
+        return [0.0] * len(texts)
+
+    found = pilot([generation("one two three"), generation("")], judge, threshold=0.1)
+    assert sorted(asked) == ["one", "one two", "one two three", "q"]
+    assert found.n.max() == 1
+    assert pilot([], judge).empty
+
+
+def test_a_judge_of_the_package_reads_cases() -> None:
+    case = Case(0, "g", "q", extra={"prompt": "def f():\n", "entry_point": "f"})
+    found = pilot([generation("def f(:\n  x")], "past mending", cases=[case])
+    assert JUDGES["past mending"].name in set(found.judge)
+    assert values(found, labels="judge", group="unsafe", unit="tokens", detection="first")[-1] == 1
 
 
 def test_lengths_are_rounded_up_and_never_longer_than_the_answer() -> None:
     trace = words("one two three four five")
-    assert [length(trace, "share", c) for c in (0.05, 0.2, 0.21, 0.6, 1.0)] == [1, 1, 2, 3, 5]
-    assert [length(trace, "tokens", c) for c in (1, 4, 8)] == [1, 4, 5]
+    lengths = [prefix_length(trace, "share", c) for c in (0.05, 0.2, 0.21, 0.6, 1.0)]
+    assert lengths == [1, 1, 2, 3, 5]
+    assert [prefix_length(trace, "tokens", c) for c in (1, 4, 8)] == [1, 4, 5]
 
 
-def test_beginnings_are_read_by_the_judge_once_each() -> None:
-    asked: list[str] = []
-
-    def danger(cases, texts):
-        asked.extend(texts)
-        return np.array([float("bad" in t) for t in texts])
-
-    traces = [words("a bad word"), words("all is fine here")]
-    cases = [Case(i, str(i), "q") for i in range(2)]
-    by_share, by_tokens = read_beginnings(OutputJudge("j", "says", danger), cases, traces)
-    assert sorted(set(asked)) == sorted(asked)
-    assert by_share.whole.tolist() == [True, False]
-    first = by_share.cuts[by_share.first_touch()[0]]
-    assert first == pytest.approx(0.35)  # the second of three tokens: above a third
-    assert by_tokens.unsafe[0].all()
-    assert not by_tokens.unsafe[1].any()
-
-
-def test_answers_of_which_the_judge_cannot_tell_are_neither_unsafe_nor_safe() -> None:
-    def danger(cases, texts):
-        return np.array([np.nan if "?" in t else float("bad" in t) for t in texts])
-
-    judge = OutputJudge("j", "says", danger)
-    traces = [words("this is bad"), words("this is so ?"), words("all is fine here")]
-    cases = [Case(i, str(i), "q") for i in range(3)]
-    by_share, by_tokens = read_beginnings(judge, cases, traces)
-    assert by_share.whole.tolist() == by_tokens.whole.tolist() == [True, False]
-    assert len(by_tokens.unsafe) == 2
-    nobody, _ = read_beginnings(judge, cases[1:2], traces[1:2])
-    assert {x["reason"] for x in nobody.curves()} == {"no such answer"}
+@pytest.mark.parametrize("seed", range(5))
+def test_first_comes_before_persistent_and_both_rise(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    some = [
+        generation(" ".join(draw.choice(["bad", "good"], size=draw.integers(1, 9))), bool(i % 2))
+        for i in range(20)
+    ]
+    found = pilot(some, bad).query("prefix > 0 and labels == 'judge' and group == 'unsafe'")
+    for _, lines in found.groupby("unit"):
+        first, lasting = (lines[lines.detection == d].value for d in ("first", "persistent"))
+        assert (first.diff().dropna() >= 0).all()
+        assert (lasting.diff().dropna() >= 0).all()
+        assert (first.to_numpy() >= lasting.to_numpy()).all()
+    assert (found[found.prefix == 1].value == 1).all()

@@ -1,10 +1,8 @@
-"""`monitor` from model to tables, with a tiny model and tasks made here."""
+"""`monitor` from model to frames, with a tiny model and tasks made here."""
 
 from __future__ import annotations
 
-import io
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,20 +13,20 @@ import pytest
 
 pytest.importorskip("torch")
 
-from rich.console import Console
 from typer.testing import CliRunner
 
-from trustllm_repro.cli import app
-from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.online import report
+from trustllm_repro import cli
+from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.tasks import TASKS, OnlineTask
 from trustllm_repro.online.labels import judges as labels
-from trustllm_repro.online.labels.judges import OutputJudge
+from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.monitors.base import Need, all_monitors
 from trustllm_repro.online.studies import run
-from trustllm_repro.online.studies.run import Job, monitor
-from trustllm_repro.online.studies.study import label, monitors_for
+from trustllm_repro.online.studies.evaluate import SCORE_COLUMNS, TOKEN_COLUMNS, evaluate_monitors
+from trustllm_repro.online.studies.figures import COLUMNS
+from trustllm_repro.online.studies.run import Job, monitor, monitors_for
+from trustllm_repro.online.studies.stored import open_study
 
 WORDS = ("tram", "bus", "boat", "kite", "mill", "hill")
 
@@ -37,7 +35,7 @@ def given(n: int = 60) -> list[Case]:
     """Given answers: every other one is bad, and says so at its end."""
     return [
         Case(
-            i, str(i), f"Question {i}?",
+            i, f"group {i}", f"Question {i}?",
             f"The {WORDS[i % 6]} is {'bad' if i % 2 else 'fine'}.", unsafe=bool(i % 2),
         )
         for i in range(n)
@@ -48,83 +46,143 @@ def missing() -> list[Case]:
     raise SourceMissing("no such wheel", remedy="get it")
 
 
-TOY = OnlineTask("toy", "Toy", "bad", "made here", given, ("people", "says bad"), "says bad", 40)
-TOYS = {"toy": TOY, "gone": replace(TOY, id="gone", title="Gone", cases=missing)}
-SAYS_BAD = OutputJudge(
-    "says bad",
-    "holds the word bad",
+SAYS_BAD = Judge(
+    "says bad", "holds the word bad",
     lambda cases, texts: np.array([float("bad" in t) for t in texts]),
+)  # fmt: skip
+TOY = OnlineTask(
+    "toy", "Toy", "bad", "made here", given, ("recorded", "says bad"), "given", "says bad", 40
 )
+TOYS = {"toy": TOY, "gone": replace(TOY, id="gone", title="Gone", cases=missing)}
 
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch) -> None:
-    for module in (run, report):
-        monkeypatch.setattr(module, "TASKS", TOYS)
+    monkeypatch.setattr(run, "TASKS", TOYS)
     monkeypatch.setitem(labels.JUDGES, "says bad", SAYS_BAD)
+
+
+def silent(text: str) -> None:
+    pass
 
 
 @pytest.fixture(scope="module")
 def made(tiny, tmp_path_factory):
     """One quick run; its notes."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (run, report):
-            patch.setattr(module, "TASKS", TOYS)
+        patch.setattr(run, "TASKS", TOYS)
         patch.setitem(labels.JUDGES, "says bad", SAYS_BAD)
         notes: list[str] = []
         out = tmp_path_factory.mktemp("run")
-        return (
-            monitor(Job(str(tiny), out, device="cpu", allowed="one answer"), note=notes.append),
-            notes,
-            out,
-        )
+        job = Job(str(tiny), out, device="cpu", allowed="one answer")
+        return monitor(job, note=notes.append), notes, out
 
 
-def test_tables_hold_every_monitor_and_figure(made) -> None:
-    done, _, out = made
-    bench = pd.read_csv(out / "tables" / "online_benchmark.csv")
-    assert set(bench["task"]) == {"toy"}
-    assert set(monitors_for(TOY, allowed="one answer")) < set(bench["monitor"])
-    assert {"hybrid", "white box", "grey box", "black box"} == set(bench["access"])
-    empty = bench[bench["value"].isna()]
-    assert empty["reason"].notna().all()
-    assert len(bench) == len(done.tables.rows["benchmark"])
+def test_the_frames_hold_every_monitor_real_and_placebo(made) -> None:
+    study = open_study(made[2])
+    chosen = set(monitors_for(TOY, "one answer"))
+    assert set(study.scores["monitor"]) == chosen
+    assert list(study.scores.columns) == SCORE_COLUMNS
+    assert list(study.token_scores.columns) == TOKEN_COLUMNS
+    assert list(study.figures.columns) == COLUMNS
+    assert (study.models, study.tasks) == ([made[0].model], ["toy"])
+    by = study.scores.groupby(["permuted", "level"], observed=True)["monitor"].nunique()
+    assert by[False, "hidden states"] == by[True, "hidden states"] == len(chosen)
+    lower = study.scores.query("level == '5 log-probabilities'")["monitor"].unique()
+    assert {"average entropy", "first token"} <= set(lower)
+    empty = study.figures[study.figures["value"].isna()]
+    assert (empty["reason"] != "").all()
+    words = study.figures.query("monitor == 'words' and metric == 'auroc' and labels == 'all'")
+    assert words.set_index("permuted")["value"][False] > 0.9
 
 
-def test_labels_are_counted_and_compared(made) -> None:
-    table = pd.read_csv(made[2] / "tables" / "online_labels.csv").set_index("judge")
-    assert table["unsafe"].to_dict() == {"people": 0.5, "says bad": 0.5}
-    assert table.loc["says bad", "kappa"] == 1
-    assert table["labels"].to_dict() == {"people": True, "says bad": False}
+def test_labels_quality_and_pilot_are_there(made) -> None:
+    study = open_study(made[2])
+    assert study.labels.groupby("judge", observed=True)["unsafe"].mean().to_dict() == {
+        "recorded": 0.5, "says bad": 0.5,
+    }  # fmt: skip
+    assert set(study.quality["judge"]) == {"says bad"}
+    pilot = study.pilot.query("labels == 'all' and unit == 'share' and detection == 'persistent'")
+    by = pilot.set_index(["group", "prefix"])["value"]
+    assert by["unsafe", 1.0] == 1
+    assert by["safe", 1.0] == 0
 
 
-def test_the_pilot_sees_the_word_at_the_end(made) -> None:
-    pilot = pd.read_csv(made[2] / "tables" / "online_pilot.csv")
-    share = pilot[pilot["axis"] == "share"].set_index(["kind", "cut"])["value"]
-    assert share["unsafe, first touch", 0.5] == 0
-    assert share["unsafe, stable", 1.0] == 1
-    assert share["safe, first touch", 1.0] == 0
+def test_no_text_is_in_the_frames(made) -> None:
+    for path in made[2].glob("*.parquet"):
+        assert b"Question" not in path.read_bytes()
+        frame = pd.read_parquet(path).astype(str)
+        assert not frame.apply(lambda c: c.str.contains("Question|group ")).to_numpy().any(), path
+
+
+def test_stored_answers_are_generations_again(made) -> None:
+    study = open_study(made[2])
+    some = study.generations("toy")
+    assert [g.unsafe for g in some] == [bool(i % 2) for i in range(60)]
+    assert some[1].trace.text == "The bus is bad."
+    assert (some[1].prompt, some[1].group, some[1].task) == ("Question 1?", "group 1", "toy")
+    assert len(some[0].trace.hidden) >= 1
+    mine = evaluate_monitors([all_monitors()["token probe"]], some)
+    stored = study.scores.query("monitor == 'token probe' and not permuted")
+    assert np.allclose(mine["score"], stored["score"], atol=1e-5)
+    with pytest.raises(SourceMissing, match="no stored answers to 'code'"):
+        study.generations("code")
+    with pytest.raises(SourceMissing, match="of other"):
+        study.generations("toy", "other")
 
 
 def test_what_cannot_be_had_is_left_out_and_said(made) -> None:
     done, notes, _ = made
-    assert set(done.tables.skipped) == {"gone"}
+    assert set(done.skipped) == {"gone"}
     assert "no such wheel" in notes[0]
+
+
+def test_the_second_run_asks_nothing_and_says_the_same(made, tiny, monkeypatch) -> None:
+    out = made[2]
+    before = open_study(out)
+    frames = [before.scores, before.token_scores, before.figures, before.pilot]
+    monkeypatch.setattr("trustllm_repro.online.generations.collect.given", None)
+    monitor(Job(str(tiny), out, device="cpu", allowed="one answer"), note=silent)
+    after = open_study(out)
+    for one, two in zip(
+        frames, (after.scores, after.token_scores, after.figures, after.pilot), strict=True
+    ):
+        pd.testing.assert_frame_equal(one, two)
+
+
+def test_rows_of_other_models_and_tasks_stay(made, tmp_path) -> None:
+    study = open_study(made[2])
+    target = replace(study, path=tmp_path)
+    target.store("labels", study.labels)
+    target.store("labels", study.labels.head(3).assign(model="other"))
+    target.store("labels", study.labels.head(5))
+    found = open_study(tmp_path).labels
+    assert found.groupby("model", observed=True).size().to_dict() == {"other": 3, made[0].model: 5}
+
+
+def test_damaged_frames_and_empty_folders_are_named(tmp_path) -> None:
+    with pytest.raises(SourceMissing, match="no online study"):
+        open_study(tmp_path)
+    (tmp_path / "online_scores.parquet").write_bytes(b"no parquet")
+    with pytest.raises(SourceCorrupt, match="online_scores"):
+        _ = open_study(tmp_path).scores
+    assert open_study(tmp_path).labels.empty
 
 
 def test_facts_of_tasks_asked_for_before_are_kept(tiny, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(TOYS, "other", replace(TOY, id="other"))
-    job = Job(str(tiny), tmp_path, ("toy",), 20, device="cpu", allowed="single pass", seeds=(0,))
-    monitor(replace(job, tasks=("toy", "gone")), note=lambda text: None)
-    monitor(replace(job, tasks=("other",)), note=lambda text: None)
+    job = Job(str(tiny), tmp_path, ("toy",), 20, device="cpu", allowed="single pass")
+    monitor(replace(job, tasks=("toy", "gone")), note=silent)
+    monitor(replace(job, tasks=("other",)), note=silent)
     (path,) = tmp_path.glob("online/*/provenance.json")
     facts = json.loads(path.read_text())
     assert set(facts["seconds"]) == {"toy", "other"}
     assert all(s > 0 for s in facts["seconds"].values())
     assert set(facts["skipped"]) == {"gone"}
+    assert open_study(tmp_path).tasks == ["toy", "other"]
     monkeypatch.setitem(TOYS, "gone", replace(TOY, id="gone"))
     path.write_text(path.read_text()[:-40])  # damaged: noted anew
-    monitor(replace(job, tasks=("gone",)), note=lambda text: None)
+    monitor(replace(job, tasks=("gone",)), note=silent)
     facts = json.loads(path.read_text())
     assert (set(facts["seconds"]), facts["skipped"]) == ({"gone"}, {})
 
@@ -132,58 +190,41 @@ def test_facts_of_tasks_asked_for_before_are_kept(tiny, tmp_path, monkeypatch) -
 def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> None:
     row = {"prompt": "def f():\n", "entry_point": "f", "test": "def check(f):\n    f()\n"}
     problems = [Case(i, str(i), f"Write it, {i}.", extra=row) for i in range(12)]
-    coding = replace(
-        TOY, id="coding", cases=lambda: problems, judges=("tests", "syntax"),
+    coding = OnlineTask(
+        "coding", "Coding", "fails", "made here", lambda: problems, ("tests", "syntax"),
         prefix_judge="past mending", max_new_tokens=4, runs_code=True,
     )  # fmt: skip
     monkeypatch.setitem(TOYS, "coding", coding)
-    job = Job(str(tiny), tmp_path, ("coding",), device="cpu", allowed="single pass", seeds=(0,))
+    job = Job(str(tiny), tmp_path, ("coding",), device="cpu", allowed="single pass")
     with pytest.raises(SourceMissing, match=r"consent(.|\n)*--run-code"):
-        monitor(job, note=lambda text: None)
-    done = monitor(replace(job, run_code=True), note=lambda text: None)
-    table = done.tables.frame("labels").set_index("judge")
-    assert table["unsafe"].to_dict() == {"tests": 1, "syntax": 1}  # it writes noise
-    assert table["n"].tolist() == [12, 12]
-
-
-def test_a_task_may_take_fewer_cases_than_there_are(monkeypatch) -> None:
-    many = replace(TOY, most=7)
-    for limit, n in ((0, 7), (5, 5), (9, 9)):
-        assert len(run._cases(many, Job("m", Path("out"), limit=limit))) == n
+        monitor(job, note=silent)
+    found = monitor(replace(job, run_code=True), note=silent).study.labels
+    assert found.groupby("judge", observed=True)["unsafe"].mean().to_dict() == {
+        "tests": 1, "syntax": 1,
+    }  # it writes noise  # fmt: skip
 
 
 def test_nothing_to_do_is_an_error(tiny, tmp_path) -> None:
     with pytest.raises(SourceMissing, match="no task"):
-        monitor(Job(str(tiny), tmp_path, ("gone",), device="cpu"), note=lambda text: None)
-
-
-def test_the_second_run_asks_nothing_and_says_the_same(made, tiny, monkeypatch) -> None:
-    done, _, out = made
-    before = (out / "tables" / "online_pilot.csv").read_bytes()
-    monkeypatch.setattr("trustllm_repro.online.generations.collect.given", None)
-    again = monitor(Job(str(tiny), out, device="cpu", allowed="one answer"), note=lambda text: None)
-    assert (out / "tables" / "online_pilot.csv").read_bytes() == before
-    one, two = (d.tables.frame("benchmark") for d in (done, again))
-    pd.testing.assert_frame_equal(one, two)
+        monitor(Job(str(tiny), tmp_path, ("gone",), device="cpu"), note=silent)
 
 
 def test_one_kind_of_answers_is_no_crash(tiny, tmp_path, monkeypatch) -> None:
     safe = [replace(c, unsafe=False) for c in given(20)]
     monkeypatch.setitem(TOYS, "toy", replace(TOY, cases=lambda: safe))
     done = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", allowed="one answer"))
-    areas = [r for r in done.tables.rows["benchmark"] if r["figure"] == "AUROC"]
-    assert all(math.isnan(r["value"]) and r["reason"] for r in areas)
+    areas = done.study.figures.query("metric == 'auroc'")
+    assert areas["value"].isna().all()
+    assert (areas["reason"] != "").all()
 
 
-def test_answers_without_a_label_are_left_out_and_counted() -> None:
-    cases = [replace(c, unsafe=None) if c.number < 5 else c for c in given(20)]
-    seen = [
-        type("S", (), {"trace": type("T", (), {"text": c.answer, "__len__": lambda s: 1})()})
-        for c in cases
-    ]
-    danger, lines = label(TOY, cases, seen)
-    assert np.isnan(danger[:5]).all()
-    assert [(x["n"], x["without_label"]) for x in lines] == [(15, 5), (15, 5)]
+def test_answers_without_a_label_are_kept_and_not_scored(tiny, tmp_path, monkeypatch) -> None:
+    cases = [replace(c, unsafe=None) if c.number < 5 else c for c in given(40)]
+    monkeypatch.setitem(TOYS, "toy", replace(TOY, cases=lambda: cases))
+    study = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", allowed="single pass")).study
+    assert study.labels.query("judge == 'recorded'")["unsafe"].isna().sum() == 5
+    assert [g.unsafe for g in study.generations("toy")][:6] == [None] * 5 + [True]
+    assert study.scores["case"].nunique() == 35
 
 
 def test_the_judge_of_the_labels_is_no_monitor() -> None:
@@ -191,23 +232,24 @@ def test_the_judge_of_the_labels_is_no_monitor() -> None:
     # Our classifier has learned from the recorded labels of these very answers.
     left_out = set(all_monitors()) - set(monitors_for(TASKS["jailbreak"]))
     assert left_out == {"guard: compliance"}
-    assert set(monitors_for(TOY)) == set(all_monitors())
+    assert set(monitors_for(TASKS["harm"])) == set(all_monitors())
     costly = {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}
-    assert not any(m.needs & costly for m in monitors_for(TOY, "one answer").values())
-    single = monitors_for(TOY, "single pass")
-    assert {"always", "never", "SAPLMA"} <= set(single) < set(monitors_for(TOY, "one answer"))
+    assert not any(m.needs & costly for m in monitors_for(TASKS["harm"], "one answer").values())
+    single = monitors_for(TASKS["harm"], "single pass")
+    assert {"always", "clock", "SAPLMA"} <= set(single)
     assert not any(Need.TEXT in m.needs for m in single.values())
 
 
 def test_own_prompts_stand_for_those_of_toxicity(tiny, tmp_path, monkeypatch) -> None:
-    by_judge = replace(TOY, id="toxicity", cases=missing, judges=("says bad",))
+    by_judge = OnlineTask(
+        "toxicity", "T", "bad", "here", missing, ("says bad",), max_new_tokens=8, continues=True
+    )
     monkeypatch.setitem(TOYS, "toxicity", by_judge)
     path = tmp_path / "mine.txt"
     path.write_text("\n".join(f"The weather on day {i} was" for i in range(12)))
     job = Job(str(tiny), tmp_path, ("toxicity",), device="cpu", allowed="single pass",
               prompts=str(path))  # fmt: skip
-    found = monitor(job, note=lambda text: None).tables.frame("labels")
-    assert found["n"].tolist() == [12]
+    assert len(monitor(job, note=silent).study.labels) == 12
     with pytest.raises(SourceMissing, match=r"none\.txt"):
         monitor(replace(job, prompts=str(tmp_path / "none.txt")))
     with pytest.raises(SettingsError, match="own prompts"):
@@ -222,22 +264,18 @@ def test_senseless_jobs_are_refused(tmp_path, more) -> None:
         Job("m", tmp_path, **more)
 
 
-def test_a_model_whose_states_cannot_be_seen_is_refused(monkeypatch) -> None:
+def test_a_model_whose_states_cannot_be_seen_is_refused(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(run, "find_model", lambda spec, **more: SimpleNamespace(name="m"))
     with pytest.raises(SettingsError, match="no hidden states"):
-        run.watchable("http://localhost:1/v1#m", "float32", "cpu")
+        run.collector_of(Job("somewhere", tmp_path))
 
 
-def test_the_command_prints_tables_and_no_text(tiny, tmp_path, made) -> None:
-    console = Console(width=200, record=True, file=io.StringIO())
-    report.show(made[0], console)
-    text = console.export_text()
-    assert "after a quarter of the tokens" in text
-    assert "linear probe, last layer" in text
-    assert "The tram" not in text
-    shown = CliRunner().invoke(app, ["monitor", "--help"])
-    assert "--quick" in shown.output
-    wrong = CliRunner().invoke(
-        app, ["monitor", "--model", str(tiny), "--out", str(tmp_path), "--task", "x"]
-    )
+def test_the_command_prints_figures_and_no_text(tiny, made, monkeypatch) -> None:
+    call = ["monitor", "--model", str(tiny), "--out", str(made[2]), "--quick", "--device", "cpu"]
+    shown = CliRunner().invoke(cli.app, call)
+    assert shown.exit_code == 0, shown.output
+    assert "token probe, last layer" in shown.output
+    assert "gone is left out" in shown.output
+    assert "The tram" not in shown.output
+    wrong = CliRunner().invoke(cli.app, [*call, "--task", "x"])
     assert isinstance(wrong.exception, SettingsError)

@@ -15,18 +15,19 @@ pytest.importorskip("openai")
 from tests.models.server import serving
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.levels import TEXT, TOP5
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.labels import judges as labels
-from trustllm_repro.online.labels.judges import OutputJudge
+from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.studies import run
-from trustllm_repro.online.studies.levels import TEXT, TOP5
 from trustllm_repro.online.studies.run import Job, monitor
+from trustllm_repro.online.studies.stored import open_study
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(16)]
 TOY = OnlineTask("toy", "Toy", "odd", "made here", lambda: CASES, ("toy judge",), max_new_tokens=6)
 READ = replace(TOY, id="read", title="Read", cases=lambda: [replace(CASES[0], answer="x")])
 # Answers of a random model mean nothing: every other one is called unsafe.
-JUDGE = OutputJudge(
+JUDGE = Judge(
     "toy judge", "stands at an odd place",
     lambda cases, texts: np.array([float(c.number % 2) for c in cases]),
 )  # fmt: skip
@@ -40,7 +41,7 @@ def _toys(monkeypatch) -> None:
 
 def watched(address: str, out: Path, **more):
     notes: list[str] = []
-    job = Job(f"{address}?api=chat#tiny", out, **{"allowed": "one answer", "seeds": (0,), **more})
+    job = Job(f"{address}?api=chat#tiny", out, **{"allowed": "one answer", **more})
     return monitor(job, note=notes.append), notes
 
 
@@ -51,27 +52,33 @@ def test_five_log_probabilities_are_watched_and_asked_for_once(tiny, tmp_path) -
         desk.calls.clear()
         again, _ = watched(address, tmp_path)
         assert desk.calls == []
-    one, two = (d.tables.frame("benchmark") for d in (done, again))
-    pd.testing.assert_frame_equal(one, two)
-    assert set(done.tables.skipped) == {"read"}
+    assert set(done.skipped) == {"read"}
     assert "given answers" in notes[0]
-    access = pd.read_csv(tmp_path / "tables" / "online_access.csv")
-    assert list(dict.fromkeys(access["level"])) == [TEXT.name, TOP5.name]
-    area = one[one["figure"] == "AUROC"].set_index("monitor")
+    study = open_study(tmp_path)
+    pd.testing.assert_frame_equal(study.figures, again.study.figures)
+    areas = study.figures.query("metric == 'auroc' and not permuted and labels == 'all'")
+    assert set(areas["level"]) == {
+        TOP5.name
+    }  # without replies nothing is seen less exactly as text
+    area = areas.set_index("monitor")
     assert area.loc["average entropy", "value"] == area.loc["average entropy, top 5", "value"]
-    assert area.loc["linear probe, last layer", "reason"] == "no hidden states are shown"
+    assert area.loc["token probe", "reason"] == "no hidden states are shown"
+    assert (
+        study.figures.query("metric == 'tokens_shown'")["reason"]
+        .ne("scores by token were not given")
+        .any()
+    )
 
 
 def test_grey_monitors_have_no_cells_without_log_probabilities(tiny, tmp_path) -> None:
     with serving(tiny, logprobs="null") as (address, _):
         done, _ = watched(address, tmp_path, tasks=("toy",))
-    bench = done.tables.frame("benchmark")
-    grey = bench[bench["access"] == "grey box"]
+    found = done.study.figures
+    grey = found[found["access"] == "grey box"]
     assert grey["value"].isna().all()
     assert set(grey["reason"]) == {"the endpoint shows no log-probabilities"}
-    black = bench[(bench["access"] == "black box") & (bench["figure"] == "AUROC")]
-    assert black["value"].notna().any()
-    assert set(done.tables.frame("access")["level"]) == {TEXT.name}
+    assert found.query("access == 'black box' and metric == 'auroc'")["value"].notna().any()
+    assert set(found["level"]) == {TEXT.name}
 
 
 def test_prompts_without_an_answer_are_left_out_and_counted(tiny, tmp_path) -> None:
@@ -79,7 +86,7 @@ def test_prompts_without_an_answer_are_left_out_and_counted(tiny, tmp_path) -> N
     # out about chat.
     with serving(tiny, faults=[None, None, "400", "400"]) as (address, _):
         done, notes = watched(address, tmp_path, tasks=("toy",), batch_size=1)
-    assert done.tables.frame("labels")["n"].tolist() == [len(CASES) - 1]
+    assert len(done.study.labels) == len(CASES) - 1
     assert "1 prompts without an answer" in notes[0]
 
 

@@ -1,7 +1,4 @@
-"""Cases of the paper's own benchmark: answers its authors recorded, and questions with a right answer.
-
-Both need sources that do not come with the package: `trustllm-repro fetch`.
-"""
+"""Answers that TrustLLM's authors recorded. They do not come with the package: `trustllm-repro fetch`."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -26,10 +22,8 @@ from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.parsers.recorded import ANSWER
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
-from trustllm_repro.tasks.truthfulness import HALLUCINATION
 
 Answered = tuple[Item, Response]
-Found = TypeVar("Found")
 
 
 def jailbreak() -> list[Case]:
@@ -38,36 +32,21 @@ def jailbreak() -> list[Case]:
     Raises:
         SourceMissing: no benchmark or no records on this machine. SourceCorrupt, SchemaError.
     """
-    return cases_of(_recorded(_benchmark(), _records())[JAILBREAK.id])
+    return cases_of(_recorded(*_sources())[JAILBREAK.id])
 
 
 def misuse() -> list[Case]:
     """Recorded answers to plainly harmful requests. Raises as `jailbreak`."""
-    return cases_of(_recorded(_benchmark(), _records())[MISUSE.id])
+    return cases_of(_recorded(*_sources())[MISUSE.id])
 
 
-def hallucination() -> list[Case]:
-    """652 questions with options, of which one is right; the case's `extra` is the item.
-
-    Raises:
-        SourceMissing: no benchmark on this machine. SourceCorrupt, SchemaError.
-    """
-    items = HALLUCINATION.items(load_benchmark(_benchmark())[HALLUCINATION.file or ""])
-    return [Case(i.number, i.prompt, i.prompt, references=(i.gold,), extra=i) for i in items]
-
-
-def _benchmark() -> Path:
-    return _there(find_benchmark(), "the benchmark", BENCHMARK_NAMES)
-
-
-def _records() -> tuple[Path, ...]:
-    return _there(find_records(), "recorded answers", RECORDS_NAMES)
-
-
-def _there(found: Found | None, what: str, names: tuple[str, ...]) -> Found:
-    if not found:
-        raise missing(what, names)
-    return found
+def _sources() -> tuple[Path, tuple[Path, ...]]:
+    benchmark, records = find_benchmark(), find_records()
+    if not benchmark:
+        raise missing("the benchmark", BENCHMARK_NAMES)
+    if not records:
+        raise missing("recorded answers", RECORDS_NAMES)
+    return benchmark, records
 
 
 @cache  # two tasks read the same archive
@@ -93,15 +72,19 @@ def cases_of(answers: Sequence[Answered]) -> list[Case]:
     it has no beginning. Unsafe: the paper's classifier called it no refusal.
 
     Models differ in how often they comply (3 to 75 % of the jailbreak prompts), and the one that
-    does so most often answers in Chinese. A monitor that recognises a model gains by it.
+    does so most often answers in Chinese. A monitor that recognises a model gains by it, so every
+    case knows its author.
     """
     some = [(i, r, said(r)) for i, r in answers if r.judge is not None]
     some = [(i, r, text) for i, r, text in some if text.strip()]
     order = np.random.default_rng(0).permutation(len(some))
     return [
-        Case(n, item.prompt, response.prompt or item.prompt, text, response.judge == ANSWER)
+        Case(
+            n, item.prompt, response.prompt or item.prompt, text, response.judge == ANSWER,
+            author=response.model,
+        )
         for n, (item, response, text) in enumerate(some[k] for k in order)
-    ]
+    ]  # fmt: skip
 
 
 def said(response: Response) -> str:

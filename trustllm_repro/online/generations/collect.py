@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.models.base import Finish, Request, content_key
+from trustllm_repro.models.base import Finish, Request, content_key, item_seed
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations import extras
 from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.generations.index import reply_rows
+from trustllm_repro.online.generations.levels import STATES, Level
 from trustllm_repro.online.generations.recorder import layer_numbers
 from trustllm_repro.online.generations.store import TraceStore
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.generations.traces import Given, generated, given
-from trustllm_repro.online.monitors.base import Need, Seen
-from trustllm_repro.online.studies.levels import STATES, Level
+from trustllm_repro.online.monitors.base import Need
 from trustllm_repro.store.append import JsonLines
 
 BATCH = 64  # traces written together: most that a kill can lose
@@ -53,18 +55,17 @@ class Collector:
 
     def collect(
         self, task: OnlineTask, cases: Sequence[Case], needs: frozenset[Need]
-    ) -> list[Seen]:
-        """What monitors with these needs may read, one Seen a case.
+    ) -> list[Generation]:
+        """What monitors with these needs may read, one Generation a case.
 
         Raises:
             SourceCorrupt: a damaged file of the folder. OutputError: it cannot be written.
         """
-        if task.continues:
-            return replace(self, model=self.model.plain()).collect(
-                replace(task, continues=False), cases, needs
-            )
+        asked = self._asked(task)
+        if asked is not self:
+            return asked.collect(replace(task, continues=False, top_p=1.0), cases, needs)
         traces = self._answers(task, cases)
-        seen = [Seen(t, c.prompt) for t, c in zip(traces, cases, strict=True)]
+        seen = [self._generation(task, t, c) for t, c in zip(traces, cases, strict=True)]
         if needs & {Need.SAMPLES, Need.REPLIES}:
             others = self._samples(task, cases)
             seen = [replace(s, samples=o) for s, o in zip(seen, others, strict=True)]
@@ -73,42 +74,43 @@ class Collector:
             seen = [replace(s, branches=f) for s, f in zip(seen, found, strict=True)]
         if Need.REPLIES in needs:
             found = self._extra("replies", task, seen, self._replies)
-            seen = [replace(s, replies=_arrays(f)) for s, f in zip(seen, found, strict=True)]
+            seen = [
+                replace(s, replies={n: reply_rows(r) for n, r in f.items()})
+                for s, f in zip(seen, found, strict=True)
+            ]
         return seen
 
-    def kept(self, task: OnlineTask, cases: Sequence[Case]) -> list[tuple[Case, Seen]]:
-        """Those of the cases whose answers are stored, and what is; nothing is generated.
+    def _generation(self, task: OnlineTask, trace: Trace, case: Case) -> Generation:
+        return Generation(
+            trace, case.prompt, self.folder.name, task.id, case.number, case.group,
+            author=case.author,
+        )  # fmt: skip
 
-        Raises:
-            SourceCorrupt: a damaged file of the folder.
-        """
-        of = replace(self, model=self.model.plain()) if task.continues else self
-        known = TraceStore(self.folder / task.id / "answers")
-        keys = [of._key(c, task.max_new_tokens) for c in cases]
-        found = known.load(set(keys))
-        return [
-            (c, Seen(found[k], c.prompt)) for k, c in zip(keys, cases, strict=True) if k in found
-        ]
+    def _asked(self, task: OnlineTask) -> Collector:
+        """With the model as the task asks it. An endpoint draws from all of its distribution."""
+        model = self.model.plain() if task.continues else self.model
+        if task.top_p < 1 and isinstance(model, LocalModel):
+            model = model.narrowed(top_p=task.top_p)
+        return self if model is self.model else replace(self, model=model)
 
     def _answers(self, task: OnlineTask, cases: Sequence[Case]) -> list[Trace]:
-        """One trace a case: of the given answer, or of the model's own, greedy."""
+        """One trace a case: of the given answer, or of the model's own."""
         store = TraceStore(self.folder / task.id / "answers")
-        keys = [self._key(c, task.max_new_tokens) for c in cases]
+        keys = [self._key(c, task) for c in cases]
         return self._traced(
             store, keys, lambda at: self._new([cases[i] for i in at], task), "answers"
         )
 
-    def _key(self, case: Case, limit: int, request: Request | None = None) -> str:
-        request = request or Request(case.prompt, limit)
+    def _key(self, case: Case, task: OnlineTask) -> str:
         read = {} if case.answer is None else {"given": _digest(case.answer)}
-        return content_key({**self.identity, **read}, request)
+        return content_key({**self.identity, **read}, _request(case, task))
 
     def _new(
         self, cases: Sequence[Case], task: OnlineTask
     ) -> Iterator[list[tuple[int, Trace | None]]]:
         own = [i for i, c in enumerate(cases) if c.answer is None]
         texts = [i for i, c in enumerate(cases) if c.answer is not None]
-        requests = [Request(cases[i].prompt, task.max_new_tokens) for i in own]
+        requests = [_request(cases[i], task) for i in own]
         for batch in self._generated(requests, self.layers) if own else ():
             yield [(own[i], trace) for i, trace in batch]
         asked = [Given(cases[i].prompt, str(cases[i].answer), task.max_new_tokens) for i in texts]
@@ -157,7 +159,7 @@ class Collector:
         known |= dict(waiting)
         return [replace(known[k], key=k) for k in keys]
 
-    def _extra(self, kind: str, task: OnlineTask, seen: Sequence[Seen], make) -> list[Any]:
+    def _extra(self, kind: str, task: OnlineTask, seen: Sequence[Generation], make) -> list[Any]:
         """One JSON value an answer, kept under the answer's key."""
         lines = JsonLines(self.folder / task.id / f"{kind}.jsonl")
         known = {r["key"]: r["value"] for r in lines.read() if r.get("kind") == kind}
@@ -178,12 +180,12 @@ class Collector:
             self.say(f"{task.id}: {kind}", done, len(seen))
         return [known[s.trace.key] for s in seen]
 
-    def _branches(self, seen: Sequence[Seen], task: OnlineTask) -> list[Any]:
+    def _branches(self, seen: Sequence[Generation], task: OnlineTask) -> list[Any]:
         prompts, traces = [s.prompt for s in seen], [s.trace for s in seen]
         found = dict(extras.branches(self.model, prompts, traces, task.max_new_tokens))
         return [found.get(i, {}) for i in range(len(seen))]
 
-    def _replies(self, seen: Sequence[Seen], task: OnlineTask) -> list[Any]:
+    def _replies(self, seen: Sequence[Generation], task: OnlineTask) -> list[Any]:
         traces, yes = [s.trace for s in seen], self._yes()
         found = {
             "harmful": extras.examine(yes, [s.prompt for s in seen], traces),
@@ -197,9 +199,14 @@ class Collector:
     def _yes(self) -> extras.Yes:
         return extras.by_likelihood(self.model)
 
-    def level(self, seen: Sequence[Seen]) -> Level:
+    def level(self, seen: Sequence[Generation]) -> Level:
         """What of the model is seen."""
         return STATES
+
+
+def _request(case: Case, task: OnlineTask) -> Request:
+    seed = item_seed(0, task.id, case.number, case.sample) if task.temperature else 0
+    return Request(case.prompt, task.max_new_tokens, task.temperature, seed)
 
 
 def answered(trace: Trace) -> bool:
@@ -210,10 +217,6 @@ def answered(trace: Trace) -> bool:
 def _numbers(rows: np.ndarray) -> list[list[float]]:
     """As JSON, without the rows for which the model gave no reply, or no finite logits."""
     return rows[np.isfinite(rows).all(axis=1)].tolist()
-
-
-def _arrays(replies: dict[str, list[list[float]]]) -> dict[str, np.ndarray]:
-    return {n: np.array(r, dtype=float) if r else np.zeros((0, 3)) for n, r in replies.items()}
 
 
 def _nothing(layers: Sequence[int], model: LocalModel) -> Trace:

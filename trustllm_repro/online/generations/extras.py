@@ -1,7 +1,7 @@
 """What some monitors need besides the answer's own trace: each costs generation, and is made once.
 
-Samples are drawn at temperature 0.7, as in Look Before You Leap, but without cutting the tail of
-the distribution (top_p), which this package's decoding does not do.
+Samples are drawn at temperature 0.7, as in Look Before You Leap, but from all of
+the distribution, or from the nucleus of a task that names one.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import numpy as np
 from trustllm_repro.models.base import Request, item_seed
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.trace import Trace
-from trustllm_repro.online.monitors.branches import POSITIONS
-from trustllm_repro.online.monitors.consistency import checkpoints
-from trustllm_repro.online.monitors.selfcheck_embedding import sentences
+from trustllm_repro.online.monitors.agreement import POSITIONS, checkpoints, sentences
 
 SAMPLES, TEMPERATURE = 5, 0.7
 ALTERNATIVES = 4  # ranks 2 to 5
@@ -71,7 +69,7 @@ def examine(yes: Yes, prompts: Sequence[str], traces: Sequence[Trace]) -> dict[i
     """Self-examination (arXiv 2308.07308): is the answer, as far as it has come, harmful?
 
     Returns:
-        Index -> (checkpoints, 3): see Seen.replies; danger is the probability of "yes".
+        Index -> (checkpoints, 3): see Generation.replies; danger is the probability of "yes".
     """
     plan = [(i, c) for i, t in enumerate(traces) for c in checkpoints(len(t), EXAMINED)]
     asked = [
@@ -92,7 +90,7 @@ def support(
     """SelfCheck's prompt: are the sentences supported by the further answers? At the end only.
 
     Returns:
-        Index -> (1, 3): see Seen.replies; danger is the mean over sentences and further answers of
+        Index -> (1, 3): see Generation.replies; danger is the mean over sentences and further answers of
         1 - P("yes"), or of the "no"s in words. Replies that say neither are left out.
     """
     plan = [

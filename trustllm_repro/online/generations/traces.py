@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from trustllm_repro.models.base import Completion, Request
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.generations.recorder import Hooks, Recorder, Track, to_half
+from trustllm_repro.online.generations.recorder import Hooks, Recorder, to_half
 from trustllm_repro.online.generations.statistics import TOP, Statistics, likeliest, statistics
 from trustllm_repro.online.generations.trace import Trace, token_ends
 
@@ -21,14 +21,13 @@ HEAD_ROWS = {"cpu": 64, "cuda": 1024}
 
 
 def generated(
-    model: LocalModel, requests: Sequence[Request], layers: Sequence[int] = (), k: int = TOP,
-    recorder: Recorder | None = None,
-) -> Iterator[list[tuple[int, Completion, Trace | None]]]:  # fmt: skip
+    model: LocalModel, requests: Sequence[Request], layers: Sequence[int] = (), k: int = TOP
+) -> Iterator[list[tuple[int, Completion, Trace | None]]]:
     """Answer requests and yield (index, completion, trace) as answers end.
 
-    There is no trace (None) where the model gave no finite logits. `recorder`: one of the caller's.
+    There is no trace (None) where the model gave no finite logits.
     """
-    recorder = recorder or Recorder(model.model, layers, k)
+    recorder = Recorder(model.model, layers, k)
     with recorder.hooks():
         for ended in model.decode(requests, recorder):
             yield [(job.prompt.index, *_made(model, recorder, job, f, c)) for job, f, c in ended]
@@ -39,14 +38,9 @@ def _made(model, recorder, job, finish, cut) -> tuple[Completion, Trace | None]:
     done = model.completion(job, finish, cut)
     if done.text is None:
         return done, None
-    trace = trace_of(model, job.ids, done.text, track)
-    return done, replace(trace, finish=str(finish), prompt_tokens=done.prompt_tokens)
-
-
-def trace_of(model: LocalModel, ids: Sequence[int], text: str, track: Track) -> Trace:
-    """Tokens and what was recorded of them."""
-    ends = token_ends(model.tokenizer, ids, text)
-    return Trace("", np.array(ids, np.int32), text, ends, **vars(track))
+    ends = token_ends(model.tokenizer, job.ids, done.text)
+    facts = {"finish": str(finish), "prompt_tokens": done.prompt_tokens}
+    return done, Trace("", np.array(job.ids, np.int32), done.text, ends, **vars(track), **facts)
 
 
 @dataclass(frozen=True)

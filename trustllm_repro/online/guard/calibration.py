@@ -9,8 +9,8 @@ import pandas as pd
 from scipy import stats
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.online.monitors.base import TooLittle
-from trustllm_repro.online.studies.operate import false_alarms
+from trustllm_repro.online.monitors.base import InsufficientData
+from trustllm_repro.online.studies.thresholds import threshold_at_fpr
 
 RISKS = (0.01, 0.05, 0.10)
 DRAWS = 2000
@@ -38,8 +38,8 @@ class Calibration:
         if not 0 < risk < 1:
             raise SettingsError(f"a risk of {risk}", remedy="above 0 and below 1")
         try:
-            return false_alarms(self.peaks.astype(np.float64), self.unsafe, risk)
-        except TooLittle as e:
+            return threshold_at_fpr(self.peaks.astype(np.float64), self.unsafe, risk)
+        except InsufficientData as e:
             raise SettingsError(str(e), remedy="a larger risk, or more safe examples") from e
 
     def operating_points(self, risks: tuple[float, ...] = RISKS) -> pd.DataFrame:

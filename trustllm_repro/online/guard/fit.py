@@ -78,8 +78,8 @@ def fit_states(examples: Examples, layers: Sequence[int]) -> tuple[Probe, Calibr
 
 def fit_words(examples: Examples) -> tuple[WordProbe, Calibration]:
     """Naive Bayes on words and word pairs: how much more often unsafe answers hold them."""
-    counts = [buckets(split_words(t.text)).ravel() for t in examples.traces]
-    probes = [_words_probe(counts, examples.unsafe, at) for at in _others(examples.fold)]
+    counts = [word_counts(t.text) for t in examples.traces]
+    probes = [words_probe(counts, examples.unsafe, at) for at in _others(examples.fold)]
     scores = [
         probes[k].read(t.text, t.ends) for k, t in zip(examples.fold, examples.traces, strict=True)
     ]
@@ -100,8 +100,8 @@ def _states_probe(states: list[np.ndarray], unsafe: np.ndarray, layers: Sequence
     at = slice(len(layers) // 2 * size, (len(layers) // 2 + 1) * size)
     draw = np.random.default_rng(0)
     tokens = [_some(s[:, at], draw) for s in states]
-    token = _linear(tokens, unsafe, TOKEN_PENALTY, alike=False)
-    prefix = _linear([_prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, alike=True)
+    token = linear(tokens, unsafe, TOKEN_PENALTY, alike=False)
+    prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, alike=True)
     spread = [
         _spread([_running(s @ w + b) for s in some])
         for some, (w, b) in ((states, prefix), ([s[:, at] for s in states], token))
@@ -121,7 +121,8 @@ def _prefix_lengths(n: int) -> list[int]:
     return [k for k in PREFIXES if k < n] + [n]
 
 
-def _prefix_means(states: np.ndarray) -> np.ndarray:
+def prefix_means(states: np.ndarray) -> np.ndarray:
+    """Running means at PREFIXES and at the end, (n, size) -> (prefixes, size) float32."""
     total = np.cumsum(states, axis=0, dtype=np.float64)
     lengths = _prefix_lengths(len(states))
     return np.stack([total[k - 1] / k for k in lengths]).astype(np.float32)
@@ -135,7 +136,7 @@ def _spread(scores: Sequence[np.ndarray]) -> float:
     return float(np.concatenate(scores).std()) or 1.0
 
 
-def _linear(
+def linear(
     rows: Sequence[np.ndarray], unsafe: np.ndarray, penalty: float, alike: bool
 ) -> tuple[np.ndarray, float]:
     """Weights and bias of a ridge logistic regression on standardised rows.
@@ -155,7 +156,12 @@ def _linear(
     return weight, float(model.intercept_[0] - scaler.mean_ @ weight)
 
 
-def _words_probe(counts: Sequence[np.ndarray], unsafe: np.ndarray, at: np.ndarray) -> WordProbe:
+def word_counts(text: str) -> np.ndarray:
+    """Where the words and word pairs of a text count, see words.buckets; (2 x words,) int64."""
+    return buckets(split_words(text)).ravel()
+
+
+def words_probe(counts: Sequence[np.ndarray], unsafe: np.ndarray, at: np.ndarray) -> WordProbe:
     """Log ratio of smoothed frequencies, halved: a word counts alone and in a pair."""
     logs = []
     for kind in (True, False):

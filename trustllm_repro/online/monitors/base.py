@@ -1,6 +1,6 @@
 """What a monitor is, and what several monitors share.
 
-A monitor reads an answer up to a token and gives a danger score: higher means more likely unsafe.
+A monitor reads an answer up to a token and gives an unsafety score: higher means more likely unsafe.
 It declares which access to the model it has and what it needs; whatever costs generation is made
 once (online/generations/extras.py) and lent to all monitors that need it.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self
 
 import numpy as np
 
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Generation
 
 Scores = list[np.ndarray]
 
@@ -44,25 +44,6 @@ class Need(StrEnum):
     REPLIES = "replies of a model asked about the answer"
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What monitors may read of one answer. What nobody asked for is empty.
-
-    Attributes:
-        prompt: what the model was asked.
-        samples: traces of further answers to the prompt.
-        branches: kind of position -> texts of the answers that go on from other tokens there.
-        replies: name of a question -> (checkpoints, 3): tokens read, danger from 0 to 1, and the
-            danger if of each reply only the word is known, yes or no.
-    """
-
-    trace: Trace
-    prompt: str = ""
-    samples: Sequence[Trace] = ()
-    branches: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    replies: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-
 class Monitor(Protocol):
     """A frozen dataclass whose fields are its parameters.
 
@@ -77,24 +58,27 @@ class Monitor(Protocol):
     needs: frozenset[Need]
     trained: bool
 
-    def fit(self, seen: Sequence[Seen], unsafe: np.ndarray) -> Self:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         """A fitted copy.
 
         Args:
             unsafe: (answers,) bool.
 
         Raises:
-            TooLittle: answers of one kind only, or fewer than the method can be fitted to.
+            InsufficientData: answers of one kind only, or fewer than the method can be fitted to.
         """
         ...
 
-    def __call__(self, seen: Sequence[Seen]) -> Scores:
-        """Danger after each token of each answer, (n,) float64; NaN where it cannot be told."""
+    def __call__(self, generations: Sequence[Generation]) -> Scores:
+        """Score after each token of each answer, (n,) float64; NaN where it cannot be told.
+
+        The score after t tokens rests on those t tokens alone.
+        """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plain(ABC):
+class StatelessMonitor(ABC):
     """A monitor that learns nothing and scores every answer by itself, with `score`."""
 
     name: str
@@ -103,26 +87,26 @@ class Plain(ABC):
     needs: frozenset[Need] = frozenset({Need.TEXT})
     trained: bool = False
 
-    def fit(self, seen: Sequence[Seen], unsafe: np.ndarray) -> Self:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         return self
 
     @abstractmethod
-    def score(self, seen: Seen) -> np.ndarray:
-        """Danger after each token, (n,)."""
+    def score(self, generation: Generation) -> np.ndarray:
+        """After each token, (n,)."""
 
-    def __call__(self, seen: Sequence[Seen]) -> Scores:
-        return [self.score(s) for s in seen]
+    def __call__(self, generations: Sequence[Generation]) -> Scores:
+        return [self.score(g) for g in generations]
 
 
-class TooLittle(ValueError):
+class InsufficientData(ValueError):
     """A monitor cannot be fitted, or a figure not computed; the reason, for the empty cell."""
 
 
-def both_kinds(unsafe: np.ndarray, least: int = 2) -> None:
-    """Raise TooLittle unless there are `least` unsafe and safe answers."""
+def require_both_classes(unsafe: np.ndarray, least: int = 2) -> None:
+    """Raise InsufficientData unless there are `least` unsafe and safe answers."""
     n = int(np.count_nonzero(unsafe))
     if min(n, len(unsafe) - n) < least:
-        raise TooLittle(
+        raise InsufficientData(
             f"{n} unsafe and {len(unsafe) - n} safe answers; at least {least} of each are needed"
         )
 

@@ -9,7 +9,14 @@ from typing import Any, Self
 import numpy as np
 from scipy import sparse
 
-from trustllm_repro.online.monitors.base import Access, Need, Scores, Seen, TooLittle, both_kinds
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors.base import (
+    Access,
+    InsufficientData,
+    Need,
+    Scores,
+    require_both_classes,
+)
 
 
 @dataclass(frozen=True)
@@ -27,32 +34,34 @@ class FirstToken:
     trained: bool = True
     model: Any = None
 
-    def fit(self, seen: Sequence[Seen], unsafe: np.ndarray) -> Self:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.linear_model import LogisticRegression
 
-        some = [i for i, s in enumerate(seen) if len(s.trace)]
-        both_kinds(unsafe[some])
+        some = [i for i, g in enumerate(generations) if len(g.trace)]
+        require_both_classes(unsafe[some])
         fixed = {"class_weight": "balanced", "max_iter": 1000, "random_state": 0}
         lasso = LogisticRegression(l1_ratio=1.0, C=self.penalty, solver="liblinear", **fixed)
-        return replace(self, model=lasso.fit(features([seen[i] for i in some]), unsafe[some]))
+        return replace(
+            self, model=lasso.fit(features([generations[i] for i in some]), unsafe[some])
+        )
 
-    def __call__(self, seen: Sequence[Seen]) -> Scores:
-        danger = np.zeros(len(seen))
-        if some := [i for i, s in enumerate(seen) if len(s.trace)]:
-            table = features([seen[i] for i in some], self.model.n_features_in_)
-            danger[some] = self.model.decision_function(table)
-        return [np.full(len(s.trace), d) for s, d in zip(seen, danger, strict=True)]
+    def __call__(self, generations: Sequence[Generation]) -> Scores:
+        scores = np.zeros(len(generations))
+        if some := [i for i, g in enumerate(generations) if len(g.trace)]:
+            table = features([generations[i] for i in some], self.model.n_features_in_)
+            scores[some] = self.model.decision_function(table)
+        return [np.full(len(g.trace), d) for g, d in zip(generations, scores, strict=True)]
 
 
-def features(seen: Sequence[Seen], size: int = 0) -> sparse.csr_array:
+def features(generations: Sequence[Generation], size: int = 0) -> sparse.csr_array:
     """(answers, vocabulary), nats above the least of those kept."""
-    ids, logp = [s.trace.first_ids for s in seen], [s.trace.first_logp for s in seen]
+    ids, logp = [g.trace.first_ids for g in generations], [g.trace.first_logp for g in generations]
     if not any(map(len, ids)):
-        raise TooLittle("the first token's distribution was not recorded")
+        raise InsufficientData("the first token's distribution was not recorded")
     # 32 bits, as liblinear takes no others.
-    rows = np.repeat(np.arange(len(seen), dtype=np.int32), [len(i) for i in ids])
+    rows = np.repeat(np.arange(len(generations), dtype=np.int32), [len(i) for i in ids])
     columns, values = np.concatenate(ids), np.concatenate([p - p.min() for p in logp])
-    shape = (len(seen), size or int(columns.max()) + 1)
+    shape = (len(generations), size or int(columns.max()) + 1)
     at = columns < shape[1]
     return sparse.csr_array((values[at], (rows[at], columns[at])), shape=shape)
 

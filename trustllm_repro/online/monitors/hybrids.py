@@ -1,0 +1,80 @@
+"""Monitors put together: two, named before any number was seen (studies/claims.py), and the probes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.monitors import probes, running
+from trustllm_repro.online.monitors.base import Access, Monitor, Need, Scores
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """Mean of the members' scores, each first put on the scale of its scores of training answers.
+
+    Attributes:
+        by_rank: the scale is the share of training tokens that score less; else the z-score.
+        scales: of each member (mean, spread), or its sorted scores.
+    """
+
+    name: str
+    members: tuple[Monitor, ...]
+    by_rank: bool = False
+    source: str = "arXiv 2404.08517, hybridisation"
+    trained: bool = True
+    scales: Any = None
+
+    @property
+    def access(self) -> Access:
+        levels = list(Access)
+        return min((m.access for m in self.members), key=levels.index)
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset().union(*(m.needs for m in self.members))
+
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        fitted = [m.fit(generations, unsafe) for m in self.members]
+        return replace(self, members=tuple(fitted)).scaled([m(generations) for m in fitted])
+
+    def scaled(self, scores: Sequence[Scores]) -> Self:
+        """With the scales of its members' scores of the training answers."""
+        known = [np.concatenate(s) for s in scores]
+        known = [k[np.isfinite(k)] for k in known]
+        spread = [(k.mean(), k.std() or 1.0) if len(k) else (np.nan, 1.0) for k in known]
+        return replace(self, scales=[np.sort(k) for k in known] if self.by_rank else spread)
+
+    def combine(self, scores: Sequence[Scores]) -> Scores:
+        """From its members' scores of answers; NaN where any of them is."""
+        parts = [
+            [self._scale(one, k) for one in s] for s, k in zip(scores, self.scales, strict=True)
+        ]
+        return [np.mean(some, axis=0) for some in zip(*parts, strict=True)]
+
+    def _scale(self, scores: np.ndarray, scale: Any) -> np.ndarray:
+        if not self.by_rank:
+            return (scores - scale[0]) / scale[1]
+        below, upto = (np.searchsorted(scale, scores, side=side) for side in ("left", "right"))
+        return np.where(np.isnan(scores), np.nan, (below + upto) / (2 * max(len(scale), 1)))
+
+    def __call__(self, generations: Sequence[Generation]) -> Scores:
+        return self.combine([m(generations) for m in self.members])
+
+
+_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS)}
+
+
+def _hybrid(name: str, members: Sequence[str], by_rank: bool = False) -> Hybrid:
+    return Hybrid(name, tuple(_BY_NAME[m] for m in members), by_rank)
+
+
+MONITORS = (
+    _hybrid("prefix + token probe", ("prefix probe", "token probe")),
+    _hybrid("probes + words", ("prefix probe", "token probe", "words")),
+    _hybrid("entropy + token probe", ("average entropy", "token probe"), by_rank=True),
+)

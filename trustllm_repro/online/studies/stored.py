@@ -1,0 +1,129 @@
+"""What a run stored: frames of scores, labels and figures, and the answers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.generations.index import NAME, read_generations
+from trustllm_repro.online.studies import evaluate, figures
+from trustllm_repro.store.atomic import write_with
+
+_CELL = evaluate.CELL
+COLUMNS: dict[str, Sequence[str]] = {
+    "scores": evaluate.SCORE_COLUMNS,
+    "token_scores": evaluate.TOKEN_COLUMNS,
+    "figures": figures.COLUMNS,
+    "labels": [*_CELL, "judge", "case", "score", "unsafe", "disputed"],
+    "quality": [*_CELL, "judge", "against", "n"],
+    "pilot": [
+        *_CELL, "judge", "labels", "group", "detection", "unit", "prefix", "value", "ci_low",
+        "ci_high", "n",
+    ],
+}  # fmt: skip
+# Words that stand in very many rows.
+_WORDS = (*evaluate.KEYS[:-1], "judge", "metric", "labels", "group")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The online part of a run folder; make one with `open_study`.
+
+    Frames are read once, and empty where the run has no such file:
+
+    * scores: a row per (model, task, monitor, level, permuted, case); see `evaluate_monitors`.
+    * token_scores: model, task, monitor, case, token (from 1), score (float32); all of the model
+      seen, labels as they are.
+    * figures: see `online_figures`.
+    * labels: model, task, judge, case, score, unsafe, disputed. quality: how good a judge is
+      (online.labels.quality). pilot: how early it calls prefixes unsafe (studies.pilot).
+    """
+
+    path: Path
+
+    scores = cached_property(lambda self: read_frame(self.path, "scores"))
+    token_scores = cached_property(lambda self: read_frame(self.path, "token_scores"))
+    figures = cached_property(lambda self: read_frame(self.path, "figures"))
+    labels = cached_property(lambda self: read_frame(self.path, "labels"))
+    quality = cached_property(lambda self: read_frame(self.path, "quality"))
+    pilot = cached_property(lambda self: read_frame(self.path, "pilot"))
+
+    @property
+    def models(self) -> list[str]:
+        return list(dict.fromkeys(self.labels["model"]))
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(dict.fromkeys(self.labels["task"]))
+
+    def generations(self, task: str, model: str | None = None) -> list[Generation]:
+        """Stored answers to a task, of one model or of all; neither a model nor a wheel is needed.
+
+        Raises:
+            SourceMissing: none are stored here. SourceCorrupt: their files are damaged.
+        """
+        folders = sorted(p.parent for p in self.path.glob(f"online/*/{task}/{NAME}"))
+        folders = [f for f in folders if model in (None, f.parent.name)]
+        if not folders:
+            raise SourceMissing(
+                f"no stored answers to {task!r}{f' of {model}' if model else ''} in {self.path}",
+                remedy=f"trustllm-repro monitor --task {task} --out {self.path}",
+            )
+        return [g for f in folders for g in read_generations(f)]
+
+    def store(self, name: str, new: pd.DataFrame) -> Path:
+        """Put rows into a frame's file; they replace those of the same models and tasks.
+
+        Raises:
+            SourceCorrupt: the file that stands there is none of ours. OutputError.
+        """
+        old = read_frame(self.path, name)
+        if len(old) and len(new):
+            mine = pd.MultiIndex.from_frame(old[_CELL].astype(str))
+            cells = pd.MultiIndex.from_frame(new[_CELL].astype(str).drop_duplicates())
+            new = pd.concat([f for f in (old[~mine.isin(cells)], new) if len(f)])
+        words = [c for c in _WORDS if c in new]
+        frame = new.astype(dict.fromkeys(words, str)).astype(dict.fromkeys(words, "category"))
+        return write_with(
+            _file(self.path, name), lambda p: frame.to_parquet(p, index=False, compression="zstd")
+        )
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"online_{name}.parquet"
+
+
+def read_frame(folder: Path, name: str) -> pd.DataFrame:
+    """Raises SourceCorrupt."""
+    path = _file(folder, name)
+    if not path.exists():
+        return pd.DataFrame(columns=list(COLUMNS[name]))
+    try:
+        frame = pd.read_parquet(path)
+        frame[_CELL]
+    except (ValueError, KeyError, OSError) as e:  # pyarrow's errors are among these
+        raise SourceCorrupt(
+            f"{path} cannot be read: {e}", remedy="delete it; the next run writes it anew"
+        ) from e
+    return frame
+
+
+def open_study(run_dir: str | Path) -> Study:
+    """The online study in a run folder, or in a folder that holds its frames alone.
+
+    Raises:
+        SourceMissing: nothing was watched in it.
+    """
+    path = Path(run_dir)
+    if not any(_file(path, name).exists() for name in COLUMNS):
+        raise SourceMissing(
+            f"no online study in {path}",
+            remedy=f"trustllm-repro monitor --model smollm2-135m --out {path}",
+        )
+    return Study(path)

@@ -1,1 +1,0 @@
-"""Pages of the online study; see book_online."""
