@@ -88,7 +88,7 @@ def test_without_a_hub_the_tasks_own_are_taken_and_it_is_said(no_hub) -> None:
 
 
 def test_a_data_set_asked_for_by_name_must_be_had(no_hub) -> None:
-    with pytest.raises(SourceMissing, match="cannot be had"):
+    with pytest.raises(SourceMissing, match="cannot be fetched"):
         find_prompts(FULL_SET, quiet)
     with pytest.raises(SettingsError, match="no revision"):
         find_prompts("some/set", quiet)

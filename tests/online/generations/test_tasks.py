@@ -37,7 +37,8 @@ def test_all_samples_of_a_prompt_are_taken() -> None:
     assert [(c.number, c.sample, c.group) for c in drawn] == [
         (0, 0, "0"), (1, 1, "0"), (2, 2, "0"), (15, 0, "5"), (16, 1, "5"), (17, 2, "5"),
     ]  # fmt: skip
-    assert [c.prompt for c in task.take(1, [Case(0, "own", "own")])] == ["own"]
+    assert len(task.take(cases=prompts)) == 10  # the user's own are all asked
+    assert len(task.take(5, prompts)) == 5
 
 
 def test_some_are_spread_evenly() -> None:
