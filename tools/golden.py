@@ -19,8 +19,8 @@ STATE = Path(__file__).parent.parent / "data" / "golden.json"
 FILES = ("verify.csv", "results.json", "claims.csv", "audit*.csv", "tables/*", "figures/*.csv")
 # What rests on answers made on this machine, not on the committed verdicts.
 ONLINE = (
-    "online", "access_", "closed_", "hybrids", "larger_", "later_work", "measured", "monitors",
-    "pilot", "prompt_only", "tradeoff", "stopping", "early_", "watch",
+    "online", "access_", "hybrids", "larger_", "monitors",
+    "pilot", "stopping", "early_", "watch", "label_quality", "roc", "claims_placebo",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -212,11 +213,14 @@ def deal(group: np.ndarray, unsafe: np.ndarray, folds: int, seed: int) -> np.nda
     from sklearn.model_selection import StratifiedGroupKFold
 
     found, prompts = np.zeros(len(group), dtype=np.int32), np.unique(group, return_inverse=True)[1]
-    folds = min(folds, len(set(prompts.tolist())))
+    kinds = np.bincount(unsafe.astype(int)).max(initial=0)
+    folds = min(folds, len(set(prompts.tolist())), int(kinds))
     if folds > 1:
         dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        for k, (_, held_out) in enumerate(dealt.split(unsafe, unsafe, prompts)):
-            found[held_out] = k
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a kind that not all folds can have
+            for k, (_, held_out) in enumerate(dealt.split(unsafe, unsafe, prompts)):
+                found[held_out] = k
     return found
 
 
