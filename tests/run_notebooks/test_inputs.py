@@ -104,7 +104,7 @@ CHANGES = {
     "evaluated/ledger.parquet": {"11_safety"},
     "models/mine/config.json": {"05_live", *SHOWS_MODELS},
     "prompts.txt": {"30_early_tokens_gpu"},
-    "home/dataset.zip": ASKED,
+    "home/dataset.zip": ASKED - {"30_early_tokens_gpu"},
     "home/trustllm-recorded.zip": ONLINE,
 }
 
