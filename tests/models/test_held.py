@@ -94,11 +94,16 @@ def test_what_was_found_is_asked_another_way_with_the_same_weights(tiny: Path) -
 def test_a_held_model_is_evaluated_as_its_folder_is(tiny: Path, tmp_path: Path) -> None:
     asked = Settings(dimensions=("privacy",), limit=2, max_new_tokens=3, likelihood=False)
     mine = find_model(*held(tiny)[:1], tokenizer=held(tiny)[1], name=tiny.name)
-    jobs = [EvaluationConfig(m, MINIATURE, tmp_path / str(i), asked) for i, m in enumerate((mine, str(tiny)))]
+    jobs = [
+        EvaluationConfig(m, MINIATURE, tmp_path / str(i), asked)
+        for i, m in enumerate((mine, str(tiny)))
+    ]
     one, two = (evaluate(j, progress=Progress()) for j in jobs)
     assert one.cells.equals(two.cells)
     with pytest.raises(SettingsError, match="several processes"):
-        evaluate(EvaluationConfig(mine, MINIATURE, tmp_path / "2", asked, workers=2), progress=Progress())
+        evaluate(
+            EvaluationConfig(mine, MINIATURE, tmp_path / "2", asked, workers=2), progress=Progress()
+        )
 
 
 def test_a_held_model_is_watched_as_its_folder_is(tiny: Path, tmp_path: Path) -> None:

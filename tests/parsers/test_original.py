@@ -55,7 +55,7 @@ def test_short_yes_or_no(text: str, label: str | None) -> None:
     assert (verdict.status == Status.UNLABELLED) == (label is None)
 
 
-@pytest.mark.parametrize("parser", PARSERS, ids=str)
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda p: type(p).__name__)
 @given(text=st.text(max_size=60))
 def test_any_text_gives_a_verdict_and_never_text(parser, text: str) -> None:
     verdict = parser(*ask(text))
@@ -64,7 +64,7 @@ def test_any_text_gives_a_verdict_and_never_text(parser, text: str) -> None:
     assert verdict.label is None or len(verdict.label) <= 20
 
 
-@pytest.mark.parametrize("parser", PARSERS, ids=str)
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda p: type(p).__name__)
 def test_null_answers_are_null(parser) -> None:
     assert parser(*ask(None)).status == Status.NULL
 

@@ -33,7 +33,7 @@ PARSERS = [
 ]
 
 
-@pytest.mark.parametrize("parser", PARSERS, ids=str)
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda p: type(p).__name__)
 @given(text=st.text(max_size=40))
 def test_any_text_gives_a_verdict(parser, text: str) -> None:
     verdict = read(parser, text, gold="2", prompt=EMOTION)
@@ -60,7 +60,7 @@ def test_letter_among_words_leaves_an_empty_answer_out() -> None:
     assert read(LetterAmongWords(), "", "A").status == Status.EMPTY
 
 
-@pytest.mark.parametrize("parser", PARSERS, ids=str)
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda p: type(p).__name__)
 def test_null_is_null(parser) -> None:
     assert read(parser, None, "2", EMOTION).status == Status.NULL
 
