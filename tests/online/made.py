@@ -43,7 +43,9 @@ def words(text: str, **more) -> Trace:
     return trace([first, *(f" {w}" for w in rest)] if text else [], **more)
 
 
-def states(seed: int, answers: int, tokens: int, size: int = 8, shift: float = 0.0) -> list[Generation]:
+def states(
+    seed: int, answers: int, tokens: int, size: int = 8, shift: float = 0.0
+) -> list[Generation]:
     """Answers with normal hidden states whose first dimension is moved by `shift`."""
     draw = np.random.default_rng(seed)
     found = []

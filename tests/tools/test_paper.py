@@ -69,11 +69,18 @@ def test_claims_of_the_online_study_have_a_column_a_study(tmp_path) -> None:
     assert online_table(run).startswith("%")
     (tmp_path / "tables").mkdir()
     mine = pd.DataFrame(
-        {"id": ["C1", "C2"], "claim": ["a", "b"], "verdict": ["yes", "no"], "placebo": ["no", "open"]}
+        {
+            "id": ["C1", "C2"],
+            "claim": ["a", "b"],
+            "verdict": ["yes", "no"],
+            "placebo": ["no", "open"],
+        }
     )
     mine.to_csv(tmp_path / "tables" / "online_claims.csv", index=False)
     assert r"C1 & a & yes & no \\" in online_table(run)
     mine.iloc[:1].to_csv(tmp_path / "tables" / "larger_study_claims.csv", index=False)
     both = online_table(run)
-    assert r" & claim & this run & this run, placebo & larger study & larger study, placebo \\" in both
+    assert (
+        r" & claim & this run & this run, placebo & larger study & larger study, placebo \\" in both
+    )
     assert r"C2 & b & no & open & -- & -- \\" in both
