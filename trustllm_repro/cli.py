@@ -156,6 +156,51 @@ def replay(
     _summary(run.path)
 
 
+# Options of `evaluate`.
+ModelOrAnswers = Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")]
+GivenAnswers = Annotated[
+    Path | None,
+    Option(
+        help="Instead of a model: folder or ZIP of answers the official trustllm package has "
+        "made, generation_results/<model>/<section>/<file>.json or run.json beside the files."
+    ),
+]
+ModelName = Annotated[
+    str,
+    Option(help="With --answers: which model's, if there are several; else its row's name."),
+]
+Dimension = Annotated[
+    list[str] | None, Option(help="Only this dimension; may be given several times.")
+]
+Limit = Annotated[
+    int | None, Option(min=1, help="About so many items a task, spread over its parts.")
+]
+MaxNewTokens = Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")]
+Samples = Annotated[int, Option(min=1, help="Answers an item at temperature 1.")]
+Seed = Annotated[int, Option(help="Base of all seeds.")]
+Workers = Annotated[int, Option(help="Processes (0: what fits this machine).")]
+Likelihood = Annotated[bool, Option(help="A second row: options read by their log-probability.")]
+System = Annotated[
+    str,
+    Option(
+        help="System message: blank, as the official toolkit asks, or default: the chat "
+        "template's own. Not for endpoints, which are sent none."
+    ),
+]
+Sampling = Annotated[
+    str,
+    Option(
+        help="At temperature 1: model, by its generation config (top_k, top_p ...), as the "
+        "official toolkit does, or plain: from the whole softmax. Not for endpoints."
+    ),
+]
+Judge = Annotated[
+    list[str] | None,
+    Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
+]
+Part = Annotated[str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")]
+
+
 @app.command(
     epilog="Examples: trustllm-repro evaluate --model smollm2-135m --benchmark dataset.zip "
     "--out runs/smollm2 --limit 20   or   trustllm-repro evaluate --model ~/models/mine "
@@ -166,57 +211,23 @@ def evaluate(
     context: Context,
     benchmark: BenchmarkOrMiniature,
     to: RunFolder,
-    model: Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")] = "",
-    answers: Annotated[
-        Path | None,
-        Option(
-            help="Instead of a model: folder or ZIP of answers the official trustllm package has "
-            "made, generation_results/<model>/<section>/<file>.json or run.json beside the files."
-        ),
-    ] = None,
-    model_name: Annotated[
-        str,
-        Option(help="With --answers: which model's, if there are several; else its row's name."),
-    ] = "",
-    dimension: Annotated[
-        list[str] | None, Option(help="Only this dimension; may be given several times.")
-    ] = None,
-    limit: Annotated[
-        int | None, Option(min=1, help="About so many items a task, spread over its parts.")
-    ] = None,
+    model: ModelOrAnswers = "",
+    answers: GivenAnswers = None,
+    model_name: ModelName = "",
+    dimension: Dimension = None,
+    limit: Limit = None,
     dtype: Dtype = "float32",
     batch_size: BatchSize = 0,
     device: Device = "auto",
-    max_new_tokens: Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")] = 512,
-    samples: Annotated[int, Option(min=1, help="Answers an item at temperature 1.")] = 1,
-    seed: Annotated[int, Option(help="Base of all seeds.")] = 0,
-    workers: Annotated[int, Option(help="Processes (0: what fits this machine).")] = 0,
-    likelihood: Annotated[
-        bool, Option(help="A second row: options read by their log-probability.")
-    ] = True,
-    system: Annotated[
-        str,
-        Option(
-            help="System message: blank, as the official toolkit asks, or default: the chat "
-            "template's own. Not for endpoints, which are sent none."
-        ),
-    ] = "blank",
-    sampling: Annotated[
-        str,
-        Option(
-            help="At temperature 1: model, by its generation config (top_k, top_p ...), as the "
-            "official toolkit does, or plain: from the whole softmax. Not for endpoints."
-        ),
-    ] = "model",
-    judge: Annotated[
-        list[str] | None,
-        Option(
-            help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
-        ),
-    ] = None,
-    part: Annotated[
-        str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")
-    ] = "1/1",
+    max_new_tokens: MaxNewTokens = 512,
+    samples: Samples = 1,
+    seed: Seed = 0,
+    workers: Workers = 0,
+    likelihood: Likelihood = True,
+    system: System = "blank",
+    sampling: Sampling = "model",
+    judge: Judge = None,
+    part: Part = "1/1",
     unverified: Unverified = False,
 ) -> None:
     """Any model, or answers it has given -> verdicts, tables beside the 16 published models.

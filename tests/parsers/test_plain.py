@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trustllm_repro.parsers.plain import first_words, plain, sentences
@@ -41,6 +41,7 @@ def test_case_folding_keeps_places(text: str) -> None:
 
 
 @given(st.text())
+@example("\x1f")
 def test_sentences_are_in_order_and_do_not_overlap(text: str) -> None:
     clean = plain(text)
     parts = sentences(clean)

@@ -6,6 +6,7 @@ then make verdicts of them. So a live answer differs from a recorded one only in
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,15 +45,15 @@ class Judge(Protocol):
         ...
 
 
-class SingleJudge:
+class SingleJudge(ABC):
     """A judge that looks at one answer at a time, by its method `judge`; none of a null answer."""
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         pairs = zip(items, responses, strict=True)
         return [NOTHING if r.text is None else self.judge(i, r.text) for i, r in pairs]
 
-    def judge(self, item: Item, text: str) -> Judgement:
-        raise NotImplementedError
+    @abstractmethod
+    def judge(self, item: Item, text: str) -> Judgement: ...
 
 
 def judge_texts(

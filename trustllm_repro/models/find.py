@@ -40,8 +40,7 @@ def find_model(
         find_model(model, tokenizer=tokenizer, name="mine")
 
     Args:
-        spec: one of FORMS; a model of transformers, with its `tokenizer`; or any LanguageModel,
-            which is asked as `system` and `sampling` say if it is on this machine.
+        spec: one of FORMS; a model of transformers, with its `tokenizer`; or any LanguageModel.
         name and further arguments: as for LocalModel. A model held in memory has its own dtype and
             device. An endpoint is sent no system message, draws as it does, and gets `batch_size`
             calls at a time.

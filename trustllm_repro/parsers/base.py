@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,14 +25,14 @@ class Parser(Protocol):
     def __call__(self, item: Item, response: Response) -> Verdict: ...
 
 
-class TextParser:
+class TextParser(ABC):
     """A parser that looks at the text alone, by its method `read`; a null answer has none."""
 
     def __call__(self, item: Item, response: Response) -> Verdict:
         return NULL if response.text is None else self.read(item, response.text)
 
-    def read(self, item: Item, text: str) -> Verdict:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, item: Item, text: str) -> Verdict: ...
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def sentences(text: str) -> list[Sentence]:
     ends = [(m.end(), "?" in m.group()) for m in _END.finditer(text)]
     for end, question in [*ends, (len(text), False)]:
         body = text[start:end]
-        if body.strip(" \t\n.!?;\"'()[],:-"):
+        if body.strip().strip(" \t\n.!?;\"'()[],:-"):
             found.append(Sentence(end - len(body.lstrip()), end, question))
         start = end
     return found

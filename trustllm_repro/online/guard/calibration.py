@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.monitors.base import InsufficientData
+from trustllm_repro.online.studies.estimates import upper_bound
 from trustllm_repro.online.studies.thresholds import threshold_at_fpr
 
 RISKS = (0.01, 0.05, 0.10)
@@ -84,5 +84,4 @@ def _upper(hit: np.ndarray, group: np.ndarray, level: float = 0.95) -> float:
     table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
     draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
     hits, n = table[draws].sum(axis=1).T
-    least = stats.binomtest(0, len(table)).proportion_ci(2 * level - 1).high
-    return float(max(np.quantile(hits / n, level), least))
+    return upper_bound(hits / n, len(table), level)

@@ -6,6 +6,7 @@ VR = 1 - mean over i of mean over j != i of (1 - d(y_i, y_j)), VRO = 1 - mean of
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,9 +78,9 @@ class OfSamples(StatelessMonitor):
     source: str = "Manakul et al. 2023 (arXiv 2303.08896)"
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.SAMPLES})
 
+    @abstractmethod
     def compare(self, text: str, samples: Sequence[str]) -> float:
         """Score of an answer beside further ones; NaN where it cannot be told."""
-        raise NotImplementedError
 
     def score(self, generation: Generation) -> np.ndarray:
         n = len(generation.trace)
