@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 from tests.tiny import tiny_model
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
+from trustllm_repro.models.local import LocalModel
+from trustllm_repro.online.generations.traces import Given, given
 from trustllm_repro.online.guard.examples import read_csv
 from trustllm_repro.online.guard.guard import Guard, GuardDiffers
 from trustllm_repro.paths import data_dir
@@ -85,15 +88,18 @@ def test_a_file_is_checked(guard, tmp_path) -> None:
     save_file(arrays, tmp_path / "bare.guard")
     facts = {"format": 99}
     save_file(arrays, tmp_path / "later.guard", {"guard": json.dumps(facts)})
+    with safe_open(path, "numpy") as file:
+        facts = file.metadata()
     arrays["probe"][0] = np.nan
+    save_file(arrays, tmp_path / "nan.guard", facts)
     with pytest.raises(SourceCorrupt, match="is no guard"):
         Guard.load(tmp_path / "missing.guard")
-    for name in ("cut", "empty", "bare", "later"):
+    for name in ("cut", "empty", "bare", "later", "nan"):
         with pytest.raises(SourceCorrupt, match="is no guard"):
             Guard.load(tmp_path / f"{name}.guard")
 
 
-def test_scores_of_a_given_answer_are_those_of_its_generation(guard, loaded) -> None:
+def test_scores_of_a_given_answer_are_those_of_its_generation(guard, loaded, folder) -> None:
     model, tokenizer = loaded
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "hello"}], tokenize=False, add_generation_prompt=True
@@ -104,10 +110,14 @@ def test_scores_of_a_given_answer_are_those_of_its_generation(guard, loaded) -> 
     out = model.generate(
         **inputs, max_new_tokens=8, do_sample=False, eos_token_id=None, stopping_criteria=[criteria]
     )
-    answer = tokenizer.decode(out[0, inputs.input_ids.shape[1] :])
-    again = tokenizer(answer, add_special_tokens=False).input_ids
-    if again == out[0, inputs.input_ids.shape[1] :].tolist():
-        assert np.allclose(guard.score("hello", answer), criteria.scores[0], atol=1e-4)
+    ids = out[0, inputs.input_ids.shape[1] :].tolist()
+    (((_, trace),),) = given(
+        LocalModel(folder, device="cpu"), [Given("hello", "", ids=tuple(ids))], (1, 2)
+    )
+    states = np.concatenate([trace.hidden[1], trace.hidden[2]], axis=1)
+    # Of given answers states are kept in half precision.
+    assert np.allclose(guard.probe.read(states), criteria.scores[0], atol=0.02)
+    assert np.ptp(criteria.scores[0]) > 0.2
 
 
 def test_another_model_is_refused_by_what_differs(guard, loaded, folder, tmp_path) -> None:
