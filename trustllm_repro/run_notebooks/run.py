@@ -62,7 +62,7 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
             f"the kernel of notebook {name} died or did not answer. {said}",
             remedy="most often memory ran out or the process was killed; run the command again",
         ) from None
-    log.unlink()
+    log.unlink(missing_ok=True)
     _settle(partial, target)
     to_html(target, target.with_suffix(".html"))
     return time.perf_counter() - start
