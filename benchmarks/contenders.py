@@ -12,15 +12,18 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
 
+PASS = 2048  # tokens that continuous batching reads at a time
+PAGE = 64  # tokens of a page of its cache
 Outcome = dict[int, list[Any]]  # index of the prompt -> [text, new tokens], or nats per option
 
 
@@ -32,12 +35,49 @@ def one_at_a_time(model: LocalModel, job: dict[str, Any]) -> Outcome:
 def batched(model: LocalModel, job: dict[str, Any]) -> Outcome:
     """transformers' generate over batches in file order, left-padded."""
     found: Outcome = {}
-    mine = share(job)
-    for start in range(0, len(mine), job["batch_size"]):
-        some = mine[start : start + job["batch_size"]]
+    for some in batches(share(job), job["batch_size"]):
         made = _generate(model, [p for _, p in some], job)
         found.update({i: ids for (i, _), ids in zip(some, made, strict=True)})
     return found
+
+
+def sorted_batched(model: LocalModel, job: dict[str, Any]) -> Outcome:
+    """transformers' generate over batches of prompts of like length, left-padded."""
+    mine = sorted(share(job), key=lambda p: len(model.tokens(p[1])))
+    found: Outcome = {}
+    for some in batches(mine, job["batch_size"]):
+        made = _generate(model, [p for _, p in some], job)
+        found.update({i: ids for (i, _), ids in zip(some, made, strict=True)})
+    return found
+
+
+def continuous(model: LocalModel, job: dict[str, Any]) -> Outcome:
+    """transformers' continuous batching (generate_batch)."""
+    mine, new = share(job), job["max_new_tokens"]
+    tokens = [model.fit(model.tokens(p), new)[0] for _, p in mine]
+    made = continuous_batching(model, tokens, new, sorted(model.ends))
+    texts = [[model.tokenizer.decode(ids, skip_special_tokens=True), len(ids)] for ids in made]
+    return {i: text for (i, _), text in zip(mine, texts, strict=True)}
+
+
+def continuous_batching(
+    model: LocalModel, prompts: Sequence[Sequence[int]], new: int, ends: Sequence[int]
+) -> list[list[int]]:
+    """New tokens of each prompt. The cache is made for these; left to itself `generate_batch` takes
+    nearly all memory of the machine."""
+    pages = sum(-(-(len(p) + new) // PAGE) + 1 for p in prompts)
+    made = model.model.generate_batch(
+        [list(p) for p in prompts],
+        generation_config=GenerationConfig(
+            max_new_tokens=new, do_sample=False, eos_token_id=list(ends) or -1,
+            pad_token_id=model.reader.pad,
+        ),
+        continuous_batching_config=ContinuousBatchingConfig(
+            page_size=PAGE, num_blocks=pages, max_batch_tokens=PASS
+        ),
+    )  # fmt: skip
+    answers = sorted(made.values(), key=lambda a: int(a.request_id.rpartition("_")[2]))
+    return [_until_end(list(a.generated_tokens), model) for a in answers]
 
 
 def _generate(model: LocalModel, prompts: Sequence[str], job: dict[str, Any]) -> list[list[Any]]:
@@ -150,6 +190,8 @@ CONTENDERS: dict[str, Callable[[LocalModel, dict[str, Any]], Outcome]] = {
     for f in (
         one_at_a_time,
         batched,
+        sorted_batched,
+        continuous,
         this_package,
         one_forward_per_option,
         options_of_this_package,
@@ -163,6 +205,11 @@ def contender(name: str) -> Callable[[LocalModel, dict[str, Any]], Outcome]:
     """One of CONTENDERS, or one of another module: "package.module:function"."""
     module, _, function = name.rpartition(":")
     return getattr(importlib.import_module(module), function) if module else CONTENDERS[name]
+
+
+def batches(prompts: Sequence[tuple[int, str]], size: int) -> Iterator[Sequence[tuple[int, str]]]:
+    for start in range(0, len(prompts), size):
+        yield prompts[start : start + size]
 
 
 def share(job: dict[str, Any]) -> list[tuple[int, str]]:

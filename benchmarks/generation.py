@@ -104,6 +104,13 @@ def contenders(dtypes: Sequence[str], cores: int) -> list[Contender]:
             Contender(f"one prompt at a time, {dtype}", "one_at_a_time", dtype),
             Contender(f"plain batched generate, {dtype}", "batched", dtype),
         ]
+        if dtype == dtypes[0]:
+            found += [
+                Contender(
+                    f"sorted generate, {dtype}", "sorted_batched", dtype, cores, 1, stock=False
+                ),
+                Contender(f"generate_batch, {dtype}", "continuous", dtype),
+            ]
     first = dtypes[0]
     found += [
         Contender(f"options, this package, {first}", OUR_OPTIONS, first, cores, 1, stock=False),
@@ -275,6 +282,8 @@ def _ratios(rounds: dict[str, list[Round]], dtypes: Sequence[str]) -> dict[str, 
         for way in ("one prompt at a time", "plain batched generate")
     }
     first = dtypes[0]
+    for way in ("sorted generate", "generate_batch"):
+        pairs[f"{way}, {first}"] = (f"{way}, {first}", f"this package, {first}")
     pairs["options, one forward each"] = (
         f"options, one forward each, {first}", f"options, this package, {first}",
     )  # fmt: skip

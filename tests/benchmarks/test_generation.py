@@ -14,9 +14,11 @@ from benchmarks import generation as bench
 from benchmarks.contenders import (
     CONTENDERS,
     batched,
+    continuous,
     one_at_a_time,
     one_forward_per_option,
     options_of_this_package,
+    sorted_batched,
     this_package,
 )
 from tests.tiny import tiny_model
@@ -43,7 +45,9 @@ def test_all_ways_to_generate_give_the_same_answers_in_float32(folder: Path, job
     model = LocalModel(folder)
     expected = one_at_a_time(model, job)
     assert set(expected) == set(range(len(job["prompts"])))
-    assert batched(model, job) == expected
+    for way in (batched, sorted_batched):
+        assert way(model, job) == expected
+    assert continuous(LocalModel(folder, stock=True), job) == expected
     assert this_package(model, job) == expected
 
 
