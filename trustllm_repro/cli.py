@@ -69,23 +69,43 @@ class Bars(rich.Progress, Progress):
         say(text)
 
 
-# Options of several commands.
+# Options of several commands, and long ones.
 MODEL_HELP = (
     "Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
     "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m."
 )
-BenchmarkOrMiniature = Annotated[
-    str,
-    Option("--benchmark", help="ZIP or folder of the benchmark, or 'miniature' (a demonstration)."),
-]
+Model = Annotated[str, Option(help=MODEL_HELP)]
+Benchmark = Annotated[str, Option(help="ZIP or folder of the benchmark, or 'miniature' (a demo).")]
 RunFolder = Annotated[Path, Option("--out", help="Run folder to write, or to go on with.")]
-Dtype = Annotated[
-    str, Option(help="float32, bfloat16, float16, or auto: the faster of the first two.")
-]
+Dtype = Annotated[str, Option(help="float32, bfloat16, float16, or auto: the faster of the first.")]
 BatchSize = Annotated[int, Option(help="Answers at a time (0: what fits; an endpoint 8).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
-Unverified = Annotated[
-    bool, Option("--unverified", help="Accept files with another sha256 or row count.")
+Unverified = Annotated[bool, Option("--unverified", help="Accept files that were altered.")]
+GivenAnswers = Annotated[
+    Path | None,
+    Option(
+        help="Instead of a model: what the official package left (generation_results, run.json)."
+    ),
+]
+Judge = Annotated[
+    list[str] | None,
+    Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
+]
+Prompts = Annotated[
+    str,
+    Option(
+        help="For the task toxicity: a file, a prompt a line or JSON lines with the field prompt; "
+        "a hub data set (org/name@commit) that holds prompts.jsonl; or full: all of "
+        "RealToxicityPrompts, where the hub can be reached."
+    ),
+]
+RunCode = Annotated[
+    bool,
+    Option(
+        "--run-code",
+        help="Consent to run programs the model wrote (task code), each in a limited process: "
+        "no protection against a program that means harm.",
+    ),
 ]
 
 
@@ -102,14 +122,8 @@ def fetch(
     from trustllm_repro.data import registry
     from trustllm_repro.paths import data_home
 
-    absent: list[str] = []
     with Bars() as bars:
-        if source is None:
-            files = registry.fetch(progress=lambda d, n: bars.step("fetching", d, n))
-        else:
-            files, absent = registry.fetch_from(
-                source, progress=lambda d, n: bars.step("copying", d, n)
-            )
+        files, absent = registry.fetch(source, progress=lambda d, n: bars.step("fetching", d, n))
     show(f"files checked and in {data_home()}: {len(files)}")
     if absent:
         show(f"files of the manifest that are not in {source}: {len(absent)}")
@@ -120,9 +134,7 @@ def fetch(
     "--benchmark dataset.zip --out runs/replay"
 )
 def replay(
-    records: Annotated[
-        list[Path], Option(help="ZIP or folder of recorded answers; may be given several times.")
-    ],
+    records: Annotated[list[Path], Option(help="ZIP or folder of recorded answers (repeatable).")],
     benchmark: Annotated[Path, Option(help="ZIP or folder of the benchmark (24 files).")],
     to: RunFolder,
     unverified: Unverified = False,
@@ -156,78 +168,32 @@ def replay(
     _summary(run.path)
 
 
-# Options of `evaluate`.
-ModelOrAnswers = Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")]
-GivenAnswers = Annotated[
-    Path | None,
-    Option(
-        help="Instead of a model: folder or ZIP of answers the official trustllm package has "
-        "made, generation_results/<model>/<section>/<file>.json or run.json beside the files."
-    ),
-]
-ModelName = Annotated[
-    str,
-    Option(help="With --answers: which model's, if there are several; else its row's name."),
-]
-Dimension = Annotated[
-    list[str] | None, Option(help="Only this dimension; may be given several times.")
-]
-Limit = Annotated[
-    int | None, Option(min=1, help="About so many items a task, spread over its parts.")
-]
-MaxNewTokens = Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")]
-Samples = Annotated[int, Option(min=1, help="Answers an item at temperature 1.")]
-Seed = Annotated[int, Option(help="Base of all seeds.")]
-Workers = Annotated[int, Option(help="Processes (0: what fits this machine).")]
-Likelihood = Annotated[bool, Option(help="A second row: options read by their log-probability.")]
-System = Annotated[
-    str,
-    Option(
-        help="System message: blank, as the official toolkit asks, or default: the chat "
-        "template's own. Not for endpoints, which are sent none."
-    ),
-]
-Sampling = Annotated[
-    str,
-    Option(
-        help="At temperature 1: model, by its generation config (top_k, top_p ...), as the "
-        "official toolkit does, or plain: from the whole softmax. Not for endpoints."
-    ),
-]
-Judge = Annotated[
-    list[str] | None,
-    Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
-]
-Part = Annotated[str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")]
-
-
 @app.command(
     epilog="Examples: trustllm-repro evaluate --model smollm2-135m --benchmark dataset.zip "
-    "--out runs/smollm2 --limit 20   or   trustllm-repro evaluate --model ~/models/mine "
-    "--benchmark miniature --out runs/try   or   trustllm-repro evaluate --answers "
-    "generation_results --benchmark dataset.zip --out runs/theirs"
+    "--out runs/smollm2 --limit 20   or   trustllm-repro evaluate --answers generation_results "
+    "--benchmark dataset.zip --out runs/theirs"
 )
 def evaluate(
     context: Context,
-    benchmark: BenchmarkOrMiniature,
+    benchmark: Benchmark,
     to: RunFolder,
-    model: ModelOrAnswers = "",
+    model: Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")] = "",
     answers: GivenAnswers = None,
-    model_name: ModelName = "",
-    dimension: Dimension = None,
-    limit: Limit = None,
+    model_name: Annotated[str, Option(help="With --answers: whose, or the name of the row.")] = "",
+    dimension: Annotated[list[str] | None, Option(help="Only this one (repeatable).")] = None,
+    limit: Annotated[int | None, Option(min=1, help="About so many items a task.")] = None,
     dtype: Dtype = "float32",
     batch_size: BatchSize = 0,
     device: Device = "auto",
-    max_new_tokens: MaxNewTokens = 512,
-    samples: Samples = 1,
-    seed: Seed = 0,
-    workers: Workers = 0,
-    likelihood: Likelihood = True,
-    system: System = "blank",
-    sampling: Sampling = "model",
+    max_new_tokens: Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")] = 512,
+    samples: Annotated[int, Option(min=1, help="Answers an item at temperature 1.")] = 1,
+    seed: Annotated[int, Option(help="Base of all seeds.")] = 0,
+    workers: Annotated[int, Option(help="Processes (0: what fits this machine).")] = 0,
+    likelihood: Annotated[bool, Option(help="A second row: options by log-probability.")] = True,
+    system: Annotated[str, Option(help="blank (official), or default (the template's).")] = "blank",
+    sampling: Annotated[str, Option(help="model (its config), or plain (softmax).")] = "model",
     judge: Judge = None,
-    part: Part = "1/1",
+    part: Annotated[str, Option(help="K/N: ask the K-th of N parts only.")] = "1/1",
     unverified: Unverified = False,
 ) -> None:
     """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
@@ -274,55 +240,29 @@ def _refuse_idle(context: Context, answers: bool) -> None:
         # Typer brings a click of its own, whose enumeration it does not export.
         and getattr(context.get_parameter_source(p.name or ""), "name", "") == "COMMANDLINE"
     ]
-    if idle and answers:
-        raise SettingsError(
-            f"{', '.join(idle)}: only for --model, and without effect on --answers",
-            remedy="leave that out: answers that are there are taken as they are, and what was "
-            "not answered counts as missing",
-        )
     if idle:
+        here, other = ("--answers", "--model") if answers else ("--model", "--answers")
         raise SettingsError(
-            f"{', '.join(idle)}: only for --answers, and without effect on --model",
-            remedy="leave that out: a model that is asked is named by its folder, hub id or file",
+            f"{', '.join(idle)}: only for {other}, and without effect on {here}",
+            remedy="leave that out: given answers are taken as they are, and a model that is asked "
+            "is named by its folder, hub id or file",
         )
 
 
 @app.command(
-    epilog="Examples: trustllm-repro monitor --model smollm2-135m --out runs/online --limit 200   "
-    "or   trustllm-repro monitor --model ~/models/mine --out runs/online --task harm --quick"
+    epilog="Example: trustllm-repro monitor --model smollm2-135m --out runs/online --limit 200"
 )
 def monitor(
-    model: Annotated[str, Option(help=MODEL_HELP)],
+    model: Model,
     to: RunFolder,
-    task: Annotated[
-        list[str] | None, Option(help="Only this online task; may be given several times.")
-    ] = None,
-    limit: Annotated[
-        int, Option(min=0, help="About so many cases a task; 0: all, of recorded answers 2,000.")
-    ] = 0,
+    task: Annotated[list[str] | None, Option(help="Only this task (repeatable).")] = None,
+    limit: Annotated[int, Option(min=0, help="Cases a task; 0: all, or 2,000 recorded.")] = 0,
     dtype: Dtype = "float32",
     batch_size: BatchSize = 0,
     device: Device = "auto",
-    quick: Annotated[
-        bool, Option("--quick", help="Without monitors that need further generation.")
-    ] = False,
-    prompts: Annotated[
-        str,
-        Option(
-            help="For the task toxicity, instead of its own prompts: a file, a prompt a line or "
-            "JSON lines with the field prompt; a hub data set with its revision (org/name@commit) "
-            "that holds prompts.jsonl; or full: all 99,442 of RealToxicityPrompts, where the hub "
-            "can be reached."
-        ),
-    ] = "",
-    run_code: Annotated[
-        bool,
-        Option(
-            "--run-code",
-            help="Consent to run programs the model wrote (task code), each in a limited process: "
-            "no protection against a program that means harm.",
-        ),
-    ] = False,
+    quick: Annotated[bool, Option("--quick", help="No monitor that generates further.")] = False,
+    prompts: Prompts = "",
+    run_code: RunCode = False,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
 
@@ -351,7 +291,7 @@ GuardFile = Annotated[Path, Argument(help="A guard, such as data/guards/harm-smo
 )
 def guard_fit(
     examples: Annotated[Path, Argument(help="CSV with the columns prompt, answer, unsafe (0, 1).")],
-    model: Annotated[str, Option(help=MODEL_HELP)],
+    model: Model,
     to: Annotated[Path, Option("--out", help="File to write.")],
     risk: Annotated[float, Option(help="Share of safe answers that may be stopped.")] = 0.05,
     dtype: Dtype = "auto",
@@ -401,24 +341,22 @@ def reproduce(
     profile: Annotated[str, Option(help="notebooks/profiles/<name>.yaml")] = "embedded",
     start_at: Annotated[str, Option("--from", help="Run this stage and all after it again.")] = "",
     plan: Annotated[bool, Option("--plan", help="Only say what would run.")] = False,
-    to: Annotated[
-        Path | None, Option("--out", help="Run folder (default: runs/<profile>).")
-    ] = None,
+    to: Annotated[Path | None, Option("--out", help="Default: runs/<profile>.")] = None,
     workers: Annotated[int, Option(help="Notebooks at a time (0: one per core).")] = 0,
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
     from trustllm_repro.evaluation.estimate import duration
     from trustllm_repro.paths import project_root
-    from trustllm_repro.run_notebooks import kernel
+    from trustllm_repro.run_notebooks.execute import start_imports
 
     if not plan:
-        kernel.start_imports()  # they go on while the plan is made
+        start_imports()  # they go on while the plan is made
     from trustllm_repro.run_notebooks.plan import make_plan
     from trustllm_repro.run_notebooks.run import run_plan
 
     run = to or project_root() / "runs" / profile
     made = make_plan(profile, run, start_at)
-    show(f"profile {made.profile} -> {made.run}\n{made.frame.rename_axis(None).to_string()}")
+    show(f"profile {made.profile} -> {made.run}\n{made.frame.to_string()}")
     rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
     show(rough if made.due else "nothing to do")
     if plan:
@@ -464,10 +402,7 @@ def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
         show(wrong[columns].to_string(index=False, float_format="%.3f"))
 
 
-@app.command(
-    epilog="Example: trustllm-repro trace runs/embedded "
-    '"truth_internal/gpt-4/CODAH/corrected"   or   trace runs/embedded claim.S2.p'
-)
+@app.command(epilog="Example: trustllm-repro trace runs/embedded claim.S2.p")
 def trace(
     run_dir: Annotated[Path, Argument(help="Run folder.")],
     name: Annotated[str, Argument(help="Name in results.json.")],
@@ -489,7 +424,7 @@ def trace(
 )
 def read(
     cases: Annotated[Path, Option(help="JSON list of {task, item, text, judge}.")],
-    benchmark: BenchmarkOrMiniature,
+    benchmark: Benchmark,
     to: Annotated[Path, Option("--out", help="JSON file to write.")],
     rule: Annotated[Rule, Option(help="How answers are read.")] = Rule.CORRECTED,
     unverified: Unverified = False,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trustllm_repro.errors import SchemaError
@@ -40,11 +40,20 @@ def align(
     if record_format.joins is not None:
         return _by_answer(rows, items, joined)
     names, wanted = list(task.facets), record_format.where or {}
-    pool = [i for i in items if all(i.facets[names.index(k)] == v for k, v in wanted.items())]
+    pool = {
+        i.number: i.extra
+        for i in items
+        if all(i.facets[names.index(k)] == v for k, v in wanted.items())
+    }
     keys = _keys(record_format, rows, file)
-    pairs, left, unanswered = _meet(keys, {i.number: record_format.key(i.extra) for i in pool})
-    placed = _by_position(record_format.by_position, rows, left, unanswered, items)
-    return _alignment(pairs, placed, left)
+    pairs = _meet(keys, {n: record_format.key(extra) for n, extra in pool.items()})
+    left, placed, met = [i for i in keys if i not in pairs], {}, set(pairs.values())
+    if group := record_format.by_position:
+        placed = _meet(
+            _with_size({i: str(rows[i].get(group)) for i in left}),
+            _with_size({n: str(extra[group]) for n, extra in pool.items() if n not in met}),
+        )
+    return _alignment(pairs | placed, len(placed), len(left))
 
 
 def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[int, Hashable]:
@@ -62,50 +71,22 @@ def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[i
     return keys
 
 
-def _alignment(
-    pairs: Mapping[int, int], placed: Sequence[tuple[int, int]], left: Sequence[int]
-) -> Alignment:
-    return Alignment(sorted([*pairs.items(), *placed]), len(placed), len(left) - len(placed))
+def _alignment(pairs: Mapping[int, int], by_position: int, left: int) -> Alignment:
+    return Alignment(sorted(pairs.items()), by_position, left - by_position)
 
 
-def _meet(
-    rows: Mapping[int, Hashable], items: Mapping[int, Hashable]
-) -> tuple[dict[int, int], list[int], list[int]]:
-    """Row -> item of the same key, the k-th with the k-th; rows and items that are left over."""
-    places = dict(zip(_counted(items.values()), items, strict=True))
-    pairs = {
-        row: places.pop(key)
-        for row, key in zip(rows, _counted(rows.values()), strict=True)
-        if key in places
-    }
-    return pairs, [row for row in rows if row not in pairs], sorted(places.values())
+def _meet(rows: Mapping[int, Hashable], items: Mapping[int, Hashable]) -> dict[int, int]:
+    """Row -> item of the same key, the k-th with the k-th."""
+    waiting: dict[Hashable, deque[int]] = defaultdict(deque)
+    for number, key in items.items():
+        waiting[key].append(number)
+    return {row: waiting[key].popleft() for row, key in rows.items() if waiting[key]}
 
 
-def _counted(keys: Iterable[Hashable]) -> Iterator[tuple[Hashable, int]]:
-    """Each key with the number of equal keys before it."""
-    before: Counter[Hashable] = Counter()
-    for key in keys:
-        yield key, before[key]
-        before[key] += 1
-
-
-def _by_position(
-    group: str | None,
-    rows: Sequence[Row],
-    left: Sequence[int],
-    unanswered: Sequence[int],
-    items: Sequence[Item],
-) -> list[tuple[int, int]]:
-    """Rows and items left over in the same group, in order, if there are as many of both."""
-    if group is None:
-        return []
-    rows_of, items_of = defaultdict(list), defaultdict(list)
-    for i in left:
-        rows_of[str(rows[i].get(group))].append(i)
-    for n in unanswered:
-        items_of[str(items[n].extra[group])].append(n)
-    same = [name for name in rows_of if len(rows_of[name]) == len(items_of[name])]
-    return [pair for name in same for pair in zip(rows_of[name], items_of[name], strict=True)]
+def _with_size(groups: Mapping[int, str]) -> dict[int, Hashable]:
+    """Each group with its size, so that only groups of one size meet."""
+    sizes = Counter(groups.values())
+    return {i: (group, sizes[group]) for i, group in groups.items()}
 
 
 def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Response]) -> Alignment:
@@ -123,15 +104,14 @@ def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Resp
         fits.update((row["type"], s) for s in sides if (s, row["label"], row["res"]) in known)
     best = {row["type"]: max(sides, key=lambda s: fits[row["type"], s]) for row in rows}
     about_rows = [(best[row["type"]], row["label"]) for row in rows]
-    keys = {i: (*about_rows[i], row["res"]) for i, row in enumerate(rows)}
-    pairs, left, _ = _meet(keys, answers)
+    pairs = _meet({i: (*about_rows[i], row["res"]) for i, row in enumerate(rows)}, answers)
+    left = [i for i in range(len(rows)) if i not in pairs]
     free = {n: about[n] for n in about.keys() - set(pairs.values())}
-    placed = []
+    placed = {}
     # A score is never dropped because its answer was stored in another wording: such rows take
     # free items, those of their side and attack first.
     for i in left[: len(free)]:
         side, attack = about_rows[i]
-        nearest = min(free, key=lambda n: (free[n][0] != side, free[n][1] != attack, n))
-        placed.append((i, nearest))
-        del free[nearest]
-    return _alignment(pairs, placed, left)
+        placed[i] = min(free, key=lambda n: (free[n][0] != side, free[n][1] != attack, n))
+        del free[placed[i]]
+    return _alignment(pairs | placed, len(placed), len(left))

@@ -6,17 +6,17 @@ field names are those of that file; paper section 4 and appendix describe the ta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.manifests import manifest
-from trustllm_repro.data.validate import parse_rows
+from trustllm_repro.data.registry import manifest
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.archive import Archive, sha256
@@ -97,6 +97,42 @@ FILES: dict[str, dict[str, Any]] = {
         "dimension": Literal["emotion", "capability", "mission", "perspective"],
     },
 }
+
+
+def parse_rows(
+    data: bytes, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
+) -> list[Any]:
+    """Rows of a JSON list after validation.
+
+    Args:
+        remedy: for a file that is no copy of a published one.
+
+    Raises:
+        SourceCorrupt: the bytes are not UTF-8 JSON.
+        SchemaError: a row lacks a field or has one of the wrong type (row counts from 0).
+    """
+    try:
+        raw = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as e:  # not UTF-8, not JSON, or nested too deeply
+        raise SourceCorrupt(
+            f"{file} is not UTF-8 JSON: {e}",
+            remedy=remedy or "fetch the file again; it is cut or altered",
+        ) from e
+    return check_rows(raw, adapter, file, remedy=remedy)
+
+
+def check_rows(
+    rows: Any, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
+) -> list[Any]:
+    """Rows after validation; an error names file, row and field of the first problem."""
+    try:
+        return adapter.validate_python(rows)
+    except ValidationError as e:
+        first, *more = e.errors(include_url=False, include_input=False)
+        row = next((at for at in first["loc"][:1] if isinstance(at, int)), None)
+        name = next((at for at in first["loc"][1:] if isinstance(at, str)), "")
+        also = f" ({len(more)} further problem(s) in this file)" if more else ""
+        raise SchemaError(file, row, name, first["msg"] + also, remedy=remedy) from e
 
 
 @cache

@@ -21,9 +21,8 @@ from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from trustllm_repro.data.align import align
-from trustllm_repro.data.benchmark import FILES, Benchmark
+from trustllm_repro.data.benchmark import FILES, Benchmark, parse_rows
 from trustllm_repro.data.recorded import LABELS
-from trustllm_repro.data.validate import parse_rows
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.schema import Item
 from trustllm_repro.store.archive import Archive

@@ -13,15 +13,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 import pandas as pd
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from trustllm_repro.data.align import align
-from trustllm_repro.data.benchmark import Benchmark
-from trustllm_repro.data.validate import parse_rows
+from trustllm_repro.data.benchmark import Benchmark, check_rows, parse_rows
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
@@ -52,7 +51,23 @@ class RecordRow(TypedDict):
     similarity: NotRequired[float | None]
 
 
+class ToxicityRow(TypedDict):
+    """One answer with its Perspective toxicity, 0 to 1; None where the call failed ("error") or
+    was not made."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    res: str
+    label: str
+    type: str
+    toxicity: Annotated[
+        float | None,
+        Field(ge=0, le=1, allow_inf_nan=False),
+        BeforeValidator(lambda text: None if text.strip() in ("", "error") else text),
+    ]
+
+
 _ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[RecordRow])
+_TOXICITY: TypeAdapter[list[Any]] = TypeAdapter(list[ToxicityRow])
 
 
 @dataclass(frozen=True)
@@ -238,28 +253,9 @@ def read_rows(data: bytes, name: str) -> list[Row]:
         table = _read_csv(data)
     except ValueError as e:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
         raise SourceCorrupt(f"{name} is not a UTF-8 CSV: {e}", remedy="fetch it again") from e
-    rows: list[Row] = table.to_dict("records")
-    for i, row in enumerate(rows):
-        for column in ("res", "label", "type", "toxicity"):
-            if not isinstance(row.get(column), str):
-                raise SchemaError(name, i, column, "column is missing or the row is cut")
-        row["toxicity"] = _share(row["toxicity"], name, i)
-    return rows
-
-
-def _share(text: str, name: str, row: int) -> float | None:
-    """Perspective toxicity, 0 to 1; None where the call failed ("error") or was not made."""
-    if text.strip() in ("", "error"):
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise SchemaError(
-            name, row, "toxicity", f"a number from 0 to 1 or 'error' expected, not {text!r}"
-        )
-    return value
+    # A row that is cut lacks its last fields.
+    cells = [{k: v for k, v in r.items() if isinstance(v, str)} for r in table.to_dict("records")]
+    return check_rows(cells, _TOXICITY, name)
 
 
 def copied_files(

@@ -11,8 +11,7 @@ import pandas as pd
 from pydantic import ConfigDict, StrictInt, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.benchmark import Benchmark
-from trustllm_repro.data.validate import parse_rows
+from trustllm_repro.data.benchmark import Benchmark, parse_rows
 from trustllm_repro.errors import SchemaError, SourceMissing
 from trustllm_repro.evaluation.judging import labelled
 from trustllm_repro.judges.registry import LABELS, judge_named

@@ -23,8 +23,7 @@ from trustllm_repro.scoring.tables import read_verify
 from trustllm_repro.store.atomic import write_text
 
 if TYPE_CHECKING:
-    from trustllm_repro.run_notebooks.notebook import Notebook
-    from trustllm_repro.run_notebooks.plan import Plan
+    from trustllm_repro.run_notebooks.plan import Notebook, Plan
 
 VERDICTS = ("reproduced", "near", "differs", "not recorded")
 FILES = ("verify.csv", "claims.csv", "audit.csv", "results.json", "provenance.json")

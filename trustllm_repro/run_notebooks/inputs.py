@@ -15,8 +15,7 @@ from typing import Any
 from trustllm_repro import EXPORTS
 from trustllm_repro.data.registry import find_benchmark, find_records
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks.notebook import notebooks_dir
+from trustllm_repro.paths import notebooks_dir, project_root
 from trustllm_repro.store.archive import sha256
 
 PACKAGE = "trustllm_repro"
