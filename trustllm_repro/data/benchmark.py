@@ -102,14 +102,13 @@ FILES: dict[str, dict[str, Any]] = {
 def parse_rows(
     data: bytes, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
 ) -> list[Any]:
-    """Rows of a JSON list after validation.
+    """Rows of a JSON list after validation; see `check_rows`.
 
     Args:
         remedy: for a file that is no copy of a published one.
 
     Raises:
         SourceCorrupt: the bytes are not UTF-8 JSON.
-        SchemaError: a row lacks a field or has one of the wrong type (row counts from 0).
     """
     try:
         raw = json.loads(data.decode("utf-8-sig"))
@@ -124,7 +123,7 @@ def parse_rows(
 def check_rows(
     rows: Any, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
 ) -> list[Any]:
-    """Rows after validation; an error names file, row and field of the first problem."""
+    """Rows after validation; a SchemaError names file, row (from 0) and field of the first problem."""
     try:
         return adapter.validate_python(rows)
     except ValidationError as e:
@@ -140,16 +139,6 @@ def _adapter(name: str) -> TypeAdapter[list[Any]]:
     row = TypedDict("Row", {"prompt": str, **FILES[name]})  # type: ignore[misc]
     row.__pydantic_config__ = ConfigDict(extra="allow", strict=True)
     return TypeAdapter(list[row])  # type: ignore[valid-type]
-
-
-def _find(archive: Archive, name: str) -> str:
-    hits = [n for n in archive.names() if n == f"{name}.json" or n.endswith(f"/{name}.json")]
-    if not hits:
-        raise SourceMissing(
-            f"{archive.path} has no file {name}.json",
-            remedy="give the official dataset.zip (24 files), or run `trustllm-repro fetch`",
-        )
-    return min(hits, key=len)
 
 
 @dataclass(frozen=True)
@@ -172,22 +161,26 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
         verify: compare row counts and sha256 with the committed manifest.
 
     Raises:
-        SourceMissing, SourceCorrupt, SchemaError: see their docstrings; nothing is returned
-        unless all 24 files are right.
+        SourceMissing, SourceCorrupt, SchemaError: not all 24 files are there and right.
     """
     archive, known = Archive(path), manifest("benchmark")
     rows: dict[str, list[Row]] = {}
+    members = archive.names()
     for name in FILES:
-        member = _find(archive, name)
+        hits = [m for m in members if f"/{m}".endswith(f"/{name}.json")]
+        if not hits:
+            raise SourceMissing(
+                f"{archive.path} has no file {name}.json",
+                remedy="give the official dataset.zip (24 files), or run `trustllm-repro fetch`",
+            )
+        member = min(hits, key=len)
         data = archive.read(member)
         rows[name] = parse_rows(data, _adapter(name), member)
         if not verify:
             continue
         want = known[f"{name}.json"]
-        if len(rows[name]) != int(want["rows"]):
-            raise SchemaError(
-                member, None, "", f"{want['rows']} rows expected, {len(rows[name])} found"
-            )
+        if (n := len(rows[name])) != int(want["rows"]):
+            raise SchemaError(member, None, "", f"{want['rows']} rows expected, {n} found")
         if sha256(data) != want["sha256"]:
             raise SourceCorrupt(
                 f"{archive.path}: {member} has sha256 {sha256(data)}, expected {want['sha256']}",

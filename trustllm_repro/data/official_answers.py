@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NotRequired
+from typing import Any, NamedTuple, NotRequired
 
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
@@ -69,8 +69,7 @@ _ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[AnswerRow])
 _RUN: TypeAdapter[Any] = TypeAdapter(RunFile)
 
 
-@dataclass(frozen=True)
-class AnswerFile:
+class AnswerFile(NamedTuple):
     """A file of answers: where it lies, which benchmark file it answers, who answered."""
 
     path: str
@@ -143,16 +142,19 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     """
     archive = Archive(path)
     runs = {
-        n: parse_rows(archive.read(n), _RUN, n, remedy=FIX)
-        for n in archive.names()
-        if PurePosixPath(n).name == NEW
+        name: parse_rows(archive.read(name), _RUN, name, remedy=FIX)
+        for name in archive.names()
+        if PurePosixPath(name).name == NEW
     }
     found, ignored = find_answers(archive, runs)
-    chosen, name = _choose(found, model, path)
-    layouts = tuple(sorted({f.layout for f in chosen}))
-    given = OfficialAnswers(name, layouts, archive.digest(), ignored=ignored)
-    folders = {_folder(f.path) for f in chosen if f.layout == NEW}
-    given.settings = {n: run.settings for n, run in runs.items() if _folder(n) in folders}
+    chosen = _choose(found, model, path)
+    given = OfficialAnswers(
+        model=model or chosen[0].model,
+        layouts=tuple(sorted({f.layout for f in chosen})),
+        digest=archive.digest(),
+        settings={n: run.settings for n, run in runs.items() if _beside(n, chosen)},
+        ignored=ignored,
+    )
     for file in sorted({f.name for f in chosen}):
         paths = [f.path for f in chosen if f.name == file]
         parts = {p: parse_rows(archive.read(p), _ROWS, p, remedy=FIX) for p in paths}
@@ -206,20 +208,22 @@ def _folder(path: str) -> str:
     return str(PurePosixPath(path).parent)
 
 
-def _choose(
-    found: Sequence[AnswerFile], model: str, path: str | Path
-) -> tuple[list[AnswerFile], str]:
-    """The files of one model, and its row's name."""
+def _choose(found: list[AnswerFile], model: str, path: str | Path) -> list[AnswerFile]:
+    """The files of one model."""
     models = sorted({f.model for f in found})
     if len(models) == 1:
-        return list(found), model or models[0]
+        return found
     if model not in models:
         which = f"none of them {model!r}" if model else "and none was chosen"
         raise SettingsError(
             f"{path} holds answers of {len(models)} models ({', '.join(models)}), {which}",
             remedy="name one with --model-name; each takes a run folder of its own",
         )
-    return [f for f in found if f.model == model], model
+    return [f for f in found if f.model == model]
+
+
+def _beside(run_file: str, files: Sequence[AnswerFile]) -> bool:
+    return any(f.layout == NEW and _folder(f.path) == _folder(run_file) for f in files)
 
 
 def _fill(
@@ -237,21 +241,17 @@ def _fill(
     known = {questions[i]["prompt"] for i in places}
     given.files |= {path: RowCounts(file, len(part)) for path, part in parts.items()}
     for at, (path, number, row) in enumerate(rows):
-        count = given.files[path]
-        if matched.get(at, -1) not in places:
+        count, place = given.files[path], places.get(matched.get(at, -1))
+        if place is None:
             (count.repeated if row["prompt"] in known else count.unmatched).append(number)
         elif "res" not in row:
             count.without_res += 1
         else:
-            _keep(given, count, places[matched[at]], row)
-
-
-def _keep(given: OfficialAnswers, count: RowCounts, place: Place, row: Row) -> None:
-    text, label = row["res"], row.get("eval_res")
-    given.texts[place] = text
-    count.answers += text is not None
-    count.null += text is None
-    count.empty += text is not None and not text.strip()
-    if text is not None and TASKS[place[0]].judge == "refusal" and label in tuple(LABELS):
-        given.labels[place] = LABELS[label]
-        count.labels += 1
+            text, label = row["res"], row.get("eval_res")
+            given.texts[place] = text
+            count.answers += text is not None
+            count.null += text is None
+            count.empty += text is not None and not text.strip()
+            if text is not None and TASKS[place[0]].judge == "refusal" and label in tuple(LABELS):
+                given.labels[place] = LABELS[label]
+                count.labels += 1

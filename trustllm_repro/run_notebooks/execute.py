@@ -12,8 +12,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from multiprocessing import forkserver, get_context, parent_process
 from pathlib import Path
@@ -122,8 +120,9 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     target = folder / f"{name}.ipynb"
     partial, log = folder / f".{name}.partial.ipynb", folder.absolute() / f".{name}.log"
     try:
-        with _stderr_to(log):
-            _papermill(name, parameters, partial, log)
+        with open(log, "wb") as file:  # for what this process and its kernel write to stderr
+            os.dup2(file.fileno(), 2)
+        _papermill(name, parameters, partial, log)
     except PapermillExecutionError as e:
         _settle(partial, target)
         raise ReproError(
@@ -166,19 +165,6 @@ def _papermill(name: str, parameters: dict[str, Any], partial: Path, log: Path) 
         )
 
 
-@contextmanager
-def _stderr_to(log: Path) -> Iterator[None]:
-    """What this process and its kernel write to stderr goes to a file; a cell's is not affected."""
-    kept = os.dup(2)
-    try:
-        with open(log, "wb") as file:
-            os.dup2(file.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def _settle(partial: Path, target: Path) -> None:
     """Put an executed notebook in its place, without the absolute paths papermill notes in it."""
     book = json.loads(partial.read_text(encoding="utf-8"))
@@ -190,21 +176,6 @@ def _settle(partial: Path, target: Path) -> None:
 
 # --- pages
 
-# Readable from a phone to a wide screen; wide tables scroll inside their box.
-CSS = """
-<style>
-body.jp-Notebook{max-width:1120px;margin:0 auto!important;padding:1.2em 1.2em 4em!important}
-.jp-RenderedHTMLCommon{font-size:15px;line-height:1.55;max-width:62em}
-.jp-RenderedHTMLCommon h1{font-size:1.7em}.jp-RenderedHTMLCommon h2{font-size:1.3em;margin-top:1.4em}
-.jp-InputPrompt,.jp-OutputPrompt{display:none!important}
-.jp-InputArea-editor{font-size:12px;border:0!important;background:#f6f6f6!important}
-.jp-Cell{padding:2px 0!important}
-.jp-OutputArea-output{overflow-x:auto}
-.jp-OutputArea-child .jp-RenderedHTMLCommon{max-width:none}
-@media(max-width:900px){body.jp-Notebook{padding:.6em!important}.jp-RenderedHTMLCommon{font-size:14px}}
-</style>
-"""
-
 
 def _page(executed: Path) -> str:
     """An executed notebook as HTML that can be read without Jupyter, without parameter cells."""
@@ -215,7 +186,8 @@ def _page(executed: Path) -> str:
     book.cells = [c for c in book.cells if not hidden & set(c.metadata.get("tags", []))]
     title = book.cells[0].source.splitlines()[0].lstrip("# ") if book.cells else executed.stem
     page, _ = _exporter().from_notebook_node(book, resources={"metadata": {"name": title}})
-    return page.replace("</head>", CSS + "</head>", 1)
+    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    return page.replace("</head>", f"<style>\n{css}</style>\n</head>", 1)
 
 
 @cache

@@ -15,7 +15,7 @@ import ast
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,8 +31,6 @@ from trustllm_repro.store.archive import sha256
 
 FIRST = "00_provenance"
 TYPICAL_SECONDS = 15  # of a notebook whose profile gives none
-# What a notebook that declares nothing is taken to depend on.
-UNDECLARED: dict[str, Any] = {"needs": [FIRST], "reads": ["data"], "model": False, "parameters": {}}
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(sk-|hf_|gh[pousr]_|github_pat_|glpat-|gsk_|xox[abp]-|AKIA|AIza)[\w-]{12,}"
 )
@@ -42,7 +40,7 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class Notebook:
-    """What a notebook says of itself.
+    """What a notebook says of itself; one that declares nothing depends on all data.
 
     Attributes:
         cells: type and source of each.
@@ -52,9 +50,9 @@ class Notebook:
     name: str
     cells: list[tuple[str, str]]
     parameters: type[BaseModel]
-    needs: tuple[str, ...]
-    reads: tuple[str, ...]
-    model: bool
+    needs: Sequence[str] = (FIRST,)
+    reads: Sequence[str] = ("data",)
+    model: bool = False
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Complete and validate parameters.
@@ -76,11 +74,7 @@ class Notebook:
 
 
 def read_notebook(name: str) -> Notebook:
-    """Read what a notebook says of itself.
-
-    Raises:
-        SettingsError: no such notebook. SourceCorrupt: the file is none.
-    """
+    """Read what a notebook says of itself; a SettingsError or SourceCorrupt if there is none."""
     from nbformat import ValidationError as NotValid
     from papermill import inspect_notebook
 
@@ -88,15 +82,14 @@ def read_notebook(name: str) -> Notebook:
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
         cells = [(c["cell_type"], "".join(c["source"])) for c in book["cells"]]
-        said = UNDECLARED | book["metadata"].get("trustllm", {})
-        parameters = _parameters(inspect_notebook(str(path)), said["parameters"])
+        said = dict(book["metadata"].get("trustllm", {}))
+        parameters = _parameters(inspect_notebook(str(path)), said.pop("parameters", {}))
+        return Notebook(name, cells, parameters, **said)
     except (OSError, ValueError, KeyError, TypeError, NotValid) as e:
         raise SourceCorrupt(
             f"notebooks/{name}.ipynb is not a notebook: {e}",
             remedy="restore it with `git checkout -- notebooks`",
         ) from e
-    needs = tuple(n for n in said["needs"] if n != name)
-    return Notebook(name, cells, parameters, needs, tuple(said["reads"]), bool(said["model"]))
 
 
 def _named(kind: str, name: str, folder: Path, suffix: str) -> Path:
@@ -123,11 +116,10 @@ def _parameters(inspected: Mapping[str, Any], bounds: Mapping[str, Any]) -> type
 
 
 def _invalid(where: str, error: ValidationError) -> SettingsError:
-    problems = "; ".join(
-        f"{'.'.join(str(x) for x in e['loc']) or 'value'}: {e['msg']}"
-        for e in error.errors(include_url=False)
-    )
-    return SettingsError(f"{where}: {problems}", remedy="see the parameters cell of the notebook")
+    found = error.errors(include_url=False)
+    problems = [f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in found]
+    remedy = "see the parameters cell of the notebook"
+    return SettingsError(f"{where}: {'; '.join(problems)}", remedy=remedy)
 
 
 # --- profiles
@@ -148,11 +140,7 @@ class Profile(BaseModel):
 
 
 def load_profile(name: str) -> Profile:
-    """Read a profile.
-
-    Raises:
-        SettingsError: there is none of that name, or it is no profile.
-    """
+    """Read a profile; a SettingsError if there is none of that name, or it is no profile."""
     path = _named("profile", name, notebooks_dir() / "profiles", ".yaml")
     try:
         return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -169,11 +157,9 @@ def load_profile(name: str) -> Profile:
 
 @dataclass(frozen=True)
 class Stage:
-    """One notebook with its parameters and the stages it needs.
+    """One notebook with its parameters, the stages it needs, and hashes of its inputs by kind.
 
-    Attributes:
-        inputs: hashes of what it depends on, by kind.
-        changed: what has changed since it last ran, in words; "" if it is up to date.
+    `changed`: what has changed since it last ran, in words; "" if it is up to date.
     """
 
     notebook: Notebook
@@ -187,11 +173,7 @@ class Stage:
         return self.notebook.name
 
     def with_inputs(self, before: Mapping[str, str]) -> Stage:
-        """The stage with hashes of what it depends on now.
-
-        Args:
-            before: a hash of the inputs of each stage it needs.
-        """
+        """The stage with its inputs as they are now; `before`: digests of the stages it needs."""
         parts = {
             "notebook": self.notebook.cells,
             "parameters": self.parameters,
@@ -199,7 +181,11 @@ class Stage:
             "code": code_used(text for kind, text in self.notebook.cells if kind == "code"),
             "earlier stages": {n: before[n] for n in self.needs},
         }
-        return replace(self, inputs={k: hash_of(v) for k, v in parts.items()})
+        return replace(self, inputs={k: _hash_of(v) for k, v in parts.items()})
+
+    @property
+    def digest(self) -> str:
+        return _hash_of(dict(self.inputs))
 
 
 @dataclass(frozen=True)
@@ -254,28 +240,28 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
     for name, values in found.notebooks.items():
         notebook = read_notebook(name)
         parameters = notebook.check({"run_dir": _relative(run), **values})
-        needs = tuple(n for n in notebook.needs if n in found.notebooks)
+        needs = tuple(n for n in notebook.needs if n in found.notebooks and n != name)
         if late := [n for n in needs if n not in before]:
             raise SettingsError(
                 f"profile {profile} names {name} before {late[0]}, which it needs",
                 remedy=f"change their order in notebooks/profiles/{profile}.yaml",
             )
         stage = Stage(notebook, parameters, needs).with_inputs(before)
-        before[name] = hash_of(stage.inputs)
+        before[name] = stage.digest
         forced = f"--from {start_at}" if name == start_at else forced
         stages.append(replace(stage, changed=forced or _changed(run, stage)))
     return Plan(profile, run, stages, found.seconds, found.describes)
 
 
-def hash_of(value: Any) -> str:
-    """Of anything JSON can hold."""
+def _hash_of(value: Any) -> str:
     return sha256(json.dumps(value, sort_keys=True).encode())
 
 
 def _relative(run: Path) -> str:
     """Run folder as seen from notebooks/, so that no absolute path gets into a stored notebook."""
-    run, root = run.resolve(), project_root()
-    return os.path.relpath(run, notebooks_dir()) if run.is_relative_to(root) else str(run)
+    run = run.resolve()
+    inside = run.is_relative_to(project_root())
+    return os.path.relpath(run, notebooks_dir()) if inside else str(run)
 
 
 def state_file(run: Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from trustllm_repro.errors import ReproError
 from trustllm_repro.run_notebooks.execute import CONTEXT, execute
 from trustllm_repro.run_notebooks.index import Status, write_index
-from trustllm_repro.run_notebooks.plan import Plan, Stage, hash_of, read_state, state_file
+from trustllm_repro.run_notebooks.plan import Plan, Stage, read_state, state_file
 from trustllm_repro.store.atomic import write_json
 
 
@@ -30,7 +30,7 @@ def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda 
         ReproError: a notebook failed. Notebooks already running are finished and kept first.
     """
     due = {s.name: s for s in plan.due}
-    known = {s.name: hash_of(s.inputs) for s in plan.stages}
+    known = {s.name: s.digest for s in plan.stages}
     status = {
         s.name: Status("due", note=s.changed) if s.changed
         else Status("done", read_state(plan.run, s.name).get("seconds"))
@@ -47,7 +47,7 @@ def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda 
             for stage in may[: workers - len(running)]:
                 # What earlier stages left behind is there only now.
                 stage = due.pop(stage.name).with_inputs(known)
-                known[stage.name] = hash_of(stage.inputs)
+                known[stage.name] = stage.digest
                 # From here on the last success is history, whatever becomes of this run.
                 state_file(plan.run, stage.name).unlink(missing_ok=True)
                 running[pool.submit(execute, stage.name, stage.parameters, plan.run)] = stage
@@ -88,13 +88,11 @@ def _settled(run: Path, future: Future[float], stage: Stage) -> tuple[Status, Re
     """What became of a stage, and what went wrong. Its inputs are kept if nothing did."""
     try:
         seconds = round(future.result(), 1)
-    except BrokenProcessPool:
-        error = ReproError(
+    except (BrokenProcessPool, ReproError) as e:
+        error = e if isinstance(e, ReproError) else ReproError(
             f"the process that ran notebook {stage.name} was killed",
             remedy="most often memory ran out: try --workers 1; finished stages are kept",
-        )
-        return Status("failed", note=error.problem), error
-    except ReproError as error:
+        )  # fmt: skip
         return Status("failed", note=error.problem), error
     write_json(state_file(run, stage.name), {"inputs": dict(stage.inputs), "seconds": seconds})
     return Status("done", seconds), None
