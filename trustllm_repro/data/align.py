@@ -28,7 +28,7 @@ def align(
     joined: Sequence[Response] = (),
     file: str = "",
 ) -> Alignment:
-    """The k-th row with a key meets the k-th item with that key; see `RecordFormat`.
+    """Match the rows of a file with a task's items; see `RecordFormat`.
 
     Args:
         joined: answers to the task `record_format.joins`.
@@ -46,14 +46,14 @@ def align(
         if all(i.facets[names.index(k)] == v for k, v in wanted.items())
     }
     keys = _keys(record_format, rows, file)
-    pairs = _meet(keys, {n: record_format.key(extra) for n, extra in pool.items()})
+    pairs = meet(keys, {n: record_format.key(extra) for n, extra in pool.items()})
     left, placed, met = [i for i in keys if i not in pairs], {}, set(pairs.values())
     if group := record_format.by_position:
-        placed = _meet(
+        placed = meet(
             _with_size({i: str(rows[i].get(group)) for i in left}),
             _with_size({n: str(extra[group]) for n, extra in pool.items() if n not in met}),
         )
-    return _alignment(pairs | placed, len(placed), len(left))
+    return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))
 
 
 def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[int, Hashable]:
@@ -71,12 +71,8 @@ def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[i
     return keys
 
 
-def _alignment(pairs: Mapping[int, int], by_position: int, left: int) -> Alignment:
-    return Alignment(sorted(pairs.items()), by_position, left - by_position)
-
-
-def _meet(rows: Mapping[int, Hashable], items: Mapping[int, Hashable]) -> dict[int, int]:
-    """Row -> item of the same key, the k-th with the k-th."""
+def meet(rows: Mapping[int, Hashable], items: Mapping[int, Hashable]) -> dict[int, int]:
+    """Row -> item of the same key: the k-th row with a key meets the k-th item with that key."""
     waiting: dict[Hashable, deque[int]] = defaultdict(deque)
     for number, key in items.items():
         waiting[key].append(number)
@@ -104,7 +100,7 @@ def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Resp
         fits.update((row["type"], s) for s in sides if (s, row["label"], row["res"]) in known)
     best = {row["type"]: max(sides, key=lambda s: fits[row["type"], s]) for row in rows}
     about_rows = [(best[row["type"]], row["label"]) for row in rows]
-    pairs = _meet({i: (*about_rows[i], row["res"]) for i, row in enumerate(rows)}, answers)
+    pairs = meet({i: (*about_rows[i], row["res"]) for i, row in enumerate(rows)}, answers)
     left = [i for i in range(len(rows)) if i not in pairs]
     free = {n: about[n] for n in about.keys() - set(pairs.values())}
     placed = {}
@@ -114,4 +110,4 @@ def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Resp
         side, attack = about_rows[i]
         placed[i] = min(free, key=lambda n: (free[n][0] != side, free[n][1] != attack, n))
         del free[placed[i]]
-    return _alignment(pairs | placed, len(placed), len(left))
+    return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))

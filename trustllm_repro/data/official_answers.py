@@ -20,14 +20,13 @@ from typing import Any, NamedTuple, NotRequired
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.align import align
+from trustllm_repro.data.align import meet
 from trustllm_repro.data.benchmark import FILES, Benchmark, parse_rows
 from trustllm_repro.data.recorded import LABELS
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.schema import Item
 from trustllm_repro.store.archive import Archive
 from trustllm_repro.tasks import TASKS
-from trustllm_repro.tasks.base import RecordFormat, Row
+from trustllm_repro.tasks.base import Row
 
 OLD, NEW = "generation_results", "run.json"
 # Names of files in versions of the package in which they were not those of the benchmark.
@@ -230,24 +229,24 @@ def _fill(
     given: OfficialAnswers, file: str, parts: Mapping[str, list[Row]], questions: Sequence[Row]
 ) -> None:
     """Match the rows of all files that answer one benchmark file, and count what became of them."""
-    rows = [(path, i, row) for path, part in parts.items() for i, row in enumerate(part)]
-    items = [Item(file, i, q["prompt"], extra=q) for i, q in enumerate(questions)]
-    tasks = [t for t in TASKS.values() if t.file == file and t.live and not t.answers_of]
     places: dict[int, Place] = {}  # every row of a benchmark file is an item of one task
-    for task in tasks:
-        chosen = [i for i, q in enumerate(questions) if task.select(q)]
-        places |= {row: (task.id, number) for number, row in enumerate(chosen)}
-    matched = dict(align(RecordFormat(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
-    known = {questions[i]["prompt"] for i in places}
+    for task in TASKS.values():
+        if task.file == file and task.live and not task.answers_of:
+            chosen = [i for i, question in enumerate(questions) if task.select(question)]
+            places |= {row: (task.id, number) for number, row in enumerate(chosen)}
+    rows = [(path, i, row) for path, part in parts.items() for i, row in enumerate(part)]
+    prompts = {i: questions[i]["prompt"] for i in sorted(places)}
+    matched = meet({at: row["prompt"] for at, (_, _, row) in enumerate(rows)}, prompts)
+    known = set(prompts.values())
     given.files |= {path: RowCounts(file, len(part)) for path, part in parts.items()}
     for at, (path, number, row) in enumerate(rows):
-        count, place = given.files[path], places.get(matched.get(at, -1))
-        if place is None:
+        count = given.files[path]
+        if at not in matched:
             (count.repeated if row["prompt"] in known else count.unmatched).append(number)
         elif "res" not in row:
             count.without_res += 1
         else:
-            text, label = row["res"], row.get("eval_res")
+            place, text, label = places[matched[at]], row["res"], row.get("eval_res")
             given.texts[place] = text
             count.answers += text is not None
             count.null += text is None
