@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,9 +36,7 @@ def show(text: object, console: Console = out) -> None:
     )
 
 
-def say(text: object) -> None:
-    """The same to stderr."""
-    show(text, err)
+say = partial(show, console=err)
 
 
 def main() -> None:
@@ -53,11 +52,8 @@ class Bars(rich.Progress, Progress):
     """A progress bar for each stage that the library names; notes go to stderr."""
 
     def __init__(self) -> None:
-        super().__init__(
-            rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(),
-            rich.TimeRemainingColumn(), rich.TextColumn("{task.fields[more]}"), console=err,
-            transient=True,
-        )  # fmt: skip
+        more = rich.TextColumn("{task.fields[more]}")
+        super().__init__(*self.get_default_columns(), more, console=err, transient=True)
         self.stages: dict[str, rich.TaskID] = {}
 
     def step(self, stage: str, done: int, total: int, more: str = "") -> None:
@@ -156,10 +152,8 @@ def replay(
     for path, source, n in report.copies:
         say(f"note: {path}: all {n} answers equal {source}")
     if report.unmatched:
-        say(
-            f"note: {len(report.unmatched)} files hold rows that meet no item (older prompts); "
-            f"listed in {run.path / 'import.json'}"
-        )
+        listed = run.path / "import.json"
+        say(f"note: rows of {len(report.unmatched)} files meet no item (older prompts): {listed}")
     if unknown := [m for m in recorded.models if m not in MODELS and m not in LATER]:
         say(
             "note: not among the 16 models of the paper nor later ones of its leaderboard, so "
@@ -206,22 +200,20 @@ def evaluate(
     from trustllm_repro.evaluation.run import EvaluationConfig
     from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
-    asked, judges = tuple(dimension or ()), tuple(judge or ())
+    asked, judges, verify = tuple(dimension or ()), tuple(judge or ()), not unverified
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
     _refuse_idle(context, answers is not None)
-    if answers:
-        work, config = evaluate_answers, AnswersConfig(
-            answers, benchmark, to, asked, model_name, not unverified, judges
-        )  # fmt: skip
-    else:
-        how = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
-        work, config = run_evaluation, EvaluationConfig(
-            model, benchmark, to, how, dtype, device, batch_size, workers, not unverified, judges,
-            parse_part(part),
-        )  # fmt: skip
     with Bars() as bars:
-        done = work(config, bars)
+        if answers:
+            given = AnswersConfig(answers, benchmark, to, asked, model_name, verify, judges)
+            done = evaluate_answers(given, bars)
+        else:
+            how = Settings(
+                asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling
+            )
+            machine = (dtype, device, batch_size, workers, verify, judges, parse_part(part))
+            done = run_evaluation(EvaluationConfig(model, benchmark, to, how, *machine), bars)
     show_evaluation(done, out)
 
 

@@ -20,9 +20,8 @@ from typing import Any, NamedTuple, NotRequired
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.align import meet
 from trustllm_repro.data.benchmark import FILES, Benchmark, parse_rows
-from trustllm_repro.data.recorded import LABELS
+from trustllm_repro.data.recorded import LABELS, meet
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.store.archive import Archive
 from trustllm_repro.tasks import TASKS
@@ -40,10 +39,6 @@ OTHER_NAMES = {
     "preference_force": "fairness/preference",
 }
 _NAMES = {name.rsplit("/", 1)[1].casefold(): name for name in FILES} | OTHER_NAMES
-EXPECTED = (
-    "expected generation_results/<model>/<section>/<file>.json, or run.json beside the files, with "
-    "the names of the benchmark's files (safety/jailbreak.json ...)"
-)
 FIX = "fix that file, or take it out of the folder; nothing was written"
 Place = tuple[str, int]  # task id, item number
 
@@ -145,7 +140,7 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
         for name in archive.names()
         if PurePosixPath(name).name == NEW
     }
-    found, ignored = find_answers(archive, runs)
+    found, ignored = _find(archive, runs)
     chosen = _choose(found, model, path)
     given = OfficialAnswers(
         model=model or chosen[0].model,
@@ -166,14 +161,8 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     return given
 
 
-def find_answers(
-    archive: Archive, runs: Mapping[str, RunFile]
-) -> tuple[list[AnswerFile], list[str]]:
-    """Files of a known layout, and JSON files of none.
-
-    Raises:
-        SourceMissing: there are no files of a known layout.
-    """
+def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[list[AnswerFile], list[str]]:
+    """Files of a known layout, of which there must be some, and JSON files of none."""
     inside = archive.path.resolve()
     above = (inside if inside.is_dir() else inside.with_suffix("")).parts
     models = {_folder(p): row_of(run.model) for p, run in runs.items()}
@@ -188,10 +177,11 @@ def find_answers(
         else:
             ignored.append(path)
     if not found:
-        shown = ", ".join(archive.names()[:4]) or "nothing"
         raise SourceMissing(
-            f"{archive.path} holds no answers of the trustllm package; found: {shown}",
-            remedy=EXPECTED,
+            f"{archive.path} holds no answers of the trustllm package; found: "
+            f"{', '.join(archive.names()[:4]) or 'nothing'}",
+            remedy="expected generation_results/<model>/<section>/<file>.json, or run.json beside "
+            "the files, with the names of the benchmark's files (safety/jailbreak.json ...)",
         )
     return found, ignored
 

@@ -45,7 +45,7 @@ class Status:
 
 
 def write_index(plan: Plan, status: Mapping[str, Status]) -> Path:
-    """Write index.html: one file that needs no other to be read, with links into the run folder."""
+    """Write index.html: one file that needs no other, with links into the run folder."""
     count = {s: sum(x.state == s for x in status.values()) for s in ("done", "running", "due")}
     page = _TEMPLATES.get_template("index.html").render(
         plan=plan,

@@ -57,12 +57,7 @@ def file_hash(path: Path) -> str | None:
 
 
 def provenance(sources: dict[str, str], settings: dict[str, Any]) -> dict[str, Any]:
-    """Facts about this run; written to provenance.json.
-
-    Args:
-        sources: name -> sha256 of everything the run read.
-        settings: the parameters it was called with.
-    """
+    """Facts about a run with these settings; `sources`: name -> sha256 of all it read."""
     git = ("git", "-C", str(project_root()))
     dirty = _said(*git, "status", "--porcelain")
     published = sorted((data_dir() / "published").glob("*.csv"))
