@@ -113,7 +113,7 @@ def fetch(
 ) -> None:
     """Bring the benchmark and the recorded answers to this machine, with checks.
 
-    Files go to TRUSTLLM_DATA, or to the user's cache folder. A broken-off download goes on.
+    Files go to TRUSTLLM_DATA, or to the user's cache folder. An interrupted download is resumed.
     """
     from trustllm_repro.data import registry
     from trustllm_repro.paths import data_home

@@ -1,4 +1,4 @@
-"""How long work tells its reader how it goes."""
+"""How long tasks report their progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Progress:
         """`done` of `total` parts of a stage are over; `more`: what else to show."""
 
     def note(self, text: str) -> None:
-        """What a reader should know, told once."""
+        """A message for the reader."""
 
 
 class PrintedNotes(Progress):

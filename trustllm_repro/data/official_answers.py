@@ -53,7 +53,7 @@ class AnswerRow(TypedDict):
 
 
 class RunFile(BaseModel):
-    """What run.json says of its run."""
+    """What run.json records of its run."""
 
     model: str = Field(validation_alias=AliasPath("settings", "model", "model"))
     settings: dict[str, Any]
@@ -64,7 +64,7 @@ _RUN: TypeAdapter[Any] = TypeAdapter(RunFile)
 
 
 class AnswerFile(NamedTuple):
-    """A file of answers: where it lies, which benchmark file it answers, who answered."""
+    """A file of answers: its path, which benchmark file it answers, who answered."""
 
     path: str
     name: str

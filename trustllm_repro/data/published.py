@@ -43,7 +43,7 @@ def label(model: str) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """One published number, and the repository, commit and file it stands in."""
+    """One published number, and the repository, commit and file it comes from."""
 
     value: float
     source: str
@@ -84,5 +84,5 @@ def published() -> Published:
         except ValueError as e:
             raise SchemaError("data/published/cells.csv", i, "value", "a number expected") from e
         if cells.setdefault(tuple(key), cell) is not cell:
-            raise SchemaError("data/published/cells.csv", i, "", f"cell {key} stands twice")
+            raise SchemaError("data/published/cells.csv", i, "", f"cell {key} is there twice")
     return Published(cells, facts("published/tables").set_index("table").to_dict("index"))

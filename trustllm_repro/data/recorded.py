@@ -2,7 +2,7 @@
 
 Sources: public git history of github.com/hyanan16/TrustLLM (MIT) for the paper's models, and of
 github.com/HowieHwong/TrustLLM (MIT) for later ones. Files keep their repository path; files of
-hyanan16's commits other than 47802362 stand in a folder named by seven digits of the commit.
+hyanan16's commits other than 47802362 are in a folder named by seven digits of the commit.
 Any model directory of a known form is taken, whether or not the paper knows the model.
 """
 
@@ -202,7 +202,7 @@ def check_hashes(archive: Archive, names: Sequence[str], report: Report) -> None
     """Compare files with the archive's own MANIFEST.csv; files it does not list are noted."""
     listed = _listed(archive)
     absent = sorted(listed.keys() - set(archive.names()))
-    wrong = [f"{name} stands in MANIFEST.csv, but is not there" for name in absent]
+    wrong = [f"{name} is listed in MANIFEST.csv, but missing" for name in absent]
     wrong += [
         f"{name} does not have the sha256 its MANIFEST.csv gives"
         for name in names
@@ -233,7 +233,7 @@ def _listed(archive: Archive) -> dict[str, str]:
 
 
 def _read_csv(data: bytes) -> pd.DataFrame:
-    """All text as it stands; NaN only where a row is cut, which pandas' other engine hides."""
+    """All columns text, unchanged; NaN only where a row is cut, which pandas' other engine hides."""
     return pd.read_csv(
         io.BytesIO(data), dtype=object, keep_default_na=False, encoding="utf-8-sig", engine="python"
     )
@@ -416,7 +416,7 @@ def _with_size(groups: Mapping[int, str]) -> dict[int, Hashable]:
 def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Response]) -> Alignment:
     """Rows that carry answer and attack type, but no prompt: meet the answers of another task.
 
-    Equal answers can stand on both sides (QBB and ITC); the `type` column tells the sides apart,
+    Equal answers can be on both sides (QBB and ITC); the `type` column distinguishes the sides,
     but its names are swapped in some files, so each type goes to the side it fits best.
     """
     about = {i.number: (i.facets[0], ", ".join(i.extra["label"])) for i in items}

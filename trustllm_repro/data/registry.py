@@ -1,4 +1,4 @@
-"""Where sources lie: committed facts, what is on this machine, and what `fetch` brings, checked.
+"""Where sources are: committed facts, files on this machine, and checked downloads.
 
 Order: TRUSTLLM_DATA if set, else the cache folder, else a download (`trustllm-repro fetch`).
 """
@@ -19,7 +19,7 @@ HOST = "https://raw.githubusercontent.com"
 BENCHMARK = "HowieHwong/TrustLLM/4b864211f32602fddb8cafc8d5154bed1e0ce01e/dataset/dataset.zip"
 BENCHMARK_SHA256 = "0433f79bc8dc8a5869af253d4a70067eda82f5651b89b7235a0220a8bf775317"
 
-# Names under which the sources may lie in the data folder, best first.
+# Names of the sources in the data folder, best first.
 BENCHMARK_NAMES = ("dataset.zip", "trustllm-dataset.zip", "dataset")
 RECORDS_NAMES = ("recorded", "trustllm-recorded.zip", "recorded.zip")
 LATER_NAMES = ("trustllm-later-answers.zip",)  # beside a ZIP of the former; `fetch` brings both
@@ -43,7 +43,7 @@ def remote_files() -> dict[str, tuple[str, str]]:
     """Address and sha256 of the benchmark ZIP and every recorded file, by path in the data folder."""
     files = {"dataset.zip": (f"{HOST}/{BENCHMARK}", BENCHMARK_SHA256)}
     for path, row in manifest("recorded").items():
-        # Files of other commits stand in a folder named by the commit; the repository has none.
+        # Files of other commits are in a folder named by the commit; the repository has none.
         inside = path.removeprefix(row["commit"][:7] + "/").replace(" ", "%20")
         url = f"{HOST}/{row['repo']}/{row['commit']}/{inside}"
         files[f"recorded/{path}"] = (url, row["sha256"])
@@ -80,11 +80,11 @@ def fetch(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Path], list[str]]:
-    """Bring what is missing to the data folder; files that are there and right are not touched.
+    """Download or copy what the data folder lacks; correct files are not touched.
 
     Args:
         source: take the files from this ZIP or folder instead of downloading them.
-        progress: told the number of files done and of all.
+        progress: called with the number of files done and of all.
 
     Returns:
         the files that are there now, and those that the source does not hold.
@@ -95,27 +95,26 @@ def fetch(
     """
     import pooch
 
-    remote, copy = remote_files(), None
-    urls = {target: url for target, (url, _) in remote.items()}
-    if source is not None:
-        copy, urls = _held(Path(source), remote)
-    pooch.get_logger().setLevel("ERROR")
+    remote = remote_files()
     hashes = {target: f"sha256:{digest}" for target, (_, digest) in remote.items()}
-    retries = 3 if copy is None else 0
+    urls, take, retries = {target: url for target, (url, _) in remote.items()}, None, 3
+    if source is not None:
+        archive, urls = _held(Path(source), remote)
+        take, retries = (lambda name, to, _: Path(to).write_bytes(archive.read(name))), 0
+    pooch.get_logger().setLevel("ERROR")
     store = pooch.Pooch(home or data_home(), "", hashes, urls, retry_if_failed=retries)
-    take = copy and (lambda name, to, _: Path(to).write_bytes(copy.read(name)))
     done: list[Path] = []
     for target, url in urls.items():
         try:
             done.append(Path(store.fetch(target, downloader=take)))
         except ValueError as e:
             raise SourceCorrupt(
-                f"{f'{source}: ' if copy else ''}{url} has not the sha256 of the manifest",
+                f"{source or 'downloaded'}: {url} has not the sha256 of the manifest",
                 remedy="get the file from another source, or try again later",
             ) from e
         except OSError as e:  # of the network among them
             raise SourceMissing(
-                f"cannot bring {url}: {e}",
+                f"cannot fetch {url}: {e}",
                 remedy=f"{len(done)} of {len(urls)} files are in {store.abspath}; run the command "
                 "again to go on, or use --from with a copy",
             ) from e

@@ -1,4 +1,4 @@
-"""index.html of a run folder: what is done, what runs, what is due, and where it stands."""
+"""index.html of a run folder: what is done, what runs, what is due, and its results."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ from trustllm_repro.paths import notebooks_dir, project_root
 from trustllm_repro.store.archive import sha256
 
 PACKAGE = "trustllm_repro"
-LARGE = 20_000_000  # bytes; of larger files and folders size and time stand for the content
+LARGE = 20_000_000  # bytes; larger files and folders are compared by size and time
 
 
 def files_read(patterns: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, str]:
     """Files that `reads` of a notebook name, each with the hash of what it holds.
 
     Args:
-        patterns: globs; a folder stands for all files in it. They start at the checkout, those
+        patterns: globs; a folder means all files in it. They start at the checkout, those
             that begin with a parameter at notebooks/, where kernels run. `{name}` is the value of
             a parameter, or each value of a list. Where that is empty it is "*"; a pattern that
             begins with it names no file then, nor does one that ends with " if name".

@@ -1,7 +1,7 @@
-"""What notebooks say of themselves, the profiles that give them parameters, and which are due.
+"""What notebooks declare, the profiles that give them parameters, and which are due.
 
 The `parameters` cell gives names, types, defaults and meaning of a notebook's parameters;
-`metadata.trustllm` says the rest:
+`metadata.trustllm` declares the rest:
 
     {"needs": ["00_provenance"],           stages that run before it, if the profile names them
      "reads": ["data/published/*.csv"],    files it reads; see inputs.files_read
@@ -40,7 +40,7 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class Notebook:
-    """What a notebook says of itself; one that declares nothing depends on all data.
+    """What a notebook declares; one without declarations depends on all data.
 
     Attributes:
         cells: type and source of each.
@@ -74,7 +74,7 @@ class Notebook:
 
 
 def read_notebook(name: str) -> Notebook:
-    """Read what a notebook says of itself; a SettingsError or SourceCorrupt if there is none."""
+    """Read what a notebook declares; a SettingsError or SourceCorrupt if there is none."""
     from nbformat import ValidationError as NotValid
     from papermill import inspect_notebook
 
@@ -82,9 +82,9 @@ def read_notebook(name: str) -> Notebook:
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
         cells = [(c["cell_type"], "".join(c["source"])) for c in book["cells"]]
-        said = dict(book["metadata"].get("trustllm", {}))
-        parameters = _parameters(inspect_notebook(str(path)), said.pop("parameters", {}))
-        return Notebook(name, cells, parameters, **said)
+        declared = dict(book["metadata"].get("trustllm", {}))
+        parameters = _parameters(inspect_notebook(str(path)), declared.pop("parameters", {}))
+        return Notebook(name, cells, parameters, **declared)
     except (OSError, ValueError, KeyError, TypeError, NotValid) as e:
         raise SourceCorrupt(
             f"notebooks/{name}.ipynb is not a notebook: {e}",

@@ -105,7 +105,7 @@ def _is_inside(name: str) -> bool:
 def open_archives(given: str | Path | Sequence[str | Path]) -> list[Archive]:
     """The archives at one path or at several, in the order given.
 
-    A folder also stands for the ZIPs that lie directly in it.
+    A folder also means the ZIPs directly in it.
 
     Raises:
         SourceMissing, SourceCorrupt: one of them cannot be opened.
