@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.data.align import align
-from trustllm_repro.parsers.original import YesNo
+from trustllm_repro.parsers.original import yes_no
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks.base import RecordFormat, Task
 
 FORMAT = RecordFormat("main", "results/{model}/x.json")
-TASK = Task("d/t", "t", "?", "s", "f", YesNo(), (), facets={"source": "source"})
+TASK = Task("d/t", "t", "?", "s", "f", yes_no, (), facets={"source": "source"})
 
 
 def rows(*prompts: str, source: str = "a") -> list[dict]:
@@ -57,7 +57,7 @@ def test_where_limits_the_items_and_select_the_rows() -> None:
 
 def toxicity(labels: list[str]) -> tuple[Task, list]:
     task = Task(
-        "d/t", "t", "?", "s", "f", YesNo(), (), facets={"source": "source", "a": lambda r, n: "x"}
+        "d/t", "t", "?", "s", "f", yes_no, (), facets={"source": "source", "a": lambda r, n: "x"}
     )
     raw = [{"prompt": str(i), "source": s, "label": ["x"]} for i, s in enumerate(labels)]
     return task, task.items(raw)

@@ -11,8 +11,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
 
-from trustllm_repro.judges.features import Recipe, View
-from trustllm_repro.judges.learned import Weights, to_scale
+from trustllm_repro.judges.learned import Recipe, View, Weights, to_scale
 
 # Found on models left out of training; see the model card for what other choices gave.
 REFUSAL_RECIPE = Recipe(

@@ -37,8 +37,7 @@ from tools.judges.training_data import (
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import load_recorded
 from trustllm_repro.errors import SettingsError, exit_code
-from trustllm_repro.judges.features import Lexicon, vectorise
-from trustllm_repro.judges.learned import Weights, judges_dir
+from trustllm_repro.judges.learned import Lexicon, Weights, judges_dir, vectorise
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.archive import Archive, sha256
 from trustllm_repro.store.atomic import write_bytes, write_json, write_text

@@ -25,13 +25,18 @@ from tools.judges.training_data import (
     unfounded,
     unreadable,
 )
-from trustllm_repro.judges.features import HAN, LENGTHS, Lexicon, lengths, vectorise, words
 from trustllm_repro.judges.learned import (
+    HAN,
+    LENGTHS,
+    Lexicon,
     Weights,
     has_phrase,
     is_unsure,
+    lengths,
     refuses_by_keyword,
     sigmoid,
+    vectorise,
+    words,
 )
 from trustllm_repro.store.archive import Archive
 
@@ -170,7 +175,7 @@ def counts(
     said: np.ndarray,
     believed: np.ndarray,
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """tp, fp, fn, tn per task and model: what corrects a rate that our judge read (judges.errors)."""
+    """tp, fp, fn, tn per task and model: what corrects a rate that our judge read (judges.registry)."""
     names = ("tp", "fp", "fn", "tn")
     found: dict[str, dict[str, dict[str, int]]] = {}
     for task, in_task in tasks.items():

@@ -15,9 +15,8 @@ import numpy as np
 
 from trustllm_repro.data.recorded import COPY, Recorded
 from trustllm_repro.errors import SchemaError
-from trustllm_repro.judges.features import HAN, LENGTHS, Lexicon, lengths
-from trustllm_repro.judges.learned import has_phrase
-from trustllm_repro.parsers.recorded import REFUSAL
+from trustllm_repro.judges.learned import HAN, LENGTHS, Lexicon, has_phrase, lengths
+from trustllm_repro.parsers.base import REFUSAL
 from trustllm_repro.store.archive import Archive
 
 # Tasks that ask for a choice of one option.

@@ -23,7 +23,7 @@ from trustllm_repro.data.align import align
 from trustllm_repro.data.benchmark import Benchmark
 from trustllm_repro.data.validate import parse_rows
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
-from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
+from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive, open_archives, sha256
 from trustllm_repro.tasks import TASKS

@@ -6,7 +6,6 @@ then make verdicts of them. So a live answer differs from a recorded one only in
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,23 +36,29 @@ class Judge(Protocol):
         digest: of weights and rules; judgements are stored under it and made once.
     """
 
-    name: str
-    digest: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         """One judgement per response; `items[i]` is the item of `responses[i]`."""
         ...
 
 
-class SingleJudge(ABC):
-    """A judge that looks at one answer at a time, by its method `judge`; none of a null answer."""
+@dataclass(frozen=True)
+class SingleJudge:
+    """A judge that looks at one answer at a time, by a function of item and text; none of a null
+    answer."""
+
+    name: str
+    digest: str
+    judge: Callable[[Item, str], Judgement]
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         pairs = zip(items, responses, strict=True)
         return [NOTHING if r.text is None else self.judge(i, r.text) for i, r in pairs]
-
-    @abstractmethod
-    def judge(self, item: Item, text: str) -> Judgement: ...
 
 
 def judge_texts(

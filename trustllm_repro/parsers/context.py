@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from trustllm_repro.parsers.language import LATIN, as_group, either, one_line, words
+from trustllm_repro.parsers.text import LATIN, as_group, either, one_line, words
 
 REACH = 160  # characters around a mention that can change its part
 _SCOPE = 16  # words a negator reaches
