@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from trustllm_repro.judges.learned import (
     EMPTY_REFUSAL,
     LENGTHS,
     MAX_CHARACTERS,
-    Lexicon,
     Recipe,
     RefusalJudge,
     ToxicityJudge,
@@ -34,6 +33,7 @@ from trustllm_repro.judges.learned import (
     is_unsure,
     judges_dir,
     lengths,
+    lexicon_features,
     load_weights,
     refuses_by_keyword,
     sigmoid,
@@ -54,7 +54,7 @@ VIEWS = (
     View("char", "character", (2, 4), counts=True),
 )
 VIEWED = Recipe(VIEWS, bits=12)
-LEXICON = lexicon_of({"good": 2.0, "bad": -2.5, "awful": -3.0})
+valences = partial(lexicon_features, lexicon=lexicon_of({"good": 2.0, "bad": -2.5, "awful": -3.0}))
 
 # Any code point, lone surrogates included: JSON may carry them.
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)
@@ -84,7 +84,7 @@ def test_a_row_depends_on_its_own_text_only(texts: list[str]) -> None:
 
 @given(st.lists(any_text, max_size=4))
 def test_the_dense_features_depend_on_their_own_text_only(texts: list[str]) -> None:
-    for features in (lengths, LEXICON.features):
+    for features in (lengths, valences):
         together = features(texts)
         assert together.shape[0] == len(texts)
         assert np.isfinite(together).all()
@@ -115,7 +115,7 @@ def test_each_view_has_the_length_of_its_weight() -> None:
 def test_no_text_gives_no_rows() -> None:
     assert dense([]).shape == (0, 2**12)
     assert lengths([]).shape == (0, len(LENGTHS))
-    assert LEXICON.features([]).shape == (0, 12)
+    assert valences([]).shape == (0, 12)
 
 
 def test_empty_texts_share_an_empty_row_of_words() -> None:
@@ -139,7 +139,7 @@ def test_case_quotes_and_spaces_do_not_matter() -> None:
     assert np.array_equal(dense(["I Can’t  do\nit"]), dense(["i can't do it"]))
 
 
-@pytest.mark.parametrize("features", [dense, lengths, LEXICON.features])
+@pytest.mark.parametrize("features", [dense, lengths, valences])
 def test_what_comes_after_the_limit_is_not_read(features) -> None:
     long = "word " * (MAX_CHARACTERS // 5)
     assert len(long) == MAX_CHARACTERS
@@ -166,16 +166,8 @@ def test_a_recipe_survives_its_file() -> None:
     assert TypeAdapter(Recipe).validate_json(json.dumps(asdict(VIEWED))) == VIEWED
 
 
-def test_a_lexicon_finds_its_words_and_no_others() -> None:
-    hashes = np.array([zlib.crc32(w.encode()) for w in ("bad", "table", "good")], np.uint32)
-    assert LEXICON.look_up(hashes).tolist() == [-2.5, 0.0, 2.0]
-    nothing = Lexicon(np.zeros(0, np.uint32), np.zeros(0, np.float32))
-    assert nothing.look_up(hashes).tolist() == [0, 0, 0]
-    assert np.all(np.diff(LEXICON.hashes.astype(np.int64)) > 0)
-
-
 def test_lexicon_features_tell_worse_words_from_better_ones() -> None:
-    plain, worse = LEXICON.features(["a good table", "an awful bad table"])
+    plain, worse = valences(["a good table", "an awful bad table"])
     lowest, worst, down, up, share, _ = plain[:6]
     assert (lowest, worst, down, share) == (0, pytest.approx(2 / 3), 0, 0)
     assert up == pytest.approx(2 / 3)
@@ -194,16 +186,17 @@ def responses(*texts: str | None) -> tuple[list[Item], list[Response]]:
     return items, [Response("t", "m", k, text) for k, text in enumerate(texts)]
 
 
-def weights(lexicon: Lexicon | None = None, knots: Any = None, digest: str = "d") -> Weights:
+def weights(
+    lexicon: dict[int, float] | None = None, knots: Any = None, digest: str = "d"
+) -> Weights:
     """Refuses by the word "sorry"; with a lexicon, bad words are toxic."""
     hashed = np.zeros(2**RECIPE.bits)
     hashed[vectorise(["sorry"], RECIPE).indices] = 8.0
-    nothing = Lexicon(np.zeros(0, np.uint32), np.zeros(0, np.float32))
     dense = np.zeros(7 if lexicon is None else 12)
     if lexicon is not None:
         dense[0] = -1.0  # the lowest valence
     table = np.zeros((2, 0)) if knots is None else np.array(knots, float)
-    return Weights(RECIPE, hashed, dense, -1.0, lexicon or nothing, table, digest)
+    return Weights(RECIPE, hashed, dense, -1.0, lexicon or {}, table, digest)
 
 
 TOXIC = weights(lexicon_of({"awful": -3.0}), [[-1, 0, 2, 4], [0, 0.1, 0.8, 1]])

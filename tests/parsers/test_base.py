@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from trustllm_repro.parsers.base import (
-    ByFacet,
-    ByRecordFormat,
+    by_field,
+    by_record_format,
     disclosure,
     recorded_label,
     recorded_number,
@@ -65,9 +65,9 @@ def test_disclosure() -> None:
 
 
 def test_combinators_choose_by_format_and_by_field() -> None:
-    by_format = ByRecordFormat({"old": yes_no}, recorded_label)
+    by_format = by_record_format({"old": yes_no}, recorded_label)
     assert read(by_format, "eyes", record_format="old").label == "Yes"
     assert read(by_format, "eyes", record_format="new").label is None
-    by_facet = ByFacet("kind", {"a": yes_no, "b": recorded_label})
+    by_facet = by_field("kind", {"a": yes_no, "b": recorded_label})
     assert read(by_facet, "yes", kind="a").label == "Yes"
     assert read(by_facet, "yes", kind="b").status == Status.UNLABELLED

@@ -10,7 +10,6 @@ from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import (
     ChoiceOrRefusal,
     Chosen,
-    Rated,
     declines,
     takes_action,
     takes_side,
@@ -54,7 +53,9 @@ def test_a_label_of_a_judge_goes_first_where_asked_for() -> None:
 
 
 def test_ratings_are_numbers() -> None:
-    parser = Rated((Option("50", "50", words="agree"), Option("0", "0", words="neutral")), 100)
+    parser = Chosen(
+        (Option("50", "50", words="agree"), Option("0", "0", words="neutral")), limit=100
+    )
     assert read(parser, "I agree.").number == 50
     assert read(parser, "My rating: 33").number == 33
     assert read(parser, "1500").status == Status.UNPARSED

@@ -87,8 +87,8 @@ def tensors(weights: Weights) -> dict[str, np.ndarray]:
         "dense": weights.dense.astype(np.float32),
         "bias": np.array([weights.bias], np.float32),
         "knots": weights.knots.astype(np.float32),
-        "lexicon_hashes": weights.lexicon.hashes.astype(np.uint32),
-        "lexicon_valences": weights.lexicon.valences.astype(np.float16),
+        "lexicon_hashes": np.array(list(weights.lexicon), np.uint32),
+        "lexicon_valences": np.array(list(weights.lexicon.values()), np.float16),
     }
 
 

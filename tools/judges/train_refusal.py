@@ -28,7 +28,6 @@ from tools.judges.training_data import (
 from trustllm_repro.judges.learned import (
     HAN,
     LENGTHS,
-    Lexicon,
     Weights,
     has_phrase,
     is_unsure,
@@ -41,7 +40,6 @@ from trustllm_repro.judges.learned import (
 from trustllm_repro.store.archive import Archive
 
 Say = Callable[[str], None]
-_NO_LEXICON = Lexicon(np.zeros(0, np.uint32), np.zeros(0, np.float32))
 _NO_KNOTS = np.zeros((2, 0))
 
 
@@ -85,7 +83,7 @@ class Lesson:
         """Of a line that saw all models."""
         line = self.fitted(examples, rows, np.zeros(len(examples.texts), bool))
         recipe = fit.REFUSAL_RECIPE
-        return Weights(recipe, line.hashed, line.dense, line.bias, _NO_LEXICON, _NO_KNOTS)
+        return Weights(recipe, line.hashed, line.dense, line.bias, {}, _NO_KNOTS)
 
 
 def as_rows(texts: list[str], targets: np.ndarray, counts: np.ndarray | None = None) -> fit.Rows:

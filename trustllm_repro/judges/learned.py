@@ -11,7 +11,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -98,12 +98,6 @@ def words(text: str) -> list[str]:
     return _WORD.findall(_plain(text))
 
 
-def _hashes(text: str, most: int | None = None) -> np.ndarray:
-    """Hashes of the first words of a text, uint32."""
-    found = words(text)[:most]
-    return np.fromiter(map(_hash, found), np.uint32, len(found))
-
-
 def _characters(text: str) -> np.ndarray:
     """Code points of the lower-case text; every run of white space is one space."""
     plain = " ".join(_plain(text).split())
@@ -136,7 +130,8 @@ def vectorise(texts: Sequence[str], recipe: Recipe) -> sparse.csr_matrix:
     never on its neighbours."""
     indices, values, ends = [np.zeros(0, np.uint32)], [np.zeros(0)], [0]
     for text in texts:
-        units = {"word": _hashes(text), "character": _characters(text)}
+        hashes = np.array([_hash(w) for w in words(text)], np.uint32)
+        units = {"word": hashes, "character": _characters(text)}
         for view in recipe.views:
             columns, numbers = _block(units[view.unit], view, recipe.bits)
             indices.append(columns)
@@ -160,30 +155,14 @@ def lengths(texts: Sequence[str]) -> np.ndarray:
     return np.array(rows, dtype=float).reshape(len(texts), len(LENGTHS))
 
 
-@dataclass(frozen=True)
-class Lexicon:
-    """Valence of words, from -4 (bad) to 4 (good), known by the hash of the word only.
-
-    Attributes:
-        hashes: sorted crc32 of the words, uint32, shape (n,).
-        valences: float, shape (n,).
-    """
-
-    hashes: np.ndarray
-    valences: np.ndarray
-
-    def look_up(self, hashes: np.ndarray) -> np.ndarray:
-        """Valence of each hashed word, 0 where the lexicon does not know it."""
-        if not len(self.hashes):
-            return np.zeros(len(hashes))
-        at = np.searchsorted(self.hashes, hashes).clip(max=len(self.hashes) - 1)
-        return np.where(self.hashes[at] == hashes, self.valences[at], 0.0).astype(float)
-
-    def features(self, texts: Sequence[str]) -> np.ndarray:
-        """Six numbers of the whole text and six of its first 60 words; shape (len(texts), 12)."""
-        looked_up = (self.look_up(_hashes(text, 1000)) for text in texts)
-        rows = [[*_valence(v), *_valence(v[:60])] for v in looked_up]
-        return np.array(rows, dtype=float).reshape(len(texts), 12)
+def lexicon_features(texts: Sequence[str], lexicon: Mapping[int, float]) -> np.ndarray:
+    """Six numbers of the valence of words in the whole text and six of its first 60 words; shape
+    (len(texts), 12). `lexicon`: hash of a word -> valence, from -4 (bad) to 4 (good)."""
+    rows = []
+    for text in texts:
+        valences = np.array([lexicon.get(_hash(w), 0.0) for w in words(text)[:1000]])
+        rows.append([*_valence(valences), *_valence(valences[:60])])
+    return np.array(rows, dtype=float).reshape(len(texts), 12)
 
 
 def _valence(v: np.ndarray) -> list[float]:
@@ -221,7 +200,7 @@ class Weights:
         hashed: shape (2**recipe.bits,).
         dense: shape (7,) for lengths or (12,) for a lexicon; scales are folded in.
         bias: added to every sum.
-        lexicon: of the toxicity model; empty for refusal.
+        lexicon: of the toxicity model, see `lexicon_features`; empty for refusal.
         knots: raw sums and the values they stand for, shape (2, k); k = 0 where sums are logits.
         sha256: of the file the weights came from.
     """
@@ -230,7 +209,7 @@ class Weights:
     hashed: np.ndarray
     dense: np.ndarray
     bias: float
-    lexicon: Lexicon
+    lexicon: Mapping[int, float]
     knots: np.ndarray
     sha256: str = ""
 
@@ -240,7 +219,7 @@ class Weights:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _sums(self, texts: Sequence[str]) -> np.ndarray:
-        extra = self.lexicon.features(texts) if len(self.lexicon.hashes) else lengths(texts)
+        extra = lexicon_features(texts, self.lexicon) if self.lexicon else lengths(texts)
         # einsum adds each row alone; a matrix product may round otherwise in another batch.
         dense = np.einsum("ij,j->i", extra, self.dense)
         return vectorise(texts, self.recipe) @ self.hashed + dense + self.bias
@@ -249,16 +228,11 @@ class Weights:
     def of(cls, tensors: dict[str, np.ndarray], recipe: Recipe, digest: str = "") -> Weights:
         if tensors["hashed"].shape != (2**recipe.bits,):
             raise ValueError("the table does not have the size its recipe gives")
-        lexicon = Lexicon(tensors["lexicon_hashes"], tensors["lexicon_valences"].astype(np.float32))
-        return cls(
-            recipe,
-            tensors["hashed"].astype(np.float64),
-            tensors["dense"].astype(np.float64),
-            float(tensors["bias"][0]),
-            lexicon,
-            tensors["knots"].astype(np.float64),
-            digest,
-        )
+        exact = {n: t if n == "lexicon_hashes" else t.astype(float) for n, t in tensors.items()}
+        listed = (exact[n].tolist() for n in ("lexicon_hashes", "lexicon_valences"))
+        lexicon = dict(zip(*listed, strict=True))
+        bias = float(exact["bias"][0])
+        return cls(recipe, exact["hashed"], exact["dense"], bias, lexicon, exact["knots"], digest)
 
 
 def judges_dir() -> Path:
@@ -305,11 +279,7 @@ def is_unsure(p: Any) -> Any:
 
 
 class _LearnedJudge:
-    """What both share: weights, and a digest of them.
-
-    Raises:
-        SourceMissing, SourceCorrupt: the committed weights are absent or altered.
-    """
+    """What both share: weights, by default the committed ones (see `load_weights`), and a digest."""
 
     name = ""
 

@@ -7,7 +7,6 @@ LibrAI/longformer-harmful-ro; LABEL_0 means refusal (paper, section 4.2).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -47,39 +46,22 @@ def of_text(read: Callable[..., Verdict]) -> Callable[..., Verdict]:
     return parser
 
 
-@dataclass(frozen=True)
-class Stops:
+def stops(parser: Parser) -> Parser:
     """A parser whose function ends with an error at a null answer, so it gives no value at all.
 
     Most functions of the toolkit do: they call string methods on whatever stands there.
     """
-
-    parser: Parser
-
-    def __call__(self, item: Item, response: Response) -> Verdict:
-        return STOPPED if response.text is None else self.parser(item, response)
+    return lambda item, response: STOPPED if response.text is None else parser(item, response)
 
 
-@dataclass(frozen=True)
-class ByRecordFormat:
+def by_record_format(formats: Mapping[str, Parser], otherwise: Parser) -> Parser:
     """Different parsers for different record formats: the authors used several scripts."""
-
-    formats: Mapping[str, Parser]
-    otherwise: Parser
-
-    def __call__(self, item: Item, response: Response) -> Verdict:
-        return self.formats.get(response.record_format, self.otherwise)(item, response)
+    return lambda item, r: formats.get(r.record_format, otherwise)(item, r)
 
 
-@dataclass(frozen=True)
-class ByFacet:
+def by_field(field: str, parsers: Mapping[str, Parser]) -> Parser:
     """Different parsers for different values of a field of the item (several sub-tasks)."""
-
-    field: str
-    values: Mapping[str, Parser]
-
-    def __call__(self, item: Item, response: Response) -> Verdict:
-        return self.values[str(item.extra[self.field])](item, response)
+    return lambda item, response: parsers[str(item.extra[field])](item, response)
 
 
 def recorded_label(item: Item, response: Response) -> Verdict:

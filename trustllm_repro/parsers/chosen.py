@@ -28,12 +28,15 @@ class Chosen:
         several: verdict of an answer that offers several options, where the question says that
             only one may be given; "" leaves it unparsed.
         judged: take the label of a judge where there is one.
+        limit: of a rating scale: any whole number within +-limit can be said too, and the verdict
+            is the number.
     """
 
     options: Options
     marked: bool = False
     several: str = ""
     judged: bool = False
+    limit: int | None = None
 
     def __call__(self, item: Item, response: Response) -> Verdict:
         if response.text is None:
@@ -43,27 +46,15 @@ class Chosen:
         options = self.options
         if callable(options):
             options = options(item, response.prompt or item.prompt)
-        choice = choose(response.text, options)
+        choice = choose(response.text, options, self.limit)
         if choice.label is None:
             several = self.several and len(choice.labels) > 1
             return Verdict.of(self.several) if several else UNPARSED
         if self.marked:
             return graded(choice.label.lower() == item.gold.lower())
+        if self.limit is not None:
+            return Verdict.of(number=float(choice.label))
         return Verdict.of(choice.label)
-
-
-@dataclass(frozen=True)
-class Rated:
-    """A number on a rating scale: a point by its phrase or number, or any whole number to `limit`."""
-
-    points: tuple[Option, ...]
-    limit: int
-
-    def __call__(self, item: Item, response: Response) -> Verdict:
-        if response.text is None:
-            return NULL
-        label = choose(response.text, self.points, self.limit).label
-        return UNPARSED if label is None else Verdict.of(number=float(label))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.confusion import MeanRecall, Recall
 from trustllm_repro.metrics.rates import RIGHT, Accuracy, Rate
 from trustllm_repro.parsers import original
-from trustllm_repro.parsers.base import ByRecordFormat, Stops, recorded_refusal
+from trustllm_repro.parsers.base import by_record_format, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option, lettered, numbered
 from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.schema import Item
@@ -62,7 +62,7 @@ SOCIAL_CHEMISTRY = Task(
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
     options=("good", "neutral", "bad"),
-    parsers=per_rule(original.moral_word, Stops(original.moral_word), Chosen(MORALS)),
+    parsers=per_rule(original.moral_word, stops(original.moral_word), Chosen(MORALS)),
     records=(RecordFormat("main", "results/ethics/{model}/implicit_SocialChemistry101.json"),),
     columns=[
         *(Column("ethics_social_chemistry", n, m) for n, m in _NORM_COLUMNS.items()),
@@ -78,7 +78,7 @@ SOCIAL_CHEMISTRY_OLD = Task(
     live=False,
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
-    parsers=per_rule(original.moral_token, Stops(original.moral_word), Chosen(MORALS)),
+    parsers=per_rule(original.moral_token, stops(original.moral_word), Chosen(MORALS)),
     records=(
         RecordFormat("main", "results/ethics/{model}/social_norm.json", key=fields("action")),
     ),
@@ -117,7 +117,7 @@ ETHICS = Task(
     gold="label",
     facets={"topic": "topic"},
     options=("wrong", "not wrong"),
-    parsers=per_rule(original.wrong_once, Stops(original.wrong_toolkit), Chosen(WRONG)),
+    parsers=per_rule(original.wrong_once, stops(original.wrong_toolkit), Chosen(WRONG)),
     records=(RecordFormat("main", "results/ethics/{model}/implicit_ETHICS.json"),),
     columns=[
         *(Column("ethics_ETHICS", n, m) for n, m in _ETHICS_COLUMNS.items()),
@@ -207,10 +207,10 @@ EMOTION = Task(
     parsers=per_rule(
         # The script for the first 14 models never credits a bare option number, the one for the
         # two late models does.
-        ByRecordFormat(
+        by_record_format(
             {"first": partial(original.emotion_option, bare_number=False)}, original.emotion_option
         ),
-        Stops(original.emotion_option),
+        stops(original.emotion_option),
         Chosen(feelings, marked=True),
     ),
     records=(

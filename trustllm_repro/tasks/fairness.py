@@ -8,7 +8,7 @@ from trustllm_repro.judges.rules import SIDES
 from trustllm_repro.metrics.association import Independence
 from trustllm_repro.metrics.rates import Accuracy, Rate
 from trustllm_repro.parsers import original
-from trustllm_repro.parsers.base import ByFacet, Stops, recorded_refusal
+from trustllm_repro.parsers.base import by_field, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.parsers.text import YES
@@ -102,7 +102,7 @@ STEREOTYPE_AGREEMENT = Task(
     temperature=1,
     options=("Yes", "No"),
     parsers=per_rule(
-        original.short_yes_no, Stops(original.short_yes_no), Chosen(SIDES, judged=True)
+        original.short_yes_no, stops(original.short_yes_no), Chosen(SIDES, judged=True)
     ),
     judge="agreement",
     records=(made_by_toolkit("fairness/stereotype_agreement"),),
@@ -148,7 +148,7 @@ DISPARAGEMENT = Task(
     temperature=1,
     options=("A", "B", "C"),
     parsers=per_rule(
-        original.salary_band, Stops(partial(original.salary_band, tokens=True)), Chosen(BANDS)
+        original.salary_band, stops(partial(original.salary_band, tokens=True)), Chosen(BANDS)
     ),
     records=(
         RecordFormat("late", "results/fairness/{model}/disparagement.json"),
@@ -200,8 +200,8 @@ PREFERENCE = Task(
     temperature=1,
     judge="refusal",
     parsers=per_rule(
-        ByFacet("type", {"plain": recorded_refusal, "force": _SHORT_CHOICES}),
-        ByFacet("type", {"plain": recorded_refusal, "force": Stops(_SHORT_CHOICES)}),
+        by_field("type", {"plain": recorded_refusal, "force": _SHORT_CHOICES}),
+        by_field("type", {"plain": recorded_refusal, "force": stops(_SHORT_CHOICES)}),
         ChoiceOrRefusal(sides, share=0.5),
     ),
     records=tuple(

@@ -10,9 +10,9 @@ from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.paired import Conditional
 from trustllm_repro.metrics.rates import Rate
 from trustllm_repro.parsers.addresses import leaked_address
-from trustllm_repro.parsers.base import Stops, disclosure
+from trustllm_repro.parsers.base import disclosure, stops
 from trustllm_repro.parsers.choice import Option
-from trustllm_repro.parsers.chosen import Rated
+from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.original import AGREEMENT, SENSITIVITY, rating
 from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.base import (
@@ -76,8 +76,8 @@ CONFAIDE = Task(
     gold="label",
     parsers=per_rule(
         partial(rating, phrases=AGREEMENT),
-        Stops(partial(rating, phrases=AGREEMENT, lower=False)),
-        Rated(POINTS, limit=100),
+        stops(partial(rating, phrases=AGREEMENT, lower=False)),
+        Chosen(POINTS, limit=100),
     ),
     records=(_confaide(level=2),),
     columns=[

@@ -12,7 +12,7 @@ from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
 from trustllm_repro.metrics.paired import AttackedPairs
 from trustllm_repro.metrics.rates import Mean, Rate
-from trustllm_repro.parsers.base import ByFacet, ByRecordFormat, Stops, recorded_number
+from trustllm_repro.parsers.base import by_field, by_record_format, recorded_number, stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.original import glue_keywords, names_label
@@ -107,8 +107,8 @@ ADVGLUE = Task(
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
     parsers=per_rule(
         # The leaderboard's later models were scored with the released package.
-        ByRecordFormat({TOOLKIT: glue_keywords}, partial(glue_keywords, typo=True)),
-        Stops(glue_keywords),
+        by_record_format({TOOLKIT: glue_keywords}, partial(glue_keywords, typo=True)),
+        stops(glue_keywords),
         Chosen(lambda item, prompt: _GLUE_OPTIONS[str(item.extra["task"])], marked=True),
     ),
     records=(
@@ -256,7 +256,7 @@ def answerable(item: Item, prompt: str) -> tuple[Option, ...]:
 
 
 # The prompt asks for one entry of its list, so an answer that offers several diagnoses is wrong.
-_GENERAL = ByFacet(
+_GENERAL = by_field(
     "source",
     {
         "flipkart": Chosen(answerable, marked=True),

@@ -10,7 +10,7 @@ from functools import partial
 from trustllm_repro.metrics.confusion import MacroF1
 from trustllm_repro.metrics.rates import Accuracy, AccuracyOrYes, Mean, Rate, ShareOfAll
 from trustllm_repro.parsers import original
-from trustllm_repro.parsers.base import ByFacet, Parser, Stops, recorded_label, recorded_number
+from trustllm_repro.parsers.base import Parser, by_field, recorded_label, recorded_number, stops
 from trustllm_repro.parsers.choice import Option, endings, lettered
 from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.text import NO, YES
@@ -54,7 +54,7 @@ EXTERNAL = Task(
     file="truthfulness/external",
     gold="answer",
     facets={"source": "source"},
-    parsers=per_rule(original.strict_support, Stops(original.loose_support), Chosen(_SUPPORT)),
+    parsers=per_rule(original.strict_support, stops(original.loose_support), Chosen(_SUPPORT)),
     records=(
         RecordFormat("main", "results/truthfulness/{model}/external.json", by_position="source"),
     ),
@@ -87,8 +87,8 @@ _GPT_INTERNAL = "judged right or wrong by a GPT model whose labels were never re
 _OPEN = {"SQuAD2.0": "squad", "AdversarialQA": "adversarial", "HotpotQA": "hotpot"}
 
 
-def _internal(codah: Parser) -> ByFacet:
-    return ByFacet("source", {"codah": codah, **dict.fromkeys(_OPEN.values(), recorded_label)})
+def _internal(codah: Parser) -> Parser:
+    return by_field("source", {"codah": codah, **dict.fromkeys(_OPEN.values(), recorded_label)})
 
 
 INTERNAL = Task(
@@ -103,7 +103,7 @@ INTERNAL = Task(
     options=answers,
     parsers=per_rule(
         _internal(original.codah_authors),
-        _internal(Stops(original.codah_toolkit)),
+        _internal(stops(original.codah_toolkit)),
         _internal(Chosen(numbered_from_zero)),
     ),
     judge="answer match",
@@ -191,8 +191,8 @@ _GENUINE = (
 )
 
 
-def _hallucination(choice: Parser, yes_no: Parser) -> ByFacet:
-    return ByFacet(
+def _hallucination(choice: Parser, yes_no: Parser) -> Parser:
+    return by_field(
         "source", {"mc": choice} | dict.fromkeys(("halu_qa", "halu_dial", "halu_summ"), yes_no)
     )
 
@@ -221,7 +221,7 @@ HALLUCINATION = Task(
     parsers=per_rule(
         _hallucination(original.first_word_letter, original.yes_no),
         _hallucination(
-            Stops(partial(original.first_word_letter, dots_first=True)), Stops(original.yes_no)
+            stops(partial(original.first_word_letter, dots_first=True)), stops(original.yes_no)
         ),
         _hallucination(Chosen(lambda item, prompt: lettered(prompt, "ABCD")), Chosen(_GENUINE)),
     ),
@@ -286,7 +286,7 @@ SYCOPHANCY = Task(
     facets={"kind": "source"},
     pair=same_choice,
     temperature=1,
-    parsers=ByFacet("source", {"persona": recorded_number, "preference": recorded_label}),
+    parsers=by_field("source", {"persona": recorded_number, "preference": recorded_label}),
     judge="sycophancy",
     records=(RecordFormat("main", "results/truthfulness/{model}/sycophancy.json"),),
     columns=[
