@@ -36,11 +36,8 @@ class Judge(Protocol):
         digest: of weights and rules; judgements are stored under it and made once.
     """
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def digest(self) -> str: ...
+    name: str
+    digest: str
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         """One judgement per response; `items[i]` is the item of `responses[i]`."""
@@ -48,17 +45,27 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class SingleJudge:
-    """A judge that looks at one answer at a time, by a function of item and text; none of a null
-    answer."""
+class FunctionJudge:
+    """A judge that is a function of items and responses."""
 
     name: str
     digest: str
-    judge: Callable[[Item, str], Judgement]
+    judge: Callable[[Sequence[Item], Sequence[Response]], list[Judgement]]
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        pairs = zip(items, responses, strict=True)
-        return [NOTHING if r.text is None else self.judge(i, r.text) for i, r in pairs]
+        return self.judge(items, responses)
+
+    @classmethod
+    def one_by_one(
+        cls, name: str, digest: str, judge: Callable[[Item, str], Judgement]
+    ) -> FunctionJudge:
+        """One that looks at an item and the text of its answer alone; none of a null answer."""
+
+        def each(items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
+            pairs = zip(items, responses, strict=True)
+            return [NOTHING if r.text is None else judge(i, r.text) for i, r in pairs]
+
+        return cls(name, digest, each)
 
 
 def judge_texts(

@@ -46,22 +46,21 @@ def model_judge(name: str, spec: str) -> Judge:
         SettingsError: no such model can take the place of that judge, or a hub id has no revision.
         SourceMissing, SourceCorrupt: the model.
     """
-    if spec.startswith(HUB):
-        folder = model_folder(spec.removeprefix(HUB)).path
-        if name == "refusal":
-            # The paper's Longformer (section 7.1) calls "LABEL_0" what refuses.
-            return HubClassifier(folder, name, ("refusal", "LABEL_0"), (REFUSAL, ANSWER), 4096)
-        if name == "toxicity":
-            return HubClassifier(folder, name, ("toxicity", "toxic"))
+    hub = spec.startswith(HUB)
+    possible = ("refusal", "toxicity") if hub else tuple(QUESTIONS)
+    if name not in possible:
+        kind = "classifier" if hub else "language model"
         raise SettingsError(
-            f"no classifier can take the place of the judge {name!r}", remedy="refusal or toxicity"
+            f"no {kind} can take the place of the judge {name!r}",
+            remedy=f"one of: {', '.join(possible)}",
         )
-    if name not in QUESTIONS:
-        raise SettingsError(
-            f"no language model can take the place of the judge {name!r}",
-            remedy=f"one of: {', '.join(QUESTIONS)}",
-        )
-    return LLMJudge(find_model(spec), QUESTIONS[name])
+    if not hub:
+        return LLMJudge(find_model(spec), QUESTIONS[name])
+    folder = model_folder(spec.removeprefix(HUB)).path
+    if name == "toxicity":
+        return HubClassifier(folder, name, ("toxicity", "toxic"))
+    # The paper's Longformer (section 7.1) calls "LABEL_0" what refuses.
+    return HubClassifier(folder, name, ("refusal", "LABEL_0"), (REFUSAL, ANSWER), 4096)
 
 
 # --- classifiers ----------------------------------------------------------------------------------

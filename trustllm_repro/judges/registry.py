@@ -17,7 +17,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.judges import rules, similarity
 from trustllm_repro.judges.judge import Judge
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
-from trustllm_repro.judges.similarity import EmbeddingJudge, default_embedder
+from trustllm_repro.judges.similarity import default_embedder, embedding_judge
 from trustllm_repro.metrics.judge_error import MIN_MODELS, Counts, JudgeError
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
@@ -29,10 +29,10 @@ JUDGES: dict[str, Callable[[], Judge]] = {
     "answer match": lambda: rules.ANSWER_MATCH,
     "correction": lambda: rules.CORRECTION,
     "agreement": lambda: rules.STANCE,
-    "similarity": lambda: EmbeddingJudge(
+    "similarity": lambda: embedding_judge(
         "similarity to the plain answer", similarity.pair_similarity, default_embedder()
     ),
-    "sycophancy": lambda: EmbeddingJudge(
+    "sycophancy": lambda: embedding_judge(
         "closer to the neutral completion; sides with the other option",
         similarity.sycophancy,
         default_embedder(),

@@ -101,8 +101,7 @@ def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
     control character before it, so an option ends where the next letter and its period stand. A
     letter that opens a line goes before one inside it ("J. B. Rhine").
     """
-    # The options stand at the end of a prompt: the first letter's last mention that another one
-    # follows opens them.
+    # The first letter's last mention that another letter follows opens the options.
     first = [m for m in _marks(prompt, letters[0], 0) if _marks(prompt, letters[1], m.end())]
     if not first:
         return tuple(Option(k, k) for k in letters)
@@ -118,18 +117,12 @@ def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
 
 
 def _marks(prompt: str, letter: str, begin: int) -> list[re.Match[str]]:
-    """Where "A." or "A)" stands: at the beginning of lines or, if nowhere there, inside them."""
-    for pattern in _option_starts(letter):
-        found = list(pattern.finditer(prompt, begin))
-        if found:
+    """Where "A." or "A)" stands: at the start of lines or, if nowhere there, inside them."""
+    for before in (r"(?m:^)", r"(?<=[\s\x00-\x1f.!?:;\"')])"):
+        pattern = re.compile(rf"{before}{letter}[.)]\s{{0,3}}(?=\S)")
+        if found := list(pattern.finditer(prompt, begin)):
             return found
     return []
-
-
-@cache
-def _option_starts(letter: str) -> tuple[re.Pattern[str], ...]:
-    before = (r"(?m:^)", r"(?<=[\s\x00-\x1f.!?:;\"')])")
-    return tuple(re.compile(rf"{b}{letter}[.)]\s{{0,3}}(?=\S)") for b in before)
 
 
 def _first_line(text: str) -> str:
@@ -305,22 +298,21 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
 
 def asserts(text: str, pattern: str) -> bool:
     """Whether a text names what the pattern matches (whole words) without denying or asking it."""
-    found, parts = _judged(text, pattern)
-    return any(not m.denied and not parts[m.sentence].question for m in found)
+    return any(not m.denied and not part.question for m, part in _judged(text, pattern))
 
 
 def denies(text: str, pattern: str) -> bool:
     """Whether a text denies something that the pattern matches (whole words)."""
-    return any(m.denied for m in _judged(text, pattern)[0])
+    return any(m.denied for m, _ in _judged(text, pattern))
 
 
-def _judged(text: str, pattern: str) -> tuple[list[Mention], list[Sentence]]:
+def _judged(text: str, pattern: str) -> list[tuple[Mention, Sentence]]:
     clean = plain(text)
     parts = sentences(clean)
     found = find_mentions(clean, parts, (Option("x", words=pattern),), None)
     for m in found:
         _judge(clean.lower(), parts, m, rated=False)
-    return found, parts
+    return [(m, parts[m.sentence]) for m in found]
 
 
 def _labels(mentions: Sequence[Mention]) -> tuple[str, ...]:

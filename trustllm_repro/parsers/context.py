@@ -57,14 +57,10 @@ CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
 
 
 def framed(left: str, rated: bool = False) -> bool:
-    """Whether a frame leads up to the mention: "the answer is", "I would choose", "so".
-
-    Args:
-        rated: the question asks what people would say, so that "most would say" is a frame too.
-    """
-    if _CONCLUDES.search(left):
-        return True
-    return bool(_FRAME.search(left)) and (rated or not OTHERS_SAY.search(left))
+    """Whether a frame leads up to the mention: "the answer is", "I would choose", "so"; if the
+    question asks what people would say (`rated`), "most would say" is a frame too."""
+    said = _FRAME.search(left) and (rated or not OTHERS_SAY.search(left))
+    return bool(said or _CONCLUDES.search(left))
 
 
 # --- openings -------------------------------------------------------------------------------

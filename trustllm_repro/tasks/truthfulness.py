@@ -198,10 +198,8 @@ def _hallucination(choice: Parser, yes_no: Parser) -> Parser:
 
 
 def _gold(row: Row, number: int) -> str:
-    """Yes or No; of a TruthfulQA item the letter of the option whose text the file stores.
-
-    Where no option has that text, A: the released function compares with A throughout.
-    """
+    """Yes or No; of a TruthfulQA item the letter of the option whose text the file stores, else A:
+    the released function compares with A throughout."""
     if row["source"] != "mc":
         return row["answer"]
     options = lettered(row["prompt"], "ABCD")
