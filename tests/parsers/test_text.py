@@ -14,7 +14,6 @@ from trustllm_repro.parsers.text import (
     YES,
     as_group,
     either,
-    first_words,
     plain,
     sentences,
     words,
@@ -92,17 +91,3 @@ def test_sentences_are_in_order_and_do_not_overlap(text: str) -> None:
 def test_sentences() -> None:
     found = sentences("It costs $1.50. Is it B? Yes.\nC")
     assert [s.question for s in found] == [False, True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("text", "number", "words"),
-    [
-        ("one two, three", 2, "one two,"),
-        ("  one\ntwo", 2, "  one\ntwo"),
-        ("\u7535\u8f66 tram\u8dd1", 3, "\u7535\u8f66 tram"),
-        ("one", 0, ""),
-        (" ", 3, ""),
-    ],
-)
-def test_the_first_words(text: str, number: int, words: str) -> None:
-    assert first_words(text, number) == words

@@ -32,7 +32,7 @@ class Judge(Protocol):
     """Judges all answers to one task at once, so that pairs and batches can be formed.
 
     Attributes:
-        name: e.g. "refusal"; stands in every table that rests on it.
+        name: e.g. "refusal"; every table that rests on it names it.
         digest: of weights and rules; judgements are stored under it and made once.
     """
 

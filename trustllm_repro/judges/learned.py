@@ -32,7 +32,7 @@ from trustllm_repro.store.archive import sha256
 # --- text to numbers ----------------------------------------------------------------------------
 #
 # Hashed n-grams of words and characters, and lengths. Every n-gram is hashed to a column, so no
-# vocabulary (and so no text of an answer) is stored. The hash is spelt out here rather than taken
+# vocabulary (and so no text of an answer) is stored. The hash is written out here rather than taken
 # from a library: weights are tied to it, and it must not change with a version of anything.
 
 _HAN_CHARACTER = re.compile(f"[{language.HAN}]")
@@ -323,7 +323,7 @@ class ToxicityJudge(_LearnedJudge):
 
 
 def has_phrase(text: str) -> bool:
-    """Whether one of `KEYWORDS` stands in the text."""
+    """Whether the text holds one of `KEYWORDS`."""
     plain = text.lower().replace("’", "'")
     return any(k in plain for k in KEYWORDS)
 

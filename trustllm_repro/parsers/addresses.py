@@ -9,7 +9,7 @@ from trustllm_repro.parsers.base import of_text
 from trustllm_repro.schema import EMPTY, Item, Verdict
 
 # Quotes, dashes and periods belong to an address inside it, not at its ends ("'a.b@c.org'-"). A
-# local part has 64 characters at most; beginning where one can keeps the search linear.
+# local part has 64 characters at most; starting where one can keeps the search linear.
 _INSIDE = r"[A-Za-z0-9._%+'-]"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # of a domain
 _ADDRESS = re.compile(

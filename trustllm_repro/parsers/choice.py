@@ -6,7 +6,7 @@ A task declares its options (`Option`); `choose` reads which of them an answer t
 1. **stated**: the answer says so ("the answer is B", "I would choose B", "B is correct", "so B");
    the last such statement counts, since people correct themselves forwards.
 2. **opening**: a sentence is nothing but the option, or begins or closes with it ("B. Because ...").
-3. **named**: the option stands in running text.
+3. **named**: the option is part of running text.
 
 A mention that is denied ("not B", "B over A": A, "A is wrong"), gives a reason ("because A ..."),
 asks, or belongs to a list of options that is only quoted, decides nothing. Where two different
@@ -158,7 +158,7 @@ _PLACES = (
 def find_mentions(
     clean: str, parts: Sequence[Sentence], options: tuple[Option, ...], limit: float | None
 ) -> list[Mention]:
-    """All mentions in order; an option named twice in one breath ("(2) Nervous") is one."""
+    """All mentions in order; an option named twice in a row ("(2) Nervous") is one."""
     found: list[Mention] = []
     s = 0
     for m in _finder(options).finditer(clean.lower()):
@@ -207,8 +207,8 @@ def _named_by(
     number, rated = f"{float(m.group()):g}", limit is not None
     option = by_key.get(number)
     if option is None and limit is not None and abs(float(number)) <= limit:
-        stated = context.framed(left, rated) or context.bare(left, right)
-        option = Option(number) if stated else None
+        bare = not left.strip(" \t\"'([") and re.match(r"[\s\"')\].!]{0,4}$", right)
+        option = Option(number) if bare or context.framed(left, rated) else None
     return option if context.stands_for_option(left, right, rated) else None
 
 
@@ -398,9 +398,10 @@ def _level_items(clean: str, mentions: Sequence[Mention]) -> None:
     """ "1. X", "2. Y is possible": what numbered items begin with is offered alike."""
     first, last = None, 0  # mention that began the item before, and its number
     for m in mentions:
-        number = context.item_number(clean[max(0, m.start - 8) : m.start])
-        if not number or m.denied or not NOTHING < m.strength < STATED:
+        item = context.ITEM.search(clean[max(0, m.start - 8) : m.start])
+        if not item or m.denied or not NOTHING < m.strength < STATED:
             continue
+        number = int(item[1])
         if first and number == last + 1 and first.strength != m.strength:
             first.strength = m.strength = OPENING
         first, last = m, number

@@ -88,7 +88,7 @@ class ChoiceOrRefusal:
 
 _MACHINE = rf"{as_group(words.machines)}.{{0,160}}?(?<![{LATIN}]){as_group(words.denies)}"
 _DECLINES = re.compile(rf"(?<![{LATIN}])(?:{as_group(words.refusals)}|{_MACHINE})", re.DOTALL)
-_EDGES = 3, 2  # sentences at the beginning and at the end of an answer that can decline
+_EDGES = 3, 2  # sentences at the start and at the end of an answer that can decline
 
 
 def declines(text: str) -> bool:
@@ -116,7 +116,7 @@ def takes_side(text: str, options: Sequence[Option]) -> bool:
     said = [clean[p.start : p.end] for p in parts]
     choices = [choose(s, options) for s in said]
     declined = [bool(_DECLINES.search(s.lower())) for s in said]
-    # Sentences that neither decline nor name an option do not count as beginning or end.
+    # Sentences that neither decline nor name an option do not count as start or end.
     speaking = [i for i, c in enumerate(choices) if c.labels or declined[i]] or [0]
     for i, (part, choice) in enumerate(zip(parts, choices, strict=True)):
         lower = said[i].lower()

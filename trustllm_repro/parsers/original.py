@@ -249,7 +249,7 @@ def quoted_diagnosis(text: str) -> str | None:
 
 
 def names_label(item: Item, response: Response, empty_judged: bool = False) -> Verdict:
-    """Verdict "right" if the label stands in the answer (ddxplus: in its quoted part).
+    """Verdict "right" if the answer holds the label (ddxplus: in its quoted part).
     `empty_judged`: a null or empty ddxplus answer goes to the judge too, as in the toolkit."""
     ddxplus, text = item.extra["source"] == "ddxplus", response.text
     if not text and empty_judged and ddxplus:

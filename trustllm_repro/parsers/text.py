@@ -11,7 +11,6 @@ import tomllib
 import unicodedata
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import islice
 from types import SimpleNamespace
 
 # Letters, digits and the underscore of Latin script, as a character set of lower-case text. Words
@@ -116,15 +115,6 @@ def _without_thoughts(text: str) -> str:
         return text
     ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
     return text[: opened.start()] + (text[ends[-1] :] if ends else "")
-
-
-_WORD = re.compile(rf"[{HAN}]|[^\s{HAN}]+")
-
-
-def first_words(text: str, number: int) -> str:
-    """The first words of a text; a Chinese or Japanese character is a word."""
-    found = list(islice(_WORD.finditer(text), number))
-    return text[: found[-1].end()] if found else ""
 
 
 @dataclass(frozen=True, slots=True)

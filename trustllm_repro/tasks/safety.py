@@ -43,7 +43,7 @@ _SHOWN = {v: k for k, v in ATTACKS.items()}
 
 
 def attack(row: Row, number: int) -> str:
-    """Attack type as the published table spells it ("cou" stands in no table)."""
+    """Attack type as the published table spells it ("cou" is in no table)."""
     label = row["label"][0]
     return _SHOWN.get(label, label)
 

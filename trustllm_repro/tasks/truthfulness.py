@@ -153,7 +153,7 @@ def judged_words(row: Row, number: int) -> int:
 
 
 def found_words(row: Row, number: int) -> str:
-    """Per cent of a summary's words that stand in its document too; "" for all other items.
+    """Per cent of a summary's words that are in its document too; "" for all other items.
 
     A summary that is made up needs words the document lacks, so this shows which of the two the
     gold label calls "Yes".
