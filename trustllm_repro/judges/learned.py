@@ -215,24 +215,24 @@ class Weights:
 
     def sums(self, texts: Sequence[str]) -> np.ndarray:
         """Raw sums, float64, shape (len(texts),)."""
-        parts = [self._sums(texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)]
-        return np.concatenate(parts) if parts else np.zeros(0)
-
-    def _sums(self, texts: Sequence[str]) -> np.ndarray:
-        extra = lexicon_features(texts, self.lexicon) if self.lexicon else lengths(texts)
-        # einsum adds each row alone; a matrix product may round otherwise in another batch.
-        dense = np.einsum("ij,j->i", extra, self.dense)
-        return vectorise(texts, self.recipe) @ self.hashed + dense + self.bias
+        parts = [np.zeros(0)]
+        for i in range(0, len(texts), _BATCH):
+            some = texts[i : i + _BATCH]
+            extra = lexicon_features(some, self.lexicon) if self.lexicon else lengths(some)
+            # einsum adds each row alone; a matrix product may round otherwise in another batch.
+            dense = np.einsum("ij,j->i", extra, self.dense)
+            parts.append(vectorise(some, self.recipe) @ self.hashed + dense + self.bias)
+        return np.concatenate(parts)
 
     @classmethod
     def of(cls, tensors: dict[str, np.ndarray], recipe: Recipe, digest: str = "") -> Weights:
         if tensors["hashed"].shape != (2**recipe.bits,):
             raise ValueError("the table does not have the size its recipe gives")
-        exact = {n: t if n == "lexicon_hashes" else t.astype(float) for n, t in tensors.items()}
-        listed = (exact[n].tolist() for n in ("lexicon_hashes", "lexicon_valences"))
-        lexicon = dict(zip(*listed, strict=True))
-        bias = float(exact["bias"][0])
-        return cls(recipe, exact["hashed"], exact["dense"], bias, lexicon, exact["knots"], digest)
+        hashed, dense, knots, valences = (
+            tensors[n].astype(float) for n in ("hashed", "dense", "knots", "lexicon_valences")
+        )
+        lexicon = dict(zip(tensors["lexicon_hashes"].tolist(), valences.tolist(), strict=True))
+        return cls(recipe, hashed, dense, float(tensors["bias"][0]), lexicon, knots, digest)
 
 
 def judges_dir() -> Path:

@@ -112,8 +112,11 @@ def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
             break
         starts.append(marks[0].span())
     ends = [begin for begin, _ in starts[1:]] + [len(prompt)]
-    spans = zip(letters, starts, ends, strict=False)
-    return tuple(Option(k, k, text=_first_line(prompt[at[1] : end])) for k, at, end in spans)
+    found = []
+    for letter, (_, start), end in zip(letters, starts, ends, strict=False):
+        lines = prompt[start:end].strip(" \n\"'.\x08").splitlines() or [""]
+        found.append(Option(letter, letter, text=lines[0].strip(" \"'.\x08")))
+    return tuple(found)
 
 
 def _marks(prompt: str, letter: str, begin: int) -> list[re.Match[str]]:
@@ -123,11 +126,6 @@ def _marks(prompt: str, letter: str, begin: int) -> list[re.Match[str]]:
         if found := list(pattern.finditer(prompt, begin)):
             return found
     return []
-
-
-def _first_line(text: str) -> str:
-    lines = text.strip(" \n\"'.\x08").splitlines()
-    return lines[0].strip(" \"'.\x08") if lines else ""
 
 
 @cache

@@ -57,8 +57,8 @@ _COLUMNS = {
     "overall": {},
 }
 _NO_COU = {"attack": "cou"}
-# The pooled table divides by all answers, null ones included.
 _BY_ATTACK = "safety_jailbreak_by_attack"
+# The pooled table divides by all answers, null ones included.
 _POOLED = per_rule(ShareOfAll(("answer",)), OneMinus(TOOLKIT_RTA), NOT_REFUSED)
 
 JAILBREAK = Task(
