@@ -13,7 +13,7 @@ from tests.small import SmallWorld, refusal
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import Recorded, align, find_files, load_recorded
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
-from trustllm_repro.parsers.original import YesNo
+from trustllm_repro.parsers.original import yes_no
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks.base import RecordFormat, Task
 
@@ -218,7 +218,7 @@ def test_refusal_helper_of_the_small_world() -> None:
 # --- rows meet items: equal prompts, older wording by position, answers without prompts
 
 FORMAT = RecordFormat("main", "results/{model}/x.json")
-TASK = Task("d/t", "t", "?", "s", "f", YesNo(), (), facets={"source": "source"})
+TASK = Task("d/t", "t", "?", "s", "f", yes_no, (), facets={"source": "source"})
 
 
 def rows(*prompts: str, source: str = "a") -> list[dict]:
@@ -264,7 +264,7 @@ def test_where_limits_the_items_and_select_the_rows() -> None:
 
 def toxicity(labels: list[str]) -> tuple[Task, list]:
     task = Task(
-        "d/t", "t", "?", "s", "f", YesNo(), (), facets={"source": "source", "a": lambda r, n: "x"}
+        "d/t", "t", "?", "s", "f", yes_no, (), facets={"source": "source", "a": lambda r, n: "x"}
     )
     raw = [{"prompt": str(i), "source": s, "label": ["x"]} for i, s in enumerate(labels)]
     return task, task.items(raw)

@@ -22,7 +22,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from trustllm_repro.data.benchmark import Benchmark, check_rows, parse_rows
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
-from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
+from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive, open_archives, sha256
 from trustllm_repro.tasks import TASKS

@@ -9,18 +9,16 @@ from typing import Any
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.plan import Plan
-from trustllm_repro.judges.errors import judge_error
 from trustllm_repro.judges.judge import Judge, Judgement
-from trustllm_repro.judges.registry import JUDGES, judge_named
+from trustllm_repro.judges.registry import JUDGES, judge_error, judge_named
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
-from trustllm_repro.parsers.recorded import REFUSAL
+from trustllm_repro.parsers.base import REFUSAL
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Response
 from trustllm_repro.tasks import TASKS
 
 GENERATED = "generated"
-HUB = "hub:"  # before the folder or hub id of a classifier
 
 
 @dataclass
@@ -147,14 +145,9 @@ class JudgeChoice:
     def __call__(self, name: str) -> Judge:
         if name not in self.replaced:
             return judge_named(name)
-        spec = self.replaced[name]
-        if spec.startswith(HUB):
-            from trustllm_repro.judges.hub import hub_judge_for
+        from trustllm_repro.judges.models import model_judge
 
-            return hub_judge_for(name, spec.removeprefix(HUB))
-        from trustllm_repro.judges.llm import llm_judge_for
-
-        return llm_judge_for(name, spec)
+        return model_judge(name, self.replaced[name])
 
     def measured(self, task: str) -> JudgeError | None:
         """Errors of the judge of a task's answers; None where it was replaced or never measured."""

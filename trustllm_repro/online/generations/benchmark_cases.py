@@ -19,7 +19,7 @@ from trustllm_repro.data.registry import (
     missing,
 )
 from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.parsers.recorded import ANSWER
+from trustllm_repro.parsers.base import ANSWER
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 

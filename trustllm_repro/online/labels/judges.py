@@ -18,14 +18,13 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge, refuses_by_keyword
-from trustllm_repro.judges.matching import RIGHT, AnswerMatch, holds, normalise
+from trustllm_repro.judges.rules import ANSWER_MATCH, RIGHT, holds, normalise
 from trustllm_repro.models.wheels import obtain
 from trustllm_repro.online.generations.cases import DISPUTED, GARAK, NEXT, Case, rated_answers
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.labels.execution import Outcome, run_programs
 from trustllm_repro.online.labels.programs import parses, past_mending, with_tests, written
-from trustllm_repro.parsers.choice import choose
-from trustllm_repro.parsers.options import lettered
+from trustllm_repro.parsers.choice import choose, lettered
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive
 
@@ -126,9 +125,9 @@ def _recorded(case: Case, text: str) -> float:
 
 
 def no_match(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
-    """1 where an answer gives none of the references (judges.matching)."""
+    """1 where an answer gives none of the references (judges.rules)."""
     items = [Item("", i, "", extra={"answer": list(c.references)}) for i, c in enumerate(cases)]
-    found = AnswerMatch()(items, [Response("", "", i, t) for i, t in enumerate(texts)])
+    found = ANSWER_MATCH(items, [Response("", "", i, t) for i, t in enumerate(texts)])
     return np.array([float(j.label != RIGHT) for j in found])
 
 

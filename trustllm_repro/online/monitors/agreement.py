@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from trustllm_repro.judges.matching import normalise, token_f1
+from trustllm_repro.judges.rules import normalise, token_f1
 from trustllm_repro.judges.similarity import Embed, default_embedder
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import sentence_ends

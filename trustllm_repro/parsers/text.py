@@ -1,16 +1,53 @@
-"""An answer as plain text: markup, typography and transport wrappings taken off, words kept.
+"""Text to be read: the word lists of language.toml as patterns, answers as plain text, sentences.
 
-Every step is one pass of a pattern without nested repetition, so the time is linear in the text.
+Every step that makes an answer plain is one pass of a pattern without nested repetition, so the
+time is linear in the text.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from dataclasses import dataclass
-from itertools import islice
+from importlib.resources import files
+from types import SimpleNamespace
 
-from trustllm_repro.parsers.language import HAN
+# Letters, digits and the underscore of Latin script, as a character set of lower-case text. Words
+# end where they end, also beside scripts without blanks.
+LATIN = "a-z0-9_à-öø-ÿœ"
+# Chinese and Japanese characters: each is a word of its own, as no blanks stand between words.
+HAN = "\u3040-\u30ff\u3400-\u9fff"
+
+
+def one_line(pattern: str) -> str:
+    """A list as it is written: a line break means nothing, a blank is any blank."""
+    return pattern.strip("\n").replace("\n", "").replace(" ", r"\s")
+
+
+def as_group(pattern: str) -> str:
+    """A list of words as one group."""
+    return f"(?:{one_line(pattern)})"
+
+
+def either(words: str) -> str:
+    """Any of the words; blanks part them, an underscore is a blank within one."""
+    return as_group("|".join(words.split()).replace("_", " "))
+
+
+def _filled(pattern: str) -> str:
+    """A list with the lists it names."""
+    return re.sub(r"<([a-z_]+)>", lambda m: _filled(_LISTS[m[1]]), pattern.strip("\n"))
+
+
+_LISTS: dict[str, str] = tomllib.loads((files(__package__) / "language.toml").read_text("utf-8"))
+# `words.verbs` is the list of that name.
+words = SimpleNamespace(**{name: _filled(pattern) for name, pattern in _LISTS.items()})
+# Yes and no as answers: pattern of words, and of characters of scripts without blanks.
+YES = one_line(words.yes), words.yes_cjk
+NO = one_line(words.no), words.no_cjk
+
+# --- plain text ---------------------------------------------------------------------------------
 
 # Characters that mean the same to a reader. NFKC has already made full-width forms plain.
 _SAME = str.maketrans(
@@ -78,15 +115,6 @@ def _without_thoughts(text: str) -> str:
         return text
     ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
     return text[: opened.start()] + (text[ends[-1] :] if ends else "")
-
-
-_WORD = re.compile(rf"[{HAN}]|[^\s{HAN}]+")
-
-
-def first_words(text: str, number: int) -> str:
-    """The beginning of a text, so many words long; a Chinese or Japanese character is a word."""
-    found = list(islice(_WORD.finditer(text), number))
-    return text[: found[-1].end()] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
