@@ -16,8 +16,7 @@ from typing import Any
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.judges.judge import Judgement, judge_texts
 from trustllm_repro.models.find import model_folder
-from trustllm_repro.models.silence import silence
-from trustllm_repro.models.weights import check_folder, digest_of
+from trustllm_repro.models.weights import check_folder, digest_of, silence
 from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from trustllm_repro.models.linear import pack_linears
-from trustllm_repro.models.silence import silence
-from trustllm_repro.models.weights import converted_once
+from trustllm_repro.models.cpu import pack_linears
+from trustllm_repro.models.weights import SAFE, converted_once, silence
 from trustllm_repro.models.wheels import Wheel, obtain
 from trustllm_repro.store.archive import Archive
 
@@ -42,9 +41,8 @@ class Embedder:
 
     def __init__(self, folder: Path) -> None:
         with silence():
-            options = {"local_files_only": True, "trust_remote_code": False}
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-            model = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+            model = AutoModel.from_pretrained(folder, dtype=torch.float32, **SAFE)
         self.model = model.eval().requires_grad_(False)
         pack_linears(self.model)
 

@@ -1,13 +1,6 @@
-"""A key-value cache whose rows are slots: a finished answer's row is taken by the next prompt.
+"""Key-value caches: slots that running answers share, and views that repeat what was read.
 
-All rows share one right end, `length`; row b holds its tokens in [start[b], length). Buffers are
-written in place, where the usual cache copies itself at every step.
-
-Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code and
-scratch memory for every shape they meet, which would otherwise be a new one at every step (300 MB
-after 100 steps in bfloat16).
-
-Shapes: keys and values (rows, heads, capacity, head size) per layer; start (rows,).
+Shapes: keys and values (rows, heads, columns, head size) per layer.
 """
 
 from __future__ import annotations
@@ -16,9 +9,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 BUFFERS = ("keys", "values")
+# Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code
+# and scratch memory for every shape they meet, which would otherwise be a new one at every step
+# (300 MB after 100 steps in bfloat16).
 GRAIN = 32
 
 
@@ -35,7 +31,7 @@ class SlotLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new columns in place; return views of what is filled, and some columns more."""
+        """Write the new columns in place; views of what is filled, and of some columns more."""
         end = self.length + key_states.shape[-2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -71,7 +67,10 @@ class SlotLayer(DynamicLayer):
 
 
 class SlotCache(Cache):
-    """The slots of all layers.
+    """A cache whose rows are slots: a finished answer's row is taken by the next prompt.
+
+    All rows share one right end, `length`; row b holds its tokens in [start[b], length). Buffers
+    are written in place, where the usual cache copies itself at every step.
 
     Args:
         like: a cache of the same model. rows, capacity: the shape at first. length: the right end.
@@ -103,11 +102,6 @@ class SlotCache(Cache):
     def length(self, value: int) -> None:
         for layer in self.layers:
             layer.length = value
-
-    @property
-    def shown(self) -> int:
-        """Columns attention is shown at the next step."""
-        return self.layers[0].shown(self.length + 1)
 
     def put(self, row: int, other: Cache, source: int, columns: Sequence[slice]) -> None:
         """Fill a row's end with columns of one row of another cache, in order."""
@@ -146,5 +140,46 @@ class SlotCache(Cache):
 
     def mask(self) -> torch.Tensor:
         """Which columns each row may see at the next step, the new one included."""
-        columns = self._columns[None, : self.shown]
+        columns = self._columns[None, : self.layers[0].shown(self.length + 1)]
         return (columns >= self.start[:, None]) & (columns <= self.length)
+
+
+def spread(cache: Cache, rows: int) -> Cache:
+    """A cache of one row, seen as one of several equal rows. Nothing is copied until it grows."""
+    wide = DynamicCache()
+    for layer in cache.layers:
+        new = DynamicLayer()
+        new.lazy_initialization(layer.keys, layer.values)
+        new.keys, new.values = (t.expand(rows, -1, -1, -1) for t in (layer.keys, layer.values))
+        wide.layers.append(new)
+    return wide
+
+
+class LentLayer(DynamicLayer):
+    """One layer of another cache for one forward pass: rows repeated, new columns not kept.
+
+    So no more than one layer is ever there `times` times.
+    """
+
+    def __init__(self, lent: DynamicLayer, times: int, rows: slice) -> None:
+        super().__init__()
+        self.lazy_initialization(lent.keys, lent.values)
+        self.keys, self.values, self.times = lent.keys[rows], lent.values[rows], times
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is lent and the new columns, side by side."""
+        return self._wide(self.keys, key_states), self._wide(self.values, value_states)
+
+    def _wide(self, lent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        rows, heads, length, size = lent.shape
+        again = lent[:, None].expand(rows, self.times, heads, length, size)
+        return torch.cat([again, new.unflatten(0, (rows, self.times))], dim=3).flatten(0, 1)
+
+
+def repeated(cache: Cache, times: int, rows: slice) -> Cache:
+    """Some rows of a cache, each `times` times in a row, for one forward pass."""
+    wide = DynamicCache()
+    wide.layers = [LentLayer(layer, times, rows) for layer in cache.layers]
+    return wide
