@@ -234,28 +234,30 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.answers import AnswersConfig, evaluate_answers
+    from trustllm_repro.evaluation.answers import evaluate_answers
     from trustllm_repro.evaluation.plan import Settings, parse_part
-    from trustllm_repro.evaluation.report import show_evaluation
-    from trustllm_repro.evaluation.run import EvaluationConfig
+    from trustllm_repro.evaluation.run import EvaluationConfig, show_evaluation
     from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
     asked, judges = tuple(dimension or ()), tuple(judge or ())
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
     _refuse_idle(context, answers is not None)
-    if answers:
-        work, config = evaluate_answers, AnswersConfig(
-            answers, benchmark, to, asked, model_name, not unverified, judges
-        )  # fmt: skip
-    else:
-        how = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
-        work, config = run_evaluation, EvaluationConfig(
-            model, benchmark, to, how, dtype, device, batch_size, workers, not unverified, judges,
-            parse_part(part),
-        )  # fmt: skip
     with Bars() as bars:
-        done = work(config, bars)
+        if answers:
+            done = evaluate_answers(
+                answers, benchmark, to, dimensions=asked, model_name=model_name,
+                verify=not unverified, judges=judges, progress=bars,
+            )  # fmt: skip
+        else:
+            how = Settings(
+                asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling
+            )
+            config = EvaluationConfig(
+                model, benchmark, to, how, dtype, device, batch_size, workers, not unverified,
+                judges, parse_part(part),
+            )  # fmt: skip
+            done = run_evaluation(config, bars)
     show_evaluation(done, out)
 
 
@@ -407,8 +409,8 @@ def reproduce(
     workers: Annotated[int, Option(help="Notebooks at a time (0: one per core).")] = 0,
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
-    from trustllm_repro.evaluation.estimate import duration
     from trustllm_repro.paths import project_root
+    from trustllm_repro.progress import duration
     from trustllm_repro.run_notebooks import kernel
 
     if not plan:

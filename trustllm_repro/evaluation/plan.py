@@ -1,4 +1,4 @@
-"""What a live run asks a model: tasks, items, samples, and the key of every answer."""
+"""What a live run asks a model: tasks, items, samples, options, and the key of every answer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import zip_longest
 
 from trustllm_repro.data.benchmark import Benchmark
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.responses import Asked
 from trustllm_repro.models.base import (
     LanguageModel,
     Request,
     check_asking,
     content_key,
     item_seed,
-)  # fmt: skip
+    options_key,
+)
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks import DIMENSIONS, TASKS
 
@@ -57,6 +57,16 @@ class Settings:
         if self.limit is not None and self.limit < 1:
             raise SettingsError("limit must be at least 1", remedy="leave it out to ask all items")
         check_asking(self.system, self.sampling)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One answer that is wanted: to which item of which task, under which key."""
+
+    task: str
+    number: int
+    sample: int
+    key: str
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,30 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
                 asked.append(Asked(task.id, item.number, sample, key))
                 requests.append(request)
     return Plan(items, asked, requests)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One item with options, and the key of their log-probabilities."""
+
+    task: str
+    number: int
+    prompt: str
+    options: tuple[str, ...]
+    key: str
+
+
+def choices(model: LanguageModel, plan: Plan) -> list[Choice]:
+    """All items whose task names options. A base model reads them after a blank."""
+    blank = " " if model.identity.get("template") == "none" else ""
+    found = []
+    for task_id, items in plan.items.items():
+        for item in items:
+            options = tuple(blank + o for o in TASKS[task_id].options_of(item))
+            if options:
+                key = options_key(model.identity, item.prompt, options)
+                found.append(Choice(task_id, item.number, item.prompt, options, key))
+    return found
 
 
 def in_share(key: str, worker: int, workers: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -10,17 +11,26 @@ from typing import Any
 
 import pandas as pd
 import psutil
+from rich.console import Console
+from rich.table import Table
 
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.data.published import LATER, MODELS, published
 from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.estimate import estimate
-from trustllm_repro.evaluation.generate import GenerationCost, generate, launch
-from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, judged
-from trustllm_repro.evaluation.likelihood import LikelihoodStore, add_likelihoods, choices, score
-from trustllm_repro.evaluation.plan import Plan, Settings, make_plan
-from trustllm_repro.evaluation.responses import ResponseStore, file_name
+from trustllm_repro.escape import for_terminal
+from trustllm_repro.evaluation.generate import (
+    GenerationCost,
+    LikelihoodStore,
+    ResponseStore,
+    estimate,
+    file_name,
+    generate,
+    launch,
+    score,
+)
+from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, add_likelihoods, judged
+from trustllm_repro.evaluation.plan import Plan, Settings, choices, make_plan
 from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import PrintedNotes, Progress
@@ -29,13 +39,19 @@ from trustllm_repro.scoring.cells import Errors, score_cells
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.scoring.stored import committed_ledger, read_cells, write_cells
-from trustllm_repro.scoring.tables import write_csv, write_tables
+from trustllm_repro.scoring.tables import number, write_csv, write_tables
 from trustllm_repro.store.append import JsonLines
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
+from trustllm_repro.tasks import COLUMNS
 
 # A worker of its own pays from so many answers on; below, starting it takes longer.
 WORTH_WORKERS = 64
+ARROWS = {"higher": "↑", "lower": "↓"}
+LEGEND = (
+    "↑ higher is better, ↓ lower. judge-corrected: for the judge's measured errors. unparsed: "
+    "answers without a verdict, and the value had all of them counted against or for it."
+)
 THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 
 
@@ -281,20 +297,17 @@ def write_run(
         measured: from a task to the measured errors of the judge that labelled its answers.
         official: the same answers under the toolkit's rule, for rows of both.
     """
-    facts = published()
-    ledger = Ledger.of(live, rules=(Rule.CORRECTED,))
-    mine = score_cells(ledger, facts, (Rule.CORRECTED,), measured)
-    rules: tuple[Rule, ...] = (Rule.CORRECTED,)
+    facts, rules = published(), [Rule.CORRECTED]
+    ledger = Ledger.of(live, rules=rules)
+    mine = score_cells(ledger, facts, rules, measured)
     if official is not None:
-        rules = (Rule.CORRECTED, Rule.TOOLKIT)
         mine = pd.concat([mine, score_cells(official, facts, (Rule.TOOLKIT,))], ignore_index=True)
-        ledger = ledger.joined(official)
+        ledger, rules = ledger.joined(official), [*rules, Rule.TOOLKIT]
     ledger.save(out)
     mine = mine[mine["model"].isin(live.models)]
-    field_of_16 = read_cells(committed_ledger())
-    known = field_of_16["table"].isin(set(mine["table"])) & field_of_16["rule"].isin(rules)
-    field_of_16 = field_of_16[known]
-    cells = pd.concat([field_of_16, mine], ignore_index=True)
+    others = read_cells(committed_ledger())
+    others = others[others["table"].isin(set(mine["table"])) & others["rule"].isin(rules)]
+    cells = pd.concat([others, mine], ignore_index=True)
     cells = cells.sort_values("table", kind="stable", ignore_index=True)
     write_cells(cells, out)
     write_tables(cells, out / "tables", rule=Rule.CORRECTED)
@@ -337,3 +350,63 @@ def _write_facts(
     facts["generation"] = _sittings(config.out, cost)
     write_json(config.out / "provenance.json", facts)
     write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
+
+
+def show_evaluation(done: Evaluation, out: Console) -> None:
+    """Print the row of a model, one line a column, its cost, and where its files lie."""
+    frame = _headline(done)
+    both = frame["toolkit"].notna().any()
+    table = Table(
+        "", "value", "95 % interval", "judge-corrected", "n", "unparsed", "published",
+        *(["toolkit"] if both else []),
+        title=f"{for_terminal(done.row)}, corrected rule", caption=LEGEND,
+        caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,
+    )  # fmt: skip
+    arrows = {(c.table, c.column): ARROWS[c.better] for _, c in COLUMNS}
+    for name, cells in frame.groupby("table", sort=False):
+        table.add_row()
+        table.add_row(f"[bold]{name}[/]")
+        for c in cells.itertuples():
+            corrected = _span(
+                c.judge_corrected_low, c.judge_corrected_high, number(c.judge_corrected)
+            )
+            table.add_row(
+                f"{arrows[c.table, c.column]} {c.column}", number(c.value),
+                _span(c.ci_low, c.ci_high),
+                "" if math.isnan(c.judge_corrected) else corrected, str(c.n),
+                _span(c.bound_low, c.bound_high, str(c.n_unparsed)) if c.n_unparsed else "0",
+                _span(c.lowest, c.highest), *([number(c.toolkit)] if both else []),
+            )  # fmt: skip
+    out.print(table)
+    cost, folder = done.cost, for_terminal(done.run.path)
+    if cost.answers:
+        rate = cost.new_tokens / cost.seconds
+        out.print(
+            f"{cost.answers:,} answers, {cost.new_tokens:,} new tokens in {cost.seconds:.0f} s "
+            f"({rate:.0f} tokens/s)"
+        )
+    else:
+        out.print("all answers were there already; the model was not asked")
+    out.print(f"tables: {folder}/tables   answers per task: {folder}/answers.csv", soft_wrap=True)
+
+
+def _span(low: float, high: float, before: str = "") -> str:
+    """Two numbers of two digits, in brackets after what comes before; nothing if not known."""
+    if math.isnan(low) or math.isnan(high):
+        return before
+    return f"{before} ({low:.2f} to {high:.2f})" if before else f"{low:.2f} to {high:.2f}"
+
+
+def _headline(done: Evaluation) -> pd.DataFrame:
+    """This model's cells of the leaderboards and of tables nobody published, corrected rule.
+
+    Beside the columns of `Run.cells`: lowest and highest (of the published values of the same
+    column) and toolkit (the model's value under that rule).
+    """
+    keys = ["table", "column"]
+    known = done.run.cells.groupby(keys)["published"].agg(lowest="min", highest="max")
+    mine, toolkit = (done.cells[done.cells["rule"] == r] for r in (Rule.CORRECTED, Rule.TOOLKIT))
+    boards = mine["table"].str.startswith("leaderboard")
+    top = mine[boards | ~mine["table"].isin(list(published().tables))]
+    theirs = toolkit.set_index(keys)["value"].rename("toolkit")
+    return top.join(known, on=keys).join(theirs, on=keys)
