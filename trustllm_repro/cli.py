@@ -198,7 +198,6 @@ Judge = Annotated[
     list[str] | None,
     Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
 ]
-Part = Annotated[str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")]
 
 
 @app.command(
@@ -227,7 +226,6 @@ def evaluate(
     system: System = "blank",
     sampling: Sampling = "model",
     judge: Judge = None,
-    part: Part = "1/1",
     unverified: Unverified = False,
 ) -> None:
     """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
@@ -235,7 +233,7 @@ def evaluate(
     May be stopped at any time; the same command goes on where it was.
     """
     from trustllm_repro.evaluation.answers import evaluate_answers
-    from trustllm_repro.evaluation.plan import Settings, parse_part
+    from trustllm_repro.evaluation.plan import Settings
     from trustllm_repro.evaluation.run import EvaluationConfig, show_evaluation
     from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
@@ -255,7 +253,7 @@ def evaluate(
             )
             config = EvaluationConfig(
                 model, benchmark, to, how, dtype, device, batch_size, workers, not unverified,
-                judges, parse_part(part),
+                judges,
             )  # fmt: skip
             done = run_evaluation(config, bars)
     show_evaluation(done, out)

@@ -215,7 +215,6 @@ def invoked(out: Path, *words: str) -> BaseException | None:
         ["--limit", "2"], ["--dtype", "float32"], ["--batch-size", "1"], ["--device", "cpu"],
         ["--max-new-tokens", "9"], ["--samples", "2"], ["--seed", "0"], ["--workers", "1"],
         ["--no-likelihood"], ["--likelihood"], ["--system", "blank"], ["--sampling", "plain"],
-        ["--part", "1/1"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -236,9 +235,9 @@ def test_all_idle_options_are_named_at_once(tmp_path: Path) -> None:
     out = tmp_path / "out"
     message = refused(
         cli("evaluate", "--answers", tmp_path, "--benchmark", "miniature", "--out", out,
-            "--seed", "1", "--part", "1/2")
+            "--seed", "1", "--workers", "2")
     )  # fmt: skip
-    assert "--seed, --part: only for --model" in message
+    assert "--seed, --workers: only for --model" in message
 
 
 def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) -> None:

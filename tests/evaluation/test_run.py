@@ -20,7 +20,7 @@ from tests.tiny import tiny_model
 from trustllm_repro.data.published import LATER, MODELS
 from trustllm_repro.errors import OutputError, SettingsError, SourceMissing
 from trustllm_repro.evaluation.generate import estimate
-from trustllm_repro.evaluation.plan import Settings, parse_part
+from trustllm_repro.evaluation.plan import Settings
 from trustllm_repro.evaluation.run import (
     Evaluation,
     EvaluationConfig,
@@ -254,21 +254,3 @@ def test_the_cost_of_all_sittings_is_kept(done: Evaluation, folder: Path) -> Non
     assert facts["sittings"] == 1
     assert facts["answers"] == done.cost.answers
     assert facts["seconds"] == pytest.approx(done.cost.seconds)
-
-
-def test_machines_that_share_a_folder_divide_the_work(
-    done: Evaluation, folder: Path, tmp_path: Path
-) -> None:
-    parts = [
-        evaluate(job(folder, tmp_path / "out", part=(k, 2)), progress=Progress()) for k in range(2)
-    ]
-    assert all(p.cost.answers for p in parts)
-    assert sum(p.cost.answers for p in parts) == done.cost.answers
-    frames = [e.cells[["table", "column", "value"]] for e in (parts[1], done)]
-    pd.testing.assert_frame_equal(*(f.reset_index(drop=True) for f in frames))
-
-
-@pytest.mark.parametrize("text", ["", "0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
-def test_parts_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="part"):
-        parse_part(text)

@@ -37,7 +37,7 @@ def facts(folder, out, **more):
     }  # fmt: skip
     found = {
         "folder": str(folder), "model": model, "benchmark": MINIATURE, "verify": True,
-        "out": str(out), "settings": asdict(SETTINGS), "part": (0, 1),
+        "out": str(out), "settings": asdict(SETTINGS),
     }  # fmt: skip
     return json.loads(json.dumps(found))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -132,28 +132,27 @@ def _count(live: LiveAnswers, given: OfficialAnswers, kept: Mapping[str, int]) -
         live.judges[task] = f"{n} labels of {LONGFORMER} kept{ours}"
 
 
-def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[str]:
+def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> Iterator[str]:
     """What a reader should know of the answers, without any of their text."""
     missing = len({a.key for a in plan.asked} - set(map(_key, given.texts)))
-    lines = [
+    yield (
         f"{given.total('rows'):,} rows in {len(given.files)} files ({', '.join(given.layouts)}): "
         f"{given.total('answers'):,} answers, {given.total('null')} null, "
         f"{given.total('empty')} empty; {missing} items without a row that answers them"
-    ]
+    )
     others = {
         "rows match no item": given.total("unmatched"),
         "rows repeat a prompt whose items earlier rows answer": given.total("repeated"),
         "JSON files were not read": len(given.ignored),
     }
-    left = [f"{n} {what}" for what, n in others.items() if n]
-    if left:
-        lines.append(f"{', '.join(left)}; listed in answers.json")
+    if any(others.values()):
+        left = ", ".join(f"{n} {what}" for what, n in others.items() if n)
+        yield f"{left}; listed in answers.json"
     if kept:
-        lines.append(
+        yield (
             f"{sum(kept.values()):,} labels of the paper's refusal judge are kept; give --judge "
             "refusal=... for another one"
         )
-    return lines
 
 
 def _write_listed(path: Path, given: OfficialAnswers) -> None:

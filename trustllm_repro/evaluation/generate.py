@@ -130,11 +130,7 @@ def generate(
     progress: Progress = Progress(),
     part: tuple[int, int] = (0, 1),
 ) -> GenerationCost:
-    """Make all missing answers and store each batch as it ends.
-
-    Args:
-        part: (worker, workers): this process makes only its share of the missing answers.
-    """
+    """Make the missing answers of this part, (worker, workers); store each batch as it ends."""
     start, cost = time.perf_counter(), GenerationCost()
     todo = [i for i in plan.missing(store.load()) if in_share(plan.asked[i].key, *part)]
     cost.show(progress, len(todo))
@@ -152,10 +148,9 @@ def score(
     part: tuple[int, int] = (0, 1),
     progress: Progress = Progress(),
 ) -> int:
-    """Score the options that have no log-probabilities yet, this worker's share; returns how many.
+    """Score the options of this part that have no log-probabilities yet; returns how many.
 
-    Raises:
-        SettingsError: the model offers no log-probabilities.
+    Raises SettingsError: the model offers none.
     """
     have = store.load()
     todo = {c.key: c for c in wanted if c.key not in have and in_share(c.key, *part)}
@@ -179,11 +174,8 @@ def launch(
 ) -> GenerationCost:
     """Start a worker for each of `devices` and wait; progress is what arrives in the store.
 
-    Args:
-        arguments: of `work`, as JSON takes them.
-
-    Raises:
-        ReproError: a worker failed. What it had stored stays; a second run goes on from there.
+    `arguments` are those of `work`, as JSON takes them. Raises ReproError: a worker failed. What it
+    had stored stays; a second run goes on from there.
     """
     start, cost = time.perf_counter(), GenerationCost()
     left = {plan.asked[i].key for i in plan.missing(store.load())}
@@ -233,14 +225,9 @@ def _start(
 
 def work(
     folder: str, model: dict[str, Any], device: str, benchmark: str, verify: bool, out: str,
-    settings: dict[str, Any], part: tuple[int, int], share: tuple[int, int],
+    settings: dict[str, Any], share: tuple[int, int],
 ) -> None:  # fmt: skip
-    """One worker's share.
-
-    Args:
-        folder: of the model; model: further arguments of LocalModel.
-        part: this machine's number, and how many there are. share: (worker, workers) on it.
-    """
+    """A worker's share, (worker, workers). `model`: arguments of LocalModel beside the folder."""
     from trustllm_repro.data.benchmark import open_benchmark
     from trustllm_repro.models.local import LocalModel
 
@@ -248,17 +235,14 @@ def work(
     found = LocalModel(
         Path(folder), device=device, system=asked.system, sampling=asked.sampling, **model
     )
-    plan = make_plan(found, open_benchmark(benchmark, verify=verify), asked).share(part)
+    plan = make_plan(found, open_benchmark(benchmark, verify=verify), asked)
     generate(found, plan, ResponseStore(Path(out), found.name), part=share)
     if asked.likelihood:
         score(found, choices(found, plan), LikelihoodStore(Path(out), found.name), share)
 
 
 def estimate(model: Any, requests: Sequence[Request], workers: int) -> str:
-    """Work to do and, for a model on this machine, the time it takes at most.
-
-    Shared prefixes are counted with every prompt. The speed of an endpoint cannot be known.
-    """
+    """Work to do, prefixes counted with every prompt; and, unless an endpoint does it, the time."""
     sample = requests[:: max(1, len(requests) // SAMPLE)]
     count = getattr(model, "tokens", None)
     lengths = [len(count(r.prompt)) if count else len(r.prompt) // 4 for r in sample]

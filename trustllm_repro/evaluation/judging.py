@@ -83,11 +83,8 @@ def judged(
 def with_labels(
     judge: Judge, items: Sequence[Item], answers: Sequence[Response]
 ) -> tuple[list[Response], int]:
-    """Answers, those without a label with the judge's, and of how many of these it was unsure.
-
-    Args:
-        items: `items[i]` is the item of `answers[i]`.
-    """
+    """Answers, those without a label with the judge's, and of how many of these it was unsure;
+    `items[i]` is the item of `answers[i]`."""
     bare = [i for i, r in enumerate(answers) if r.judge is None]
     found = judge([items[i] for i in bare], [answers[i] for i in bare]) if bare else []
     labelled = list(answers)
@@ -160,14 +157,10 @@ def add_likelihoods(
 
 
 class JudgeChoice:
-    """From a judge's name to the judge, as `judged` wants it.
+    """From a judge's name to the judge: ours, unless "judge=model" replaces it.
 
-    Args:
-        replaced: "judge=model" each, e.g. "refusal=http://localhost:8000/v1#name" for a language
-            model or "refusal=hub:FOLDER" for a classifier.
-
-    Raises:
-        SettingsError: not of that form, or no such judge.
+    "refusal=http://localhost:8000/v1#name" takes a language model, "refusal=hub:FOLDER" a
+    classifier. Raises SettingsError: not of that form, or no such judge.
     """
 
     def __init__(self, replaced: Sequence[str] = ()) -> None:

@@ -77,17 +77,6 @@ class Plan:
     asked: Sequence[Asked]
     requests: Sequence[Request]
 
-    def share(self, part: tuple[int, int]) -> Plan:
-        """The requests of machine `part[0]` of `part[1]`; the items stay whole.
-
-        Shares go by other digits of the key than those of workers on one machine, so that the two
-        divisions do not interfere.
-        """
-        machine, machines = part
-        kept = [i for i, a in enumerate(self.asked) if int(a.key[8:16], 16) % machines == machine]
-        asked, requests = [self.asked[i] for i in kept], [self.requests[i] for i in kept]
-        return Plan(self.items, asked, requests)
-
     def missing(self, have: Mapping[str, object]) -> Iterator[int]:
         """Indices of requests whose answer is not there; equal keys are asked once."""
         seen = set(have)
@@ -95,18 +84,6 @@ class Plan:
             if a.key not in seen:
                 seen.add(a.key)
                 yield i
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """ "1/2" -> (0, 2): people count from 1.
-
-    Raises:
-        SettingsError: not of that form.
-    """
-    first, _, last = text.partition("/")
-    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
-        raise SettingsError(f"cannot read the part {text!r}", remedy="K/N, such as 1/2 and 2/2")
-    return int(first) - 1, int(last)
 
 
 def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:

@@ -69,28 +69,19 @@ class EvaluationConfig:
     workers: int = 0
     verify: bool = True
     judges: tuple[str, ...] = ()  # "judge=model": another judge in the place of ours
-    part: tuple[int, int] = (0, 1)  # this machine's number, and how many share the run folder
 
     def __post_init__(self) -> None:
-        if not 0 <= self.part[0] < self.part[1]:
-            raise SettingsError(
-                "the part of the work must be one of its parts", remedy="--part 1/2"
-            )
         if self.batch_size < 0 or self.workers < 0:
             raise SettingsError("batch size and workers cannot be negative")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost.
-
-    Attributes:
-        dtype: of the weights; "" where nobody knows, as of an endpoint.
-    """
+    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost."""
 
     run: Run
     row: str
-    dtype: str
+    dtype: str  # of the weights; "" where nobody knows, as of an endpoint
     live: LiveAnswers
     cost: GenerationCost
     plan: Plan
@@ -124,7 +115,7 @@ def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> E
     scores = LikelihoodStore(config.out, model.name)
     wanted = choices(model, plan) if config.settings.likelihood else []
     unscored = len({c.key for c in wanted} - scores.load().keys())
-    cost = _answer(config, model, plan.share(config.part), store, unscored, progress)
+    cost = _answer(config, model, plan, store, unscored, progress)
     row = row_name(model.name, miniature=benchmark.path == MINIATURE)
     live = judged(row, plan, store.load(), judges, progress)
     if wanted:
@@ -158,11 +149,8 @@ def evaluate_model(
         model: hub id, folder, GGUF file, endpoint, or the name of a model a package brings.
         benchmark: ZIP or folder; "miniature" for a demonstration; empty: look for it, else the
             miniature.
-        limit: about so many items a task; 0: all.
-        max_new_tokens: longest answer; the paper: 512.
-        dtype: auto, float32, bfloat16 or float16.
-        workers: processes; 0: what fits this machine.
-        progress: told how it goes.
+        limit: about so many items a task; 0: all. max_new_tokens: of an answer; the paper: 512.
+        dtype: auto, float32, bfloat16 or float16. workers: processes; 0: what fits this machine.
 
     Returns:
         an Evaluation: `row` (the model's name in tables), `cells`, `live.counts` (what became of
@@ -186,13 +174,8 @@ def evaluate_model(
 def check_out(out: Path, name: str, weights: str | None = None) -> None:
     """Refuse a folder with the run of another model: its tables would stay there among new ones.
 
-    The same model may go on, in other dimensions and with other settings.
-
-    Args:
-        weights: digest of the model's weights; None where they are not on this machine.
-
-    Raises:
-        SettingsError: the provenance.json there names no model, another one, or other weights.
+    The same model may go on, in other dimensions and with other settings. Raises SettingsError:
+    the provenance.json there names no model, another one, or other weights.
     """
     facts = EvaluatedModel(out).facts
     model = facts.get("model")
@@ -226,15 +209,12 @@ def _answer(
     config: EvaluationConfig, model: LanguageModel, plan: Plan, store: ResponseStore, unscored: int,
     progress: Progress,
 ) -> GenerationCost:  # fmt: skip
-    """Have the plan's missing answers made, by several processes where that pays.
-
-    Args:
-        unscored: questions with options that have no log-probabilities yet; workers score them.
-    """
+    """Have the plan's missing answers made, by several processes where that pays; these also score
+    the options of `unscored` questions."""
     left = [plan.requests[i] for i in plan.missing(store.load())]
     workers = config.workers or _sensible_workers(model, len(left) + unscored)
     if left:
-        progress.note(str(estimate(model, left, workers)))
+        progress.note(estimate(model, left, workers))
     if workers == 1 or not (left or unscored):
         return generate(model, plan, store, progress)
     folder = getattr(model, "folder", None)
@@ -250,28 +230,11 @@ def _answer(
             "stock": model.stock, "digest": model.identity["weights"],
         },
         "benchmark": str(config.benchmark), "verify": config.verify, "out": str(config.out),
-        "settings": asdict(config.settings), "part": config.part,
+        "settings": asdict(config.settings),
     }  # fmt: skip
     gpus = _gpus(model)
     devices = [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
     return launch(facts, plan, store, devices, progress)
-
-
-def _gpus(model: Any) -> int:
-    """How many there are for a model that runs on one; 0 for others."""
-    import torch
-
-    return torch.cuda.device_count() if model.device.type == "cuda" else 0
-
-
-def _sittings(out: Path, cost: GenerationCost) -> dict[str, float]:
-    """What the run has cost in all, over every time it was started; kept in sittings.jsonl."""
-    kept = JsonLines(out / "sittings.jsonl")
-    if cost.answers:
-        kept.append([asdict(cost)])
-    lines = list(kept.read())
-    names = ("answers", "prompt_tokens", "new_tokens", "seconds")
-    return {"sittings": len(lines)} | {n: sum(s.get(n, 0) for s in lines) for n in names}
 
 
 def _sensible_workers(model: LanguageModel, left: int) -> int:
@@ -281,9 +244,15 @@ def _sensible_workers(model: LanguageModel, left: int) -> int:
         return 1
     if gpus := _gpus(model):
         return gpus
-    cores = len(os.sched_getaffinity(0))
     fitting = int(psutil.virtual_memory().available // (4 * size))
-    return max(1, min(cores, fitting))
+    return max(1, min(len(os.sched_getaffinity(0)), fitting))
+
+
+def _gpus(model: Any) -> int:
+    """How many there are for a model that runs on one; 0 for others."""
+    import torch
+
+    return torch.cuda.device_count() if model.device.type == "cuda" else 0
 
 
 def write_run(
@@ -347,7 +316,13 @@ def _write_facts(
     facts["dtype"] = model.identity.get("dtype", config.dtype)
     facts["model"] = {"name": model.name, **model.identity}
     facts["judges"] = live.judges
-    facts["generation"] = _sittings(config.out, cost)
+    # What the run has cost in all, over every time it was started.
+    sittings = JsonLines(config.out / "sittings.jsonl")
+    if cost.answers:
+        sittings.append([asdict(cost)])
+    kept = list(sittings.read())
+    total = {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)}
+    facts["generation"] = {"sittings": len(kept)} | total
     write_json(config.out / "provenance.json", facts)
     write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
 
@@ -398,11 +373,8 @@ def _span(low: float, high: float, before: str = "") -> str:
 
 
 def _headline(done: Evaluation) -> pd.DataFrame:
-    """This model's cells of the leaderboards and of tables nobody published, corrected rule.
-
-    Beside the columns of `Run.cells`: lowest and highest (of the published values of the same
-    column) and toolkit (the model's value under that rule).
-    """
+    """This model's cells of the leaderboards and of tables nobody published, corrected rule; with
+    the lowest and highest published value of the column, and the model's under `toolkit`."""
     keys = ["table", "column"]
     known = done.run.cells.groupby(keys)["published"].agg(lowest="min", highest="max")
     mine, toolkit = (done.cells[done.cells["rule"] == r] for r in (Rule.CORRECTED, Rule.TOOLKIT))

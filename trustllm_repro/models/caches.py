@@ -156,10 +156,8 @@ def spread(cache: Cache, rows: int) -> Cache:
 
 
 class LentLayer(DynamicLayer):
-    """One layer of another cache for one forward pass: rows repeated, new columns not kept.
-
-    So no more than one layer is ever there `times` times.
-    """
+    """One layer of another cache for one forward pass: rows repeated, new columns not kept. So no
+    more than one layer is ever there `times` times."""
 
     def __init__(self, lent: DynamicLayer, times: int, rows: slice) -> None:
         super().__init__()

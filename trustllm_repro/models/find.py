@@ -80,7 +80,7 @@ def find_model(
 
 
 class ModelFolder(NamedTuple):
-    """Where a model lies, its name, and the digest of its weights if they were hashed already."""
+    """`digest` is that of the weights, if they were hashed already."""
 
     path: Path
     name: str

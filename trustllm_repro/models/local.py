@@ -42,7 +42,7 @@ MAX_ROWS = {"cpu": 128, "cuda": 256}
 DEFAULT_ROWS = {"cpu": 32}
 USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
 # Shares of a GPU's free memory. What is left is for activations, and for one layer's keys while the
-# cache is given another shape (models/slots.py).
+# cache is given another shape (models/caches.py).
 CACHE, PASS = 0.5, 0.125
 MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
 
@@ -97,7 +97,10 @@ class LocalModel:
 
     def _settle(self, dtype: str, device: str, batch_size: int, stock: bool) -> None:
         self.device, self.stock = find_device(device), stock
-        self.dtype = find_dtype(dtype, self.device)
+        if dtype not in (AUTO, *DTYPES):
+            known = ", ".join((AUTO, *DTYPES))
+            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {known}")
+        self.dtype = fast_dtype(self.device) if dtype == AUTO else DTYPES[dtype]
         kind = self.device.type
         self.batch_size = batch_size or MAX_ROWS.get(kind, MAX_ROWS["cuda"])
         # Longer prompts and answers go in fewer rows, shorter ones in more.
@@ -255,9 +258,11 @@ class LocalModel:
     @cached_property
     def reader(self) -> Reader:
         config = self.model.config.get_text_config()
-        kinds = set(getattr(config, "layer_types", None) or ())
-        window = config.sliding_window if "sliding_attention" in kinds else None
-        reader = Reader(self.model, _pad(self.tokenizer, self.ends), window)
+        slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        # Any token pads, because padding is masked; models without a pad token exist.
+        known = (self.tokenizer.pad_token_id, *sorted(self.ends))
+        pad = next((t for t in known if t is not None), 0)
+        reader = Reader(self.model, pad, config.sliding_window if slides else None)
         reader.pass_tokens = min(reader.pass_tokens, self.pass_tokens or reader.pass_tokens)
         return reader
 
@@ -338,11 +343,7 @@ def tensors_digest(model: torch.nn.Module) -> str:
 
 
 def bytes_per_token(config: Any, itemsize: int) -> int:
-    """Keys and values of one token in all layers.
-
-    Args:
-        config: of a model, as transformers has it. itemsize: bytes of one number.
-    """
+    """Keys and values of one token in all layers; `itemsize` bytes a number."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -364,14 +365,6 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError("no GPU is visible to torch", remedy="--device cpu, or auto")
     return device
-
-
-def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """One of DTYPES by name; "auto" is `fast_dtype`. Raises SettingsError."""
-    if name not in (AUTO, *DTYPES):
-        known = ", ".join((AUTO, *DTYPES))
-        raise SettingsError(f"unknown dtype {name!r}", remedy=f"one of: {known}")
-    return fast_dtype(device) if name == AUTO else DTYPES[name]
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -403,12 +396,6 @@ def _checked(load: Callable[[], Any], folder: Path) -> Any:
             f"the model in {folder} cannot be loaded: {type(e).__name__}: {e}",
             remedy="see that the folder is whole and holds a causal language model",
         ) from e
-
-
-def _pad(tokenizer, ends: frozenset[int]) -> int:
-    """Any token will do, because padding is masked; models without a pad token exist."""
-    known = (tokenizer.pad_token_id, *sorted(ends))
-    return next((t for t in known if t is not None), 0)
 
 
 def ends_of(model, tokenizer) -> frozenset[int]:

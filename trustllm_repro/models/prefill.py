@@ -182,11 +182,8 @@ class Reader:
 
 
 def _contiguous_head(model: Any) -> None:
-    """Let the last positions' hidden states reach the output layer in one piece.
-
-    Cut out of a wider tensor, they make torch copy the weights of the output layer once a row:
-    55 MB each for 135 M parameters in bfloat16.
-    """
+    """Hand hidden states to the output layer in one piece: cut out of a wider tensor, they make
+    torch copy that layer's weights once a row (55 MB each for 135 M parameters in bfloat16)."""
     head = model.get_output_embeddings()
     if head is not None and not getattr(head, "_takes_one_piece", False):
         head.register_forward_pre_hook(lambda _, given: tuple(g.contiguous() for g in given))

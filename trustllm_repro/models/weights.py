@@ -129,9 +129,7 @@ def _check_config(folder: Path) -> None:
 
 
 def converted(gguf: Path) -> Path:
-    """Folder with the float32 safetensors and tokenizer of a GGUF file; converted once, cached.
-
-    Conversion dequantises exactly, and goes to the data folder (TRUSTLLM_DATA or the user's cache).
+    """Folder with the float32 safetensors and tokenizer of a GGUF file, dequantised exactly.
 
     Raises:
         SourceMissing, SourceCorrupt: no such file, or transformers cannot read it.
