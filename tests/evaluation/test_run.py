@@ -106,17 +106,6 @@ def test_judged_rates_are_corrected_and_unparsed_answers_have_bounds(done: Evalu
     assert pd.isna(choice["judge_corrected"])
 
 
-def test_samples_are_compared_where_answers_are_drawn(done: Evaluation) -> None:
-    frame = pd.read_csv(done.run.path / "samples.csv")
-    assert set(frame["sample"]) == {0, 1}
-    assert "safety_misuse" in set(frame["table"])
-    assert "ethics_ETHICS" not in set(frame["table"])  # asked at temperature 0
-    first = frame[(frame["table"] == "safety_misuse") & (frame["sample"] == 0)]
-    mine = done.cells.set_index(["table", "column"])["value"]
-    for line in first.itertuples():
-        assert line.value == pytest.approx(mine[line.table, line.column], abs=1e-5)
-
-
 def test_the_ledger_and_the_tables_hold_no_text(done: Evaluation) -> None:
     texts = [
         json.loads(line)["text"]
@@ -154,7 +143,7 @@ def test_other_settings_ask_anew_what_they_concern(
     again = job(folder, tmp_path, settings=replace(few, **other))
     second = evaluate(again, progress=Progress())
     all_concerned = "system" in other
-    requests = {a.key: r for a, r in zip(first.plan.asked, first.plan.requests, strict=True)}
+    requests = {a.key: a.request for a in first.plan.asked}
     drawn = sum(bool(r.temperature) for r in requests.values())
     assert 0 < drawn < len(requests)
     assert second.cost.answers == (len(requests) if all_concerned else drawn)
@@ -170,7 +159,7 @@ def test_work_and_time_are_told_before_the_start(notes: Notes, done: Evaluation)
 
 def test_the_estimate_counts_tokens(folder: Path, done: Evaluation) -> None:
     model = find_model(str(folder))
-    requests = done.plan.requests
+    requests = [a.request for a in done.plan.asked]
     said = estimate(model, requests, workers=1).replace(",", "")
     answers, read, write, *_ = (int(word) for word in said.split() if word.isdigit())
     assert (answers, write) == (len(requests), 6 * len(requests))

@@ -100,7 +100,7 @@ def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str
         )
     items = {t.id: t.items(benchmark[t.file or ""]) for t in chosen}
     places = [(t.id, i.number) for t in chosen if not t.answers_of for i in items[t.id]]
-    return Plan(items, [Asked(*p, 0, _key(p)) for p in places], [])
+    return Plan(items, [Asked(*p, 0, _key(p)) for p in places])
 
 
 def _as_stored(live: LiveAnswers, labels: Mapping[Place, str]) -> LiveAnswers:

@@ -64,7 +64,10 @@ class ResponseStore:
         return found
 
     def add(self, made: Iterable[tuple[Asked, Completion]]) -> None:
-        self.lines.append({**asdict(asked), **asdict(done)} for asked, done in made)
+        self.lines.append(
+            {"task": a.task, "number": a.number, "sample": a.sample, "key": a.key, **asdict(done)}
+            for a, done in made
+        )
 
 
 def _completion(line: dict[str, Any]) -> Completion | None:
@@ -132,10 +135,10 @@ def generate(
 ) -> GenerationCost:
     """Make the missing answers of this part, (worker, workers); store each batch as it ends."""
     start, cost = time.perf_counter(), GenerationCost()
-    todo = [i for i in plan.missing(store.load()) if in_share(plan.asked[i].key, *part)]
+    todo = [asked for asked in plan.missing(store.load()) if in_share(asked.key, *part)]
     cost.show(progress, len(todo))
-    for batch in model.complete([plan.requests[i] for i in todo]):
-        store.add((plan.asked[todo[at]], completion) for at, completion in batch)
+    for batch in model.complete([asked.request for asked in todo]):
+        store.add((todo[at], completion) for at, completion in batch)
         cost.add([completion for _, completion in batch], time.perf_counter() - start)
         cost.show(progress, len(todo))
     return cost
@@ -178,7 +181,7 @@ def launch(
     had stored stays; a second run goes on from there.
     """
     start, cost = time.perf_counter(), GenerationCost()
-    left = {plan.asked[i].key for i in plan.missing(store.load())}
+    left = {asked.key for asked in plan.missing(store.load())}
     total = len(left)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         logs = [Path(folder) / str(k) for k in range(len(devices))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -61,29 +61,32 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One answer that is wanted: to which item of which task, under which key."""
+    """One answer that is wanted: to which item of which task, under which key.
+
+    `request` is None where the answers are there already.
+    """
 
     task: str
     number: int
     sample: int
     key: str
+    request: Request | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is asked: items per task, and one request per (task, item, sample)."""
+    """All that is asked: items per task, and an answer per (task, item, sample)."""
 
     items: Mapping[str, list[Item]]
     asked: Sequence[Asked]
-    requests: Sequence[Request]
 
-    def missing(self, have: Mapping[str, object]) -> Iterator[int]:
-        """Indices of requests whose answer is not there; equal keys are asked once."""
-        seen = set(have)
-        for i, a in enumerate(self.asked):
-            if a.key not in seen:
-                seen.add(a.key)
-                yield i
+    def missing(self, have: Mapping[str, object]) -> list[Asked]:
+        """What has no answer yet; equal keys are asked once."""
+        left: dict[str, Asked] = {}
+        for asked in self.asked:
+            if asked.key not in have:
+                left.setdefault(asked.key, asked)
+        return list(left.values())
 
 
 def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:
@@ -92,7 +95,7 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
     Tasks that read the same answers (toxicity reads those to jailbreak prompts) ask them once.
     """
     items: dict[str, list[Item]] = {}
-    asked, requests = [], []
+    asked = []
     for task in TASKS.values():
         if not task.live or (settings.dimensions and task.dimension not in settings.dimensions):
             continue
@@ -109,9 +112,8 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
                     item_seed(settings.seed, task.id, item.number, sample),
                 )
                 key = content_key(model.identity, request, sample)
-                asked.append(Asked(task.id, item.number, sample, key))
-                requests.append(request)
-    return Plan(items, asked, requests)
+                asked.append(Asked(task.id, item.number, sample, key, request))
+    return Plan(items, asked)
 
 
 @dataclass(frozen=True)

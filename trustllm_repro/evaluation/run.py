@@ -125,7 +125,7 @@ def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> E
             add_likelihoods(live, name, wanted, scores.load())
         except SettingsError as e:
             progress.note(f"no reading by likelihood: {e}")
-    run = write_run(config.out, live, judges.measured, config.settings.samples)
+    run = write_run(config.out, live, judges.measured)
     _write_facts(config, model, benchmark, live, cost)
     return Evaluation(run, row, str(model.identity.get("dtype", "")), live, cost, plan)
 
@@ -211,7 +211,7 @@ def _answer(
 ) -> GenerationCost:  # fmt: skip
     """Have the plan's missing answers made, by several processes where that pays; these also score
     the options of `unscored` questions."""
-    left = [plan.requests[i] for i in plan.missing(store.load())]
+    left = [asked.request for asked in plan.missing(store.load())]
     workers = config.workers or _sensible_workers(model, len(left) + unscored)
     if left:
         progress.note(estimate(model, left, workers))
@@ -256,7 +256,7 @@ def _gpus(model: Any) -> int:
 
 
 def write_run(
-    out: Path, live: LiveAnswers, measured: Errors, samples: int = 1, official: Ledger | None = None
+    out: Path, live: LiveAnswers, measured: Errors, official: Ledger | None = None
 ) -> Run:
     """Ledger, cells, tables and counts of a live model, beside the published rows.
 
@@ -281,24 +281,7 @@ def write_run(
     write_cells(cells, out)
     write_tables(cells, out / "tables", rule=Rule.CORRECTED)
     write_csv(out / "answers.csv", pd.DataFrame(live.counts))
-    if samples > 1:
-        write_csv(out / "samples.csv", by_sample(ledger, samples, live.model))
     return Run(out)
-
-
-def by_sample(ledger: Ledger, samples: int, model: str) -> pd.DataFrame:
-    """Every cell of tasks asked several times, once per sample: table, column, sample, value, n.
-
-    The tables hold the first sample, as the paper asks once; this is how far another draw strays.
-    """
-    parts = []
-    for k in range(samples):
-        cells = score_cells(replace(ledger, sample=k), published(), (Rule.CORRECTED,))
-        cells = cells[(cells["model"] == model) & cells["value"].notna()]
-        parts.append(cells[["table", "column", "value", "n"]].assign(sample=k))
-    found = pd.concat(parts, ignore_index=True)
-    drawn = found.groupby(["table", "column"])["sample"].transform("nunique") > 1
-    return found[drawn].sort_values(["table", "column", "sample"], ignore_index=True)
 
 
 def _write_facts(

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-BUFFERS = ("keys", "values")
 # Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code
 # and scratch memory for every shape they meet, which would otherwise be a new one at every step
 # (300 MB after 100 steps in bfloat16).
@@ -26,7 +25,7 @@ class SlotLayer(DynamicLayer):
         self.length, self.reserve = 0, reserve
         _, self.heads, _, self.size = like.keys.shape
         self.dtype, self.device, self.is_initialized = like.keys.dtype, like.keys.device, True
-        self._store: dict[str, torch.Tensor] = {}
+        self._store: torch.Tensor | None = None  # keys, then values, and room for more of both
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
@@ -49,21 +48,18 @@ class SlotLayer(DynamicLayer):
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.shown(self.length + query_length), 0
 
-    def shape(self, name: str, rows: int, capacity: int) -> torch.Tensor:
-        """Give "keys" or "values" a new shape, all zeros; allocate only what is not there yet.
+    def shape(self, rows: int, capacity: int) -> None:
+        """Give keys and values a new shape, all zeros; allocate only what is not there yet.
 
         Zeros, because a NaN would poison a weighted sum even where its weight is masked.
         """
-        shape = (rows, self.heads, capacity, self.size)
+        shape = (2, rows, self.heads, capacity, self.size)
         cells = math.prod(shape)
-        if name not in self._store or self._store[name].numel() < cells:
-            setattr(self, name, None)
-            self._store.pop(name, None)  # gone before the larger one comes
-            most = max(cells, self.reserve * self.heads * self.size)
-            self._store[name] = torch.empty(most, dtype=self.dtype, device=self.device)
-        buffer = self._store[name][:cells].view(shape).zero_()
-        setattr(self, name, buffer)
-        return buffer
+        if self._store is None or len(self._store) < cells:
+            self.keys = self.values = self._store = None  # gone before the larger one comes
+            most = max(cells, 2 * self.reserve * self.heads * self.size)
+            self._store = torch.empty(most, dtype=self.dtype, device=self.device)
+        self.keys, self.values = self._store[:cells].view(shape).zero_()
 
 
 class SlotCache(Cache):
@@ -83,8 +79,7 @@ class SlotCache(Cache):
     ) -> None:
         super().__init__(layers=[SlotLayer(layer, reserve) for layer in like.layers])
         for layer in self.layers:
-            for name in BUFFERS:
-                layer.shape(name, rows, capacity)
+            layer.shape(rows, capacity)
         self._count(rows, capacity, length)
 
     def _count(self, rows: int, capacity: int, length: int) -> None:
@@ -118,23 +113,23 @@ class SlotCache(Cache):
     def clear(self, row: int) -> None:
         """Zero what is not a number: the row's next prompt masks it, but 0 x NaN is NaN."""
         for layer in self.layers:
-            for name in BUFFERS:
-                getattr(layer, name)[row].zero_()
+            layer.keys[row].zero_()
+            layer.values[row].zero_()
 
     def rebuild(self, keep: Sequence[int], rows: int, capacity: int, length: int) -> None:
         """Another shape, in which the rows `keep` come first and end at `length`.
 
         `length` must leave room for the longest kept row. Buffers are used again, so besides them
-        only one layer's keys are there a second time.
+        only one layer's keys and values are there a second time.
         """
         kept = torch.tensor(list(keep), dtype=torch.long, device=self.start.device)
         start, end = self.start[kept], self.length
         first = int(start.min()) if len(kept) else end
         for layer in self.layers:
-            for name in BUFFERS:
-                part = getattr(layer, name)[kept, :, first:end]
-                buffer = layer.shape(name, rows, capacity)
-                buffer[: len(kept), :, length - (end - first) : length] = part
+            keys, values = (x[kept, :, first:end] for x in (layer.keys, layer.values))
+            layer.shape(rows, capacity)
+            layer.keys[: len(kept), :, length - (end - first) : length] = keys
+            layer.values[: len(kept), :, length - (end - first) : length] = values
         self._count(rows, capacity, length)
         self.start[: len(kept)] = start + length - end
 

@@ -41,7 +41,7 @@ MIN_PREFIX = {"cpu": 24, "cuda": 512}
 MAX_ROWS = {"cpu": 128, "cuda": 256}
 DEFAULT_ROWS = {"cpu": 32}
 USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
-# Shares of a GPU's free memory. What is left is for activations, and for one layer's keys while the
+# Shares of a GPU's free memory. What is left is for activations, and for one layer while the
 # cache is given another shape (models/caches.py).
 CACHE, PASS = 0.5, 0.125
 MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so

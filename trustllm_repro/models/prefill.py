@@ -146,11 +146,8 @@ class Reader:
             yield batch
 
     def read(self, prompts: Sequence[Prompt], beyond: int = 0) -> Pass:
-        """One forward pass over prompts with the same shared prefix.
-
-        Args:
-            beyond: tokens that will be read after the prompts over the same cache.
-        """
+        """One forward pass over prompts with the same shared prefix; `beyond` more tokens will be
+        read after them over the same cache."""
         shared = prompts[0].prefix
         width = max(len(p.tokens) for p in prompts) - shared
         if self.window and shared + width + beyond > self.window:
