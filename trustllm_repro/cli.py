@@ -187,17 +187,15 @@ def evaluate(
     system: Annotated[str, Option(help="blank (official), or default (the template's).")] = "blank",
     sampling: Annotated[str, Option(help="model (its config), or plain (softmax).")] = "model",
     judge: Judge = None,
-    part: Annotated[str, Option(help="K/N: ask the K-th of N parts only.")] = "1/1",
     unverified: Unverified = False,
 ) -> None:
     """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.answers import AnswersConfig, evaluate_answers
-    from trustllm_repro.evaluation.plan import Settings, parse_part
-    from trustllm_repro.evaluation.report import show_evaluation
-    from trustllm_repro.evaluation.run import EvaluationConfig
+    from trustllm_repro.evaluation.answers import evaluate_answers
+    from trustllm_repro.evaluation.plan import Settings
+    from trustllm_repro.evaluation.run import EvaluationConfig, show_evaluation
     from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
     asked, judges, verify = tuple(dimension or ()), tuple(judge or ()), not unverified
@@ -206,13 +204,15 @@ def evaluate(
     _refuse_idle(context, answers is not None)
     with Bars() as bars:
         if answers:
-            given = AnswersConfig(answers, benchmark, to, asked, model_name, verify, judges)
-            done = evaluate_answers(given, bars)
+            done = evaluate_answers(
+                answers, benchmark, to, dimensions=asked, model_name=model_name,
+                verify=verify, judges=judges, progress=bars,
+            )  # fmt: skip
         else:
             how = Settings(
                 asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling
             )
-            machine = (dtype, device, batch_size, workers, verify, judges, parse_part(part))
+            machine = (dtype, device, batch_size, workers, verify, judges)
             done = run_evaluation(EvaluationConfig(model, benchmark, to, how, *machine), bars)
     show_evaluation(done, out)
 
@@ -337,8 +337,8 @@ def reproduce(
     workers: Annotated[int, Option(help="Notebooks at a time (0: one per core).")] = 0,
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
-    from trustllm_repro.evaluation.estimate import duration
     from trustllm_repro.paths import project_root
+    from trustllm_repro.progress import duration
     from trustllm_repro.run_notebooks.execute import start_imports
 
     if not plan:

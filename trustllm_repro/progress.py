@@ -18,3 +18,10 @@ class PrintedNotes(Progress):
 
     def note(self, text: str) -> None:
         print(text)
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

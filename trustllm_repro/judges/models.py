@@ -21,8 +21,7 @@ from trustllm_repro.judges.judge import NOTHING, Judge, Judgement, judge_texts
 from trustllm_repro.judges.rules import CORRECTED, NOT_CORRECTED, RIGHT, WRONG, golds
 from trustllm_repro.models.base import Finish, LanguageModel, Request
 from trustllm_repro.models.find import find_model, model_folder
-from trustllm_repro.models.silence import silence
-from trustllm_repro.models.weights import check_folder, digest_of
+from trustllm_repro.models.weights import check_folder, digest_of, silence
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import sha256

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from trustllm_repro.analysis.compare import judged_sentence
 from trustllm_repro.errors import ReproError
 from trustllm_repro.escape import without_controls
-from trustllm_repro.evaluation.estimate import duration
+from trustllm_repro.progress import duration
 from trustllm_repro.run_notebooks.plan import Notebook, Plan
 from trustllm_repro.schema import OUR_JUDGE
 from trustllm_repro.scoring.tables import read_verify

@@ -16,8 +16,7 @@ pytest.importorskip("openai")
 
 from tests.models.server import serving
 from trustllm_repro.models.base import Completion, Finish
-from trustllm_repro.models.endpoint import Endpoint, Server
-from trustllm_repro.models.logprobs import TokenLogprobs
+from trustllm_repro.models.endpoint import Endpoint, TokenLogprobs
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector
 from trustllm_repro.online.generations.levels import TEXT, TOP5, mask
@@ -38,8 +37,8 @@ PLENTY = frozenset(Need)
 
 
 def collector(address: str, folder: Path, chat: bool = True) -> RemoteCollector:
-    server = Server(address, timeout=20.0, tries=2)
-    return RemoteCollector(Endpoint(server, "tiny", chat=chat, parallel=2), folder, samples=2)
+    model = Endpoint(address, "tiny", chat=chat, parallel=2, timeout=20.0, tries=2)
+    return RemoteCollector(model, folder, samples=2)
 
 
 def test_traces_are_those_of_the_same_model_here_seen_through_five(tiny, model, tmp_path) -> None:
@@ -174,7 +173,7 @@ def test_yes_is_read_among_the_likeliest_or_in_the_words(tiny, monkeypatch) -> N
             yield [(i, Completion(said[r.prompt], Finish.STOP, 1, 1), [])]
 
     monkeypatch.setattr(Endpoint, "show", show)
-    found = probability_of_yes(Endpoint(Server("http://127.0.0.1:9/v1"), "m"), list(said))
+    found = probability_of_yes(Endpoint("http://127.0.0.1:9/v1", "m"), list(said))
     assert found[:2].tolist() == [1, 0]
     assert np.isnan(found[2:]).all()
 

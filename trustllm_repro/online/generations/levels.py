@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.models.logprobs import LIKELIEST
+from trustllm_repro.models.endpoint import LIKELIEST
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors.base import Monitor, Need

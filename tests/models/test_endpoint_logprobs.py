@@ -17,8 +17,8 @@ from tests.models.server import serving
 from tests.models.test_endpoint import PROMPTS, REQUESTS, endpoint
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Finish
+from trustllm_repro.models.endpoint import LIKELIEST, TokenLogprobs, read_logprobs
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.logprobs import LIKELIEST, TokenLogprobs, asked, read_logprobs
 from trustllm_repro.online.generations.traces import generated
 
 
@@ -32,7 +32,8 @@ def test_numbers_are_those_of_the_same_model_here(tiny: Path, base: Path, chat: 
     local = {i: t for some in generated(LocalModel(folder), REQUESTS) for i, _, t in some}
     with serving(folder) as (address, desk):
         found = shown(endpoint(address, chat=chat))
-    assert asked(chat).items() <= desk.calls[0].items()
+    wanted = {"logprobs": True, "top_logprobs": 5} if chat else {"logprobs": 5}
+    assert wanted.items() <= desk.calls[0].items()
     for i, trace in local.items():
         done, tokens = found[i]
         assert done.text == trace.text

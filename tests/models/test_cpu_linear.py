@@ -11,8 +11,8 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from tests.tiny import tiny_model  # noqa: E402
-from trustllm_repro.models import linear  # noqa: E402
-from trustllm_repro.models.linear import PackedLinear, pack_linears, packs  # noqa: E402
+from trustllm_repro.models import cpu  # noqa: E402
+from trustllm_repro.models.cpu import PackedLinear, pack_linears, packs  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
 
 DTYPES = [d for d in (torch.float32, torch.bfloat16) if packs(d)]
@@ -63,7 +63,7 @@ def test_a_torch_without_these_operators_keeps_its_own(tmp_path, monkeypatch, fa
     def fail(*_):
         raise failure
 
-    monkeypatch.setattr(linear, "_agrees", fail)
+    monkeypatch.setattr(cpu, "_agrees", fail)
     model = LocalModel(tiny_model(tmp_path / "tiny")).model
     assert PackedLinear not in {type(m) for m in model.modules()}
 

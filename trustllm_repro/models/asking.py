@@ -1,23 +1,27 @@
-"""Which tokens may be drawn at a temperature above 0, by a model's own generation config.
+"""How a model on this machine is asked: the system message, and which tokens may be drawn.
 
-The official toolkit calls `generate(do_sample=True, temperature=1, repetition_penalty=1.0)` on a
-local model: all other settings are those of generation_config.json and, where that says nothing,
-transformers' defaults (top_k 50). The filters are transformers' own, in the order of `generate`.
+Draws above temperature 0 follow the model's own generation config. The official toolkit calls
+`generate(do_sample=True, temperature=1, repetition_penalty=1.0)` on a local model: all other
+settings are those of generation_config.json and, where that says nothing, transformers' defaults
+(top_k 50). The filters are transformers' own, in the order of `generate`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import GenerationConfig
 from transformers.generation import logits_process as processors
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.models.silence import silence
+from trustllm_repro.models.weights import silence
 
+Turn = dict[str, str]  # role and content
 FILE = "generation_config.json"
 # Name in the config: the filter, and the value that lets everything pass.
 FILTERS: dict[str, tuple[Any, float | None]] = {
@@ -73,11 +77,9 @@ def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
 
 def _config(folder: Path) -> GenerationConfig:
     """As a model is given it when transformers loads it: older ones keep it in config.json."""
-    if (folder / FILE).is_file():
-        return GenerationConfig.from_pretrained(folder, local_files_only=True)
-    return GenerationConfig.from_pretrained(
-        folder, config_file_name="config.json", local_files_only=True, _from_model_config=True
-    )
+    older = {"config_file_name": "config.json", "_from_model_config": True}
+    more = {} if (folder / FILE).is_file() else older
+    return GenerationConfig.from_pretrained(folder, local_files_only=True, **more)
 
 
 def warper(
@@ -92,3 +94,27 @@ def warper(
         more = {"device": str(device)} if name == "eta_cutoff" else {}
         some.append(FILTERS[name][0](filters[name], **more))
     return some or None
+
+
+def rendered(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> str:
+    """The chat template filled in, up to where the answer begins."""
+    return tokenizer.apply_chat_template(
+        [*before, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+
+
+def blank_turns(tokenizer: Any) -> Sequence[Turn]:
+    """What must stand before the user's turn so that no system message gets in; often nothing.
+
+    The official toolkit empties the system message of its chat format. A template that puts one
+    in by itself is given an empty one (ChatML of SmolLM2, Qwen2.5: an empty system turn is left),
+    or a blank where it takes an empty message for none. One that puts none in is given none: Llama
+    2 and Mistral would write empty marks or lines for an empty message, and Gemma and the first
+    Mistral refuse the role. So the shortest text is right. What a template always says (Llama 3.1:
+    dates) stays.
+    """
+    found: list[tuple[int, Sequence[Turn]]] = []
+    for turns in [(), *([{"role": "system", "content": said}] for said in ("", " "))]:
+        with suppress(TemplateError):
+            found.append((len(rendered(tokenizer, "?", turns)), turns))
+    return min(found, key=lambda pair: pair[0], default=(0, ()))[1]
