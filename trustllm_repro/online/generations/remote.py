@@ -1,7 +1,7 @@
-"""Answers of a model behind an endpoint, as far as it shows them: text, and perhaps the likeliest tokens.
+"""Answers of a model behind an endpoint, as far as it shows them: text, and perhaps the most likely tokens.
 
-An endpoint's answers go into the same store as those of a model on this machine, so a second run
-asks nothing. What a trace lacks is NaN; see online/generations/levels.py for what can still be watched.
+They go into the same folders as those of a model on this machine, so a second run asks nothing.
+What a trace lacks is NaN; online/generations/levels.py says what can still be watched.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ import numpy as np
 from trustllm_repro.models.base import Completion, Request
 from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.logprobs import LIKELIEST, TokenLogprobs
-from trustllm_repro.online.generations import extras
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.levels import TEXT, TOP5, Level, top_only
+from trustllm_repro.online.generations.generation import Generation, Trace, shared_ends
+from trustllm_repro.online.generations.levels import top_only
 from trustllm_repro.online.generations.tasks import LeftOut, OnlineTask
-from trustllm_repro.online.generations.trace import Trace, common
 from trustllm_repro.online.monitors.base import Need
 
 # Tokens have no numbers here. A hash of the text serves, the same in every run; among 500 different
@@ -36,10 +34,6 @@ class RemoteCollector(Collector):
     """See Collector. `layers` stays empty."""
 
     model: Endpoint
-    layers: Sequence[int] = ()
-
-    def __post_init__(self) -> None:
-        self.identity = {**self.model.identity, "layers": []}
 
     def collect(
         self, task: OnlineTask, cases: Sequence[Case], needs: frozenset[Need]
@@ -57,13 +51,9 @@ class RemoteCollector(Collector):
             )
         return super().collect(task, cases, needs - {Need.BRANCHES})
 
-    def level(self, seen: Sequence[Generation]) -> Level:
-        """Text only, unless a token of any answer came with its log-probability."""
-        return TOP5 if any(np.isfinite(s.trace.logp).any() for s in seen) else TEXT
-
-    def _generated(
-        self, requests: Sequence[Request], layers: Sequence[int]
-    ) -> Iterator[list[tuple[int, Trace | None]]]:
+    def _made(
+        self, requests: Sequence[Request], texts: Sequence[str]
+    ) -> Iterator[list[tuple[int, Trace]]]:
         if not self.model.offered:
             form = "chat" if self.model.chat else "plain"
             raise LeftOut(
@@ -73,85 +63,14 @@ class RemoteCollector(Collector):
         for batch in self.model.show(requests):
             yield [(i, trace_of(done, shown)) for i, done, shown in batch]
 
-    def _yes(self) -> extras.Yes:
-        return lambda prompts: probability_of_yes(self.model, prompts)
-
-
-def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
-    """What is known of an answer.
-
-    Args:
-        shown: its tokens. Without any, the pieces of the trace are words, each with the blanks
-            before it, and all numbers are NaN.
-
-    Entropy is that of the likeliest tokens (levels.top_only). A place at which fewer than two of
-    them are known has none.
-    """
-    text = done.text or ""
-    pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words(text)]
-    n, k = len(pieces), LIKELIEST
-    top_ids, top_logp = np.full((n, k), -1, np.int32), np.full((n, k), np.nan, np.float32)
-    for i, likeliest in enumerate(s.likeliest for s in shown):
-        if len(likeliest) > 1:
-            top_logp[i] = -np.inf
-            top_ids[i, : len(likeliest)] = [number(t) for t, _ in likeliest]
-            top_logp[i, : len(likeliest)] = [p for _, p in likeliest]
-    first = np.isfinite(top_logp[0]) if n else np.zeros(k, bool)
-    none = np.full(n, np.nan, np.float32)
-    trace = Trace(
-        "", np.array([number(s.said.decode("utf-8", "replace")) for s in shown] or [-1] * n, np.int32),
-        text, ends_of(pieces, text), np.array([s.nats for s in shown], np.float32) if shown else none,
-        none, top_ids, top_logp,
-        top_ids[0, first] if n else np.zeros(0, np.int32),
-        top_logp[0, first] if n else np.zeros(0, np.float32),
-        finish=str(done.finish), prompt_tokens=done.prompt_tokens,
-    )  # fmt: skip
-    return top_only(trace) if shown else trace
-
-
-def words(text: str) -> list[str]:
-    """Pieces of a text that make it up again: words, each with the blanks before it."""
-    found = re.findall(r"\s*\S+", text)
-    rest = text[sum(map(len, found)) :]
-    return [*found[:-1], found[-1] + rest] if found else [text] if text else []
-
-
-def number(token: str) -> int:
-    """Of a token's text, below NUMBERS."""
-    return zlib.crc32(token.encode("utf-8", "surrogatepass")) % NUMBERS
-
-
-def ends_of(pieces: Sequence[bytes], text: str) -> np.ndarray:
-    """Characters of `text` that the first i + 1 pieces make up, (n,) int32, never falling.
-
-    Servers cut blanks off the text's ends, and may add an end token to the pieces. Where the pieces
-    make up another text all the same, the characters are shared out by their lengths.
-    """
-    for cut in (lambda said: said, str.lstrip):
-        body, said, found = cut(text), b"", []
-        for piece in pieces:
-            said += piece
-            found.append(len(text) - len(body) + common(cut(said.decode("utf-8", "replace")), body))
-        ends = np.maximum.accumulate(np.array(found, dtype=np.int32), dtype=np.int32)
-        if not len(ends) or ends[-1] >= len(text.rstrip()) > 0 or ends[-1] == len(text):
-            return ends
-    sizes = np.cumsum([len(p) for p in pieces])
-    return (len(text) * sizes // max(int(sizes[-1]), 1)).astype(np.int32)
-
-
-_WORD = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
-
-
-def probability_of_yes(model: Endpoint, prompts: Sequence[str]) -> np.ndarray:
-    """(prompts,), against "no", read where the endpoint shows either among the likeliest tokens.
-
-    Where it shows no log-probabilities, by the word it says: 1 or 0. NaN: neither.
-    """
-    found = np.full(len(prompts), np.nan)
-    for batch in model.show([Request(p, REPLY_TOKENS) for p in prompts]):
-        for i, done, shown in batch:
-            found[i] = _of_tokens(shown) if shown else _of_word(done.text or "")
-    return found
+    def _yes(self, prompts: Sequence[str]) -> np.ndarray:
+        """Read where the endpoint shows "yes" or "no" among the most likely tokens; where it shows
+        no log-probabilities, by the word it says: 1 or 0."""
+        found = np.full(len(prompts), np.nan)
+        for batch in self.model.show([Request(p, REPLY_TOKENS) for p in prompts]):
+            for i, done, shown in batch:
+                found[i] = _of_tokens(shown) if shown else _of_word(done.text or "")
+        return found
 
 
 def _of_tokens(shown: Sequence[TokenLogprobs]) -> float:
@@ -166,5 +85,63 @@ def _of_tokens(shown: Sequence[TokenLogprobs]) -> float:
 
 
 def _of_word(text: str) -> float:
-    said = _WORD.search(text)
+    said = re.search(r"\b(yes|no)\b", text, re.IGNORECASE)
     return float(said[1].lower() == "yes") if said else float("nan")
+
+
+def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
+    """What is known of an answer.
+
+    Args:
+        shown: its tokens. Without any, the pieces of the trace are words, each with the blanks
+            before it, and all numbers are NaN.
+
+    Entropy is that of the most likely tokens (levels.top_only). A place at which fewer than two of
+    them are known has none.
+    """
+    text = done.text or ""
+    pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words(text)]
+    n, k = len(pieces), LIKELIEST
+    ids, logp = np.full(n, -1, np.int32), np.full(n, np.nan, np.float32)
+    top_ids, top_logp = np.full((n, k), -1, np.int32), np.full((n, k), np.nan, np.float32)
+    for i, token in enumerate(shown):
+        ids[i], logp[i] = number(token.said.decode("utf-8", "replace")), token.nats
+        if (m := len(token.likeliest)) > 1:
+            top_ids[i, :m] = [number(t) for t, _ in token.likeliest]
+            top_logp[i, :m] = [p for _, p in token.likeliest]
+            top_logp[i, m:] = -np.inf
+    first = np.isfinite(top_logp[:1]).ravel()
+    trace = Trace(
+        "", ids, text, ends_of(pieces, text), logp, np.full(n, np.nan, np.float32), top_ids,
+        top_logp, top_ids[:1].ravel()[first], top_logp[:1].ravel()[first],
+        finish=str(done.finish), prompt_tokens=done.prompt_tokens,
+    )  # fmt: skip
+    return top_only(trace) if shown else trace
+
+
+def words(text: str) -> list[str]:
+    """Pieces of a text that make it up again: words, each with the blanks before it."""
+    return re.findall(r"\s*\S+(?:\s+\Z)?|\s+\Z", text)
+
+
+def number(token: str) -> int:
+    """Of a token's text, below NUMBERS."""
+    return zlib.crc32(token.encode("utf-8", "surrogatepass")) % NUMBERS
+
+
+def ends_of(pieces: Sequence[bytes], text: str) -> np.ndarray:
+    """Characters of `text` that the first i + 1 pieces make up, (n,) int32, never falling.
+
+    Servers cut blanks off the text's ends, and may add an end token to the pieces. Where the pieces
+    make up another text all the same, the characters are shared out by their lengths.
+    """
+    sizes = np.cumsum([len(p) for p in pieces], dtype=np.int64)
+    said = [b"".join(pieces)[:n].decode("utf-8", "replace") for n in sizes]
+    blanks = len(text) - len(text.lstrip())
+    for ends in (
+        shared_ends(said, text),
+        shared_ends([s.lstrip() for s in said], text.lstrip()) + blanks,
+    ):
+        if not len(ends) or ends[-1] >= len(text.rstrip()) > 0 or ends[-1] == len(text):
+            return ends
+    return (len(text) * sizes // max(int(sizes[-1]), 1)).astype(np.int32)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 from trustllm_repro.errors import ReproError
-from trustllm_repro.online.generations import benchmark_cases as of_paper
 from trustllm_repro.online.generations import cases as data
 from trustllm_repro.online.generations.cases import Case
-
-T = TypeVar("T")
 
 
 class LeftOut(ReproError):
@@ -32,8 +29,8 @@ class OnlineTask:
         continues: the model goes on with the prompt's text, without its chat template.
         most: so many answers are taken where no limit is asked for; 0: all.
         runs_code: labels come from running what the model wrote; see online.labels.execution.
-        samples: answers to a prompt, drawn at `temperature` from the likeliest tokens that make up
-            `top_p` of the distribution; one, the likeliest token each time, where it is 0.
+        samples: answers to a prompt, drawn at `temperature` from the most likely tokens that make up
+            `top_p` of the distribution; one, greedily, where it is 0.
     """
 
     id: str
@@ -70,10 +67,11 @@ class OnlineTask:
             cases: instead of the task's own.
         """
         prompts, most = (self.cases(), self.most) if cases is None else (cases, 0)
-        wanted = -(-(limit or most) // self.samples)
+        n = len(prompts)
+        wanted = min(-(-(limit or most) // self.samples) or n, n)
         return [
             replace(case, number=case.number * self.samples + k, sample=k)
-            for case in some(prompts, wanted)
+            for case in (prompts[i * n // wanted] for i in range(wanted))
             for k in range(self.samples)
         ]
 
@@ -122,16 +120,9 @@ _GIVEN = (
             "compliance", max_new_tokens=128, most=2000,
         )
         for name, title, n, cases in (
-            ("jailbreak", "Jailbreak", "1,400", of_paper.jailbreak),
-            ("misuse", "Misuse", "1,174", of_paper.misuse),
+            ("jailbreak", "Jailbreak", "1,400", data.jailbreak),
+            ("misuse", "Misuse", "1,174", data.misuse),
         )
     ),
 )  # fmt: skip
 TASKS = {t.id: t for t in (*_OWN, *_GIVEN)}
-
-
-def some(cases: Sequence[T], limit: int) -> list[T]:
-    """About `limit` cases, spread evenly over all; 0: all of them."""
-    if not limit or limit >= len(cases):
-        return list(cases)
-    return [cases[i * len(cases) // limit] for i in range(limit)]

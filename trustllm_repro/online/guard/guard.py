@@ -18,9 +18,8 @@ from safetensors.numpy import save
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
-from trustllm_repro.online.generations.recorder import blocks_of
-from trustllm_repro.online.generations.trace import Trace
-from trustllm_repro.online.generations.traces import Given, given
+from trustllm_repro.online.generations.generation import Trace
+from trustllm_repro.online.generations.recorder import Given, blocks_of, given
 from trustllm_repro.online.guard.calibration import Calibration
 from trustllm_repro.online.guard.criteria import GuardCriteria
 from trustllm_repro.online.guard.examples import checked

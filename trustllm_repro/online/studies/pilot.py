@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Trace
 from trustllm_repro.online.labels.judges import JUDGES, Judge, of_text
 from trustllm_repro.online.studies.estimates import Bootstrap, percentiles, ratio
 
