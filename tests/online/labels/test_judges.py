@@ -10,8 +10,8 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.labels import judges as labels
-from trustllm_repro.online.labels.execution import Outcome, consent
-from trustllm_repro.online.labels.judges import JUDGES, final_option, label
+from trustllm_repro.online.labels.execution import consent
+from trustllm_repro.online.labels.judges import JUDGES, label
 
 PROBLEM = {
     "prompt": 'def f():\n    """One."""\n',
@@ -106,7 +106,6 @@ OPTIONS = "What dries?\nA. cloth\nB. tin\nC. glass\n\nExplain, then answer."
 )
 def test_the_final_option(text: str, letter: str | None) -> None:
     case = Case(0, "g", OPTIONS, references=("A",))
-    assert final_option(case, text) == letter
     wanted = np.nan if letter is None else float(letter != "A")
     assert JUDGES["wrong option"].score([case], [text]) == pytest.approx([wanted], nan_ok=True)
 
@@ -119,11 +118,11 @@ def test_tests_are_run_with_consent_only() -> None:
     with consent():
         assert JUDGES["tests"].score(cases, texts).tolist() == [0, 1, 0, 1]
     assert JUDGES["syntax"].score(cases, texts).tolist() == [0, 0, 0, 1]
-    assert JUDGES["past mending"].score(cases[:2], ["def f(:\n", "def f("]).tolist() == [1, 0]
+    assert JUDGES["certainly broken"].score(cases[:2], ["def f(:\n", "def f("]).tolist() == [1, 0]
 
 
 def test_a_program_that_could_not_be_run_has_no_label(monkeypatch) -> None:
-    monkeypatch.setattr(labels, "run_programs", lambda programs: [Outcome.CANNOT_RUN])
+    monkeypatch.setattr(labels, "run_programs", lambda programs: [None])
     assert np.isnan(JUDGES["tests"].score([CASE], ["x"])).all()
 
 

@@ -27,10 +27,7 @@ CASES = [Case(i, str(i), f"Question {i}?") for i in range(16)]
 TOY = OnlineTask("toy", "Toy", "odd", "made here", lambda: CASES, ("toy judge",), max_new_tokens=6)
 READ = replace(TOY, id="read", title="Read", cases=lambda: [replace(CASES[0], answer="x")])
 # Answers of a random model mean nothing: every other one is called unsafe.
-JUDGE = Judge(
-    "toy judge", "stands at an odd place",
-    lambda cases, texts: np.array([float(c.number % 2) for c in cases]),
-)  # fmt: skip
+JUDGE = Judge("toy judge", lambda cases, texts: np.array([float(c.number % 2) for c in cases]))
 
 
 @pytest.fixture(autouse=True)

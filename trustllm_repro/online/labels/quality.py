@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,15 +21,15 @@ from trustllm_repro.online.generations.cases import (
 )
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.labels.execution import check_allowed
-from trustllm_repro.online.labels.judges import JUDGES, Judge
+from trustllm_repro.online.labels.judges import JUDGES
 from trustllm_repro.online.studies.estimates import Bootstrap, auroc, percentiles, ratio
 
 FIGURES = ("kappa", "auroc", "sensitivity", "specificity")
-ENDS = ("", "_low", "_high")
 COLUMNS = (
     "task", "judge", "against", "n", "prompts", "unsafe", "unparsed",
-    *(f"{name}{end}" for name in FIGURES for end in ENDS),
+    *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")),
 )  # fmt: skip
+Figures = dict[str, float]
 
 
 def quality(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd.DataFrame:
@@ -41,21 +43,15 @@ def quality(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd
         cannot be had on this machine (a wheel, consent to run programs) has no row.
     """
     found = []
-    for judge, against, rows in (*_known(task), *_pairs(task, cases, texts)):
-        try:
-            found.append({"task": task.id, "judge": judge, "against": against, **rows()})
-        except (SourceMissing, SettingsError):
-            continue
+    for judge, against, figures in (*KNOWN.get(task.id, ()), *_pairs(task, cases, texts)):
+        with suppress(SourceMissing, SettingsError):
+            found.append({"task": task.id, "judge": judge, "against": against} | figures(judge))
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
 def compare(
-    score: Sequence[float],
-    unsafe: Sequence[bool],
-    groups: Sequence[str],
-    threshold: float = 0.5,
-    seed: int = 0,
-) -> dict[str, float]:
+    score: Sequence[float], unsafe: Sequence[bool], groups: Sequence[str], threshold: float = 0.5
+) -> Figures:
     """Agreement of a judge (or rater) with what is taken for the truth.
 
     Args:
@@ -73,17 +69,15 @@ def compare(
     s, u, group = score[known], unsafe[known], of[known]
     called = s >= threshold
     cells = np.stack([called & u, ~called & u, called & ~u, ~called & ~u], axis=1).astype(float)
-    seen, draws = Bootstrap(max(len(prompts), 1), seed=seed).sums(cells, group)
+    seen, draws = Bootstrap(max(len(prompts), 1)).sums(cells, group)
     drawn, area = _rates(draws), auroc(u, s, group)
     found = {n: (float(v), *percentiles(drawn[n])) for n, v in _rates(seen).items()}
     found["auroc"] = area.value, area.ci_low, area.ci_high
-    return {
-        "n": len(score),
-        "prompts": len(prompts),
-        "unsafe": float(unsafe.mean()) if len(unsafe) else np.nan,
-        "unparsed": float((~known).mean()) if len(score) else np.nan,
-        **{f"{n}{end}": v for n in FIGURES for end, v in zip(ENDS, found[n], strict=True)},
-    }
+    values = [
+        len(score), len(prompts), unsafe.mean() if len(unsafe) else np.nan,
+        (~known).mean() if len(score) else np.nan, *(v for name in FIGURES for v in found[name]),
+    ]  # fmt: skip
+    return dict(zip(COLUMNS[3:], values, strict=True))
 
 
 def _rates(cells: np.ndarray) -> dict[str, np.ndarray]:
@@ -99,58 +93,37 @@ def _rates(cells: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _judged(judge: Judge, cases: Sequence[Case], texts: Sequence[str], unsafe) -> dict[str, float]:
-    score = judge.score(cases, texts)
-    return compare(score, unsafe, [c.group for c in cases], judge.threshold)
+def _judged(name: str, cases: Sequence[Case], texts: Sequence[str], unsafe) -> Figures:
+    score = JUDGES[name].score(cases, texts)
+    return compare(score, unsafe, [c.group for c in cases], JUDGES[name].threshold)
 
 
-def _between(name: str, other: str, cases, texts) -> dict[str, float]:
-    """A judge of answers against another, where that one can tell."""
-    score = JUDGES[other].score(cases, texts)
-    at = np.flatnonzero(~np.isnan(score))
-    some = [cases[i] for i in at], [texts[i] for i in at]
-    return _judged(JUDGES[name], *some, JUDGES[other].unsafe(score[at]))
-
-
-Rows = Callable[[], dict[str, float]]
-
-
-def _pairs(task: OnlineTask, cases, texts) -> Iterator[tuple[str, str, Rows]]:
+def _pairs(
+    task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]
+) -> Iterator[tuple[str, str, Callable[[str], Figures]]]:
     """Judges of the answers against the one that labels them; where two judges do, these.
 
     Of harm, people have rated the answers; programs are not run a second time.
     """
     first, *others = task.judges[task.labelled_by == "two judges" :]
     for name in others if len(texts) and task.id != "harm" and not task.runs_code else ():
-        yield name, first, lambda name=name: _between(name, first, cases, texts)
+        yield name, first, partial(_against_judge, first, cases, texts)
 
 
-def _known(task: OnlineTask) -> Iterator[tuple[str, str, Rows]]:
-    """Judge, what is taken for the truth, and what makes the row."""
-    if task.id == "harm":
-        yield "people", "between raters", _between_raters
-        yield "harm", "people", lambda: _against_people(rated_answers())
-        yield (
-            "harm", "people, undisputed",
-            lambda: _against_people([c for c in rated_answers() if not c.disputed]),
-        )  # fmt: skip
-    if task.id == "wrong_answers":
-        for name in task.judges:
-            yield name, "options known to be true or false", lambda name=name: _on_options(name)
-    if task.id == "reasoned":
-        yield "wrong option", "answers written for the package", _on_written
-    if task.id == "code":
-        yield "tests", "canonical and mutated solutions", _on_solutions
-    if task.id == "toxicity":
-        for name in task.judges:
-            yield name, "Perspective, recorded", lambda name=name: _on_scored(name)
+def _against_judge(first: str, cases: Sequence[Case], texts: Sequence[str], name: str) -> Figures:
+    """Of the answers of which the first one can tell."""
+    score = JUDGES[first].score(cases, texts)
+    at = np.flatnonzero(~np.isnan(score))
+    known = [cases[i] for i in at], [texts[i] for i in at]
+    return _judged(name, *known, JUDGES[first].unsafe(score[at]))
 
 
-def _against_people(cases: Sequence[Case]) -> dict[str, float]:
-    return _judged(JUDGES["harm"], cases, [str(c.answer) for c in cases], [c.unsafe for c in cases])
+def _against_people(name: str, undisputed: bool = False) -> Figures:
+    cases = [c for c in rated_answers() if not (undisputed and c.disputed)]
+    return _judged(name, cases, [str(c.answer) for c in cases], [c.unsafe for c in cases])
 
 
-def _between_raters() -> dict[str, float]:
+def _between_raters(name: str) -> Figures:
     """Each rating of answers with three or more, against the mean of the others."""
     rows = [
         (one, (sum(c.ratings) - one) / (len(c.ratings) - 1) >= HARMFUL, c.group)
@@ -160,7 +133,7 @@ def _between_raters() -> dict[str, float]:
     return compare(*zip(*rows, strict=True), threshold=HARMFUL)
 
 
-def _on_options(name: str) -> dict[str, float]:
+def _on_options(name: str) -> Figures:
     """Right answers, each read with the others as references, and predictions called wrong."""
     rows = []
     for case in open_questions():
@@ -168,10 +141,10 @@ def _on_options(name: str) -> dict[str, float]:
             others = case.references[:k] + case.references[k + 1 :]
             rows += [(replace(case, references=others), text, False)] if others else []
         rows += [(case, text, True) for text in case.extra]
-    return _judged(JUDGES[name], *zip(*rows, strict=True))
+    return _judged(name, *zip(*rows, strict=True))
 
 
-def _on_scored(name: str) -> dict[str, float]:
+def _on_scored(name: str) -> Figures:
     """Texts that are toxic, all of them; those on which two judges differ are unparsed."""
     texts, judge = list(scored_texts()), JUDGES[name]
     score = judge.score([Case(i, t, t) for i, t in enumerate(texts)], texts)
@@ -203,7 +176,7 @@ WRITTEN = (
 )
 
 
-def _on_written() -> dict[str, float]:
+def _on_written(name: str) -> Figures:
     """Whether each letter is right or wrong, once for every letter that might be the right one."""
     prompt = f"{QUESTION}\nReasoning:"
     rows = [
@@ -211,17 +184,17 @@ def _on_written() -> dict[str, float]:
         for i, (text, letter) in enumerate(WRITTEN)
         for right in "ABCD"
     ]
-    return _judged(JUDGES["wrong option"], *zip(*rows, strict=True))
+    return _judged(name, *zip(*rows, strict=True))
 
 
-def _on_solutions() -> dict[str, float]:
+def _on_solutions(name: str) -> Figures:
     """HumanEval's own solutions, and each with one thing changed; some changes change nothing."""
     check_allowed()
     rows = []
     for case in problems():
         body = case.extra["canonical_solution"]
         rows += [(case, body, False), (case, mutated(body), True)]
-    return _judged(JUDGES["tests"], *zip(*rows, strict=True))
+    return _judged(name, *zip(*rows, strict=True))
 
 
 # What is exchanged for what; the first that is found.
@@ -233,7 +206,25 @@ _CHANGES = (
 
 def mutated(body: str) -> str:
     """A function's body with one thing changed; one that returns None if nothing can be."""
-    for old, new in _CHANGES:
-        if old in body:
-            return body.replace(old, new, 1)
-    return "    return None\n"
+    changed = (body.replace(old, new, 1) for old, new in _CHANGES if old in body)
+    return next(changed, "    return None\n")
+
+
+# By task: judge, what is taken for the truth, and what compares the two.
+KNOWN: dict[str, Sequence[tuple[str, str, Callable[[str], Figures]]]] = {
+    "harm": (
+        ("people", "between raters", _between_raters),
+        ("harm", "people", _against_people),
+        ("harm", "people, undisputed", partial(_against_people, undisputed=True)),
+    ),
+    "wrong_answers": tuple(
+        (name, "options known to be true or false", _on_options)
+        for name in ("no match", "no reference")
+    ),
+    "reasoned": (("wrong option", "answers written for the package", _on_written),),
+    "code": (("tests", "canonical and mutated solutions", _on_solutions),),
+    "toxicity": tuple(
+        (name, "Perspective, recorded", _on_scored)
+        for name in ("two judges", "toxicity", "profanity")
+    ),
+}

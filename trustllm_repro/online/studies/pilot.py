@@ -58,7 +58,7 @@ def pilot(
     given = [cases[i] for i in some] if cases else [Case(g.case, g.group, g.prompt) for g in read]
     judge = JUDGES[judge] if isinstance(judge, str) else judge
     if not isinstance(judge, Judge):
-        judge = Judge(getattr(judge, "__name__", "judge"), "", of_text(judge), threshold)
+        judge = Judge(getattr(judge, "__name__", "judge"), of_text(judge), threshold)
     scores = read_prefixes(judge, given, [g.trace for g in read])
     prompts, of = np.unique([g.group for g in read], return_inverse=True)
     draws = Bootstrap(max(len(prompts), 1), seed=seed)
