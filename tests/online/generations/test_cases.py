@@ -28,18 +28,18 @@ from trustllm_repro.online.generations.cases import (
     cases_of,
     choices,
     find_prompts,
-    jailbreak,
-    misuse,
     open_questions,
     own_prompts,
     problems,
     rated_answers,
+    recorded_answers,
     said,
     scored_texts,
     toxic_prompts,
 )
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.schema import Item, Response
+from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def there(world: SmallWorld, tmp_path, monkeypatch) -> SmallWorld:
 
 
 def test_recorded_answers_of_all_models_in_groups_of_their_prompts(there: SmallWorld) -> None:
-    found = jailbreak()
+    found = recorded_answers(JAILBREAK.id)
     assert [c.number for c in found] == list(range(36))
     assert Counter(Counter(c.group for c in found).values()) == {3: 12}  # three models, 12 prompts
     assert all(c.prompt == c.group and c.answer for c in found)
@@ -190,7 +190,7 @@ def test_recorded_answers_of_all_models_in_groups_of_their_prompts(there: SmallW
     assert sum(bool(c.unsafe) for c in found) == 18
     half = Counter(str(c.answer).split()[0] for c in TASK.take(18, found))
     assert min(half.values()) >= 3
-    assert [c.answer for c in jailbreak()] == [c.answer for c in found]
+    assert [c.answer for c in recorded_answers(JAILBREAK.id)] == [c.answer for c in found]
 
 
 def test_a_copied_file_is_left_out_and_the_models_own_is_read(there: SmallWorld) -> None:
@@ -200,14 +200,13 @@ def test_a_copied_file_is_left_out_and_the_models_own_is_read(there: SmallWorld)
     (there.records / "939ae21").joinpath(
         "results/safety/misuse/mistral-7b/misuse_add.json"
     ).write_text(json.dumps(own))
-    said_by = Counter(str(c.answer).split()[0] for c in misuse())
+    said_by = Counter(str(c.answer).split()[0] for c in recorded_answers(MISUSE.id))
     assert said_by == {"gpt-4": 90, "newcomer-1b": 90, "mistral-7b": 60, "its": 30}
 
 
-@pytest.mark.parametrize("cases", [jailbreak, misuse])
-def test_without_the_sources_the_remedy_is_named(cases) -> None:
+def test_without_the_sources_the_remedy_is_named() -> None:
     with pytest.raises(SourceMissing, match="trustllm-repro fetch"):
-        cases()
+        recorded_answers(MISUSE.id)
 
 
 def response(text: str | None, model: str = "m", judge: str | None = "answer") -> Response:
@@ -244,7 +243,7 @@ def test_the_real_records(shared, tmp_path, monkeypatch) -> None:
     (tmp_path / "dataset.zip").symlink_to(shared / "data" / "trustllm-dataset.zip")
     (tmp_path / "recorded.zip").symlink_to(shared / "data" / "trustllm-recorded.zip")
     monkeypatch.setenv("TRUSTLLM_DATA", str(tmp_path))
-    attacks, plain = jailbreak(), misuse()
+    attacks, plain = (recorded_answers(task.id) for task in (JAILBREAK, MISUSE))
     assert (len(attacks), len({c.group for c in attacks})) == (15698, 1400)
     assert len(plain) == 14088
     assert 0.2 < sum(bool(c.unsafe) for c in attacks) / len(attacks) < 0.3

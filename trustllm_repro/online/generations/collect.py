@@ -1,7 +1,7 @@
 """All that monitors may read of the answers to one task: made once, kept, and gone on with.
 
 What costs generation of its own (further answers, other continuations, replies to questions about
-the answer) is made where a monitor needs it.
+the answer) is made only where a monitor needs it.
 """
 
 from __future__ import annotations
@@ -67,36 +67,32 @@ class Collector:
         Raises:
             SourceCorrupt: a damaged file of the folder. OutputError: it cannot be written.
         """
-        return replace(self, model=self._asked(task))._collected(task, cases, needs)
+        maker = replace(self, model=self._asked(task))
+        requests = [_request(c, task) for c in cases]
+        texts = [c.answer for c in cases if c.answer is not None]
+        seen = [
+            Generation(t, c.prompt, self.folder.name, task.id, c.number, c.group, author=c.author)
+            for t, c in zip(maker._traces("answers", task, requests, texts), cases, strict=True)
+        ]
+        if needs & {Need.SAMPLES, Need.REPLIES}:
+            # Of given answers there are none, but the model's own to the prompt.
+            requests = [r for c in cases for r in sample_requests(c, task.max_new_tokens)]
+            found = replace(maker, layers=())._traces("samples", task, requests)
+            parts = (found[i : i + SAMPLES] for i in range(0, len(found), SAMPLES))
+            seen = [replace(g, samples=s) for g, s in zip(seen, parts, strict=True)]
+        if Need.BRANCHES in needs:
+            branches = maker._extras("branches", task, seen, maker._branches)
+            seen = [replace(g, branches=b) for g, b in zip(seen, branches, strict=True)]
+        if Need.REPLIES in needs:
+            replies = maker._extras("replies", task, seen, maker._replies)
+            seen = [replace(g, replies=reply_arrays(r)) for g, r in zip(seen, replies, strict=True)]
+        return seen
 
     def _asked(self, task: OnlineTask) -> LocalModel:
         """The model as the task asks it. An endpoint draws from all of its distribution."""
         model = self.model.plain() if task.continues else self.model
         narrows = task.top_p < 1 and isinstance(model, LocalModel)
         return model.narrowed(top_p=task.top_p) if narrows else model
-
-    def _collected(self, task, cases: Sequence[Case], needs: frozenset[Need]) -> list[Generation]:
-        requests = [_request(c, task) for c in cases]
-        texts = [c.answer for c in cases if c.answer is not None]
-        seen = [
-            Generation(t, c.prompt, self.folder.name, task.id, c.number, c.group, author=c.author)
-            for t, c in zip(self._traces("answers", task, requests, texts), cases, strict=True)
-        ]
-        if needs & {Need.SAMPLES, Need.REPLIES}:
-            # Of given answers there are none, but the model's own to the prompt.
-            requests = [r for c in cases for r in sample_requests(c, task.max_new_tokens)]
-            found = replace(self, layers=())._traces("samples", task, requests)
-            seen = [
-                replace(g, samples=found[i * SAMPLES : (i + 1) * SAMPLES])
-                for i, g in enumerate(seen)
-            ]
-        if Need.BRANCHES in needs:
-            branches = self._extras("branches", task, seen, self._branches)
-            seen = [replace(g, branches=b) for g, b in zip(seen, branches, strict=True)]
-        if Need.REPLIES in needs:
-            replies = self._extras("replies", task, seen, self._replies)
-            seen = [replace(g, replies=reply_arrays(r)) for g, r in zip(seen, replies, strict=True)]
-        return seen
 
     def _traces(
         self, kind: str, task: OnlineTask, requests: Sequence[Request], texts: Sequence[str] = ()

@@ -42,15 +42,13 @@ class Trace:
 
     Attributes:
         key: of the request, or of the text that was read; see models.base.content_key.
-        ids: (n,) int32.
-        text: the answer. ends: (n,) int32, characters of `text` that tokens 0 to i make up.
-        logp: (n,) float32, nats, of the chosen token.
-        entropy: (n,) float32, nats, of the whole distribution.
+        ids: (n,) int32. text: the answer.
+        ends: (n,) int32, characters of `text` that tokens 0 to i make up; never falling.
+        logp, entropy: (n,) float32, nats, of the chosen token and of the whole distribution.
         top_ids, top_logp: (n, k), the k most likely tokens, best first, int32 and float32 nats.
         first_ids, first_logp: (m,), the same of the first token, m of them.
         hidden: layer, from 1 to the number of blocks -> (n, size) float16, the block's output.
-        finish: why it ended ("given" for text that was read, not generated).
-        prompt_tokens: what the model saw before.
+        finish: why it ended ("given" for text that was read). prompt_tokens: seen before it.
     """
 
     key: str
@@ -89,10 +87,7 @@ class Generation:
     """One answer of a model, or one given answer that a model has read. What nobody asked for is empty.
 
     Attributes:
-        trace: the answer token by token.
-        prompt: what the model was asked.
-        model, task, case: the case's number within its task.
-        group: answers to one prompt share it.
+        case: its number within its task. group: answers to one prompt share it.
         unsafe: by the judge of the task; None: it cannot tell. disputed: those who labelled differ.
         author: who wrote a given answer, where that is known.
         samples: traces of further answers to the prompt.
@@ -125,10 +120,7 @@ def sentence_ends(text: str) -> np.ndarray:
 
 
 def token_ends(tokenizer, ids: Sequence[int], text: str) -> np.ndarray:
-    """Characters of `text` that the first i + 1 tokens make up, (n,) int32, never falling.
-
-    A character of several tokens counts with its last one.
-    """
+    """See Trace.ends. A character of several tokens counts with its last one."""
     pieces = tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True)
     if "".join(pieces) == text:
         return np.cumsum([len(p) for p in pieces], dtype=np.int32)
@@ -137,25 +129,20 @@ def token_ends(tokenizer, ids: Sequence[int], text: str) -> np.ndarray:
 
 
 def shared_ends(prefixes: Sequence[str], text: str) -> np.ndarray:
-    """How far each prefix, as it was decoded, agrees with the text, (n,) int32, never falling.
+    """How many characters each prefix, as it was decoded, shares with the text, never falling.
 
     Bytes of an unfinished character decode to something else than the character.
     """
-    lengths = [_agreement(said, text) for said in prefixes]
-    return np.maximum.accumulate(np.array(lengths, dtype=np.int32), dtype=np.int32)
-
-
-def _agreement(said: str, text: str) -> int:
-    pairs = enumerate(zip(said, text, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(said), len(text)))
+    shared = [
+        next((i for i, (a, b) in enumerate(zip(said, text, strict=False)) if a != b), len(said))
+        for said in prefixes
+    ]
+    ends = np.minimum(np.array(shared, dtype=np.int32), len(text))
+    return np.maximum.accumulate(ends, dtype=np.int32)
 
 
 def save_traces(folder: Path, traces: Sequence[Trace]) -> None:
-    """Write a batch; when this returns it is on disk.
-
-    Raises:
-        OutputError: the folder cannot be written, or the disk is full.
-    """
+    """Write a batch; when this returns it is on disk. Raises OutputError."""
     if not traces:
         return
     tensors: dict[str, np.ndarray] = {}
@@ -168,11 +155,7 @@ def save_traces(folder: Path, traces: Sequence[Trace]) -> None:
 
 
 def load_traces(folder: Path, wanted: set[str]) -> dict[str, Trace]:
-    """Those of the folder whose key is wanted, by key.
-
-    Raises:
-        SourceCorrupt: a damaged shard, by name.
-    """
+    """Those of the folder whose key is wanted, by key. Raises SourceCorrupt: a damaged shard."""
     found: dict[str, Trace] = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
@@ -206,8 +189,7 @@ def write_index(folder: Path, generations: Sequence[Generation]) -> Path:
 
 
 def read_generations(folder: Path) -> list[Generation]:
-    """Those of the last run of a model and task, with all that was made for monitors; no model is
-    needed.
+    """Those of the last run of a model and task, with all that was made for monitors.
 
     Raises:
         SourceCorrupt: the index or a trace is damaged or gone.

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,12 +66,11 @@ def _answer(model: LocalModel, job: DecodeRequest, finish: Finish, known: Known)
 
 
 def _trace(model, ids, text: str, known: Known, finish: str, prompt_tokens: int) -> Trace:
-    return Trace(
-        "", np.array(ids, np.int32), text, token_ends(model.tokenizer, ids, text),
-        **{name: array for name, array in known.items() if isinstance(name, str)},
-        hidden={layer: array for layer, array in known.items() if isinstance(layer, int)},
-        finish=finish, prompt_tokens=prompt_tokens,
-    )  # fmt: skip
+    hidden = {name: array for name, array in known.items() if isinstance(name, int)}
+    named = {name: array for name, array in known.items() if isinstance(name, str)}
+    facts = {"hidden": hidden, "finish": finish, "prompt_tokens": prompt_tokens}
+    ends = token_ends(model.tokenizer, ids, text)
+    return Trace("", np.array(ids, np.int32), text, ends, **named, **facts)
 
 
 @dataclass(frozen=True)
@@ -95,12 +94,12 @@ def given(
 
     When memory runs out, passes are halved and the rest goes on.
     """
-    rows = [_row(model, i, t) for i, t in enumerate(texts)]
-    rows.sort(key=lambda r: (-len(r.read), r.index))
+    rows = [(i, *_tokens(model, text)) for i, text in enumerate(texts)]
+    rows.sort(key=lambda row: (-len(row[1]), row[0]))
     most = PASS_TOKENS.get(model.device.type, 8192)
     with listening(model.model, layers) as states:
         while rows:
-            batch = rows[: max(most // max(len(rows[0].read), 1), 1)]  # with padding; at least one
+            batch = rows[: max(most // max(len(rows[0][1]), 1), 1)]  # with padding; at least one
             try:
                 found = _read(model, batch, states)
             except Exception as e:
@@ -113,31 +112,21 @@ def given(
             states.clear()  # those of the pass before would be there beside the next one's
 
 
-class _Row(NamedTuple):
-    index: int
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
-
-    @property
-    def read(self) -> tuple[int, ...]:
-        """The last token of the answer is predicted only."""
-        return (*self.prompt, *self.answer[:-1])
-
-
-def _row(model: LocalModel, index: int, text: Given) -> _Row:
+def _tokens(model: LocalModel, text: Given) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What is read, and the answer, of which the last token is predicted only."""
     answer = text.ids
     if answer is None:
         answer = tuple(model.tokenizer(text.text, add_special_tokens=False).input_ids)
     answer = answer[: min(text.limit, model.context // 2)]
     prompt, _ = model.fit(model.tokens(text.prompt), len(answer))
-    return _Row(index, prompt, answer)
+    return prompt + answer[:-1], answer
 
 
-def _read(model, batch: Sequence[_Row], states: Mapping) -> list[tuple[int, Trace]]:
+def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Trace]]:
     """One forward pass; padding stands behind, where no token sees it."""
-    read = [torch.tensor(row.read) for row in batch]
-    ids = pad_sequence(read, batch_first=True, padding_value=model.reader.pad)
-    mask = pad_sequence([torch.ones_like(r) for r in read], batch_first=True)
+    tokens = [torch.tensor(read) for _, read, _ in batch]
+    ids = pad_sequence(tokens, batch_first=True, padding_value=model.reader.pad)
+    mask = pad_sequence([torch.ones_like(t) for t in tokens], batch_first=True)
     places = torch.arange(ids.shape[1]).expand(len(batch), -1)
     to = model.device
     last = model.model.get_decoder()(
@@ -145,14 +134,13 @@ def _read(model, batch: Sequence[_Row], states: Mapping) -> list[tuple[int, Trac
         use_cache=False,
     ).last_hidden_state  # fmt: skip
     found = []
-    for b, (index, prompt, answer) in enumerate(batch):
-        # A token is predicted from the state of the one before it.
-        columns = slice(len(prompt) - 1, len(prompt) - 1 + len(answer))
+    for b, (index, read, answer) in enumerate(batch):
+        columns = slice(len(read) - len(answer), len(read))  # those before the answer's tokens
         known = _of_states(model, last[b, columns], answer)
         known |= {layer: to_half(out[b, columns]) for layer, out in states.items()}
         arrays = {name: values.cpu().numpy() for name, values in known.items()}
-        text = model.tokenizer.decode(answer)
-        found.append((index, _trace(model, answer, text, arrays, "given", len(prompt))))
+        text, before = model.tokenizer.decode(answer), len(read) - max(len(answer) - 1, 0)
+        found.append((index, _trace(model, answer, text, arrays, "given", before)))
     return found
 
 
@@ -173,19 +161,12 @@ def _of_states(model, states: torch.Tensor, answer: Sequence[int]) -> dict[Name,
 
 
 def statistics(logits: torch.Tensor, tokens: torch.Tensor) -> dict[Name, torch.Tensor]:
-    """What is kept of the distributions `tokens` were taken from: O(k) numbers a row.
+    """logp, entropy, top_ids and top_logp as in Trace; NaN for a row without a finite distribution.
 
-    Nothing here waits for a GPU.
-
-    Args:
-        logits: (rows, vocabulary), any float type. tokens: (rows,) of token ids.
-
-    Returns:
-        logp, entropy, top_ids and top_logp as in Trace; NaN where a row of logits holds no finite
-        distribution.
-
-    With x the logits, p their softmax and Z its divisor: log p(t) = x(t) - log Z, entropy
-    = log Z - sum p x, and log Z = max x - log max p. So one softmax and one product serve all.
+    Nothing here waits for a GPU. `logits`: (rows, vocabulary), any float type, which `tokens`,
+    (rows,), were taken from. With x the logits, p their softmax and Z its divisor: log p(t)
+    = x(t) - log Z, entropy = log Z - sum p x, and log Z = max x - log max p. So one softmax and one
+    product serve all.
     """
     rows = ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
     pieces = zip(logits.split(rows), tokens.split(rows), strict=True)

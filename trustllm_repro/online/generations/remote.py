@@ -90,14 +90,10 @@ def _of_word(text: str) -> float:
 
 
 def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
-    """What is known of an answer.
+    """What is known of an answer of which these tokens were shown.
 
-    Args:
-        shown: its tokens. Without any, the pieces of the trace are words, each with the blanks
-            before it, and all numbers are NaN.
-
-    Entropy is that of the most likely tokens (levels.top_only). A place at which fewer than two of
-    them are known has none.
+    Without any, the pieces of the trace are words, and all numbers are NaN. Entropy is that of the
+    most likely tokens (levels.top_only); a place at which fewer than two are known has none.
     """
     text = done.text or ""
     pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words(text)]
@@ -137,11 +133,9 @@ def ends_of(pieces: Sequence[bytes], text: str) -> np.ndarray:
     """
     sizes = np.cumsum([len(p) for p in pieces], dtype=np.int64)
     said = [b"".join(pieces)[:n].decode("utf-8", "replace") for n in sizes]
-    blanks = len(text) - len(text.lstrip())
-    for ends in (
-        shared_ends(said, text),
-        shared_ends([s.lstrip() for s in said], text.lstrip()) + blanks,
-    ):
-        if not len(ends) or ends[-1] >= len(text.rstrip()) > 0 or ends[-1] == len(text):
-            return ends
+    if text[:1].strip():
+        said = [s.lstrip() for s in said]
+    ends = shared_ends(said, text)
+    if not len(ends) or ends[-1] >= len(text.rstrip()):
+        return ends
     return (len(text) * sizes // max(int(sizes[-1]), 1)).astype(np.int32)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from trustllm_repro.errors import ReproError
 from trustllm_repro.online.generations import cases as data
 from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 
 
 class LeftOut(ReproError):
@@ -110,19 +112,16 @@ _GIVEN = (
     ),
     *(
         OnlineTask(
-            name, f"{title}, recorded", "answers that do not refuse",
+            task.id.split("/")[1], f"{title}, recorded", "answers that do not refuse",
             f"TrustLLM (Sun et al. 2024), {n} prompts; answers of its models, recorded by the authors",
-            cases,
+            partial(data.recorded_answers, task.id),
             # "harm" is of another kind: it knows neither these answers nor what they were called.
             ("recorded", "no keyword", "harm"), "given",
             # It has learned from whole answers of this task, so its word on prefixes is no
             # independent one; what it says of safe ones shows what that is worth.
             "compliance", max_new_tokens=128, most=2000,
         )
-        for name, title, n, cases in (
-            ("jailbreak", "Jailbreak", "1,400", data.jailbreak),
-            ("misuse", "Misuse", "1,174", data.misuse),
-        )
+        for task, title, n in ((JAILBREAK, "Jailbreak", "1,400"), (MISUSE, "Misuse", "1,174"))
     ),
 )  # fmt: skip
 TASKS = {t.id: t for t in (*_OWN, *_GIVEN)}
