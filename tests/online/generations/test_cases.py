@@ -84,9 +84,6 @@ def test_questions_whose_answers_people_extended(wheel) -> None:
     (case,) = open_questions()
     assert (case.number, case.references, case.extra) == (0, ("a", "b"), ["c"])
     assert "how tall is it?" in case.prompt
-    wheel({NQ: rows(read, {"question": "", "answer": ["a"]})})
-    with pytest.raises(SchemaError, match=r"combined\.jsonl.*1"):
-        open_questions()
 
 
 def test_questions_with_options_keep_the_right_letter(wheel) -> None:
@@ -125,15 +122,6 @@ def test_ratings_of_one_answer_are_put_together_over_files(wheel) -> None:
     assert {c.group for c in found} == {"goal"}
     assert [c.ratings for c in found] == [(0.25, 0.5, 1.0), (1.0,)]
     assert [c.disputed for c in found] == [True, False]
-
-
-@pytest.mark.parametrize(
-    "row", ["x,goal,answer,high,0", "x,goal,answer,,", "x,goal,answer,7,0", "x,goal,,1,1"]
-)
-def test_a_rating_that_is_none_is_named(wheel, row: str) -> None:
-    wheel({HARM: (HEAD + row + "\n").encode()})
-    with pytest.raises(SchemaError, match=r"one\.csv"):
-        rated_answers()
 
 
 def test_problems_keep_their_tests(wheel) -> None:

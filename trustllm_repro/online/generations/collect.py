@@ -1,12 +1,14 @@
 """All that monitors may read of the answers to one task: made once, kept, and gone on with.
 
 What costs generation of its own (further answers, other continuations, replies to questions about
-the answer) is made only where a monitor needs it.
+the answer) is made only where a monitor needs it. Answers of a model behind an endpoint go into the
+same files as those of a model on this machine.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from trustllm_repro.models.base import Finish, Request, content_key, item_seed
+from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.local import LocalModel
+from trustllm_repro.models.logprobs import TokenLogprobs
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.generation import (
     Generation,
@@ -25,8 +29,9 @@ from trustllm_repro.online.generations.generation import (
     reply_arrays,
     save_traces,
 )
+from trustllm_repro.online.generations.levels import trace_of
 from trustllm_repro.online.generations.recorder import Given, generated, given, layer_numbers
-from trustllm_repro.online.generations.tasks import OnlineTask
+from trustllm_repro.online.generations.tasks import LeftOut, OnlineTask
 from trustllm_repro.online.monitors.agreement import POSITIONS, checkpoints, sentences
 from trustllm_repro.online.monitors.base import Need
 from trustllm_repro.store.append import JsonLines
@@ -36,6 +41,7 @@ BATCH = 64  # answers written together: most that a kill can lose
 # the nucleus of a task that names one.
 SAMPLES, TEMPERATURE = 5, 0.7
 ALTERNATIVES = 4  # ranks 2 to 5
+REPLY_TOKENS = 4  # of an endpoint, for "Yes" with a line's end or a quote before it
 EXAMINED = (16, 48)  # tokens after which self-examination asks; and at the end
 Say = Callable[[str, int, int], None]  # what, done, of how many
 # Prompts that ask for yes or no -> (prompts,) probability of "yes"; NaN: neither.
@@ -188,6 +194,66 @@ class Collector:
         for i, (yes, no) in self.model.score_options(prompts, options):
             found[i] = 1 / (1 + np.exp(np.clip(no - yes, -500, 500)))
         return found
+
+
+@dataclass
+class RemoteCollector(Collector):
+    """See Collector. `layers` stays empty."""
+
+    model: Endpoint
+
+    def collect(
+        self, task: OnlineTask, cases: Sequence[Case], needs: frozenset[Need]
+    ) -> list[Generation]:
+        """As Collector's. A prompt that failed for good is an empty trace with finish "error".
+
+        Raises:
+            LeftOut: given answers are to be read, or texts continued without a chat template
+                where there is chat only. SourceMissing, SettingsError: see Endpoint.complete.
+        """
+        if any(c.answer is not None for c in cases):
+            raise LeftOut(
+                f"{task.title} reads given answers, and an endpoint is asked for its own only",
+                remedy="give a model that runs on this machine",
+            )
+        return super().collect(task, cases, needs - {Need.BRANCHES})
+
+    def _made(
+        self, requests: Sequence[Request], texts: Sequence[str]
+    ) -> Iterator[list[tuple[int, Trace]]]:
+        if not self.model.offered:
+            form = "chat" if self.model.chat else "plain"
+            raise LeftOut(
+                f"{self.model.server.base} takes no {form} completions for {self.model.model!r}",
+                remedy="see that address and model are right, or leave the task out with --task",
+            )
+        for batch in self.model.show(requests):
+            yield [(i, trace_of(done, shown)) for i, done, shown in batch]
+
+    def _yes(self, prompts: Sequence[str]) -> np.ndarray:
+        """Read where the endpoint shows "yes" or "no" among the most likely tokens; where it shows
+        no log-probabilities, by the word it says: 1 or 0."""
+        found = np.full(len(prompts), np.nan)
+        for batch in self.model.show([Request(p, REPLY_TOKENS) for p in prompts]):
+            for i, done, shown in batch:
+                found[i] = _of_tokens(shown) if shown else _of_word(done.text or "")
+        return found
+
+
+def _of_tokens(shown: Sequence[TokenLogprobs]) -> float:
+    for token in shown:
+        yes, no = (
+            sum(np.exp(p) for t, p in token.likeliest if t.strip(" \n\"'.*").lower() == word)
+            for word in ("yes", "no")
+        )
+        if yes + no > 0:
+            return float(yes / (yes + no))
+    return float("nan")
+
+
+def _of_word(text: str) -> float:
+    said = re.search(r"\b(yes|no)\b", text, re.IGNORECASE)
+    return float(said[1].lower() == "yes") if said else float("nan")
 
 
 def _request(case: Case, task: OnlineTask) -> Request:

@@ -1,22 +1,29 @@
 """What can be seen of a model: text only, five log-probabilities a token, all of them, or states.
 
-The two lower levels are those of chat endpoints. Further answers are further requests, so all
-levels have them. Where no log-probabilities are shown, a reply to a question is a word, "yes" or
-"no", and not a probability.
+The two lower levels are those of endpoints; what a trace of their answers lacks is NaN. Further
+answers are further requests, so all levels have them. Where no log-probabilities are shown, a reply
+to a question is a word, "yes" or "no", and not a probability.
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.models.logprobs import LIKELIEST
-from trustllm_repro.online.generations.generation import Generation, Trace
+from trustllm_repro.models.base import Completion
+from trustllm_repro.models.logprobs import LIKELIEST, TokenLogprobs
+from trustllm_repro.online.generations.generation import Generation, Trace, shared_ends
 from trustllm_repro.online.monitors.base import Monitor, Need
 from trustllm_repro.online.monitors.running import of_top
+
+# An endpoint's tokens have no numbers. A hash of the text serves, the same in every run; among 500
+# different tokens, two share a number with a chance of about 0.4.
+NUMBERS = 2**18
 
 
 @dataclass(frozen=True)
@@ -107,3 +114,55 @@ def _text_only(trace: Trace) -> Trace:
         trace.key, no_ids[:, 0], trace.text, trace.ends, no_logp[:, 0], no_logp[:, 0], no_ids,
         no_logp, finish=trace.finish, prompt_tokens=trace.prompt_tokens,
     )  # fmt: skip
+
+
+def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
+    """What is known of an answer of which these tokens were shown.
+
+    Without any, the pieces of the trace are words, and all numbers are NaN. Entropy is that of the
+    most likely tokens (levels.top_only); a place at which fewer than two are known has none.
+    """
+    text = done.text or ""
+    pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words(text)]
+    n, k = len(pieces), LIKELIEST
+    ids, logp = np.full(n, -1, np.int32), np.full(n, np.nan, np.float32)
+    top_ids, top_logp = np.full((n, k), -1, np.int32), np.full((n, k), np.nan, np.float32)
+    for i, token in enumerate(shown):
+        ids[i], logp[i] = number(token.said.decode("utf-8", "replace")), token.nats
+        if (m := len(token.likeliest)) > 1:
+            top_ids[i, :m] = [number(t) for t, _ in token.likeliest]
+            top_logp[i, :m] = [p for _, p in token.likeliest]
+            top_logp[i, m:] = -np.inf
+    first = np.isfinite(top_logp[:1]).ravel()
+    trace = Trace(
+        "", ids, text, ends_of(pieces, text), logp, np.full(n, np.nan, np.float32), top_ids,
+        top_logp, top_ids[:1].ravel()[first], top_logp[:1].ravel()[first],
+        finish=str(done.finish), prompt_tokens=done.prompt_tokens,
+    )  # fmt: skip
+    return top_only(trace) if shown else trace
+
+
+def words(text: str) -> list[str]:
+    """Pieces of a text that make it up again: words, each with the blanks before it."""
+    return re.findall(r"\s*\S+(?:\s+\Z)?|\s+\Z", text)
+
+
+def number(token: str) -> int:
+    """Of a token's text, below NUMBERS."""
+    return zlib.crc32(token.encode("utf-8", "surrogatepass")) % NUMBERS
+
+
+def ends_of(pieces: Sequence[bytes], text: str) -> np.ndarray:
+    """Characters of `text` that the first i + 1 pieces make up, (n,) int32, never falling.
+
+    Servers cut blanks off the text's ends, and may add an end token to the pieces. Where the pieces
+    make up another text all the same, the characters are shared out by their lengths.
+    """
+    sizes = np.cumsum([len(p) for p in pieces], dtype=np.int64)
+    said = [b"".join(pieces)[:n].decode("utf-8", "replace") for n in sizes]
+    if text[:1].strip():
+        said = [s.lstrip() for s in said]
+    ends = shared_ends(said, text)
+    if not len(ends) or ends[-1] >= len(text.rstrip()):
+        return ends
+    return (len(text) * sizes // max(int(sizes[-1]), 1)).astype(np.int32)

@@ -18,11 +18,10 @@ from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.cases import Case, find_prompts, own_prompts
-from trustllm_repro.online.generations.collect import Collector, answered
+from trustllm_repro.online.generations.collect import Collector, RemoteCollector, answered
 from trustllm_repro.online.generations.generation import Generation, write_index
 from trustllm_repro.online.generations.levels import LEVELS, Level, level_of
 from trustllm_repro.online.generations.recorder import blocks_of
-from trustllm_repro.online.generations.remote import RemoteCollector
 from trustllm_repro.online.generations.tasks import TASKS, LeftOut, OnlineTask
 from trustllm_repro.online.labels.execution import check_allowed, consent
 from trustllm_repro.online.labels.judges import JUDGES, label

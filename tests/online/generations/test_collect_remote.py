@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 pytest.importorskip("openai")
@@ -19,15 +17,8 @@ from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.models.endpoint import Endpoint, Server
 from trustllm_repro.models.logprobs import TokenLogprobs
 from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.collect import Collector
+from trustllm_repro.online.generations.collect import Collector, RemoteCollector, _of_tokens
 from trustllm_repro.online.generations.levels import TEXT, TOP5, level_of, mask
-from trustllm_repro.online.generations.remote import (
-    RemoteCollector,
-    _of_tokens,
-    ends_of,
-    trace_of,
-    words,
-)
 from trustllm_repro.online.generations.tasks import LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need, all_monitors
 
@@ -177,33 +168,3 @@ def test_yes_is_read_among_the_likeliest_or_in_the_words(tmp_path, monkeypatch) 
     found = RemoteCollector(model, tmp_path)._yes(list(said))
     assert found[:2].tolist() == [1, 0]
     assert np.isnan(found[2:]).all()
-
-
-@given(st.text(max_size=30))
-def test_words_make_up_the_text(text: str) -> None:
-    pieces = words(text)
-    assert "".join(pieces) == text
-    assert all(p.strip() for p in pieces) or text.strip() == ""
-    ends = ends_of([p.encode("utf-8", "surrogatepass") for p in pieces], text)
-    assert ends.tolist() == np.cumsum([len(p) for p in pieces]).tolist() or "\ufffd" in text
-
-
-@given(st.text(max_size=12), st.lists(st.binary(max_size=4), max_size=8))
-def test_ends_never_fall_and_stay_in_the_text(text: str, pieces: list[bytes]) -> None:
-    ends = ends_of(pieces, text)
-    assert len(ends) == len(pieces)
-    assert (np.diff(ends) >= 0).all()
-    assert all(0 <= e <= len(text) for e in ends)
-
-
-def test_characters_of_several_tokens_count_with_the_last() -> None:
-    pieces = [b" a", *(bytes([b]) for b in "é".encode()), b"<end>"]
-    assert ends_of(pieces, "aé").tolist() == [1, 1, 2, 2]
-    assert ends_of([b"xx", b"yy"], "abcd").tolist() == [2, 4]
-
-
-def test_an_answer_of_nothing_is_an_empty_trace() -> None:
-    for done in (Completion("", Finish.STOP, 3, 0), Completion(None, Finish.ERROR, 0, 0)):
-        trace = trace_of(done, [])
-        assert (len(trace), trace.text, trace.finish) == (0, "", str(done.finish))
-        assert trace.top_logp.shape == (0, 5)
