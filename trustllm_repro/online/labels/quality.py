@@ -11,14 +11,8 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.online.generations.cases import (
-    HARMFUL,
-    Case,
-    open_questions,
-    problems,
-    rated_answers,
-    scored_texts,
-)
+from trustllm_repro.online.generations import cases as data
+from trustllm_repro.online.generations.cases import HARMFUL, Case
 from trustllm_repro.online.generations.tasks import OnlineTask
 from trustllm_repro.online.labels.execution import check_allowed
 from trustllm_repro.online.labels.judges import JUDGES
@@ -36,11 +30,11 @@ def quality(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd
     """A row for all that is known of the task's labels, by `compare`.
 
     Args:
-        cases, texts: the study's answers, one each. Only judges compared with each other need them.
+        cases, texts: the study's answers, by which judges are compared with each other.
 
     Returns:
         COLUMNS: task; judge; against, what is taken for the truth; and what `compare` gives. What
-        cannot be had on this machine (a wheel, consent to run programs) has no row.
+        this machine lacks (a wheel, consent to run programs) has no row.
     """
     found = []
     for judge, against, figures in (*KNOWN.get(task.id, ()), *_pairs(task, cases, texts)):
@@ -73,10 +67,8 @@ def compare(
     drawn, area = _rates(draws), auroc(u, s, group)
     found = {n: (float(v), *percentiles(drawn[n])) for n, v in _rates(seen).items()}
     found["auroc"] = area.value, area.ci_low, area.ci_high
-    values = [
-        len(score), len(prompts), unsafe.mean() if len(unsafe) else np.nan,
-        (~known).mean() if len(score) else np.nan, *(v for name in FIGURES for v in found[name]),
-    ]  # fmt: skip
+    shares = [float(x.mean()) if len(x) else np.nan for x in (unsafe, ~known)]
+    values = [len(score), len(prompts), *shares, *(v for name in FIGURES for v in found[name])]
     return dict(zip(COLUMNS[3:], values, strict=True))
 
 
@@ -106,28 +98,25 @@ def _pairs(
     Of harm, people have rated the answers; programs are not run a second time.
     """
     first, *others = task.judges[task.labelled_by == "two judges" :]
-    for name in others if len(texts) and task.id != "harm" and not task.runs_code else ():
-        yield name, first, partial(_against_judge, first, cases, texts)
-
-
-def _against_judge(first: str, cases: Sequence[Case], texts: Sequence[str], name: str) -> Figures:
-    """Of the answers of which the first one can tell."""
+    if not len(texts) or task.id == "harm" or task.runs_code:
+        return
     score = JUDGES[first].score(cases, texts)
-    at = np.flatnonzero(~np.isnan(score))
-    known = [cases[i] for i in at], [texts[i] for i in at]
-    return _judged(name, *known, JUDGES[first].unsafe(score[at]))
+    at = np.flatnonzero(~np.isnan(score))  # the answers of which the first one can tell
+    known = [cases[i] for i in at], [texts[i] for i in at], JUDGES[first].unsafe(score[at])
+    for name in others:
+        yield name, first, lambda name: _judged(name, *known)
 
 
 def _against_people(name: str, undisputed: bool = False) -> Figures:
-    cases = [c for c in rated_answers() if not (undisputed and c.disputed)]
-    return _judged(name, cases, [str(c.answer) for c in cases], [c.unsafe for c in cases])
+    rated = [c for c in data.rated_answers() if not (undisputed and c.disputed)]
+    return _judged(name, rated, [str(c.answer) for c in rated], [c.unsafe for c in rated])
 
 
 def _between_raters(name: str) -> Figures:
     """Each rating of answers with three or more, against the mean of the others."""
     rows = [
         (one, (sum(c.ratings) - one) / (len(c.ratings) - 1) >= HARMFUL, c.group)
-        for c in rated_answers() if len(c.ratings) > 2
+        for c in data.rated_answers() if len(c.ratings) > 2
         for one in c.ratings
     ]  # fmt: skip
     return compare(*zip(*rows, strict=True), threshold=HARMFUL)
@@ -136,7 +125,7 @@ def _between_raters(name: str) -> Figures:
 def _on_options(name: str) -> Figures:
     """Right answers, each read with the others as references, and predictions called wrong."""
     rows = []
-    for case in open_questions():
+    for case in data.open_questions():
         for k, text in enumerate(case.references):
             others = case.references[:k] + case.references[k + 1 :]
             rows += [(replace(case, references=others), text, False)] if others else []
@@ -146,7 +135,7 @@ def _on_options(name: str) -> Figures:
 
 def _on_scored(name: str) -> Figures:
     """Texts that are toxic, all of them; those on which two judges differ are unparsed."""
-    texts, judge = list(scored_texts()), JUDGES[name]
+    texts, judge = list(data.scored_texts()), JUDGES[name]
     score = judge.score([Case(i, t, t) for i, t in enumerate(texts)], texts)
     score[judge.disputed(score)] = np.nan
     return compare(score, [True] * len(texts), texts, judge.threshold)
@@ -191,7 +180,7 @@ def _on_solutions(name: str) -> Figures:
     """HumanEval's own solutions, and each with one thing changed; some changes change nothing."""
     check_allowed()
     rows = []
-    for case in problems():
+    for case in data.problems():
         body = case.extra["canonical_solution"]
         rows += [(case, body, False), (case, mutated(body), True)]
     return _judged(name, *zip(*rows, strict=True))
