@@ -194,9 +194,9 @@ def test_support_is_averaged_over_sentences_and_answers(collector, monkeypatch) 
 
     monkeypatch.setattr(LocalModel, "score_options", likely)
     seen = Generation(words("It is red. It is big."), samples=[words("a"), words("b")])
-    (found,) = support(collector._yes, [seen])
+    found = support(collector._yes, [seen])
     assert len(asked) == 4
-    assert found.tolist() == [[6, pytest.approx(0.75), 0.5]]
+    assert found.to_numpy().tolist() == [[0, 6, pytest.approx(0.75), 0.5]]
 
 
 def test_replies_that_say_neither_are_left_out() -> None:
@@ -208,9 +208,7 @@ def test_replies_that_say_neither_are_left_out() -> None:
         Generation(words("It is big."), samples=[words("b")]),
         Generation(words("It is red.")),
     ]
-    found = support(yes, given)
-    assert found[0].tolist() == [[6, pytest.approx(0.8), 1.0]]
-    assert found[1].shape == found[2].shape == (0, 3)
+    assert support(yes, given).to_numpy().tolist() == [[0, 6, pytest.approx(0.8), 1.0]]
     rows = examine(lambda prompts: np.array([0.6, np.nan, 0.4]), given)
-    assert [r.tolist() for r in rows] == [[[6, 0.6, 1]], [], [[3, 0.4, 0]]]
+    assert rows.to_numpy().tolist() == [[0, 6, 0.6, 1], [2, 3, 0.4, 0]]
     assert reply_arrays({"a": []})["a"].shape == (0, 3)

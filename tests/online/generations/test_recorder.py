@@ -19,7 +19,6 @@ from trustllm_repro.models.local import LocalModel  # noqa: E402
 from trustllm_repro.models.prefill import Prompt  # noqa: E402
 from trustllm_repro.online.generations import recorder  # noqa: E402
 from trustllm_repro.online.generations.recorder import (  # noqa: E402
-    Given,
     Recorder,
     first_token,
     generated,
@@ -76,10 +75,8 @@ def test_the_numbers_are_those_of_a_plain_forward_pass(model, greedy) -> None:
 
 
 def test_given_text_gives_the_trace_of_the_generation(model, greedy) -> None:
-    texts = [
-        Given(p, t.text, ids=tuple(t.ids.tolist())) for p, t in zip(PROMPTS, greedy, strict=True)
-    ]
-    read = dict(x for b in read_given(model, texts, (1, -1)) for x in b)
+    texts = [tuple(t.ids.tolist()) for t in greedy]
+    read = dict(x for b in read_given(model, PROMPTS, texts, 12, (1, -1)) for x in b)
     for i, trace in enumerate(greedy):
         assert read[i].text == trace.text
         for name in ARRAYS:
@@ -89,7 +86,7 @@ def test_given_text_gives_the_trace_of_the_generation(model, greedy) -> None:
 
 
 def test_given_text_is_read_in_the_tokenizers_tokens(model) -> None:
-    ((_, trace),) = next(read_given(model, [Given("a", "Hello.")]))
+    ((_, trace),) = next(read_given(model, ["a"], ["Hello."], 99))
     assert (trace.text, trace.ends.tolist()) == ("Hello.", [1, 2, 3, 4, 5, 6])
 
 
@@ -127,13 +124,13 @@ def test_no_logits_an_empty_trace(tiny) -> None:
 
 
 def test_empty_texts_have_empty_traces(model) -> None:
-    read = dict(x for b in read_given(model, [Given("a", ""), Given("", "b")], (1,)) for x in b)
+    read = dict(x for b in read_given(model, ["a", ""], ["", "b"], 9, (1,)) for x in b)
     assert (len(read[0]), read[0].text, read[0].hidden[1].shape[0]) == (0, "", 0)
     assert len(read[1]) >= 1
 
 
 def test_long_texts_are_read_to_the_limit(model) -> None:
-    ((_, trace),) = next(read_given(model, [Given("a", "word " * 50, limit=7)]))
+    ((_, trace),) = next(read_given(model, ["a"], ["word " * 50], 7))
     assert len(trace) == 7
     assert ("word " * 50).startswith(trace.text)
 
@@ -213,16 +210,16 @@ def test_states_of_passes_that_broke_off_belong_to_no_token(tiny, greedy, n: int
 
 
 def test_given_texts_go_in_smaller_passes_when_memory_runs_out(tiny) -> None:
-    asked = [Given(p, "word " * 9) for p in PROMPTS]
-    want = dict(x for b in read_given(LocalModel(tiny, device="cpu"), asked, (1,)) for x in b)
+    asked = PROMPTS, ["word " * 9] * len(PROMPTS), 99, (1,)
+    want = dict(x for b in read_given(LocalModel(tiny, device="cpu"), *asked) for x in b)
     short = LocalModel(tiny, device="cpu")
     broken = FailsOnce(short.model.get_decoder(), 1)
-    read = dict(x for b in read_given(short, asked, (1,)) for x in b)
+    read = dict(x for b in read_given(short, *asked) for x in b)
     alike([read[i] for i in want], list(want.values()))
     assert broken.left < 0
     FailsOnce(short.model.get_decoder(), 1)
     with pytest.raises(torch.OutOfMemoryError):
-        list(read_given(short, asked[:1], (1,)))
+        list(read_given(short, PROMPTS[:1], ["word "], 99, (1,)))
 
 
 def test_states_beyond_float16_stand_at_its_end() -> None:

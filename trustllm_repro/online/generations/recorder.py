@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,6 @@ LEAST = -1e30  # nats
 # of a long text would take more memory than the model.
 PASS_TOKENS = {"cpu": 2048, "cuda": 32768}
 HEAD_ROWS = {"cpu": 64, "cuda": 1024}
-
-
 Name = str | int  # of an array in Trace, or of a layer in its `hidden`
 Known = dict[Name, np.ndarray]  # arrays of one answer
 
@@ -73,28 +70,23 @@ def _trace(model, ids, text: str, known: Known, finish: str, prompt_tokens: int)
     return Trace("", np.array(ids, np.int32), text, ends, **named, **facts)
 
 
-@dataclass(frozen=True)
-class Given:
-    """A text to be read after a prompt. At most `limit` of its tokens are read.
-
-    `ids`: its tokens, where they are known; else the tokenizer's.
-    """
-
-    prompt: str
-    text: str
-    limit: int = 512
-    ids: tuple[int, ...] | None = None
-
-
 @torch.inference_mode()
 def given(
-    model: LocalModel, texts: Sequence[Given], layers: Sequence[int] = ()
+    model: LocalModel,
+    prompts: Sequence[str],
+    texts: Sequence[str | tuple[int, ...]],
+    limit: int,
+    layers: Sequence[int] = (),
 ) -> Iterator[list[tuple[int, Trace]]]:
     """Traces of given texts (teacher forcing), yielded pass by pass, the longest first.
 
     When memory runs out, passes are halved and the rest goes on.
+
+    Args:
+        texts: one a prompt, or its tokens. limit: tokens that are read of each at most.
     """
-    rows = [(i, *_tokens(model, text)) for i, text in enumerate(texts)]
+    pairs = zip(prompts, texts, strict=True)
+    rows = [(i, *_tokens(model, prompt, text, limit)) for i, (prompt, text) in enumerate(pairs)]
     rows.sort(key=lambda row: (-len(row[1]), row[0]))
     most = PASS_TOKENS.get(model.device.type, 8192)
     with listening(model.model, layers) as states:
@@ -112,14 +104,13 @@ def given(
             states.clear()  # those of the pass before would be there beside the next one's
 
 
-def _tokens(model: LocalModel, text: Given) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _tokens(model, prompt: str, text: str | tuple[int, ...], limit: int) -> tuple[tuple, tuple]:
     """What is read, and the answer, of which the last token is predicted only."""
-    answer = text.ids
-    if answer is None:
-        answer = tuple(model.tokenizer(text.text, add_special_tokens=False).input_ids)
-    answer = answer[: min(text.limit, model.context // 2)]
-    prompt, _ = model.fit(model.tokens(text.prompt), len(answer))
-    return prompt + answer[:-1], answer
+    if isinstance(text, str):
+        text = tuple(model.tokenizer(text, add_special_tokens=False).input_ids)
+    answer = text[: min(limit, model.context // 2)]
+    before, _ = model.fit(model.tokens(prompt), len(answer))
+    return before + answer[:-1], answer
 
 
 def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Trace]]:
