@@ -21,7 +21,7 @@ def test_own_answers_and_given_ones_are_apart() -> None:
 def test_no_judge_is_asked_what_it_cannot_say() -> None:
     for task in TASKS.values():
         assert set(task.judges) <= set(JUDGES)
-        assert JUDGES[task.prefixes_by].of_prefixes
+        assert task.prefixes_by in JUDGES
         assert task.source
         assert (task.samples > 1) == (task.temperature > 0) == (task.top_p < 1)
     monitors = all_monitors()

@@ -189,10 +189,9 @@ def _ratings(data: bytes) -> pd.Series:
 
 
 def recorded_answers(task: str) -> list[Case]:
-    """Answers of TrustLLM's models to a task of its own, which its authors recorded; see `cases_of`.
+    """What models answered to a task of TrustLLM's, as its authors recorded it; see `cases_of`.
 
-    Raises:
-        SourceMissing: no benchmark or no records on this machine. SourceCorrupt, SchemaError.
+    Raises SourceMissing: no benchmark or no records on this machine; SourceCorrupt, SchemaError.
     """
     benchmark, records = registry.find_benchmark(), registry.find_records()
     if not benchmark:

@@ -191,8 +191,7 @@ def write_index(folder: Path, generations: Sequence[Generation]) -> Path:
 def read_generations(folder: Path) -> list[Generation]:
     """Those of the last run of a model and task, with all that was made for monitors.
 
-    Raises:
-        SourceCorrupt: the index or a trace is damaged or gone.
+    Raises SourceCorrupt: the index or a trace is damaged or gone.
     """
     path = folder / INDEX
     try:

@@ -108,36 +108,38 @@ def top_only(trace: Trace) -> Trace:
 
 def _text_only(trace: Trace) -> Trace:
     """With its text and where its pieces end: an endpoint that shows text may stream it."""
-    no_ids = np.full((len(trace), LIKELIEST), -1, np.int32)
-    no_logp = np.full((len(trace), LIKELIEST), np.nan, np.float32)
-    return Trace(
-        trace.key, no_ids[:, 0], trace.text, trace.ends, no_logp[:, 0], no_logp[:, 0], no_ids,
-        no_logp, finish=trace.finish, prompt_tokens=trace.prompt_tokens,
-    )  # fmt: skip
+    facts = {n: getattr(trace, n) for n in ("key", "text", "ends", "finish", "prompt_tokens")}
+    return Trace(**facts, **_unknown(len(trace)))
+
+
+def _unknown(n: int) -> dict[str, np.ndarray]:
+    """Arrays of a trace of n pieces whose tokens are not shown."""
+    ids = np.full((n, LIKELIEST), -1, np.int32)
+    logp = np.full((n, LIKELIEST), np.nan, np.float32)
+    one = {"ids": ids[:, 0].copy(), "logp": logp[:, 0].copy(), "entropy": logp[:, 0].copy()}
+    return {**one, "top_ids": ids, "top_logp": logp}
 
 
 def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
     """What is known of an answer of which these tokens were shown.
 
     Without any, the pieces of the trace are words, and all numbers are NaN. Entropy is that of the
-    most likely tokens (levels.top_only); a place at which fewer than two are known has none.
+    most likely tokens (top_only); a place at which fewer than two are known has none.
     """
     text = done.text or ""
     pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words(text)]
-    n, k = len(pieces), LIKELIEST
-    ids, logp = np.full(n, -1, np.int32), np.full(n, np.nan, np.float32)
-    top_ids, top_logp = np.full((n, k), -1, np.int32), np.full((n, k), np.nan, np.float32)
+    known = _unknown(len(pieces))
+    ids, logp = known["top_ids"], known["top_logp"]
     for i, token in enumerate(shown):
-        ids[i], logp[i] = number(token.said.decode("utf-8", "replace")), token.nats
-        if (m := len(token.likeliest)) > 1:
-            top_ids[i, :m] = [number(t) for t, _ in token.likeliest]
-            top_logp[i, :m] = [p for _, p in token.likeliest]
-            top_logp[i, m:] = -np.inf
-    first = np.isfinite(top_logp[:1]).ravel()
+        known["ids"][i] = number(token.said.decode("utf-8", "replace"))
+        known["logp"][i] = token.nats
+        if (k := len(token.likeliest)) > 1:
+            ids[i, :k] = [number(t) for t, _ in token.likeliest]
+            logp[i] = [*(p for _, p in token.likeliest), *[-np.inf] * (LIKELIEST - k)]
+    first = np.isfinite(logp[:1])
     trace = Trace(
-        "", ids, text, ends_of(pieces, text), logp, np.full(n, np.nan, np.float32), top_ids,
-        top_logp, top_ids[:1].ravel()[first], top_logp[:1].ravel()[first],
-        finish=str(done.finish), prompt_tokens=done.prompt_tokens,
+        "", text=text, ends=ends_of(pieces, text), **known, first_ids=ids[:1][first],
+        first_logp=logp[:1][first], finish=str(done.finish), prompt_tokens=done.prompt_tokens,
     )  # fmt: skip
     return top_only(trace) if shown else trace
 

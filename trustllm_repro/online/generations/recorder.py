@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,10 @@ def _answer(model: LocalModel, job: DecodeRequest, finish: Finish, known: Known)
 
 
 def _trace(model, ids, text: str, known: Known, finish: str, prompt_tokens: int) -> Trace:
-    hidden = {name: array for name, array in known.items() if isinstance(name, int)}
-    named = {name: array for name, array in known.items() if isinstance(name, str)}
+    hidden = {layer: known.pop(layer) for layer in list(known) if isinstance(layer, int)}
     facts = {"hidden": hidden, "finish": finish, "prompt_tokens": prompt_tokens}
     ends = token_ends(model.tokenizer, ids, text)
-    return Trace("", np.array(ids, np.int32), text, ends, **named, **facts)
+    return Trace("", np.array(ids, np.int32), text, ends, **known, **facts)
 
 
 @torch.inference_mode()
@@ -118,12 +118,8 @@ def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Tra
     tokens = [torch.tensor(read) for _, read, _ in batch]
     ids = pad_sequence(tokens, batch_first=True, padding_value=model.reader.pad)
     mask = pad_sequence([torch.ones_like(t) for t in tokens], batch_first=True)
-    places = torch.arange(ids.shape[1]).expand(len(batch), -1)
-    to = model.device
-    last = model.model.get_decoder()(
-        input_ids=ids.to(to), attention_mask=mask.to(to), position_ids=places.to(to),
-        use_cache=False,
-    ).last_hidden_state  # fmt: skip
+    inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+    last = model.model.get_decoder()(**inputs, use_cache=False).last_hidden_state
     found = []
     for b, (index, read, answer) in enumerate(batch):
         columns = slice(len(read) - len(answer), len(read))  # those before the answer's tokens
@@ -207,10 +203,7 @@ class Recorder:
     """Watches a decoder (models.decoding.Watch) and keeps what it knows of every token.
 
     Numbers stay on the model's device until an answer ends or STEPS steps are over, because a GPU
-    stands still while it is waited for.
-
-    Args:
-        states: what the declared layers put out in the last forward pass; see `listening`.
+    stands still while it is waited for. `states` are those of `listening`.
     """
 
     def __init__(self, states: dict[int, torch.Tensor]) -> None:
@@ -268,20 +261,14 @@ class Recorder:
 
 @contextmanager
 def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
-    """What the declared blocks put out in the last forward pass: layer -> (rows, columns, size).
-
-    Raises as `layer_numbers`.
-    """
+    """What the declared blocks put out in the last forward pass: layer -> (rows, columns, size)."""
     states: dict[int, torch.Tensor] = {}
 
-    def hook(layer: int):
-        def keep(module, args, output):
-            states[layer] = output[0] if isinstance(output, tuple) else output
-
-        return keep
+    def keep(layer: int, module, args, output) -> None:
+        states[layer] = output[0] if isinstance(output, tuple) else output
 
     numbers = layer_numbers(model, layers)
-    handles = [blocks_of(model)[n - 1].register_forward_hook(hook(n)) for n in numbers]
+    handles = [blocks_of(model)[n - 1].register_forward_hook(partial(keep, n)) for n in numbers]
     try:
         yield states
     finally:
@@ -291,11 +278,7 @@ def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Ten
 
 
 def layer_numbers(model: Any, layers: Sequence[int]) -> tuple[int, ...]:
-    """Layers counted from 1; -1 is the last block.
-
-    Raises:
-        SettingsError: a layer the model does not have.
-    """
+    """Layers counted from 1; -1 is the last block. Raises SettingsError: one there is not."""
     if not layers:
         return ()
     depth = len(blocks_of(model))
@@ -308,11 +291,7 @@ def layer_numbers(model: Any, layers: Sequence[int]) -> tuple[int, ...]:
 
 
 def blocks_of(model: Any) -> Sequence[torch.nn.Module]:
-    """The decoder's blocks, first to last.
-
-    Raises:
-        SettingsError: an architecture that keeps them elsewhere.
-    """
+    """The decoder's blocks, first to last. Raises SettingsError: they are kept elsewhere."""
     blocks = getattr(model.get_decoder(), "layers", None)
     if blocks is None:
         raise SettingsError(

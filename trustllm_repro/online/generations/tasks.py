@@ -22,8 +22,7 @@ class OnlineTask:
     """One task.
 
     Attributes:
-        cases: all there are, a prompt or given answer each, in a fixed order. Raises what
-            models.wheels.obtain raises, or SourceMissing and others for sources that lie nowhere.
+        cases: all there are, a prompt or given answer each, in a fixed order; raises SourceMissing.
         judges: names in online.labels.judges.JUDGES; the first one's labels are the task's.
         answers: whose are watched: the model's "own", or "given" ones that it only reads (a proxy).
         prefix_judge: who labels prefixes in the pilot study, if the first judge cannot.
@@ -62,12 +61,8 @@ class OnlineTask:
         return self.prefix_judge or self.judges[0]
 
     def take(self, limit: int = 0, cases: Sequence[Case] | None = None) -> list[Case]:
-        """About `limit` answers to be studied, spread evenly: whole prompts, all samples of each.
-
-        Args:
-            limit: 0 for all, or as many of the task's own cases as it says.
-            cases: instead of the task's own.
-        """
+        """About `limit` answers to be studied (0: all, or `most` of the task's own `cases`), spread
+        evenly: whole prompts, all samples of each."""
         prompts, most = (self.cases(), self.most) if cases is None else (cases, 0)
         n = len(prompts)
         wanted = min(-(-(limit or most) // self.samples) or n, n)

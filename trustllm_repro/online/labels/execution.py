@@ -63,11 +63,7 @@ def consent(given: bool = True) -> Iterator[None]:
 
 
 def check_allowed() -> None:
-    """Whether programs may, and can, be run here.
-
-    Raises:
-        SettingsError: no consent, or a system whose processes cannot be limited.
-    """
+    """Raises SettingsError: no consent, or a system whose processes cannot be limited."""
     if not _consent.get():
         raise SettingsError("programs that a model wrote are run with consent only", remedy=ALLOW)
     if find_spec("resource") is None:
