@@ -10,7 +10,7 @@ import pandas as pd
 from tests.online.made_generations import generations
 from trustllm_repro.online.generations.generation import save_traces, write_index
 from trustllm_repro.online.generations.levels import STATES
-from trustllm_repro.online.labels.quality import compare
+from trustllm_repro.online.labels.judges import compare
 from trustllm_repro.online.monitors.base import all_monitors
 from trustllm_repro.online.studies.claims import HYBRIDS, PANEL, PROMPT
 from trustllm_repro.online.studies.pilot import pilot

@@ -14,11 +14,10 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations import collect
-from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector, examine, sample_requests, support
 from trustllm_repro.online.generations.generation import SUFFIX, Generation, reply_arrays
 from trustllm_repro.online.generations.recorder import generated
-from trustllm_repro.online.generations.tasks import OnlineTask
+from trustllm_repro.online.generations.tasks import Case, OnlineTask
 from trustllm_repro.online.monitors.agreement import POSITIONS
 from trustllm_repro.online.monitors.base import Need, all_monitors
 

@@ -16,10 +16,9 @@ from tests.models.server import serving
 from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.models.endpoint import Endpoint, Server
 from trustllm_repro.models.logprobs import TokenLogprobs
-from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector, RemoteCollector, _of_tokens
 from trustllm_repro.online.generations.levels import TEXT, TOP5, level_of, mask
-from trustllm_repro.online.generations.tasks import LeftOut, OnlineTask
+from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need, all_monitors
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(4)]

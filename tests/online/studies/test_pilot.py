@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.online.made import words
-from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge
 from trustllm_repro.online.studies.pilot import COLUMNS, PREFIXES, pilot, prefix_length
 

@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 
 from trustllm_repro import cli
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.tasks import TASKS, OnlineTask
+from trustllm_repro.online.generations.tasks import TASKS, Case, OnlineTask
 from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.monitors.base import Need, all_monitors

@@ -14,9 +14,8 @@ pytest.importorskip("openai")
 
 from tests.models.server import serving
 from trustllm_repro.errors import SourceMissing
-from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.levels import TEXT, TOP5
-from trustllm_repro.online.generations.tasks import OnlineTask
+from trustllm_repro.online.generations.tasks import Case, OnlineTask
 from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.studies import run

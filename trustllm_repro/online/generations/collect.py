@@ -21,7 +21,6 @@ from trustllm_repro.models.base import Finish, Request, content_key, item_seed
 from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.models.logprobs import TokenLogprobs
-from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.generation import (
     Generation,
     Trace,
@@ -32,7 +31,7 @@ from trustllm_repro.online.generations.generation import (
 )
 from trustllm_repro.online.generations.levels import trace_of
 from trustllm_repro.online.generations.recorder import generated, given, layer_numbers
-from trustllm_repro.online.generations.tasks import LeftOut, OnlineTask
+from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.agreement import POSITIONS, checkpoints, sentences
 from trustllm_repro.online.monitors.base import Need
 from trustllm_repro.store.append import JsonLines

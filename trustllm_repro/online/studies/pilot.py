@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.generation import Trace
+from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge, of_text
 from trustllm_repro.online.studies.estimates import Bootstrap, percentiles, ratio
 

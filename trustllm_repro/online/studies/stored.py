@@ -41,7 +41,7 @@ class Study:
       seen, labels as they are.
     * figures: see `online_figures`.
     * labels: model, task, judge, case, score, unsafe, disputed. quality: how good a judge is
-      (online.labels.quality). pilot: how early it calls prefixes unsafe (studies.pilot).
+      (online.labels.judges). pilot: how early it calls prefixes unsafe (studies.pilot).
     """
 
     path: Path
