@@ -19,7 +19,7 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.endpoint import LIKELIEST, TokenLogprobs, read_logprobs
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.generations.traces import generated
+from trustllm_repro.online.generations.recorder import generated
 
 
 def shown(model, requests=REQUESTS) -> dict:
@@ -29,7 +29,7 @@ def shown(model, requests=REQUESTS) -> dict:
 @pytest.mark.parametrize("chat", [True, False])
 def test_numbers_are_those_of_the_same_model_here(tiny: Path, base: Path, chat: bool) -> None:
     folder = tiny if chat else base
-    local = {i: t for some in generated(LocalModel(folder), REQUESTS) for i, _, t in some}
+    local = {i: t for some in generated(LocalModel(folder), REQUESTS) for i, t in some}
     with serving(folder) as (address, desk):
         found = shown(endpoint(address, chat=chat))
     wanted = {"logprobs": True, "top_logprobs": 5} if chat else {"logprobs": 5}

@@ -182,8 +182,7 @@ def test_the_guard_reads_another_answer(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_guard_for_another_model_at_another_risk(tiny: Path, tmp_path: Path, monkeypatch) -> None:
-    from trustllm_repro.online.generations.cases import Case
-    from trustllm_repro.online.generations.tasks import TASKS
+    from trustllm_repro.online.generations.tasks import TASKS, Case
 
     rated = [Case(i, p, p, a, u) for i, (p, a, u) in enumerate(RATED)]
     asked = [Case(i, f"Who is {i}?", f"Who is {i}?", references=("Ann",)) for i in range(6)]

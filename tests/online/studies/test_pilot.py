@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.online.made import words
-from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge
 from trustllm_repro.online.studies.pilot import COLUMNS, PREFIXES, pilot, prefix_length
 
@@ -72,7 +72,7 @@ def test_what_the_judge_cannot_tell_of_is_neither_unsafe_nor_safe() -> None:
 
 
 def test_the_prompt_alone_is_the_control_at_no_tokens() -> None:
-    judge = Judge("j", "", lambda cases, texts: np.array([float(t == "q") for t in texts]))
+    judge = Judge("j", lambda cases, texts: np.array([float(t == "q") for t in texts]))
     found = pilot(FOUR, judge).query("labels == 'all'")
     assert set(found[found.prefix == 0].value) == {1.0}
     assert set(found[found.prefix > 0].value) == {0.0}
@@ -104,8 +104,8 @@ def test_every_text_is_read_once_and_empty_answers_are_left_out() -> None:
 
 def test_a_judge_of_the_package_reads_cases() -> None:
     case = Case(0, "g", "q", extra={"prompt": "def f():\n", "entry_point": "f"})
-    found = pilot([generation("def f(:\n  x")], "past mending", cases=[case])
-    assert JUDGES["past mending"].name in set(found.judge)
+    found = pilot([generation("def f(:\n  x")], "certainly broken", cases=[case])
+    assert JUDGES["certainly broken"].name in set(found.judge)
     assert values(found, labels="judge", group="unsafe", unit="tokens", detection="first")[-1] == 1
 
 

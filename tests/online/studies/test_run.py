@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 
 from trustllm_repro import cli
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.tasks import TASKS, OnlineTask
+from trustllm_repro.online.generations.tasks import TASKS, Case, OnlineTask
 from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.monitors.base import Need, all_monitors
@@ -46,10 +45,7 @@ def missing() -> list[Case]:
     raise SourceMissing("no such wheel", remedy="get it")
 
 
-SAYS_BAD = Judge(
-    "says bad", "holds the word bad",
-    lambda cases, texts: np.array([float("bad" in t) for t in texts]),
-)  # fmt: skip
+SAYS_BAD = Judge("says bad", lambda cases, texts: np.array([float("bad" in t) for t in texts]))
 TOY = OnlineTask(
     "toy", "Toy", "bad", "made here", given, ("recorded", "says bad"), "given", "says bad", 40
 )
@@ -192,7 +188,7 @@ def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> Non
     problems = [Case(i, str(i), f"Write it, {i}.", extra=row) for i in range(12)]
     coding = OnlineTask(
         "coding", "Coding", "fails", "made here", lambda: problems, ("tests", "syntax"),
-        prefix_judge="past mending", max_new_tokens=4, runs_code=True,
+        prefix_judge="certainly broken", max_new_tokens=4, runs_code=True,
     )  # fmt: skip
     monkeypatch.setitem(TOYS, "coding", coding)
     job = Job(str(tiny), tmp_path, ("coding",), device="cpu", allowed="single pass")

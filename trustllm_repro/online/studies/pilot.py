@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Trace
+from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge, of_text
 from trustllm_repro.online.studies.estimates import Bootstrap, percentiles, ratio
 
@@ -58,7 +58,7 @@ def pilot(
     given = [cases[i] for i in some] if cases else [Case(g.case, g.group, g.prompt) for g in read]
     judge = JUDGES[judge] if isinstance(judge, str) else judge
     if not isinstance(judge, Judge):
-        judge = Judge(getattr(judge, "__name__", "judge"), "", of_text(judge), threshold)
+        judge = Judge(getattr(judge, "__name__", "judge"), of_text(judge), threshold)
     scores = read_prefixes(judge, given, [g.trace for g in read])
     prompts, of = np.unique([g.group for g in read], return_inverse=True)
     draws = Bootstrap(max(len(prompts), 1), seed=seed)

@@ -17,18 +17,20 @@ from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.collect import Collector, answered
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.index import write_index
-from trustllm_repro.online.generations.levels import LEVELS, Level
-from trustllm_repro.online.generations.prompts import find_prompts, own_prompts
+from trustllm_repro.online.generations.collect import Collector, RemoteCollector, answered
+from trustllm_repro.online.generations.generation import Generation, write_index
+from trustllm_repro.online.generations.levels import LEVELS, Level, level_of
 from trustllm_repro.online.generations.recorder import blocks_of
-from trustllm_repro.online.generations.remote import RemoteCollector
-from trustllm_repro.online.generations.tasks import TASKS, LeftOut, OnlineTask
+from trustllm_repro.online.generations.tasks import (
+    TASKS,
+    Case,
+    LeftOut,
+    OnlineTask,
+    find_prompts,
+    own_prompts,
+)
 from trustllm_repro.online.labels.execution import check_allowed, consent
-from trustllm_repro.online.labels.judges import JUDGES, label
-from trustllm_repro.online.labels.quality import quality
+from trustllm_repro.online.labels.judges import JUDGES, label, quality
 from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
 from trustllm_repro.online.studies.evaluate import Evaluation, cells_of
 from trustllm_repro.online.studies.figures import RISKS, online_figures
@@ -58,7 +60,7 @@ class Job:
         tasks: of online.generations.tasks.TASKS; () for all. limit: about so many answers a task;
             0: all, or as many as the task says.
         allowed: what monitors may need; a name in ALLOWED.
-        prompts: what stands for those of OWN_PROMPTS; see prompts.find_prompts and own_prompts.
+        prompts: what stands for those of OWN_PROMPTS; see tasks.find_prompts and own_prompts.
         run_code: consent to run programs the model wrote; see online.labels.execution.
     """
 
@@ -238,7 +240,7 @@ def _studied(
         "labels": labels.assign(**model),
         "quality": quality(task, cases, texts).assign(**model),
         "pilot": pilot(generations, task.prefixes_by, cases=cases).assign(**model),
-        **evaluated(generations, list(chosen.values()), collector.level(generations)),
+        **evaluated(generations, list(chosen.values()), level_of(generations)),
     }
 
 

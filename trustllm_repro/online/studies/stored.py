@@ -10,8 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.index import NAME, read_generations
+from trustllm_repro.online.generations.generation import INDEX, Generation, read_generations
 from trustllm_repro.online.studies import evaluate, figures
 from trustllm_repro.store.atomic import write_with
 
@@ -42,7 +41,7 @@ class Study:
       seen, labels as they are.
     * figures: see `online_figures`.
     * labels: model, task, judge, case, score, unsafe, disputed. quality: how good a judge is
-      (online.labels.quality). pilot: how early it calls prefixes unsafe (studies.pilot).
+      (online.labels.judges). pilot: how early it calls prefixes unsafe (studies.pilot).
     """
 
     path: Path
@@ -68,7 +67,7 @@ class Study:
         Raises:
             SourceMissing: none are stored here. SourceCorrupt: their files are damaged.
         """
-        folders = sorted(p.parent for p in self.path.glob(f"online/*/{task}/{NAME}"))
+        folders = sorted(p.parent for p in self.path.glob(f"online/*/{task}/{INDEX}"))
         folders = [f for f in folders if model in (None, f.parent.name)]
         if not folders:
             raise SourceMissing(

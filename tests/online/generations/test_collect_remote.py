@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 pytest.importorskip("openai")
@@ -17,18 +15,9 @@ pytest.importorskip("openai")
 from tests.models.server import serving
 from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.models.endpoint import Endpoint, TokenLogprobs
-from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.collect import Collector
-from trustllm_repro.online.generations.levels import TEXT, TOP5, mask
-from trustllm_repro.online.generations.remote import (
-    RemoteCollector,
-    _of_tokens,
-    ends_of,
-    probability_of_yes,
-    trace_of,
-    words,
-)
-from trustllm_repro.online.generations.tasks import LeftOut, OnlineTask
+from trustllm_repro.online.generations.collect import Collector, RemoteCollector, _of_tokens
+from trustllm_repro.online.generations.levels import TEXT, TOP5, level_of, mask
+from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need, all_monitors
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(4)]
@@ -38,7 +27,7 @@ PLENTY = frozenset(Need)
 
 def collector(address: str, folder: Path, chat: bool = True) -> RemoteCollector:
     model = Endpoint(address, "tiny", chat=chat, parallel=2, timeout=20.0, tries=2)
-    return RemoteCollector(model, folder, samples=2)
+    return RemoteCollector(model, folder)
 
 
 def test_traces_are_those_of_the_same_model_here_seen_through_five(tiny, model, tmp_path) -> None:
@@ -46,7 +35,7 @@ def test_traces_are_those_of_the_same_model_here_seen_through_five(tiny, model, 
     with serving(tiny) as (address, _):
         remote = collector(address, tmp_path / "remote")
         found = remote.collect(TASK, CASES, frozenset())
-    assert remote.level(found) is TOP5
+    assert level_of(found) is TOP5
     for here, there in zip(local, found, strict=True):
         one, two = mask(here, TOP5).trace, there.trace
         assert (two.text, two.finish, two.prompt_tokens) == (
@@ -72,7 +61,7 @@ def test_the_second_run_asks_nothing(tiny, tmp_path) -> None:
         assert one.trace.text == two.trace.text
         assert [s.text for s in one.samples] == [s.text for s in two.samples]
         assert one.replies.keys() == two.replies.keys()
-        assert len(one.samples) == 2
+        assert len(one.samples) == 5
         assert not one.branches
 
 
@@ -81,7 +70,7 @@ def test_without_log_probabilities_there_is_text(tiny, tmp_path, logprobs: str) 
     with serving(tiny, logprobs=logprobs) as (address, _):
         remote = collector(address, tmp_path)
         found = remote.collect(TASK, CASES, frozenset({Need.SAMPLES}))
-    assert remote.level(found) is TEXT
+    assert level_of(found) is TEXT
     for seen in found:
         assert seen.trace.prefix(len(seen.trace)) == seen.trace.text
         assert np.isnan(seen.trace.logp).all()
@@ -161,7 +150,7 @@ def test_texts_are_continued_by_plain_completions(tiny, tmp_path) -> None:
         assert {call.get("prompt") for call in desk.calls[1:]} == {c.prompt for c in CASES}
 
 
-def test_yes_is_read_among_the_likeliest_or_in_the_words(tiny, monkeypatch) -> None:
+def test_yes_is_read_among_the_likeliest_or_in_the_words(tmp_path, monkeypatch) -> None:
     likely = tuple((t, math.log(p)) for t, p in ((" Yes", 0.5), ("No", 0.2), ("yes", 0.1)))
     blank = TokenLogprobs(b"\n", -0.1, (("\n", -0.1),))
     assert _of_tokens([blank, TokenLogprobs(b"Yes", -1.0, likely)]) == pytest.approx(0.6 / 0.8)
@@ -173,36 +162,7 @@ def test_yes_is_read_among_the_likeliest_or_in_the_words(tiny, monkeypatch) -> N
             yield [(i, Completion(said[r.prompt], Finish.STOP, 1, 1), [])]
 
     monkeypatch.setattr(Endpoint, "show", show)
-    found = probability_of_yes(Endpoint("http://127.0.0.1:9/v1", "m"), list(said))
+    model = Endpoint("http://127.0.0.1:9/v1", "m")
+    found = RemoteCollector(model, tmp_path)._yes(list(said))
     assert found[:2].tolist() == [1, 0]
     assert np.isnan(found[2:]).all()
-
-
-@given(st.text(max_size=30))
-def test_words_make_up_the_text(text: str) -> None:
-    pieces = words(text)
-    assert "".join(pieces) == text
-    assert all(p.strip() for p in pieces) or text.strip() == ""
-    ends = ends_of([p.encode("utf-8", "surrogatepass") for p in pieces], text)
-    assert ends.tolist() == np.cumsum([len(p) for p in pieces]).tolist() or "\ufffd" in text
-
-
-@given(st.text(max_size=12), st.lists(st.binary(max_size=4), max_size=8))
-def test_ends_never_fall_and_stay_in_the_text(text: str, pieces: list[bytes]) -> None:
-    ends = ends_of(pieces, text)
-    assert len(ends) == len(pieces)
-    assert (np.diff(ends) >= 0).all()
-    assert all(0 <= e <= len(text) for e in ends)
-
-
-def test_characters_of_several_tokens_count_with_the_last() -> None:
-    pieces = [b" a", *(bytes([b]) for b in "é".encode()), b"<end>"]
-    assert ends_of(pieces, "aé").tolist() == [1, 1, 2, 2]
-    assert ends_of([b"xx", b"yy"], "abcd").tolist() == [2, 4]
-
-
-def test_an_answer_of_nothing_is_an_empty_trace() -> None:
-    for done in (Completion("", Finish.STOP, 3, 0), Completion(None, Finish.ERROR, 0, 0)):
-        trace = trace_of(done, [])
-        assert (len(trace), trace.text, trace.finish) == (0, "", str(done.finish))
-        assert trace.top_logp.shape == (0, 5)
