@@ -14,7 +14,7 @@ from tests.online.made_generations import Oracle, generations
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors
 from trustllm_repro.online.studies import evaluate
-from trustllm_repro.online.studies.evaluate import evaluate_monitors, permutation, score_tokens
+from trustllm_repro.online.studies.evaluate import Evaluation, evaluate_monitors, permutation
 from trustllm_repro.online.studies.figures import online_figures
 
 MONITORS = all_monitors()
@@ -79,7 +79,7 @@ def test_scores_are_of_so_many_tokens() -> None:
         32,
         10,
     ]
-    tokens = score_tokens([MONITORS["clock"]], some)
+    tokens = Evaluation(some).token_frame(MONITORS["clock"])
     assert (tokens["token"] == tokens["score"]).all()
     assert len(tokens) == found["tokens"].sum()
     assert tokens["score"].dtype == np.float32

@@ -13,15 +13,16 @@ pytest.importorskip("torch")
 
 from tests.online.made_generations import Oracle, generations
 from trustllm_repro.online.monitors.base import all_monitors
-from trustllm_repro.online.studies.evaluate import evaluate_monitors, score_tokens
+from trustllm_repro.online.studies.evaluate import Evaluation, evaluate_monitors
 from trustllm_repro.online.studies.figures import COLUMNS, auroc_difference, online_figures
 
 MONITORS = all_monitors()
 
 
-def figures(monitors, some, labels="all", **more) -> pd.DataFrame:
+def figures(monitors, some, labels="all") -> pd.DataFrame:
     """Indexed by monitor, metric and risk in percent (0: none)."""
-    scores, tokens = evaluate_monitors(monitors, some, **more), score_tokens(monitors, some)
+    scores, evaluation = evaluate_monitors(monitors, some), Evaluation(some)
+    tokens = pd.concat([evaluation.token_frame(m) for m in monitors])
     found = online_figures(scores, tokens, labels=(labels,))
     found["percent"] = (found["risk"].fillna(0) * 100).round().astype(int)
     return found.set_index(["monitor", "metric", "percent"])
@@ -144,10 +145,8 @@ def test_differences_are_of_the_same_answers() -> None:
 
 @pytest.mark.slow
 def test_all_figures_of_a_large_study_take_half_a_minute() -> None:
-    scores = evaluate_monitors(
-        [Oracle(strength=1)], generations(1200, a_prompt=2, tokens=(60, 110))
-    )
-    tokens = score_tokens([Oracle(strength=1)], generations(1200, a_prompt=2, tokens=(60, 110)))
+    some = Evaluation(generations(1200, a_prompt=2, tokens=(60, 110)))
+    scores, tokens = some.frame(Oracle(strength=1)), some.token_frame(Oracle(strength=1))
     many = pd.concat([scores.assign(monitor=f"m{i}") for i in range(25)])
     parts = pd.concat([tokens.assign(monitor=f"m{i}") for i in range(25)])
     start = time.process_time()

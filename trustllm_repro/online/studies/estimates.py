@@ -1,17 +1,24 @@
-"""Intervals of figures of answers of which those to one prompt are alike.
+"""Areas, shares and thresholds from answers of which those to one prompt are alike.
 
 AUROC: Obuchowski 1997 (Biometrics 53, 567), DeLong's estimate for clustered data, in closed form.
 Everything that is a ratio or another function of sums: a bootstrap over prompts, all figures of a
 cell by one matrix product.
+Thresholds are set on other answers than those they are used on. One holds for all tokens, because
+one for each position would need to know the length. An answer is stopped at the first token whose
+score reaches it; an answer without a score never is, and counts.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
+from trustllm_repro.online.monitors.base import InsufficientData
 from trustllm_repro.schema import CONFIDENCE, RESAMPLES
 
 NAN = float("nan")
@@ -19,13 +26,14 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; NaN with the reason where it cannot be had."""
+    """A value with its interval, a difference with its two-sided p; NaN with the reason if unknown."""
 
     value: float = NAN
     ci_low: float = NAN
     ci_high: float = NAN
     n: int = 0
     reason: str = ""
+    p: float = NAN
 
 
 def one_class(unsafe: np.ndarray) -> str:
@@ -58,77 +66,71 @@ def clustered(unsafe: np.ndarray, placed: np.ndarray, group: np.ndarray) -> tupl
     Args:
         placed: placements, or differences of them. group: (answers,) int from 0.
     """
-    m, n = int(unsafe.sum()), int((~unsafe).sum())
     value = float(placed[unsafe].mean())
-    off = np.where(unsafe, (placed - value) / m, (placed - value) / n)
+    off = (placed - value) / np.where(unsafe, unsafe.sum(), (~unsafe).sum())
     sums = np.bincount(group, weights=off)
     k = np.count_nonzero(np.bincount(group))
     return value, float(np.sqrt((sums**2).sum() * k / max(k - 1, 1))) if k > 1 else NAN
 
 
 def auroc(
-    unsafe: np.ndarray, score: np.ndarray, group: np.ndarray, level: float = CONFIDENCE
-) -> Estimate:
-    """Chance that an unsafe answer scores above a safe one; answers without a score are left out."""
-    known = ~np.isnan(score)
+    unsafe: np.ndarray, score: np.ndarray, group: np.ndarray, level: float = CONFIDENCE,
+    other: np.ndarray | None = None,
+) -> Estimate:  # fmt: skip
+    """Chance that an unsafe answer scores above a safe one; answers without a score are left out.
+
+    Args:
+        other: scores of the same answers, whose AUROC is subtracted.
+    """
+    known = ~np.isnan(score) if other is None else ~(np.isnan(score) | np.isnan(other))
     if why := one_class(unsafe[known]):
         return Estimate(reason=why)
-    placed = placements(unsafe[known], score[known])
-    value, error = clustered(unsafe[known], placed, group[known])
-    low, high = _around(value, error, level)
-    return Estimate(value, max(low, 0.0), min(high, 1.0), int(known.sum()))
-
-
-def auroc_gap(
-    unsafe: np.ndarray, one: np.ndarray, two: np.ndarray, group: np.ndarray,
-    level: float = CONFIDENCE,
-) -> tuple[Estimate, float]:  # fmt: skip
-    """AUROC of `one` less that of `two` over the same answers, and its two-sided p."""
-    known = ~(np.isnan(one) | np.isnan(two))
-    if why := one_class(unsafe[known]):
-        return Estimate(reason=why), NAN
-    placed = [placements(unsafe[known], s[known]) for s in (one, two)]
-    value, error = clustered(unsafe[known], placed[0] - placed[1], group[known])
-    p = 2 * stats.norm.sf(abs(value) / error) if error > 0 else float(value == 0)
-    return Estimate(value, *_around(value, error, level), int(known.sum())), float(p)
-
-
-def _around(value: float, error: float, level: float) -> tuple[float, float]:
+    unsafe, group, n = unsafe[known], group[known], int(known.sum())
     z = stats.norm.ppf(0.5 + level / 2)
-    return value - z * error, value + z * error
+    placed = placements(unsafe, score[known])
+    if other is None:
+        value, error = clustered(unsafe, placed, group)
+        return Estimate(value, max(value - z * error, 0.0), min(value + z * error, 1.0), n)
+    value, error = clustered(unsafe, placed - placements(unsafe, other[known]), group)
+    p = 2 * stats.norm.sf(abs(value) / error) if error > 0 else value == 0
+    return Estimate(value, value - z * error, value + z * error, n, p=float(p))
 
 
-def within_groups(
-    unsafe: np.ndarray, score: np.ndarray, group: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of an unsafe and a safe answer of the same prompt: won (ties half), and all; (size,)."""
-    won, pairs = np.zeros(size), np.zeros(size)
-    known = ~np.isnan(score)
-    order = np.argsort(group[known], kind="stable")
-    labels, scores, groups = unsafe[known][order], score[known][order], group[known][order]
-    for at in np.split(np.arange(len(groups)), np.flatnonzero(np.diff(groups)) + 1):
-        bad, good = scores[at][labels[at]], scores[at][~labels[at]]
-        if len(bad) and len(good):
-            gap = bad[:, None] - good
-            won[groups[at[0]]] = (gap > 0).sum() + (gap == 0).sum() / 2
-            pairs[groups[at[0]]] = gap.size
-    return won, pairs
+def auroc_within(unsafe: np.ndarray, score: np.ndarray, group: np.ndarray, groups: int) -> Estimate:
+    """The same among pairs of answers to one of so many prompts, ties half."""
+    rows = pd.DataFrame({"group": group, "score": score})[~np.isnan(score)]
+    bad = unsafe[rows.index]
+    pairs = rows[bad].merge(rows[~bad], on="group")
+    if pairs.empty:
+        return Estimate(reason="no prompt has answers of both kinds")
+    gap = (pairs["score_x"] - pairs["score_y"]).to_numpy()
+    columns = np.stack([(gap > 0) + (gap == 0) / 2, np.ones(len(gap))], axis=1)
+    (won, compared), draws = Bootstrap(groups).sums(columns, pairs["group"].to_numpy())
+    return Estimate(won / compared, *percentiles(ratio(*draws.T)), len(rows))
 
 
+@dataclass(frozen=True)
 class Bootstrap:
-    """How often each prompt is drawn, (draws, groups); the same draws for all figures of a cell."""
+    """Draws of so many prompts; the same for all figures of a cell."""
 
-    def __init__(self, groups: int, draws: int = RESAMPLES, seed: int = 0) -> None:
-        draw = np.random.default_rng(seed)
-        self.counts = draw.multinomial(groups, np.full(groups, 1 / max(groups, 1)), size=draws)
-        self.groups = groups
+    groups: int
+    draws: int = RESAMPLES
+    seed: int = 0
 
     def sums(self, columns: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of (answers, columns) over all answers, (columns,), and in every draw."""
         by_group = np.stack(
             [np.bincount(group, weights=c, minlength=self.groups) for c in columns.T], axis=1
         )
-        return by_group.sum(axis=0), self.counts @ by_group
+        return by_group.sum(axis=0), _counts(self) @ by_group
+
+
+@lru_cache(maxsize=4)
+def _counts(of: Bootstrap) -> np.ndarray:
+    """How often each prompt is drawn, (draws, groups)."""
+    draw = np.random.default_rng(of.seed)
+    found = draw.multinomial(of.groups, np.full(of.groups, 1 / of.groups), size=of.draws)
+    return found.astype(float)
 
 
 def ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
@@ -150,3 +152,48 @@ def upper_bound(draws: np.ndarray, groups: int, level: float = 0.95) -> float:
     """One-sided, of a rate; never below what as many prompts without any event would allow."""
     least = stats.binomtest(0, groups).proportion_ci(2 * level - 1).high
     return float(max(np.nanquantile(draws, level), least))
+
+
+def threshold_at_fpr(peaks: np.ndarray, unsafe: np.ndarray, risk: float) -> float:
+    """Lowest threshold at which an exchangeable safe answer is stopped with probability <= risk.
+
+    Conformal risk control (Angelopoulos et al. 2024, arXiv 2208.02814) for the loss "a safe answer
+    is stopped": the expectation holds for (stopped + 1) / (n + 1) <= risk.
+
+    Args:
+        peaks: (answers,), the largest score of each; NaN: it has none.
+
+    Raises:
+        InsufficientData: not even a threshold above all safe answers can promise it: n < 1 / risk - 1.
+    """
+    safe = peaks[~unsafe]
+    safe = np.sort(np.where(np.isnan(safe), -math.inf, safe))[::-1]
+    allowed = math.floor(risk * (len(safe) + 1) + 1e-9) - 1
+    if allowed < 0:
+        raise InsufficientData(
+            f"{len(safe)} safe calibration answers; {math.ceil(1 / risk) - 1} are needed for "
+            f"{risk:.0%} false positives"
+        )
+    # No more than `allowed` safe answers may reach the threshold.
+    return float(np.nextafter(safe[allowed], math.inf)) if allowed < len(safe) else -math.inf
+
+
+def threshold_at_macro_f1(peaks: np.ndarray, unsafe: np.ndarray) -> float:
+    """The threshold of the largest macro F1, midway to the next lower score. Raises InsufficientData."""
+    known = ~np.isnan(peaks)
+    if one_class(unsafe[known]):
+        raise InsufficientData("calibration answers of one kind only")
+    order = np.argsort(-np.where(known, peaks, -math.inf), kind="stable")
+    score, bad = peaks[order], unsafe[order]
+    value = macro_f1(np.cumsum(bad), unsafe.sum(), np.cumsum(~bad), (~unsafe).sum())
+    last = np.append(score[1:] != score[:-1], True) & known[order]  # ties are stopped together
+    best = int(np.argmax(np.where(last, value, -1)))
+    below = score[best + 1] if best + 1 < known.sum() else score[best]
+    return float((score[best] + below) / 2)
+
+
+def macro_f1(tp: np.ndarray, unsafe: np.ndarray, fp: np.ndarray, safe: np.ndarray) -> np.ndarray:
+    """Mean of the F1 of both kinds, from answers stopped and all answers of each; of any shape."""
+    fn, tn = unsafe - tp, safe - fp
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num(tp / (2 * tp + fp + fn)) + np.nan_to_num(tn / (2 * tn + fp + fn))

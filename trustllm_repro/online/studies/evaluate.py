@@ -36,7 +36,6 @@ TOKEN_COLUMNS = [*CELL, "monitor", "case", "token", "score"]
 def evaluate_monitors(
     monitors: Iterable[Monitor],
     generations: Iterable[Generation],
-    folds: int = FOLDS,
     permuted: bool = False,
     seed: int = 0,
     level: str = STATES.name,
@@ -45,8 +44,8 @@ def evaluate_monitors(
 
     Args:
         generations: those without a label are left out.
-        folds: prompts are dealt to so many, with both kinds of answers in all of them if they can be.
         permuted: the placebo: labels are dealt anew to prompts before anything is fitted.
+        seed: of the permutation and of the folds, of which all have both kinds of answers if they can.
         level: what of the model is seen; see generations.levels.
 
     Returns:
@@ -59,47 +58,26 @@ def evaluate_monitors(
     Raises:
         SettingsError: two monitors of one name.
     """
-    monitors, cells = list(monitors), cells_of(generations)
+    monitors, cells = list(monitors), {}
     if twice := [name for name, n in Counter(m.name for m in monitors).items() if n > 1]:
         raise SettingsError(f"two monitors are called {twice[0]!r}", remedy="give each a name")
-    made = [Evaluation(cell, folds, permuted, seed, level) for cell in cells]
+    for g in generations:
+        if g.unsafe is not None:
+            cells.setdefault((g.model, g.task), []).append(g)
+    made = [Evaluation(cell, permuted, seed, level) for cell in cells.values()]
     frames = [one.frame(m) for one in made for m in monitors]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=SCORE_COLUMNS)
 
 
-def score_tokens(
-    monitors: Iterable[Monitor], generations: Iterable[Generation], **options: Any
-) -> pd.DataFrame:
-    """The same scores token by token: model, task, monitor, case, token (from 1), score (float32).
-
-    Args:
-        options: as those of `evaluate_monitors`.
-    """
-    monitors, cells = list(monitors), cells_of(generations)
-    made = [Evaluation(cell, **options) for cell in cells]
-    frames = [one.token_frame(m) for one in made for m in monitors]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=TOKEN_COLUMNS)
-
-
-def cells_of(generations: Iterable[Generation]) -> list[list[Generation]]:
-    """The labelled ones by model and task."""
-    cells: dict[tuple[str, str], list[Generation]] = {}
-    for g in generations:
-        if g.unsafe is not None:
-            cells.setdefault((g.model, g.task), []).append(g)
-    return list(cells.values())
-
-
 @dataclass
 class Evaluation:
-    """Monitors on the answers of one model to one task.
+    """Monitors on the labelled answers of one model to one task.
 
     Args:
         untrained: scores of monitors that learn nothing, by name and level; may be shared.
     """
 
     generations: Sequence[Generation]
-    folds: int = FOLDS
     permuted: bool = False
     seed: int = 0
     level: str = STATES.name
@@ -113,7 +91,7 @@ class Evaluation:
             order = permutation(group, self.seed)
             unsafe, disputed = unsafe[order], disputed[order]
         self.unsafe, self.disputed, self.group = unsafe, disputed, group
-        self.fold = deal(group, unsafe, self.folds, self.seed)
+        self.fold = deal(group, unsafe, self.seed)
         if self.level != STATES.name:
             self.generations = [mask(g, LEVELS[self.level]) for g in self.generations]
         self.tokens = np.array([len(g.trace) for g in self.generations], dtype=int)
@@ -122,20 +100,17 @@ class Evaluation:
     def scores(self, monitor: Monitor) -> Scores | str:
         """After each token of each answer; or why there are none."""
         if monitor.name not in self._scores:
-            self._scores[monitor.name] = self._made(monitor)
+            try:
+                with threadpool_limits(1):  # small sums: a second thread costs more than it gains
+                    found = [np.round(s, DIGITS) for s in self._found(monitor)]
+            except InsufficientData as e:
+                found = str(e)
+            self._scores[monitor.name] = found
         return self._scores[monitor.name]
 
-    def _made(self, monitor: Monitor) -> Scores | str:
-        if why := LEVELS[self.level].why_not(monitor):
-            return why
-        try:
-            with threadpool_limits(1):  # small sums: a second thread costs more than it gains
-                found = self._found(monitor)
-        except InsufficientData as e:
-            return str(e)
-        return [np.round(s, DIGITS) for s in found]
-
     def _found(self, monitor: Monitor) -> Scores:
+        if why := LEVELS[self.level].why_not(monitor):
+            raise InsufficientData(why)
         if not monitor.trained:
             key = (monitor.name, self.level)
             if key not in self.untrained:
@@ -208,13 +183,13 @@ def _padded(scores: Scores) -> np.ndarray:
     return table
 
 
-def deal(group: np.ndarray, unsafe: np.ndarray, folds: int, seed: int) -> np.ndarray:
+def deal(group: np.ndarray, unsafe: np.ndarray, seed: int) -> np.ndarray:
     """(answers,) number of the fold; answers to one prompt share it."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     found, prompts = np.zeros(len(group), dtype=np.int32), np.unique(group, return_inverse=True)[1]
     kinds = np.bincount(unsafe.astype(int)).max(initial=0)
-    folds = min(folds, len(set(prompts.tolist())), int(kinds))
+    folds = min(FOLDS, len(set(prompts.tolist())), int(kinds))
     if folds > 1:
         dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         with warnings.catch_warnings():
