@@ -49,9 +49,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -61,14 +61,15 @@ from trustllm_repro.online.generations.levels import STATES, TOP5
 from trustllm_repro.online.monitors.base import InsufficientData
 from trustllm_repro.online.studies.estimates import (
     Estimate,
-    auroc,
+    clustered,
     percentiles,
     placements,
     ratio,
+    stopped_at,
     threshold_at_fpr,
     upper_bound,
 )
-from trustllm_repro.online.studies.figures import Answers
+from trustllm_repro.online.studies.evaluate import Answers
 from trustllm_repro.online.studies.stored import Study
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import CONFIDENCE
@@ -92,39 +93,28 @@ SUPPORTED, REFUTED, OPEN = "supported", "not supported", "open"
 
 Found = tuple[str, str]  # verdict, evidence
 Outcome = tuple[int, str]  # in a cell: 1 upheld, -1 refuted, 0 neither; evidence
+Monitor = str | tuple[str, str]  # its name; with the level, where less than hidden states is seen
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Undisputed answers of one model to a task with sound labels.
-
-    Attributes:
-        rows: monitor -> its scores, the same answers in the same order everywhere; where less than
-            hidden states is seen, (monitor, level) -> its scores.
-    """
+class Cell(NamedTuple):
+    """Undisputed answers of one model to a task with sound labels, the same for all monitors."""
 
     name: str
     task: str
-    rows: dict[str | tuple[str, str], Answers]
+    answers: Answers  # of one of the monitors, for what is the same
+    rows: dict[Monitor, Answers]
 
-    @cached_property
-    def answers(self) -> Answers:
-        """Those of any monitor: labels, prompts and folds are the same."""
-        return next(iter(self.rows.values()))
-
-    def has(self, *monitors: str | tuple[str, str]) -> bool:
+    def has(self, *monitors: Monitor) -> bool:
         return set(monitors) <= self.rows.keys()
 
-    def scores(self, monitor: str | tuple[str, str], column: str = "score") -> np.ndarray:
+    def scores(self, monitor: Monitor, column: str = "score") -> np.ndarray:
         return self.rows[monitor].column(column)
 
-    def auroc(
-        self, monitor: str, other: str | tuple[str, str] | None = None, column: str = "score",
-        level: float = CONFIDENCE,
-    ) -> Estimate:  # fmt: skip
-        """AUROC of a monitor, or what it has more than another."""
-        of, less = self.answers, None if other is None else self.scores(other, column)
-        return auroc(of.unsafe, self.scores(monitor, column), of.group, level, less)
+    def gap(
+        self, one: Monitor, two: Monitor, level: float = CONFIDENCE, column: str = "score"
+    ) -> Estimate:
+        """AUROC of one less that of another."""
+        return self.rows[one].auroc(column, self.scores(two, column), level)
 
 
 def examine(study: Study, measurements: Path | None = None) -> pd.DataFrame:
@@ -159,18 +149,17 @@ def cells(scores: pd.DataFrame, permuted: bool = False) -> list[Cell]:
     for (model, task), part in some.groupby(["model", "task"], sort=False, observed=True):
         by = part.groupby(["monitor", "level"], sort=False, observed=True)
         rows = {
-            m if level == STATES.name else (m, level): Answers.of(r.sort_values("case"))
+            m if level == STATES.name else (m, level): Answers(r.sort_values("case"))
             for (m, level), r in by
         }
-        cell = Cell(f"{model} on {task}", task, rows)
-        n = int(cell.answers.unsafe.sum())
-        if min(n, len(cell.answers.unsafe) - n) >= LEAST:
-            found.append(cell)
+        answers = next(iter(rows.values()))
+        if min(answers.unsafe.sum(), (~answers.unsafe).sum()) >= LEAST:
+            found.append(Cell(f"{model} on {task}", task, answers, rows))
     return found
 
 
 def most_cells(
-    judge: Callable[[Cell], Outcome], *monitors: str | tuple[str, str]
+    judge: Callable[[Cell], Outcome], *monitors: Monitor
 ) -> Callable[[Sequence[Cell], Path], Found]:
     """The criterion that most of the cells that have these monitors decide, each by `judge`."""
 
@@ -219,7 +208,7 @@ def no_best(of: Sequence[Cell], folder: Path) -> Found:
     p = interaction(some)
     pairs = [(m, o) for m in PANEL for o in PANEL if o != m]
     level = 1 - (1 - CONFIDENCE) / (len(some) * len(pairs))
-    gaps = {(m, o): [c.auroc(o, m, level=level) for c in some] for m, o in pairs}
+    gaps = {(m, o): [c.gap(o, m, level) for c in some] for m, o in pairs}
     beaten = {
         m: [o for o in PANEL if any(e.ci_low > MARGIN for e in gaps.get((m, o), ()))] for m in PANEL
     }
@@ -237,15 +226,13 @@ def interaction(of: Sequence[Cell]) -> float:
     """p of Wald's test that differences of AUROCs between monitors are the same in all cells."""
     values, weights = [], []
     for cell in of:
-        known = ~np.isnan([cell.scores(m) for m in PANEL]).any(axis=0)
+        scores = np.stack([cell.scores(m) for m in PANEL])
+        known = ~np.isnan(scores).any(axis=0)
         unsafe, group = cell.answers.unsafe[known], cell.answers.group[known]
-        placed = np.stack([placements(unsafe, cell.scores(m)[known]) for m in PANEL])
-        gaps = placed[1:] - placed[0]
-        value = gaps[:, unsafe].mean(axis=1)
-        off = (gaps - value[:, None]) / np.where(unsafe, unsafe.sum(), (~unsafe).sum())
-        sums = np.stack([np.bincount(group, weights=o) for o in off])
+        placed = np.stack([placements(unsafe, one[known]) for one in scores])
+        value, errors = clustered(unsafe, placed[1:] - placed[0], group)
         values.append(value)
-        weights.append(np.linalg.pinv(sums @ sums.T))
+        weights.append(np.linalg.pinv(errors @ errors.T))
     mean = np.linalg.pinv(sum(weights)) @ sum(w @ v for w, v in zip(weights, values, strict=True))
     wald = sum((v - mean) @ w @ (v - mean) for w, v in zip(weights, values, strict=True))
     return float(stats.chi2.sf(wald, (len(of) - 1) * (len(PANEL) - 1)))
@@ -261,39 +248,35 @@ def scenario(cell: Cell) -> Outcome:
 def regret(cell: Cell) -> np.ndarray:
     """(answers,) what a single monitor costs more than one chosen for each ratio; their sum counts."""
     unsafe, fold = cell.answers.unsafe, cell.answers.frame["fold"].to_numpy()
-    peaks = np.stack([np.nan_to_num(cell.scores(m, "peak"), nan=-np.inf) for m in PANEL])
-    p, found = unsafe.mean(), np.zeros(len(unsafe))
+    peaks = [np.nan_to_num(cell.scores(m, "peak"), nan=-np.inf) for m in PANEL]
+    units = np.array([min(r * unsafe.mean(), 1 - unsafe.mean()) for r in RATIOS])
+    found = np.zeros(len(unsafe))
     for k in np.unique(fold):
         here, others = fold == k, fold != k
-        chosen = [[_best_cut(x[others], unsafe[others], r) for x in peaks] for r in RATIOS]
-        costs = np.array([[c for c, _ in row] for row in chosen])  # ratios, monitors
-        units = [min(r * p, 1 - p) for r in RATIOS]
-        single = int(np.argmin((costs / np.array(units)[:, None]).sum(axis=0)))
-        for r, unit, row, cost in zip(RATIOS, units, chosen, costs, strict=True):
-            for sign, m in ((1, single), (-1, int(np.argmin(cost)))):
-                alarm = peaks[m, here] >= row[m][1]
-                paid = np.where(unsafe[here], r * ~alarm, alarm)
-                found[here] += sign * paid / unit / len(RATIOS) / len(unsafe)
+        cuts = [_cheapest(x[others], unsafe[others]) for x in peaks]
+        costs = np.stack([cost for cost, _ in cuts], axis=1)  # ratios, monitors
+        single = np.argmin((costs / units[:, None]).sum(axis=0))
+        for i, r in enumerate(RATIOS):
+            for sign, m in ((1, single), (-1, np.argmin(costs[i]))):
+                stopped = peaks[m][here] >= cuts[m][1][i]
+                paid = np.where(unsafe[here], r * ~stopped, stopped)
+                found[here] += sign * paid / units[i] / len(RATIOS) / len(unsafe)
     return found
 
 
-def _best_cut(peaks: np.ndarray, unsafe: np.ndarray, ratio_: float) -> tuple[float, float]:
-    """Least mean cost over all thresholds, and the threshold (inf: never alarm)."""
-    order = np.argsort(-peaks, kind="stable")
-    score, bad = peaks[order], unsafe[order]
-    paid = ratio_ * (unsafe.sum() - np.cumsum(bad)) + np.cumsum(~bad)
-    paid = np.where(np.append(score[1:] != score[:-1], True), paid, np.inf)
-    never, best = ratio_ * unsafe.sum(), int(np.argmin(paid))
-    if never <= paid[best]:
-        return never / len(peaks), np.inf
-    return paid[best] / len(peaks), float(score[best])
+def _cheapest(peaks: np.ndarray, unsafe: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By ratio: the least mean cost over all thresholds, and the threshold (inf: never stop)."""
+    cuts = np.append(np.inf, np.unique(peaks)[::-1])
+    tp, fp = stopped_at(cuts, peaks, unsafe)
+    costs = np.multiply.outer(RATIOS, unsafe.sum() - tp) + fp
+    return costs.min(axis=1) / len(peaks), cuts[costs.argmin(axis=1)]
 
 
 def limited(cell: Cell) -> Outcome:
     """C4 in a cell, but for the time that watching takes."""
     level = 1 - (1 - CONFIDENCE) / len(CHEAP)
-    areas = [cell.auroc(m, column="at_32", level=level) for m in CHEAP]
-    gaps = [cell.auroc(PROBES, m, "at_32") for m in CHEAP]
+    areas = [cell.rows[m].auroc("at_32", level=level) for m in CHEAP]
+    gaps = [cell.gap(PROBES, m, column="at_32") for m in CHEAP]
     text = ", ".join(
         f"{m} {a.value:.2f} {_limits(a.ci_low, a.ci_high)}, probes {g.value:+.2f}"
         for m, a, g in zip(CHEAP, areas, gaps, strict=True)
@@ -326,7 +309,7 @@ def together(of: Sequence[Cell], folder: Path) -> Found:
         return OPEN, "no cell with a hybrid and all its members"
     level, signs, said = 1 - (1 - CONFIDENCE) / len(tried), set(), []
     for cell, name, members in tried:
-        gaps = [cell.auroc(name, m, level=level) for m in members]
+        gaps = [cell.gap(name, m, level) for m in members]
         worst = min(gaps, key=lambda e: e.value)
         better = all(e.ci_low > GAIN for e in gaps)
         signs.add(int(better) - int(any(e.ci_high < GAIN for e in gaps)))
@@ -341,7 +324,7 @@ def together(of: Sequence[Cell], folder: Path) -> Found:
 def closed(cell: Cell) -> Outcome:
     """C6 in a cell."""
     left = {TEXT_ONLY: TEXT_ONLY, f"{FIVE} of five": (FIVE, TOP5.name)}
-    losses = {said: cell.auroc(PROBES, monitor) for said, monitor in left.items()}
+    losses = {said: cell.gap(PROBES, monitor) for said, monitor in left.items()}
     text = "loss to " + ", to ".join(
         f"{m} {e.value:+.2f} {_limits(e.ci_low, e.ci_high)}" for m, e in losses.items()
     )

@@ -18,9 +18,7 @@ from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.collect import Collector, answered
-from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.index import write_index
-from trustllm_repro.online.generations.levels import LEVELS, Level
 from trustllm_repro.online.generations.prompts import find_prompts, own_prompts
 from trustllm_repro.online.generations.recorder import blocks_of
 from trustllm_repro.online.generations.remote import RemoteCollector
@@ -29,8 +27,7 @@ from trustllm_repro.online.labels.execution import check_allowed, consent
 from trustllm_repro.online.labels.judges import JUDGES, label
 from trustllm_repro.online.labels.quality import quality
 from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
-from trustllm_repro.online.studies.evaluate import Evaluation
-from trustllm_repro.online.studies.figures import RISKS, online_figures
+from trustllm_repro.online.studies.evaluate import RISKS, evaluated
 from trustllm_repro.online.studies.pilot import pilot
 from trustllm_repro.online.studies.stored import Study
 from trustllm_repro.store.atomic import write_json
@@ -243,27 +240,3 @@ def _studied(
         "pilot": pilot(generations, task.prefixes_by, cases=cases).assign(**model),
         **evaluated(generations, chosen, collector.level(generations)),
     }
-
-
-def evaluated(
-    generations: Sequence[Generation], monitors: Sequence[Monitor], level: Level
-) -> dict[str, pd.DataFrame]:
-    """scores, token_scores and figures of one model and task: real and permuted labels, and, of
-    monitors that see less exactly where less of the model is shown, that as well.
-
-    Args:
-        level: what of the model is seen here.
-    """
-    labelled = [g for g in generations if g.unsafe is not None]
-    if not labelled:
-        return {}
-    frames, tokens, untrained = [], pd.DataFrame(), {}
-    for permuted in (False, True):
-        for less in list(LEVELS.values())[list(LEVELS).index(level.name) :: -1]:
-            some = [m for m in monitors if less == level or less.changes(m)]
-            made = Evaluation(labelled, permuted, level=less.name, untrained=untrained)
-            frames += [made.frame(m) for m in some]
-            if less == level and not permuted:
-                tokens = pd.concat([made.token_frame(m) for m in some], ignore_index=True)
-    scores = pd.concat(frames, ignore_index=True)
-    return {"scores": scores, "token_scores": tokens, "figures": online_figures(scores, tokens)}

@@ -11,14 +11,14 @@ import pandas as pd
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.index import NAME, read_generations
-from trustllm_repro.online.studies import evaluate, figures
+from trustllm_repro.online.studies import evaluate
 from trustllm_repro.online.studies.evaluate import CELL
 from trustllm_repro.store.atomic import write_with
 
 COLUMNS = {
     "scores": evaluate.SCORE_COLUMNS,
     "token_scores": evaluate.TOKEN_COLUMNS,
-    "figures": figures.COLUMNS,
+    "figures": evaluate.FIGURE_COLUMNS,
     "labels": [*CELL, "judge", "case", "score", "unsafe", "disputed"],
     "quality": [*CELL, "judge", "against", "n"],
     "pilot": [
