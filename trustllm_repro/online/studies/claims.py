@@ -131,10 +131,11 @@ def examine(study: Study, measurements: Path | None = None) -> pd.DataFrame:
     real, permuted = (cells(study.scores, p) for p in (False, True))
     rows = []
     for name, (statement, criterion) in CLAIMS.items():
-        (verdict, evidence), (placebo, sham) = criterion(real, folder), criterion(permuted, folder)
+        verdict, evidence = criterion(real, folder)
+        placebo, of_placebo = criterion(permuted, folder)
         if verdict == placebo == SUPPORTED:
             verdict, evidence = OPEN, f"the placebo passes this criterion as well; {evidence}"
-        rows.append([name, statement, evidence, verdict, placebo, sham])
+        rows.append([name, statement, evidence, verdict, placebo, of_placebo])
     columns = ["id", "claim", "evidence", "verdict", "placebo", "placebo_evidence"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -210,10 +211,13 @@ def no_best(of: Sequence[Cell], folder: Path) -> Found:
     level = 1 - (1 - CONFIDENCE) / (len(some) * len(pairs))
     gaps = {(m, o): [c.gap(o, m, level) for c in some] for m, o in pairs}
     beaten = {
-        m: [o for o in PANEL if any(e.ci_low > MARGIN for e in gaps.get((m, o), ()))] for m in PANEL
+        m: [o for x, o in pairs if x == m and any(e.ci_low > MARGIN for e in gaps[m, o])]
+        for m in PANEL
     }
-    lasting = {pair for pair, found in gaps.items() if all(e.ci_high < MARGIN for e in found)}
-    nowhere = [m for m in PANEL if all(pair in lasting for pair in pairs if pair[0] == m)]
+    nowhere = [
+        m for m in PANEL
+        if all(e.ci_high < MARGIN for x, o in pairs if x == m for e in gaps[m, o])
+    ]  # fmt: skip
     text = f"interaction p = {p:.2g}; " + "; ".join(
         f"{m} is beaten by {', '.join(o) or 'none'}" for m, o in beaten.items()
     )

@@ -143,12 +143,12 @@ def ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
         return np.where(under > 0, over / under, np.nan)
 
 
-def percentiles(draws: np.ndarray, level: float = CONFIDENCE) -> tuple[float, float]:
-    """Limits of an interval, of the draws that have a value."""
+def percentiles(draws: np.ndarray) -> tuple[float, float]:
+    """Limits of a 95 % interval, of the draws that have a value."""
     known = draws[~np.isnan(draws)]
     if not len(known):
         return NAN, NAN
-    low, high = np.quantile(known, [0.5 - level / 2, 0.5 + level / 2])
+    low, high = np.quantile(known, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     return float(low), float(high)
 
 
