@@ -13,8 +13,8 @@ from trustllm_repro.online.generations.levels import STATES
 from trustllm_repro.online.labels.judges import compare
 from trustllm_repro.online.monitors.base import all_monitors
 from trustllm_repro.online.studies.claims import HYBRIDS, PANEL, PROMPT
+from trustllm_repro.online.studies.evaluate import evaluated
 from trustllm_repro.online.studies.pilot import pilot
-from trustllm_repro.online.studies.run import evaluated
 from trustllm_repro.online.studies.stored import Study
 
 MODEL, TASK = "m", "harm"

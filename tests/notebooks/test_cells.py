@@ -122,13 +122,17 @@ def test_the_pilot_with_a_shorter_judge(studied: str) -> None:
 
 def test_monitors_at_another_risk_and_one_that_looks_at_states(studied: str) -> None:
     other = {'"prefix + token probe", 0.10,': '"token probe", 0.30,',
-             "generation.trace.entropy": "generation.trace.hidden[1][:, 0]"}  # fmt: skip
+             "generation.trace.entropy": "generation.trace.hidden[1][:, 0]",
+             '["reasoned", "code"]': '["harm"]'}  # fmt: skip
     space = run_cells("21_benchmark", other, run_dir=studied)
     safe = space["mine"][~space["mine"]["unsafe"]]
     assert set(safe["monitor"]) == {"token probe"}
     assert 0.1 < safe["at all"].mean() < 0.5
     own = space["kept"].query("metric == 'auroc'").set_index("permuted")["value"]
     assert own[False] > 0.8 > own[True]
+    halfway = space["halfway"].set_index("monitor")
+    assert len(halfway) == 7
+    assert halfway.loc["prefix + token probe", "ci_low"] > 0 > halfway.loc["average entropy", "ci_high"]
 
 
 def test_access_of_the_whole_answer_to_another_monitor(studied: str) -> None:

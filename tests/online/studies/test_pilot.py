@@ -10,7 +10,8 @@ import pytest
 from tests.online.made import words
 from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge
-from trustllm_repro.online.studies.pilot import COLUMNS, PREFIXES, pilot, prefix_length
+from trustllm_repro.online.studies.pilot import TOKENS, pilot
+from trustllm_repro.online.studies.stored import COLUMNS
 
 
 def generation(text: str, unsafe: bool | None = True, group: str = "", disputed: bool = False):
@@ -39,7 +40,7 @@ FOUR = [  # four tokens each: prefixes of a quarter, a half ...
 def test_detections_by_hand() -> None:
     """ "bad" as the last word: token 2 and 4 of the first answer, 3 and 4 of the second."""
     found = pilot(FOUR, bad)
-    assert list(found) == list(COLUMNS)
+    assert list(found) == COLUMNS["pilot"]
     share = found[(found.unit == "share") & found.prefix.isin([0, 0.25, 0.5, 0.75, 1])]
     at = {"labels": "all", "unit": "share"}
     assert values(share, group="unsafe", detection="first", **at) == [0, 0, 0.5, 1, 1]
@@ -49,7 +50,7 @@ def test_detections_by_hand() -> None:
     assert set(found.judge) == {"bad"}
     assert set(found.n) == {2}
     tokens = found[found.unit == "tokens"]
-    assert sorted(set(tokens.prefix)) == [0, *PREFIXES["tokens"]]
+    assert sorted(set(tokens.prefix)) == [0, *TOKENS]
     assert values(tokens, group="unsafe", detection="first", labels="all") == [0, 1, 1, 1, 1, 1]
 
 
@@ -96,7 +97,7 @@ def test_every_text_is_read_once_and_empty_answers_are_left_out() -> None:
         asked.extend(texts)
         return [0.0] * len(texts)
 
-    found = pilot([generation("one two three"), generation("")], judge, threshold=0.1)
+    found = pilot([generation("one two three"), generation("")], judge)
     assert sorted(asked) == ["one", "one two", "one two three", "q"]
     assert found.n.max() == 1
     assert pilot([], judge).empty
@@ -110,10 +111,11 @@ def test_a_judge_of_the_package_reads_cases() -> None:
 
 
 def test_lengths_are_rounded_up_and_never_longer_than_the_answer() -> None:
-    trace = words("one two three four five")
-    lengths = [prefix_length(trace, "share", c) for c in (0.05, 0.2, 0.21, 0.6, 1.0)]
-    assert lengths == [1, 1, 2, 3, 5]
-    assert [prefix_length(trace, "tokens", c) for c in (1, 4, 8)] == [1, 4, 5]
+    found = pilot([generation("one two bad four bad")], bad)
+    found = found.query("labels == 'all' and group == 'unsafe' and detection == 'first'")
+    share = found[found.unit == "share"].set_index("prefix").value
+    assert share[[0.05, 0.2, 0.4, 0.45, 0.6, 1.0]].tolist() == [0, 0, 0, 1, 1, 1]
+    assert values(found, unit="tokens") == [0, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -22,8 +22,12 @@ from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.monitors.base import Need, all_monitors
 from trustllm_repro.online.studies import run
-from trustllm_repro.online.studies.evaluate import SCORE_COLUMNS, TOKEN_COLUMNS, evaluate_monitors
-from trustllm_repro.online.studies.figures import COLUMNS
+from trustllm_repro.online.studies.evaluate import (
+    FIGURE_COLUMNS,
+    SCORE_COLUMNS,
+    TOKEN_COLUMNS,
+    evaluate_monitors,
+)
 from trustllm_repro.online.studies.run import Job, monitor, monitors_for
 from trustllm_repro.online.studies.stored import open_study
 
@@ -80,8 +84,9 @@ def test_the_frames_hold_every_monitor_real_and_placebo(made) -> None:
     assert set(study.scores["monitor"]) == chosen
     assert list(study.scores.columns) == SCORE_COLUMNS
     assert list(study.token_scores.columns) == TOKEN_COLUMNS
-    assert list(study.figures.columns) == COLUMNS
-    assert (study.models, study.tasks) == ([made[0].model], ["toy"])
+    assert list(study.figures.columns) == FIGURE_COLUMNS
+    assert study.tasks == ["toy"]
+    assert set(study.scores["model"]) == {made[0].model}
     by = study.scores.groupby(["permuted", "level"], observed=True)["monitor"].nunique()
     assert by[False, "hidden states"] == by[True, "hidden states"] == len(chosen)
     lower = study.scores.query("level == '5 log-probabilities'")["monitor"].unique()
