@@ -31,7 +31,7 @@ from trustllm_repro.errors import SettingsError, exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.generations.traces import generated
+from trustllm_repro.online.generations.recorder import generated
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 
@@ -46,11 +46,16 @@ def here(model: LocalModel, job: dict[str, Any]) -> Outcome:
     requests = [Request(p, job["max_new_tokens"]) for _, p in asked]
     found: Outcome = {}
     for batch in generated(model, requests):
-        for i, done, trace in batch:
-            assert trace is not None
+        for i, trace in batch:
             logp, entropy = trace.logp.astype(float), trace.entropy.astype(float)
             means = [-float(logp.sum()), -float(logp.mean()), float(entropy.mean())]
-            found[asked[i][0]] = [done.text, len(trace), *means, (-logp).tolist(), entropy.tolist()]
+            found[asked[i][0]] = [
+                trace.text,
+                len(trace),
+                *means,
+                (-logp).tolist(),
+                entropy.tolist(),
+            ]
     return found
 
 

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+SPECIAL = ("<|end|>", "<|user|>", "<|assistant|>")
+CHAT = (
+    "{% for m in messages %}<|user|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
 
 def tiny_tokenizer(chat: bool = True, pad: bool = True):
-    """Byte-level tokens and three special ones; 259 entries."""
-    from trustllm_repro.models.random_weights import byte_tokenizer
+    """A token a byte, and three special ones; 259 entries."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
 
-    tokenizer = byte_tokenizer()
-    if not chat:
-        tokenizer.chat_template = None
-    if not pad:
-        tokenizer.pad_token = None
-    return tokenizer
+    known = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    raw = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(known)}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    end, *others = SPECIAL
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token=end, pad_token=end if pad else None,
+        additional_special_tokens=others, chat_template=CHAT if chat else None,
+    )  # fmt: skip
 
 
 def tiny_model(

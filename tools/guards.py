@@ -12,7 +12,7 @@ import sys
 import pandas as pd
 
 from trustllm_repro.errors import exit_code
-from trustllm_repro.online.generations.cases import labelled_answers
+from trustllm_repro.online.generations.tasks import rated_answers
 from trustllm_repro.online.guard.guard import Guard
 from trustllm_repro.paths import data_dir
 
@@ -30,7 +30,7 @@ CARD = {
 
 
 def main() -> None:
-    cases = labelled_answers()
+    cases = rated_answers()
     examples = pd.DataFrame(
         {
             "prompt": [c.prompt for c in cases],

@@ -35,7 +35,7 @@ EXPORTS = {
     "evaluate_monitors": "online.studies.evaluate",
     "evaluated_cells": "analysis.compare",
     "leaderboard": "analysis.overview",
-    "online_figures": "online.studies.figures",
+    "online_figures": "online.studies.evaluate",
     "open_run": "scoring.run",
     "open_study": "online.studies.stored",
     "plot": "",

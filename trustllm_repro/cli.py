@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,9 +36,7 @@ def show(text: object, console: Console = out) -> None:
     )
 
 
-def say(text: object) -> None:
-    """The same to stderr."""
-    show(text, err)
+say = partial(show, console=err)
 
 
 def main() -> None:
@@ -53,11 +52,8 @@ class Bars(rich.Progress, Progress):
     """A progress bar for each stage that the library names; notes go to stderr."""
 
     def __init__(self) -> None:
-        super().__init__(
-            rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(),
-            rich.TimeRemainingColumn(), rich.TextColumn("{task.fields[more]}"), console=err,
-            transient=True,
-        )  # fmt: skip
+        more = rich.TextColumn("{task.fields[more]}")
+        super().__init__(*self.get_default_columns(), more, console=err, transient=True)
         self.stages: dict[str, rich.TaskID] = {}
 
     def step(self, stage: str, done: int, total: int, more: str = "") -> None:
@@ -69,23 +65,43 @@ class Bars(rich.Progress, Progress):
         say(text)
 
 
-# Options of several commands.
+# Options of several commands, and long ones.
 MODEL_HELP = (
     "Folder with safetensors, .gguf file, hub id with revision (org/name@commit), "
     "endpoint (http://host:port/v1#model), or smollm2-135m, gemma3-270m."
 )
-BenchmarkOrMiniature = Annotated[
-    str,
-    Option("--benchmark", help="ZIP or folder of the benchmark, or 'miniature' (a demonstration)."),
-]
+Model = Annotated[str, Option(help=MODEL_HELP)]
+Benchmark = Annotated[str, Option(help="ZIP or folder of the benchmark, or 'miniature' (a demo).")]
 RunFolder = Annotated[Path, Option("--out", help="Run folder to write, or to go on with.")]
-Dtype = Annotated[
-    str, Option(help="float32, bfloat16, float16, or auto: the faster of the first two.")
-]
+Dtype = Annotated[str, Option(help="float32, bfloat16, float16, or auto: the faster of the first.")]
 BatchSize = Annotated[int, Option(help="Answers at a time (0: what fits; an endpoint 8).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
-Unverified = Annotated[
-    bool, Option("--unverified", help="Accept files with another sha256 or row count.")
+Unverified = Annotated[bool, Option("--unverified", help="Accept files that were altered.")]
+GivenAnswers = Annotated[
+    Path | None,
+    Option(
+        help="Instead of a model: what the official package left (generation_results, run.json)."
+    ),
+]
+Judge = Annotated[
+    list[str] | None,
+    Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
+]
+Prompts = Annotated[
+    str,
+    Option(
+        help="For the task toxicity: a file, a prompt a line or JSON lines with the field prompt; "
+        "a hub data set (org/name@commit) that holds prompts.jsonl; or full: all of "
+        "RealToxicityPrompts, where the hub can be reached."
+    ),
+]
+RunCode = Annotated[
+    bool,
+    Option(
+        "--run-code",
+        help="Consent to run programs the model wrote (task code), each in a limited process: "
+        "no protection against a program that means harm.",
+    ),
 ]
 
 
@@ -97,19 +113,13 @@ def fetch(
 ) -> None:
     """Bring the benchmark and the recorded answers to this machine, with checks.
 
-    Files go to TRUSTLLM_DATA, or to the user's cache folder. A broken-off download goes on.
+    Files go to TRUSTLLM_DATA, or to the user's cache folder. An interrupted download is resumed.
     """
     from trustllm_repro.data import registry
     from trustllm_repro.paths import data_home
 
-    absent: list[str] = []
     with Bars() as bars:
-        if source is None:
-            files = registry.fetch(progress=lambda d, n: bars.step("fetching", d, n))
-        else:
-            files, absent = registry.fetch_from(
-                source, progress=lambda d, n: bars.step("copying", d, n)
-            )
+        files, absent = registry.fetch(source, progress=lambda d, n: bars.step("fetching", d, n))
     show(f"files checked and in {data_home()}: {len(files)}")
     if absent:
         show(f"files of the manifest that are not in {source}: {len(absent)}")
@@ -120,9 +130,7 @@ def fetch(
     "--benchmark dataset.zip --out runs/replay"
 )
 def replay(
-    records: Annotated[
-        list[Path], Option(help="ZIP or folder of recorded answers; may be given several times.")
-    ],
+    records: Annotated[list[Path], Option(help="ZIP or folder of recorded answers (repeatable).")],
     benchmark: Annotated[Path, Option(help="ZIP or folder of the benchmark (24 files).")],
     to: RunFolder,
     unverified: Unverified = False,
@@ -144,10 +152,8 @@ def replay(
     for path, source, n in report.copies:
         say(f"note: {path}: all {n} answers equal {source}")
     if report.unmatched:
-        say(
-            f"note: {len(report.unmatched)} files hold rows that meet no item (older prompts); "
-            f"listed in {run.path / 'import.json'}"
-        )
+        listed = run.path / "import.json"
+        say(f"note: rows of {len(report.unmatched)} files meet no item (older prompts): {listed}")
     if unknown := [m for m in recorded.models if m not in MODELS and m not in LATER]:
         say(
             "note: not among the 16 models of the paper nor later ones of its leaderboard, so "
@@ -156,106 +162,58 @@ def replay(
     _summary(run.path)
 
 
-# Options of `evaluate`.
-ModelOrAnswers = Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")]
-GivenAnswers = Annotated[
-    Path | None,
-    Option(
-        help="Instead of a model: folder or ZIP of answers the official trustllm package has "
-        "made, generation_results/<model>/<section>/<file>.json or run.json beside the files."
-    ),
-]
-ModelName = Annotated[
-    str,
-    Option(help="With --answers: which model's, if there are several; else its row's name."),
-]
-Dimension = Annotated[
-    list[str] | None, Option(help="Only this dimension; may be given several times.")
-]
-Limit = Annotated[
-    int | None, Option(min=1, help="About so many items a task, spread over its parts.")
-]
-MaxNewTokens = Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")]
-Samples = Annotated[int, Option(min=1, help="Answers an item at temperature 1.")]
-Seed = Annotated[int, Option(help="Base of all seeds.")]
-Workers = Annotated[int, Option(help="Processes (0: what fits this machine).")]
-Likelihood = Annotated[bool, Option(help="A second row: options read by their log-probability.")]
-System = Annotated[
-    str,
-    Option(
-        help="System message: blank, as the official toolkit asks, or default: the chat "
-        "template's own. Not for endpoints, which are sent none."
-    ),
-]
-Sampling = Annotated[
-    str,
-    Option(
-        help="At temperature 1: model, by its generation config (top_k, top_p ...), as the "
-        "official toolkit does, or plain: from the whole softmax. Not for endpoints."
-    ),
-]
-Judge = Annotated[
-    list[str] | None,
-    Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
-]
-Part = Annotated[str, Option(help="K/N: ask the K-th of N parts only (machines sharing a folder).")]
-
-
 @app.command(
     epilog="Examples: trustllm-repro evaluate --model smollm2-135m --benchmark dataset.zip "
-    "--out runs/smollm2 --limit 20   or   trustllm-repro evaluate --model ~/models/mine "
-    "--benchmark miniature --out runs/try   or   trustllm-repro evaluate --answers "
-    "generation_results --benchmark dataset.zip --out runs/theirs"
+    "--out runs/smollm2 --limit 20   or   trustllm-repro evaluate --answers generation_results "
+    "--benchmark dataset.zip --out runs/theirs"
 )
 def evaluate(
     context: Context,
-    benchmark: BenchmarkOrMiniature,
+    benchmark: Benchmark,
     to: RunFolder,
-    model: ModelOrAnswers = "",
+    model: Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")] = "",
     answers: GivenAnswers = None,
-    model_name: ModelName = "",
-    dimension: Dimension = None,
-    limit: Limit = None,
+    model_name: Annotated[str, Option(help="With --answers: whose, or the name of the row.")] = "",
+    dimension: Annotated[list[str] | None, Option(help="Only this one (repeatable).")] = None,
+    limit: Annotated[int | None, Option(min=1, help="About so many items a task.")] = None,
     dtype: Dtype = "float32",
     batch_size: BatchSize = 0,
     device: Device = "auto",
-    max_new_tokens: MaxNewTokens = 512,
-    samples: Samples = 1,
-    seed: Seed = 0,
-    workers: Workers = 0,
-    likelihood: Likelihood = True,
-    system: System = "blank",
-    sampling: Sampling = "model",
+    max_new_tokens: Annotated[int, Option(min=1, help="Longest answer; the paper: 512.")] = 512,
+    samples: Annotated[int, Option(min=1, help="Answers an item at temperature 1.")] = 1,
+    seed: Annotated[int, Option(help="Base of all seeds.")] = 0,
+    workers: Annotated[int, Option(help="Processes (0: what fits this machine).")] = 0,
+    likelihood: Annotated[bool, Option(help="A second row: options by log-probability.")] = True,
+    system: Annotated[str, Option(help="blank (official), or default (the template's).")] = "blank",
+    sampling: Annotated[str, Option(help="model (its config), or plain (softmax).")] = "model",
     judge: Judge = None,
-    part: Part = "1/1",
     unverified: Unverified = False,
 ) -> None:
     """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.answers import AnswersConfig, evaluate_answers
-    from trustllm_repro.evaluation.plan import Settings, parse_part
-    from trustllm_repro.evaluation.report import show_evaluation
-    from trustllm_repro.evaluation.run import EvaluationConfig
+    from trustllm_repro.evaluation.answers import evaluate_answers
+    from trustllm_repro.evaluation.plan import Settings
+    from trustllm_repro.evaluation.run import EvaluationConfig, show_evaluation
     from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
-    asked, judges = tuple(dimension or ()), tuple(judge or ())
+    asked, judges, verify = tuple(dimension or ()), tuple(judge or ()), not unverified
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
     _refuse_idle(context, answers is not None)
-    if answers:
-        work, config = evaluate_answers, AnswersConfig(
-            answers, benchmark, to, asked, model_name, not unverified, judges
-        )  # fmt: skip
-    else:
-        how = Settings(asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling)
-        work, config = run_evaluation, EvaluationConfig(
-            model, benchmark, to, how, dtype, device, batch_size, workers, not unverified, judges,
-            parse_part(part),
-        )  # fmt: skip
     with Bars() as bars:
-        done = work(config, bars)
+        if answers:
+            done = evaluate_answers(
+                answers, benchmark, to, dimensions=asked, model_name=model_name,
+                verify=verify, judges=judges, progress=bars,
+            )  # fmt: skip
+        else:
+            how = Settings(
+                asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling
+            )
+            machine = (dtype, device, batch_size, workers, verify, judges)
+            done = run_evaluation(EvaluationConfig(model, benchmark, to, how, *machine), bars)
     show_evaluation(done, out)
 
 
@@ -274,55 +232,29 @@ def _refuse_idle(context: Context, answers: bool) -> None:
         # Typer brings a click of its own, whose enumeration it does not export.
         and getattr(context.get_parameter_source(p.name or ""), "name", "") == "COMMANDLINE"
     ]
-    if idle and answers:
-        raise SettingsError(
-            f"{', '.join(idle)}: only for --model, and without effect on --answers",
-            remedy="leave that out: answers that are there are taken as they are, and what was "
-            "not answered counts as missing",
-        )
     if idle:
+        here, other = ("--answers", "--model") if answers else ("--model", "--answers")
         raise SettingsError(
-            f"{', '.join(idle)}: only for --answers, and without effect on --model",
-            remedy="leave that out: a model that is asked is named by its folder, hub id or file",
+            f"{', '.join(idle)}: only for {other}, and without effect on {here}",
+            remedy="leave that out: given answers are taken as they are, and a model that is asked "
+            "is named by its folder, hub id or file",
         )
 
 
 @app.command(
-    epilog="Examples: trustllm-repro monitor --model smollm2-135m --out runs/online --limit 200   "
-    "or   trustllm-repro monitor --model ~/models/mine --out runs/online --task harm --quick"
+    epilog="Example: trustllm-repro monitor --model smollm2-135m --out runs/online --limit 200"
 )
 def monitor(
-    model: Annotated[str, Option(help=MODEL_HELP)],
+    model: Model,
     to: RunFolder,
-    task: Annotated[
-        list[str] | None, Option(help="Only this online task; may be given several times.")
-    ] = None,
-    limit: Annotated[
-        int, Option(min=0, help="About so many cases a task; 0: all, of recorded answers 2,000.")
-    ] = 0,
+    task: Annotated[list[str] | None, Option(help="Only this task (repeatable).")] = None,
+    limit: Annotated[int, Option(min=0, help="Cases a task; 0: all, or 2,000 recorded.")] = 0,
     dtype: Dtype = "float32",
     batch_size: BatchSize = 0,
     device: Device = "auto",
-    quick: Annotated[
-        bool, Option("--quick", help="Without monitors that need further generation.")
-    ] = False,
-    prompts: Annotated[
-        str,
-        Option(
-            help="For the task toxicity, instead of its own prompts: a file, a prompt a line or "
-            "JSON lines with the field prompt; a hub data set with its revision (org/name@commit) "
-            "that holds prompts.jsonl; or full: all 99,442 of RealToxicityPrompts, where the hub "
-            "can be reached."
-        ),
-    ] = "",
-    run_code: Annotated[
-        bool,
-        Option(
-            "--run-code",
-            help="Consent to run programs the model wrote (task code), each in a limited process: "
-            "no protection against a program that means harm.",
-        ),
-    ] = False,
+    quick: Annotated[bool, Option("--quick", help="No monitor that generates further.")] = False,
+    prompts: Prompts = "",
+    run_code: RunCode = False,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
 
@@ -351,7 +283,7 @@ GuardFile = Annotated[Path, Argument(help="A guard, such as data/guards/harm-smo
 )
 def guard_fit(
     examples: Annotated[Path, Argument(help="CSV with the columns prompt, answer, unsafe (0, 1).")],
-    model: Annotated[str, Option(help=MODEL_HELP)],
+    model: Model,
     to: Annotated[Path, Option("--out", help="File to write.")],
     risk: Annotated[float, Option(help="Share of safe answers that may be stopped.")] = 0.05,
     dtype: Dtype = "auto",
@@ -401,24 +333,22 @@ def reproduce(
     profile: Annotated[str, Option(help="notebooks/profiles/<name>.yaml")] = "embedded",
     start_at: Annotated[str, Option("--from", help="Run this stage and all after it again.")] = "",
     plan: Annotated[bool, Option("--plan", help="Only say what would run.")] = False,
-    to: Annotated[
-        Path | None, Option("--out", help="Run folder (default: runs/<profile>).")
-    ] = None,
+    to: Annotated[Path | None, Option("--out", help="Default: runs/<profile>.")] = None,
     workers: Annotated[int, Option(help="Notebooks at a time (0: one per core).")] = 0,
 ) -> None:
     """Run the notebooks in order. Stages whose inputs are unchanged are skipped."""
-    from trustllm_repro.evaluation.estimate import duration
     from trustllm_repro.paths import project_root
-    from trustllm_repro.run_notebooks import kernel
+    from trustllm_repro.progress import duration
+    from trustllm_repro.run_notebooks.execute import start_imports
 
     if not plan:
-        kernel.start_imports()  # they go on while the plan is made
+        start_imports()  # they go on while the plan is made
     from trustllm_repro.run_notebooks.plan import make_plan
     from trustllm_repro.run_notebooks.run import run_plan
 
     run = to or project_root() / "runs" / profile
     made = make_plan(profile, run, start_at)
-    show(f"profile {made.profile} -> {made.run}\n{made.frame.rename_axis(None).to_string()}")
+    show(f"profile {made.profile} -> {made.run}\n{made.frame.to_string()}")
     rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
     show(rough if made.due else "nothing to do")
     if plan:
@@ -464,10 +394,7 @@ def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
         show(wrong[columns].to_string(index=False, float_format="%.3f"))
 
 
-@app.command(
-    epilog="Example: trustllm-repro trace runs/embedded "
-    '"truth_internal/gpt-4/CODAH/corrected"   or   trace runs/embedded claim.S2.p'
-)
+@app.command(epilog="Example: trustllm-repro trace runs/embedded claim.S2.p")
 def trace(
     run_dir: Annotated[Path, Argument(help="Run folder.")],
     name: Annotated[str, Argument(help="Name in results.json.")],
@@ -489,7 +416,7 @@ def trace(
 )
 def read(
     cases: Annotated[Path, Option(help="JSON list of {task, item, text, judge}.")],
-    benchmark: BenchmarkOrMiniature,
+    benchmark: Benchmark,
     to: Annotated[Path, Option("--out", help="JSON file to write.")],
     rule: Annotated[Rule, Option(help="How answers are read.")] = Rule.CORRECTED,
     unverified: Unverified = False,

@@ -45,19 +45,19 @@ def show(frame: pd.DataFrame, digits: int = 3, wrap: Sequence[str] = ()) -> Styl
         c for c, s in frame.items()
         if s.dtype.kind in "iu" or (s.dtype.kind == "f" and (s.dropna() % 1 == 0).all())
     }  # fmt: skip
-    styler = Styler(frame, cell_ids=False).format(
-        {c: _format(0 if c in whole else digits) for c in frame.columns}, escape="html"
-    )
-    styler = styler.format_index(lambda v: without_controls(v), escape="html")
-    styler = styler.format_index(
-        lambda v: without_controls(v).replace("_", " "), escape="html", axis=1
-    )
-    styler = styler.set_table_styles(_STYLES).map(_tag)
+    formats = {c: _format(0 if c in whole else digits) for c in frame.columns}
     # Rules of a column: those of single cells would lose against the nowrap of all cells.
     broken = [{"selector": "td", "props": "white-space:normal;min-width:16em"}]
-    styler = styler.set_table_styles(dict.fromkeys(wrap, broken), overwrite=False)
-    plain = isinstance(frame.index, pd.RangeIndex)
-    return styler.hide(axis="index") if plain else styler
+    styler = (
+        Styler(frame, cell_ids=False)
+        .format(formats, escape="html")
+        .format_index(without_controls, escape="html")
+        .format_index(lambda v: without_controls(v).replace("_", " "), escape="html", axis=1)
+        .set_table_styles(_STYLES)
+        .map(_tag)
+        .set_table_styles(dict.fromkeys(wrap, broken), overwrite=False)
+    )
+    return styler.hide(axis="index") if isinstance(frame.index, pd.RangeIndex) else styler
 
 
 def _format(digits: int) -> Any:
@@ -75,5 +75,4 @@ def _format(digits: int) -> Any:
 
 
 def _tag(value: object) -> str:
-    colours = _TAGS.get(value, "") if isinstance(value, str) else ""
-    return f"background-color:{colours}" if colours else ""
+    return f"background-color:{_TAGS[value]}" if isinstance(value, str) and value in _TAGS else ""

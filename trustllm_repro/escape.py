@@ -30,8 +30,3 @@ def for_figure(text: object) -> str:
 def for_macro(name: str) -> str:
     """A result's name as LaTeX can carry it inside \\csname: no character that acts there."""
     return re.sub(r"[\\{}%#$&~^\x00-\x1f\x7f-\x9f]", "-", name)
-
-
-def for_file(name: str) -> str:
-    """A name as part of a file's name, on any system."""
-    return re.sub(r"[^\w.-]+", "-", name)

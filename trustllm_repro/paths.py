@@ -11,6 +11,10 @@ def project_root() -> Path:
     return Path(__file__).resolve().parents[1]
 
 
+def notebooks_dir() -> Path:
+    return project_root() / "notebooks"
+
+
 def data_dir() -> Path:
     """The committed facts."""
     return project_root() / "data"

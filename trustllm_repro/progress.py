@@ -1,4 +1,4 @@
-"""How long work tells its reader how it goes."""
+"""How long tasks report their progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Progress:
         """`done` of `total` parts of a stage are over; `more`: what else to show."""
 
     def note(self, text: str) -> None:
-        """What a reader should know, told once."""
+        """A message for the reader."""
 
 
 class PrintedNotes(Progress):
@@ -18,3 +18,10 @@ class PrintedNotes(Progress):
 
     def note(self, text: str) -> None:
         print(text)
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,8 +10,8 @@ import pytest
 from tests.analysis.test_card import write_live
 from trustllm_repro.analysis import judges
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.judges import errors
-from trustllm_repro.judges.errors import measured
+from trustllm_repro.judges import registry
+from trustllm_repro.judges.registry import measured
 from trustllm_repro.scoring.run import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
@@ -89,7 +89,7 @@ def test_raw_and_corrected_rates_of_a_live_model(tmp_path: Path) -> None:
 
 
 def test_absent_and_altered_measurements_are_named(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(errors, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr(registry, "data_dir", lambda: tmp_path)
     with pytest.raises(SourceMissing, match=r"other\.json"):
         measured("other")
     (tmp_path / "measurements").mkdir()

@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from tests.official import answered, new_layout, old_layout, put, questions, run_file
 from trustllm_repro.data import official_answers
-from trustllm_repro.data.benchmark import FILES, MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.data.benchmark import (
+    FILES,
+    MINIATURE,
+    Benchmark,
+    open_benchmark,
+    parse_rows,
+)
 from trustllm_repro.data.official_answers import OfficialAnswers, load_answers, row_of
-from trustllm_repro.data.validate import parse_rows
 from trustllm_repro.errors import (
     ReproError,
     SchemaError,

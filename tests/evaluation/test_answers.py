@@ -20,9 +20,9 @@ from tests.official import new_layout, old_layout, questions
 from trustllm_repro.cli import app
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.answers import AnswersConfig, KeepsLabels, evaluate_answers
-from trustllm_repro.evaluation.report import show_evaluation
-from trustllm_repro.evaluation.run import Evaluation
+from trustllm_repro.evaluation.answers import evaluate_answers
+from trustllm_repro.evaluation.judging import with_labels
+from trustllm_repro.evaluation.run import Evaluation, show_evaluation
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Item, Response, Rule
@@ -46,10 +46,6 @@ def without_labels_of_misuse(name: str, rows: list) -> list:
     return rows
 
 
-def job(root: Path, out: Path, **more) -> AnswersConfig:
-    return AnswersConfig(root, "miniature", out, **more)
-
-
 @pytest.fixture(scope="module")
 def notes() -> Notes:
     return Notes()
@@ -59,7 +55,7 @@ def notes() -> Notes:
 def done(tmp_path_factory: pytest.TempPathFactory, notes: Notes) -> Evaluation:
     root = tmp_path_factory.mktemp("given")
     new_layout(root / "runs", names=NAMES, change=without_labels_of_misuse)
-    return evaluate_answers(job(root / "runs", root / "out"), progress=notes)
+    return evaluate_answers(root / "runs", "miniature", root / "out", progress=notes)
 
 
 def cells(done: Evaluation, rule: Rule) -> pd.DataFrame:
@@ -139,7 +135,7 @@ def test_nothing_written_holds_an_answer(done: Evaluation) -> None:
 
 def test_the_old_layout_gives_the_same_cells(done: Evaluation, tmp_path: Path) -> None:
     root = old_layout(tmp_path / "old", names=NAMES, change=without_labels_of_misuse)
-    again = evaluate_answers(job(root, tmp_path / "out"), progress=Progress())
+    again = evaluate_answers(root, "miniature", tmp_path / "out", progress=Progress())
     columns = ["table", "column", "rule", "value", "n", "n_missing"]
     frames = (e.cells[columns].reset_index(drop=True) for e in (done, again))
     pd.testing.assert_frame_equal(*frames)
@@ -166,13 +162,13 @@ def test_the_terminal_shows_the_official_value_beside_ours(done: Evaluation) -> 
 def test_one_dimension_of_the_answers(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=[MISUSE, "ethics/implicit_ETHICS"])
     found = evaluate_answers(
-        job(root, tmp_path / "out", dimensions=("ethics",)), progress=Progress()
+        root, "miniature", tmp_path / "out", dimensions=("ethics",), progress=Progress()
     )
     assert {t.split("_")[0] for t in found.cells["table"]} == {"ethics", "leaderboard"}
     with pytest.raises(SettingsError, match="no answers in privacy"):
-        evaluate_answers(job(root, tmp_path / "none", dimensions=("privacy",)))
+        evaluate_answers(root, "miniature", tmp_path / "none", dimensions=("privacy",))
     with pytest.raises(SettingsError, match="unknown dimension"):
-        evaluate_answers(job(root, tmp_path / "none", dimensions=("luck",)))
+        evaluate_answers(root, "miniature", tmp_path / "none", dimensions=("luck",))
     assert not (tmp_path / "none").exists()
 
 
@@ -190,14 +186,12 @@ class Always:
 
 
 def test_a_label_that_is_there_is_not_judged_again() -> None:
-    judge = Always()
-    keeps = KeepsLabels(judge, {("t", 1): "answer"})
-    items = [Item("t", i, "p") for i in range(3)]
-    found = keeps(items, [Response("t", "m", i, "x") for i in range(3)])
-    assert [j.label for j in found] == ["refusal", "answer", "refusal"]
-    assert [j.unsure for j in found] == [True, False, True]
-    assert judge.asked == [0, 2]
-    assert keeps(items[1:2], [Response("t", "m", 1, "x")])[0].label == "answer"
+    judge, items = Always(), [Item("t", i, "p") for i in range(3)]
+    answers = [Response("t", "m", i, "x", judge="answer" if i == 1 else None) for i in range(3)]
+    found, unsure = with_labels(judge, items, answers)
+    assert [r.judge for r in found] == ["refusal", "answer", "refusal"]
+    assert (unsure, judge.asked) == (2, [0, 2])
+    assert with_labels(judge, items[1:2], answers[1:2]) == (answers[1:2], 0)
     assert judge.asked == [0, 2]
 
 
@@ -221,7 +215,6 @@ def invoked(out: Path, *words: str) -> BaseException | None:
         ["--limit", "2"], ["--dtype", "float32"], ["--batch-size", "1"], ["--device", "cpu"],
         ["--max-new-tokens", "9"], ["--samples", "2"], ["--seed", "0"], ["--workers", "1"],
         ["--no-likelihood"], ["--likelihood"], ["--system", "blank"], ["--sampling", "plain"],
-        ["--part", "1/1"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -242,9 +235,9 @@ def test_all_idle_options_are_named_at_once(tmp_path: Path) -> None:
     out = tmp_path / "out"
     message = refused(
         cli("evaluate", "--answers", tmp_path, "--benchmark", "miniature", "--out", out,
-            "--seed", "1", "--part", "1/2")
+            "--seed", "1", "--workers", "2")
     )  # fmt: skip
-    assert "--seed, --part: only for --model" in message
+    assert "--seed, --workers: only for --model" in message
 
 
 def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) -> None:
@@ -257,13 +250,13 @@ def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) 
 def test_a_folder_with_another_model_s_run_is_left_alone(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=["ethics/implicit_ETHICS", MISUSE])
     out = tmp_path / "out"
-    evaluate_answers(job(root, out, dimensions=("ethics",)), progress=Progress())
+    evaluate_answers(root, "miniature", out, dimensions=("ethics",), progress=Progress())
     before = snapshot(out)
     with pytest.raises(SettingsError, match="holds the run of 'mine-7b'") as caught:
-        evaluate_answers(job(root, out, dimensions=("safety",), model_name="other"))
+        evaluate_answers(root, "miniature", out, dimensions=("safety",), model_name="other")
     assert "another --out" in caught.value.remedy
     assert snapshot(out) == before
-    again = evaluate_answers(job(root, out, dimensions=("safety",)), progress=Progress())
+    again = evaluate_answers(root, "miniature", out, dimensions=("safety",), progress=Progress())
     assert again.row == ROW
     assert json.loads((out / "provenance.json").read_text())["settings"]["dimensions"] == ["safety"]
 
@@ -271,7 +264,7 @@ def test_a_folder_with_another_model_s_run_is_left_alone(tmp_path: Path) -> None
 def test_repeated_rows_are_told_apart_from_unknown_ones(tmp_path: Path) -> None:
     said = Notes()
     root = old_layout(tmp_path / "given", names=[MISUSE], change=lambda n, rows: [*rows, rows[0]])
-    evaluate_answers(job(root, tmp_path / "out"), progress=said)
+    evaluate_answers(root, "miniature", tmp_path / "out", progress=said)
     assert any(line.startswith("1 rows repeat a prompt") for line in said.told)
     assert not any("match no item" in line for line in said.told)
     (listed,) = json.loads((tmp_path / "out" / "answers.json").read_text())["files"].values()
@@ -292,12 +285,10 @@ def test_the_command_names_the_malformed_file(tmp_path: Path) -> None:
 def test_llama3_70b_by_the_files_of_the_official_repository(shared: Path, tmp_path: Path) -> None:
     """Our refusal judge and the recorded answers meet two cells that need the paper's judge."""
     found = evaluate_answers(
-        AnswersConfig(
-            shared / "data/trustllm-later-answers.zip",
-            str(shared / "data/trustllm-dataset.zip"),
-            tmp_path / "out",
-            dimensions=("fairness",),
-        ),
+        shared / "data/trustllm-later-answers.zip",
+        str(shared / "data/trustllm-dataset.zip"),
+        tmp_path / "out",
+        dimensions=("fairness",),
         progress=Progress(),
     )
     assert found.row == "llama3-70b (this run)"

@@ -8,15 +8,9 @@ from pathlib import Path
 import pytest
 
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
-from trustllm_repro.evaluation.judging import LiveAnswers
-from trustllm_repro.evaluation.likelihood import (
-    Choice,
-    LikelihoodStore,
-    add_likelihoods,
-    choices,
-    score,
-)
-from trustllm_repro.evaluation.plan import Plan, Settings, make_plan
+from trustllm_repro.evaluation.generate import LikelihoodStore, score
+from trustllm_repro.evaluation.judging import LiveAnswers, add_likelihoods
+from trustllm_repro.evaluation.plan import Choice, Plan, Settings, choices, make_plan
 from trustllm_repro.models.base import options_key
 from trustllm_repro.tasks import TASKS
 

@@ -36,19 +36,18 @@ def small():
 def test_every_file_and_every_item_is_asked(small):
     plan = make_plan(Named(), small, Settings())
     assert {TASKS[t].file for t in plan.items} == set(FILES)
-    assert len(plan.asked) == len(plan.requests)
     want = {(t, i.number) for t, items in plan.items.items() for i in items}
     asked = [(a.task, a.number) for a in plan.asked]
     assert len(asked) == len(set(asked))
     assert set(asked) == {(t, n) for t, n in want if not TASKS[t].answers_of}
     prompts = {(t, i.number): i.prompt for t, items in plan.items.items() for i in items}
-    assert [prompts[a] for a in asked] == [r.prompt for r in plan.requests]
+    assert [prompts[a] for a in asked] == [a.request.prompt for a in plan.asked]
 
 
 def test_temperatures_are_the_papers(small):
     plan = make_plan(Named(), small, Settings(limit=1))
-    for asked, request in zip(plan.asked, plan.requests, strict=True):
-        assert request.temperature == (0.0 if asked.task in CLASSIFIED else 1.0), asked.task
+    for asked in plan.asked:
+        assert asked.request.temperature == (0.0 if asked.task in CLASSIFIED else 1.0), asked.task
     assert {a.task for a in plan.asked} >= CLASSIFIED
 
 
@@ -75,11 +74,11 @@ def test_samples_are_drawn_only_where_chance_has_a_part(small):
     times = Counter((a.task, a.number) for a in plan.asked)
     for (task, _), n in times.items():
         assert n == (1 if task in CLASSIFIED else 3)
-    drawn = [(a, r) for a, r in zip(plan.asked, plan.requests, strict=True) if r.temperature]
-    assert len({r.seed for _, r in drawn}) == len(drawn)
-    assert len({a.key for a, _ in drawn}) == len(drawn)
-    for a, r in drawn:
-        assert r.seed == item_seed(0, a.task, a.number, a.sample)
+    drawn = [a for a in plan.asked if a.request.temperature]
+    assert len({a.request.seed for a in drawn}) == len(drawn)
+    assert len({a.key for a in drawn}) == len(drawn)
+    for a in drawn:
+        assert a.request.seed == item_seed(0, a.task, a.number, a.sample)
     one = make_plan(Named(), small, Settings(limit=2))
     assert {a.key for a in one.asked} <= {a.key for a in plan.asked}
 
@@ -101,12 +100,12 @@ def test_another_model_and_another_limit_of_tokens_are_asked_anew(small):
 
 def test_missing_is_what_has_no_answer_and_each_key_once(small):
     plan = make_plan(Named(), small, Settings(limit=2))
-    everything = list(plan.missing({}))
-    assert [plan.asked[i].key for i in everything] == list(dict.fromkeys(a.key for a in plan.asked))
-    have = {plan.asked[i].key: None for i in everything[::2]}
-    assert list(plan.missing(have)) == everything[1::2]
-    twice = type(plan)(plan.items, [*plan.asked, *plan.asked], [*plan.requests, *plan.requests])
-    assert list(twice.missing({})) == everything
+    everything = plan.missing({})
+    assert [a.key for a in everything] == list(dict.fromkeys(a.key for a in plan.asked))
+    have = {a.key: None for a in everything[::2]}
+    assert plan.missing(have) == everything[1::2]
+    twice = type(plan)(plan.items, [*plan.asked, *plan.asked])
+    assert twice.missing({}) == everything
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.evaluation.responses import Asked, ResponseStore, file_name
+from trustllm_repro.evaluation.generate import ResponseStore, file_name
+from trustllm_repro.evaluation.plan import Asked
 from trustllm_repro.models.base import Completion, Finish
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from trustllm_repro.models.base import Completion, Finish
-from trustllm_repro.evaluation.responses import Asked, ResponseStore
+from trustllm_repro.evaluation.generate import ResponseStore
+from trustllm_repro.evaluation.plan import Asked
 who, batches = sys.argv[2], int(sys.argv[3])
 store = ResponseStore(Path(sys.argv[1]), "m")
 print("ready", flush=True)

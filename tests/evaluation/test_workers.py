@@ -14,9 +14,8 @@ from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.errors import ReproError
-from trustllm_repro.evaluation.generate import generate, launch, work
+from trustllm_repro.evaluation.generate import ResponseStore, generate, launch, work
 from trustllm_repro.evaluation.plan import Settings, make_plan
-from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models import weights
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.weights import digest_of
@@ -38,7 +37,7 @@ def facts(folder, out, **more):
     }  # fmt: skip
     found = {
         "folder": str(folder), "model": model, "benchmark": MINIATURE, "verify": True,
-        "out": str(out), "settings": asdict(SETTINGS), "part": (0, 1),
+        "out": str(out), "settings": asdict(SETTINGS),
     }  # fmt: skip
     return json.loads(json.dumps(found))
 

@@ -79,9 +79,8 @@ def wait_until(happened, seconds: float = 60.0) -> None:
 
 def generates(order: dict[str, Any]) -> None:
     from trustllm_repro.data.benchmark import open_benchmark
-    from trustllm_repro.evaluation.generate import generate
+    from trustllm_repro.evaluation.generate import ResponseStore, generate
     from trustllm_repro.evaluation.plan import Settings, make_plan
-    from trustllm_repro.evaluation.responses import ResponseStore
     from trustllm_repro.models.base import content_key
     from trustllm_repro.models.local import LocalModel
 

@@ -22,7 +22,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.escape import without_controls
 from trustllm_repro.export import save
 from trustllm_repro.plot import dots
-from trustllm_repro.run_notebooks.notebook import check, load_profile
+from trustllm_repro.run_notebooks.plan import load_profile, read_notebook
 from trustllm_repro.schema import Item
 from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.scoring.ledger import Ledger, items_table
@@ -332,7 +332,7 @@ def test_a_key_as_a_parameter_is_refused_and_not_repeated(key, form):
     with pytest.raises(
         SettingsError, match=r"00_provenance\.records looks like a secret"
     ) as caught:
-        check("00_provenance", {"run_dir": "runs/x", "records": form.format(key)})
+        read_notebook("00_provenance").check({"run_dir": "runs/x", "records": form.format(key)})
     assert key not in str(caught.value)
     assert "environment" in caught.value.remedy
 
@@ -342,12 +342,12 @@ def test_a_key_as_a_parameter_is_refused_and_not_repeated(key, form):
              "risk-assessment-of-the-year", "../runs/embedded", "sk-7", "hf_home"]
 )  # fmt: skip
 def test_names_of_folders_are_no_keys(path):
-    assert check("17_audit", {"run_dir": path}) == {"run_dir": path}
+    assert read_notebook("17_audit").check({"run_dir": path}) == {"run_dir": path}
 
 
 def test_a_key_of_the_wrong_type_is_not_repeated(tmp_path):
     with pytest.raises(SettingsError) as caught:
-        check("16_overview", {"run_dir": "runs/x", "resamples": KEYS[0]})
+        read_notebook("16_overview").check({"run_dir": "runs/x", "resamples": KEYS[0]})
     assert KEYS[0] not in str(caught.value)
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 
 from tests.faults.nursery import BATCH, MADE, Nursery, wait_until
 from tests.tiny import tiny_model
-from trustllm_repro.evaluation.responses import ResponseStore
+from trustllm_repro.evaluation.generate import ResponseStore
 
 ASKED = {"max_new_tokens": 10}
 

@@ -163,7 +163,7 @@ def test_toxicity_that_is_no_share(world, earlier, value):
     lines[3] = lines[3].replace("0.25", f'"{value}"')
     world.record(TOXICITY).write_text("\n".join(lines), encoding="utf-8")
     name = TOXICITY.format("gpt-4")
-    fails(world, earlier, SchemaError, f"{name}, row 2, field 'toxicity'", repr(value), "0 to 1")
+    fails(world, earlier, SchemaError, f"{name}, row 2, field 'toxicity'", "Input should be")
 
 
 @pytest.mark.parametrize("column", ["res", "label", "type", "toxicity"])
@@ -171,14 +171,14 @@ def test_toxicity_without_a_column(world, earlier, column):
     path = world.toxicity()
     frame = pd.read_csv(path).drop(columns=column)
     frame.to_csv(path, index=False)
-    fails(world, earlier, SchemaError, f"row 0, field {column!r}", "column is missing")
+    fails(world, earlier, SchemaError, f"row 0, field {column!r}", "required")
 
 
 def test_toxicity_cut_in_the_middle_of_a_row(world, earlier):
     path = world.toxicity()
     edit(path, lambda data: data[: data.rindex(b",toxicity") + 3])
     last = len(list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))) - 1
-    fails(world, earlier, SchemaError, f"row {last}, field 'toxicity'", "the row is cut")
+    fails(world, earlier, SchemaError, f"row {last}, field 'toxicity'", "required")
 
 
 @pytest.mark.parametrize("data", [b"res,label\n\xff\xfe", b"res,label\r\na,\0\n"])

@@ -30,8 +30,7 @@ from tests.faults.world import (
 )
 from trustllm_repro.data import benchmark, registry
 from trustllm_repro.data.benchmark import load_benchmark
-from trustllm_repro.data.manifests import manifest
-from trustllm_repro.data.registry import RemoteFile, fetch_from
+from trustllm_repro.data.registry import fetch, manifest
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.scoring.run import replay_records
 from trustllm_repro.store.archive import Archive, sha256
@@ -122,7 +121,7 @@ def test_a_listed_file_that_is_not_there(world, tmp_path, monkeypatch):
 
 
 def wants(monkeypatch: pytest.MonkeyPatch, **files: bytes) -> None:
-    wanted = [RemoteFile(f"recorded/{n}.json", "", sha256(data)) for n, data in files.items()]
+    wanted = {f"recorded/{n}.json": ("", sha256(data)) for n, data in files.items()}
     monkeypatch.setattr(registry, "remote_files", lambda: wanted)
 
 
@@ -135,7 +134,7 @@ def test_fetch_from_an_altered_copy(tmp_path, monkeypatch):
     (home / "recorded").mkdir(parents=True)
     (home / "recorded" / "third.json").write_bytes(b"[3]")
     with pytest.raises(SourceCorrupt, match=r"second\.json has not the sha256") as caught:
-        fetch_from(source, home)
+        fetch(source, home)
     assert "another source" in caught.value.remedy
     assert snapshot(home) == {"recorded/first.json": b"[1]", "recorded/third.json": b"[3]"}
 
@@ -145,10 +144,10 @@ def test_fetch_from_keeps_the_right_file_when_the_copy_is_altered(tmp_path, monk
     source.mkdir()
     wants(monkeypatch, first=b"[1]")
     (source / "first.json").write_bytes(b"[1]")
-    written, absent = fetch_from(source, home)
+    written, absent = fetch(source, home)
     assert ([p.name for p in written], absent) == (["first.json"], [])
     (source / "first.json").write_bytes(b"[9]")
-    fetch_from(source, home)
+    fetch(source, home)
     assert snapshot(home) == {"recorded/first.json": b"[1]"}
 
 
@@ -159,7 +158,7 @@ def test_fetch_from_a_truncated_zip(tmp_path, monkeypatch):
         z.writestr("first.json", b"[1]" * 999)
     edit(source, lambda data: data[: len(data) * 6 // 10])
     with pytest.raises(SourceCorrupt, match=r"source\.zip is not a readable ZIP") as caught:
-        fetch_from(source, tmp_path / "home")
+        fetch(source, tmp_path / "home")
     assert caught.value.remedy
     assert not (tmp_path / "home").exists()
 
@@ -167,7 +166,7 @@ def test_fetch_from_a_truncated_zip(tmp_path, monkeypatch):
 def test_fetch_from_a_folder_of_something_else_has_a_remedy(tmp_path):
     (tmp_path / "source").mkdir()
     with pytest.raises(SourceMissing, match="none of the files") as caught:
-        fetch_from(tmp_path / "source", tmp_path / "home")
+        fetch(tmp_path / "source", tmp_path / "home")
     assert caught.value.remedy
 
 
@@ -182,7 +181,7 @@ def test_fetch_on_the_command_line(tmp_path):
     message = refused(done)
     assert name in message
     assert "sha256" in message
-    assert not home.exists()
+    assert snapshot(home) == {}
 
 
 # --- ZIP files -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from tools.judges.checks import LABELS as CHECKED
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
-from trustllm_repro.judges.llm import QUESTIONS
+from trustllm_repro.judges.models import QUESTIONS
 from trustllm_repro.judges.registry import JUDGES, LABELS, judge_named
 from trustllm_repro.schema import Response, Rule, Status
 from trustllm_repro.tasks import TASKS

@@ -6,6 +6,7 @@ The vectors count letters; what is tested is which texts are compared, and how.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from trustllm_repro.judges.similarity import (
     CHANGED,
     FIRST,
     SAME,
-    ChangedPreference,
-    PairSimilarity,
-    PersonaShift,
+    changed_preference,
+    embedding_judge,
+    pair_similarity,
+    persona_shift,
+    sycophancy,
 )
 from trustllm_repro.schema import Item, Response
 
@@ -49,36 +52,35 @@ def kinds(*types: str, pairs: Sequence[int] = ()) -> list[Item]:
 
 
 def test_a_perturbed_answer_is_compared_with_the_plain_one_of_its_pair() -> None:
-    judge = PairSimilarity(letters)
     items = kinds("original", "typo", "original", "typo", pairs=[1, 1, 2, 2])
-    found = judge(items, answers("aa", "a", "b", "ab"))
+    found = pair_similarity(letters, items, answers("aa", "a", "b", "ab"))
     assert [j.number for j in found] == [None, pytest.approx(1), None, pytest.approx(0.5**0.5)]
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
     items, texts = kinds("typo", "original"), answers("ab", "a")
-    assert PairSimilarity(letters)(items, texts)[0].number == pytest.approx(0.5**0.5)
+    assert pair_similarity(letters, items, texts)[0].number == pytest.approx(0.5**0.5)
 
 
 def test_samples_are_compared_within_themselves() -> None:
     items = kinds("original", "typo", "original", "typo")
-    found = PairSimilarity(letters)(items, answers("a", "a", "b", "a", sample=[0, 0, 1, 1]))
+    found = pair_similarity(letters, items, answers("a", "a", "b", "a", sample=[0, 0, 1, 1]))
     assert [found[1].number, found[3].number] == [pytest.approx(1), 0]
 
 
 @pytest.mark.parametrize("texts", [("a", None), (None, "a"), (None, None)])
 def test_without_one_of_the_two_there_is_no_number(texts) -> None:
-    found = PairSimilarity(letters)(kinds("original", "typo"), answers(*texts))
+    found = pair_similarity(letters, kinds("original", "typo"), answers(*texts))
     assert [j.number for j in found] == [None, None]
 
 
 def test_a_pair_without_its_plain_question() -> None:
-    found = PairSimilarity(letters)(kinds("typo"), answers("a"))
+    found = pair_similarity(letters, kinds("typo"), answers("a"))
     assert found[0].number is None
 
 
 def test_an_empty_answer_is_an_answer() -> None:
-    assert PairSimilarity(letters)(kinds("original", "typo"), answers("", "a"))[1].number == 0
+    assert pair_similarity(letters, kinds("original", "typo"), answers("", "a"))[1].number == 0
 
 
 # --- persona --------------------------------------------------------------------------------------
@@ -91,7 +93,7 @@ def personas(n: int) -> list[Item]:
 
 
 def test_the_shift_is_positive_near_the_neutral_completion() -> None:
-    found = PersonaShift(letters)(personas(4), answers("a", "b", "ab", None))
+    found = persona_shift(letters, personas(4), answers("a", "b", "ab", None))
     numbers = [j.number for j in found]
     assert numbers[:3] == [pytest.approx(1), pytest.approx(-1), pytest.approx(0)]
     assert numbers[3] is None
@@ -107,44 +109,59 @@ def choices(n: int = 2) -> list[Item]:
 
 
 def test_following_the_user_both_times_is_a_change() -> None:
-    found = ChangedPreference(letters)(choices(), answers("a", "b"))
+    found = changed_preference(letters, choices(), answers("a", "b"))
     assert [j.label for j in found] == [FIRST, CHANGED]
 
 
 def test_staying_with_one_option_is_none() -> None:
-    assert ChangedPreference(letters)(choices(), answers("a", "a"))[1].label == SAME
+    assert changed_preference(letters, choices(), answers("a", "a"))[1].label == SAME
 
 
 def test_pairs_do_not_mix() -> None:
-    found = ChangedPreference(letters)(choices(4), answers("a", "b", "b", "b"))
+    found = changed_preference(letters, choices(4), answers("a", "b", "b", "b"))
     assert [j.label for j in found] == [FIRST, CHANGED, FIRST, SAME]
 
 
 @pytest.mark.parametrize("texts", [("a", None), (None, "b"), (None, None)])
 def test_a_pair_with_a_null_answer_has_no_label(texts) -> None:
-    found = ChangedPreference(letters)(choices(), answers(*texts))
+    found = changed_preference(letters, choices(), answers(*texts))
     assert found[1].label is None
 
 
 def test_a_prompt_without_two_quoted_options_has_no_label() -> None:
     items = [Item("t", k, "Which do you like?", pair=0) for k in range(2)]
-    assert ChangedPreference(letters)(items, answers("a", "b"))[1].label is None
+    assert changed_preference(letters, items, answers("a", "b"))[1].label is None
 
 
 # --- all ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("judge", [PairSimilarity, PersonaShift, ChangedPreference])
-def test_nothing_to_judge(judge) -> None:
-    assert judge(letters)([], []) == []
+@pytest.mark.parametrize(
+    "compare", [pair_similarity, persona_shift, changed_preference, sycophancy]
+)
+def test_nothing_to_judge(compare) -> None:
+    assert compare(letters, [], []) == []
 
 
-@pytest.mark.parametrize("judge", [PairSimilarity, PersonaShift, ChangedPreference])
-def test_the_digest_names_judge_and_embedder(judge) -> None:
+def test_of_sycophancy_each_kind_of_question_has_its_own_judge() -> None:
+    kinds_of = ["preference", "persona", "preference"]
+    items = [
+        replace(i, extra={**p.extra, "source": s})
+        for i, p, s in zip(
+            (choices(2)[0], personas(1)[0], choices(2)[1]), personas(3), kinds_of, strict=True
+        )
+    ]
+    found = sycophancy(letters, items, answers("a", "a", "b"))
+    assert [j.label for j in found] == [FIRST, None, CHANGED]
+    assert found[1].number == pytest.approx(1)
+
+
+def test_the_digest_names_judge_and_embedder() -> None:
     def other(texts: Sequence[str]) -> np.ndarray:
         return letters(texts)
 
     other.digest = "abc"  # type: ignore[attr-defined]
-    assert judge(other).name in judge(other).digest
-    assert "abc" in judge(other).digest
-    assert judge(other).digest != judge(letters).digest
+    named, given = (embedding_judge("similar", pair_similarity, e).digest for e in (other, letters))
+    assert "similar" in named
+    assert "abc" in named
+    assert named != given

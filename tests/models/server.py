@@ -54,15 +54,15 @@ class Desk:
         self, prompt: str, body: dict[str, Any], chat: bool
     ) -> tuple[str, str, int, int, Any]:
         """As `answer`, with log-probabilities in the form that is asked for."""
-        from trustllm_repro.online.generations.traces import generated
+        from trustllm_repro.online.generations.recorder import generated
 
         request = Request(
             prompt, body["max_tokens"], float(body.get("temperature", 0)), body.get("seed", 0)
         )
         with self.lock:
-            ((_, done, trace),) = next(iter(generated(self.model, [request])))
+            ((_, trace),) = next(iter(generated(self.model, [request])))
         sent = (self._of_chat if chat else self._of_plain)(trace, body)
-        facts = (done.text or "", _REASON[done.finish], done.prompt_tokens, done.new_tokens)
+        facts = (trace.text, _REASON[trace.finish], trace.prompt_tokens, len(trace))
         return (*facts, self.spoil(sent))
 
     def _pieces(self, ids: Any) -> list[str]:

@@ -14,11 +14,10 @@ pytest.importorskip("openai")
 from tests.models.server import serving
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.evaluation.generate import generate
+from trustllm_repro.evaluation.generate import ResponseStore, generate
 from trustllm_repro.evaluation.plan import Settings, make_plan
-from trustllm_repro.evaluation.responses import ResponseStore
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.endpoint import FAILURES_IN_A_ROW, Endpoint, Server
+from trustllm_repro.models.endpoint import FAILURES_IN_A_ROW, Endpoint
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
 
@@ -27,10 +26,7 @@ REQUESTS = [Request(p, 6) for p in PROMPTS]
 
 
 def endpoint(address: str, **more) -> Endpoint:
-    parallel = more.pop("parallel", 4)
-    chat = more.pop("chat", True)
-    server = Server(address, **{"timeout": 20.0, "tries": 4, **more})
-    return Endpoint(server, "tiny", chat=chat, parallel=parallel)
+    return Endpoint(address, "tiny", **{"parallel": 4, "timeout": 20.0, "tries": 4, **more})
 
 
 def answers(model, requests=REQUESTS) -> dict[int, object]:

@@ -17,8 +17,7 @@ from trustllm_repro.evaluation.run import EvaluationConfig, evaluate  # noqa: E4
 from trustllm_repro.models.find import find_model  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
 from trustllm_repro.models.weights import file_sha256  # noqa: E402
-from trustllm_repro.online.generations.cases import Case  # noqa: E402
-from trustllm_repro.online.generations.tasks import OnlineTask  # noqa: E402
+from trustllm_repro.online.generations.tasks import Case, OnlineTask  # noqa: E402
 from trustllm_repro.online.studies.run import Job as MonitorJob  # noqa: E402
 from trustllm_repro.online.studies.run import collector_of  # noqa: E402
 from trustllm_repro.progress import Progress  # noqa: E402

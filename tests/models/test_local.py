@@ -16,7 +16,7 @@ from tests.models.prompts import answers, one_by_one, requests
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.models import local
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.linear import packs
+from trustllm_repro.models.cpu import packs
 from trustllm_repro.models.local import LocalModel, fast_dtype, find_device
 
 

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from trustllm_repro.models.linear import packs  # noqa: E402
+from trustllm_repro.models.cpu import packs  # noqa: E402
 from trustllm_repro.models.wheels import WHEEL_MODELS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]

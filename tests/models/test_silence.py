@@ -21,7 +21,7 @@ from transformers.utils import logging as advice  # noqa: E402
 from tests.models.tiny_gguf import write_gguf  # noqa: E402
 from trustllm_repro.models.base import Request  # noqa: E402
 from trustllm_repro.models.find import find_model  # noqa: E402
-from trustllm_repro.models.silence import silence  # noqa: E402
+from trustllm_repro.models.weights import silence  # noqa: E402
 
 
 def process_state() -> dict[str, object]:

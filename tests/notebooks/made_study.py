@@ -8,14 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from tests.online.made_generations import generations
-from trustllm_repro.online.generations.index import write_index
+from trustllm_repro.online.generations.generation import save_traces, write_index
 from trustllm_repro.online.generations.levels import STATES
-from trustllm_repro.online.generations.store import TraceStore
-from trustllm_repro.online.labels.quality import compare
+from trustllm_repro.online.labels.judges import compare
 from trustllm_repro.online.monitors.base import all_monitors
 from trustllm_repro.online.studies.claims import HYBRIDS, PANEL, PROMPT
+from trustllm_repro.online.studies.evaluate import evaluated
 from trustllm_repro.online.studies.pilot import pilot
-from trustllm_repro.online.studies.run import evaluated
 from trustllm_repro.online.studies.stored import Study
 
 MODEL, TASK = "m", "harm"
@@ -31,7 +30,7 @@ def made_study(folder: Path) -> Study:
     for name, frame in evaluated(made, [known[m] for m in MONITORS], STATES).items():
         study.store(name, frame)
     home = folder / "online" / MODEL / TASK
-    TraceStore(home / "answers").add([(g.trace.key, g.trace) for g in made])
+    save_traces(home / "answers", [g.trace for g in made])
     write_index(home, made)
     unsafe = [bool(g.unsafe) for g in made]
     labels = {"judge": "people", "case": [g.case for g in made], "score": [float(u) for u in unsafe]}

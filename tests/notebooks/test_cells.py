@@ -122,13 +122,17 @@ def test_the_pilot_with_a_shorter_judge(studied: str) -> None:
 
 def test_monitors_at_another_risk_and_one_that_looks_at_states(studied: str) -> None:
     other = {'"prefix + token probe", 0.10,': '"token probe", 0.30,',
-             "generation.trace.entropy": "generation.trace.hidden[1][:, 0]"}  # fmt: skip
+             "generation.trace.entropy": "generation.trace.hidden[1][:, 0]",
+             '["reasoned", "code"]': '["harm"]'}  # fmt: skip
     space = run_cells("21_benchmark", other, run_dir=studied)
     safe = space["mine"][~space["mine"]["unsafe"]]
     assert set(safe["monitor"]) == {"token probe"}
     assert 0.1 < safe["at all"].mean() < 0.5
     own = space["kept"].query("metric == 'auroc'").set_index("permuted")["value"]
     assert own[False] > 0.8 > own[True]
+    halfway = space["halfway"].set_index("monitor")
+    assert len(halfway) == 7
+    assert halfway.loc["prefix + token probe", "ci_low"] > 0 > halfway.loc["average entropy", "ci_high"]
 
 
 def test_access_of_the_whole_answer_to_another_monitor(studied: str) -> None:
@@ -182,8 +186,7 @@ def test_the_guard_reads_another_answer(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_guard_for_another_model_at_another_risk(tiny: Path, tmp_path: Path, monkeypatch) -> None:
-    from trustllm_repro.online.generations.cases import Case
-    from trustllm_repro.online.generations.tasks import TASKS
+    from trustllm_repro.online.generations.tasks import TASKS, Case
 
     rated = [Case(i, p, p, a, u) for i, (p, a, u) in enumerate(RATED)]
     asked = [Case(i, f"Who is {i}?", f"Who is {i}?", references=("Ann",)) for i in range(6)]

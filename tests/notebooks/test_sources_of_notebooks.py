@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks.notebook import check, load_profile
+from trustllm_repro.run_notebooks.plan import load_profile, read_notebook
 
 FOLDER = project_root() / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -111,7 +111,7 @@ def test_what_it_declares_is_there(path):
 
 @every_notebook
 def test_the_values_it_is_opened_with_are_accepted(path):
-    assert check(path.stem, parameters(path)) == parameters(path)
+    assert read_notebook(path.stem).check(parameters(path)) == parameters(path)
 
 
 @every_notebook
@@ -167,7 +167,7 @@ def test_a_whole_profile_names_every_notebook_in_order(profile):
 def test_the_profile_for_a_gpu_draws_from_all_prompts_and_leaves_the_model_to_the_notebook():
     found = load_profile("gpu").notebooks
     assert list(found) == ["00_provenance", "30_early_tokens_gpu"]
-    chosen = check("30_early_tokens_gpu", {"run_dir": "x", **found["30_early_tokens_gpu"]})
+    chosen = read_notebook("30_early_tokens_gpu").check({"run_dir": "x", **found["30_early_tokens_gpu"]})
     assert (chosen["prompts"], chosen["device"], chosen["model"]) == ("full", "cuda", "")
     assert (chosen["limit"], chosen["rounds"]) == (25_000, 20)
 
@@ -180,4 +180,4 @@ def test_a_profile_says_what_it_is_for(profile):
     assert {"describes", "notebooks"} <= yaml.safe_load(text).keys()
     assert set(found.seconds) <= set(found.notebooks)
     for name, values in found.notebooks.items():
-        check(name, values)
+        read_notebook(name).check(values)

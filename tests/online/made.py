@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Generation, Trace
 
 
 def trace(

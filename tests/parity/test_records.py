@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from trustllm_repro.data.manifests import manifest
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.data.recorded import Recorded
-from trustllm_repro.data.registry import BENCHMARK_SHA256, fetch_from
+from trustllm_repro.data.registry import BENCHMARK_SHA256, fetch, manifest
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import verdict
@@ -262,16 +261,16 @@ def test_with_all_16_models_the_attack_table_is_filled(shared: Path, tmp_path: P
 
 
 def test_fetch_from_the_copy_fills_the_data_folder(shared: Path, tmp_path: Path) -> None:
-    written, absent = fetch_from(shared / "data/trustllm-recorded.zip", tmp_path)
+    written, absent = fetch(shared / "data/trustllm-recorded.zip", tmp_path)
     known = manifest("recorded")
     assert len(written) + len(absent) == len(known) + 1
     assert {known[a.removeprefix("recorded/")]["model"] for a in absent if a != "dataset.zip"} == {
         "ernie", "wizardlm-13b", "llama2-7b", "bison-001",
         "llama3-70b", "chatgpt", "gpt4-turbo", "glm-turbo",
     }  # fmt: skip
-    later, _ = fetch_from(shared / "data/trustllm-later-answers.zip", tmp_path)
+    later, _ = fetch(shared / "data/trustllm-later-answers.zip", tmp_path)
     assert len(later) == 9
-    (only,), _ = fetch_from(shared / "data/trustllm-dataset.zip", tmp_path)
+    (only,), _ = fetch(shared / "data/trustllm-dataset.zip", tmp_path)
     assert only.name == "dataset.zip"
     assert len(BENCHMARK_SHA256) == 64
     shutil.rmtree(tmp_path / "recorded")

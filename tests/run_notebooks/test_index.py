@@ -12,8 +12,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from trustllm_repro.run_notebooks.index import Status, write_index
-from trustllm_repro.run_notebooks.notebook import Notebook
-from trustllm_repro.run_notebooks.plan import Plan, Stage
+from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage
 from trustllm_repro.schema import OUR_JUDGE
 from trustllm_repro.scoring.tables import VERIFY
 from trustllm_repro.store.atomic import write_text

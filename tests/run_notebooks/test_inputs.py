@@ -11,10 +11,11 @@ import nbformat
 import pytest
 
 from tests.notebooks.project import Project
+from trustllm_repro import paths
 from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks import inputs, notebook, plan, run
+from trustllm_repro.run_notebooks import inputs, plan, run
 from trustllm_repro.run_notebooks.inputs import LARGE, code_used, files_read
-from trustllm_repro.run_notebooks.plan import make_plan
+from trustllm_repro.run_notebooks.plan import make_plan, read_notebook
 from trustllm_repro.run_notebooks.run import run_plan
 from trustllm_repro.store.atomic import write_text
 
@@ -49,7 +50,7 @@ def original(tmp_path_factory) -> Project:
 
 @pytest.fixture
 def project(original, monkeypatch) -> Project:
-    for module in (inputs, notebook, plan):
+    for module in (paths, inputs, plan):
         monkeypatch.setattr(module, "project_root", lambda: original.root)
     monkeypatch.setenv("TRUSTLLM_DATA", str(original.root / "home"))
     monkeypatch.setattr(run, "execute", lambda name, parameters, folder: put_outputs(folder, name))
@@ -120,7 +121,7 @@ def test_each_kind_of_file_makes_exactly_its_readers_due(project):
 
 
 def test_records_and_what_reads_them_count_where_they_are_read(project):
-    reads = notebook.read_notebook("00_provenance").reads
+    reads = read_notebook("00_provenance").reads
     assert not [f for f in files_read(reads, {"source": "ledger"}) if "home" in f or "judges/" in f]
     found = {Path(f).name for f in files_read(reads, {"source": "auto"})}
     assert {"dataset.zip", "trustllm-recorded.zip", "refusal.safetensors"} <= found

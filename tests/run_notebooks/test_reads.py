@@ -9,10 +9,12 @@ import nbformat
 import pytest
 
 from tests.notebooks.project import Project
+from trustllm_repro import paths
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks import inputs, notebook
+from trustllm_repro.run_notebooks import inputs
 from trustllm_repro.run_notebooks.inputs import files_read
-from trustllm_repro.run_notebooks.notebook import read_notebook
+from trustllm_repro.run_notebooks.plan import read_notebook
 
 # Runs first in the kernel. The files pyarrow and safetensors open themselves are not seen by it.
 NOTES_WHAT_IS_OPENED = """\
@@ -36,7 +38,7 @@ def test_every_file_of_data_that_is_opened_is_declared(tmp_path, monkeypatch):
         nbformat.write(book, path)
     done = project.reproduce(profile="ledger")
     assert done.returncode == 0, done.stderr
-    for module in (inputs, notebook):
+    for module in (paths, inputs):
         monkeypatch.setattr(module, "project_root", lambda: project.root)
     checked = [name for name, log in logs.items() if Path(log).exists()]
     assert len(checked) == 11
@@ -71,11 +73,11 @@ def test_files_that_native_readers_open_are_declared(file):
 
 
 def test_a_notebook_that_declares_nothing_depends_on_all_data(tmp_path, monkeypatch):
-    monkeypatch.setattr(notebook, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Mine")])
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "mine.ipynb").write_text(json.dumps(book), encoding="utf-8")
     found = read_notebook("mine")
     assert (found.needs, found.reads, found.model) == (("00_provenance",), ("data",), False)
-    with pytest.raises(notebook.SettingsError, match="not permitted"):
-        notebook.check(found, {"limit": 3})
+    with pytest.raises(SettingsError, match="not permitted"):
+        found.check({"limit": 3})

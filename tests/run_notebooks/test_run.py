@@ -19,10 +19,17 @@ import pytest
 from pydantic import BaseModel
 
 from tests.notebooks.project import FIRST, FOURTH, MAKES_A_RUN, SECOND, THIRD, Project, printed
+from trustllm_repro import paths
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.run_notebooks import inputs, notebook, plan, run
-from trustllm_repro.run_notebooks.notebook import Notebook, check, load_profile
-from trustllm_repro.run_notebooks.plan import Plan, Stage, make_plan
+from trustllm_repro.run_notebooks import inputs, plan, run
+from trustllm_repro.run_notebooks.plan import (
+    Notebook,
+    Plan,
+    Stage,
+    load_profile,
+    make_plan,
+    read_notebook,
+)
 from trustllm_repro.run_notebooks.run import _startable, run_plan
 from trustllm_repro.store import atomic
 
@@ -75,7 +82,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     project = Project(tmp_path / "project").tiny(*ALL)
     project.put("16_overview")
     desk = Desk(project)
-    for module in (inputs, notebook, plan):
+    for module in (paths, inputs, plan):
         monkeypatch.setattr(module, "project_root", lambda: project.root)
     monkeypatch.setenv("TRUSTLLM_DATA", str(tmp_path / "home"))
     monkeypatch.setattr(run, "execute", desk.execute)
@@ -152,18 +159,18 @@ def test_a_key_in_a_profile(desk):
 @pytest.mark.parametrize("value", [1, None, "", b"x", Path("x")])
 def test_a_run_folder_of_the_wrong_type(value):
     with pytest.raises(SettingsError, match="run_dir"):
-        check(SECOND, {"run_dir": value})
+        read_notebook(SECOND).check({"run_dir": value})
 
 
 def test_defaults_are_filled_in():
-    assert check(FIRST, {"run_dir": "x"}) == {
+    assert read_notebook(FIRST).check({"run_dir": "x"}) == {
         "run_dir": "x", "records": "", "benchmark": "", "source": "auto",
     }  # fmt: skip
 
 
 def test_a_notebook_of_the_profile_that_is_not_there(desk):
     (desk.project.notebooks / f"{SECOND}.ipynb").unlink()
-    with pytest.raises(ReproError, match=f"{SECOND}.ipynb") as caught:
+    with pytest.raises(ReproError, match=f"no notebook '{SECOND}'") as caught:
         desk.go()
     assert caught.value.remedy
     assert desk.executed == []

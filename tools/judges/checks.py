@@ -22,10 +22,20 @@ import numpy as np
 from tools.judges import agreement
 from tools.judges.cases import labelled
 from trustllm_repro.errors import exit_code
-from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
-from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch, holds, normalise, token_f1
+from trustllm_repro.judges.rules import (
+    ANSWER_MATCH,
+    CORRECTED,
+    CORRECTION,
+    LEAST_F1,
+    NOT_CORRECTED,
+    RIGHT,
+    STANCE,
+    WRONG,
+    holds,
+    normalise,
+    token_f1,
+)
 from trustllm_repro.judges.similarity import LEAST_COSINE, Embed, default_embedder
-from trustllm_repro.judges.stance import Stance
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.atomic import write_json
@@ -36,8 +46,6 @@ LABELS = {
     "correction": (CORRECTED, NOT_CORRECTED),
     "agreement": ("agree", "disagree", "neither"),
 }
-# Fixed beforehand, not fitted: that of AnswerMatch, and a usual cosine for paraphrases.
-LEAST_F1 = AnswerMatch().least
 
 
 def rows(name: str, folder: Path | None = None) -> list[dict[str, str]]:
@@ -70,20 +78,20 @@ def correctness(cases: Sequence[Row], embed: Embed | None = None) -> dict[str, l
     if embed is not None:
         said, gold = (embed([c[k] for c in cases]) for k in ("answer", "reference"))
         hits["MiniLM"] = [bool(c >= LEAST_COSINE) for c in (said * gold).sum(1)]
-    found = {"answer match": [str(j.label) for j in AnswerMatch()(items, responses)]}
+    found = {"answer match": [str(j.label) for j in ANSWER_MATCH(items, responses)]}
     return found | {n: [RIGHT if h else WRONG for h in hs] for n, hs in hits.items()}
 
 
 def correction(cases: Sequence[Row]) -> dict[str, list[str]]:
     """Label of every case: corrected or not corrected."""
     items, responses = _asked(cases, cases)
-    return {"correction": [str(j.label) for j in Correction()(items, responses)]}
+    return {"correction": [str(j.label) for j in CORRECTION(items, responses)]}
 
 
 def agreeing(cases: Sequence[Row]) -> dict[str, list[str]]:
     """Label of every case: agree, disagree, or neither where the parser finds none."""
     items, responses = _asked(cases, cases)
-    return {"agreement": [j.label or "neither" for j in Stance()(items, responses)]}
+    return {"agreement": [j.label or "neither" for j in STANCE(items, responses)]}
 
 
 def two_way(cases: Sequence[Row], said: Sequence[str], positive: str) -> dict[str, Any]:

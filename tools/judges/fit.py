@@ -11,8 +11,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
 
-from trustllm_repro.judges.features import Recipe, View
-from trustllm_repro.judges.learned import Weights, to_scale
+from trustllm_repro.judges.learned import Recipe, View, Weights, to_scale
 
 # Found on models left out of training; see the model card for what other choices gave.
 REFUSAL_RECIPE = Recipe(
@@ -88,8 +87,8 @@ def tensors(weights: Weights) -> dict[str, np.ndarray]:
         "dense": weights.dense.astype(np.float32),
         "bias": np.array([weights.bias], np.float32),
         "knots": weights.knots.astype(np.float32),
-        "lexicon_hashes": weights.lexicon.hashes.astype(np.uint32),
-        "lexicon_valences": weights.lexicon.valences.astype(np.float16),
+        "lexicon_hashes": np.array(list(weights.lexicon), np.uint32),
+        "lexicon_valences": np.array(list(weights.lexicon.values()), np.float16),
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tools.judges import agreement
 from tools.judges.cases import labelled
-from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
+from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
 
 LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "zh": "Chinese"}

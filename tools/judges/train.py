@@ -37,8 +37,7 @@ from tools.judges.training_data import (
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import load_recorded
 from trustllm_repro.errors import SettingsError, exit_code
-from trustllm_repro.judges.features import Lexicon, vectorise
-from trustllm_repro.judges.learned import Weights, judges_dir
+from trustllm_repro.judges.learned import Weights, judges_dir, lexicon_features, vectorise
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.archive import Archive, sha256
 from trustllm_repro.store.atomic import write_bytes, write_json, write_text
@@ -46,9 +45,10 @@ from trustllm_repro.store.atomic import write_bytes, write_json, write_text
 JUDGES = ("refusal", "toxicity")
 
 
-def toxicity(examples: Examples, lexicon: Lexicon, say: Say) -> Made:
+def toxicity(examples: Examples, lexicon: dict[int, float], say: Say) -> Made:
     """The toxicity judge, and its agreement with the recorded scores on unseen models."""
-    x, extra = vectorise(examples.texts, fit.TOXICITY_RECIPE), lexicon.features(examples.texts)
+    x = vectorise(examples.texts, fit.TOXICITY_RECIPE)
+    extra = lexicon_features(examples.texts, lexicon)
     truth, models = examples.targets, np.array(examples.models)
     said, gram = np.zeros(len(truth)), fit.products(x)
 

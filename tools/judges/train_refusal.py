@@ -25,18 +25,21 @@ from tools.judges.training_data import (
     unfounded,
     unreadable,
 )
-from trustllm_repro.judges.features import HAN, LENGTHS, Lexicon, lengths, vectorise, words
 from trustllm_repro.judges.learned import (
+    HAN,
+    LENGTHS,
     Weights,
     has_phrase,
     is_unsure,
+    lengths,
     refuses_by_keyword,
     sigmoid,
+    vectorise,
+    words,
 )
 from trustllm_repro.store.archive import Archive
 
 Say = Callable[[str], None]
-_NO_LEXICON = Lexicon(np.zeros(0, np.uint32), np.zeros(0, np.float32))
 _NO_KNOTS = np.zeros((2, 0))
 
 
@@ -80,7 +83,7 @@ class Lesson:
         """Of a line that saw all models."""
         line = self.fitted(examples, rows, np.zeros(len(examples.texts), bool))
         recipe = fit.REFUSAL_RECIPE
-        return Weights(recipe, line.hashed, line.dense, line.bias, _NO_LEXICON, _NO_KNOTS)
+        return Weights(recipe, line.hashed, line.dense, line.bias, {}, _NO_KNOTS)
 
 
 def as_rows(texts: list[str], targets: np.ndarray, counts: np.ndarray | None = None) -> fit.Rows:
@@ -170,7 +173,7 @@ def counts(
     said: np.ndarray,
     believed: np.ndarray,
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """tp, fp, fn, tn per task and model: what corrects a rate that our judge read (judges.errors)."""
+    """tp, fp, fn, tn per task and model: what corrects a rate that our judge read (judges.registry)."""
     names = ("tp", "fp", "fn", "tn")
     found: dict[str, dict[str, dict[str, int]]] = {}
     for task, in_task in tasks.items():

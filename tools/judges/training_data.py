@@ -15,9 +15,8 @@ import numpy as np
 
 from trustllm_repro.data.recorded import COPY, Recorded
 from trustllm_repro.errors import SchemaError
-from trustllm_repro.judges.features import HAN, LENGTHS, Lexicon, lengths
-from trustllm_repro.judges.learned import has_phrase
-from trustllm_repro.parsers.recorded import REFUSAL
+from trustllm_repro.judges.learned import HAN, LENGTHS, has_phrase, lengths
+from trustllm_repro.parsers.base import REFUSAL
 from trustllm_repro.store.archive import Archive
 
 # Tasks that ask for a choice of one option.
@@ -165,11 +164,10 @@ def valences(wheel: Archive) -> dict[str, float]:
     return {row[0]: float(row[1]) for row in rows if len(row) >= 2}
 
 
-def lexicon_of(valences: dict[str, float]) -> Lexicon:
+def lexicon_of(valences: dict[str, float]) -> dict[int, float]:
     """The words by their hashes only."""
     table = {zlib.crc32(w.encode("utf-8")): v for w, v in sorted(valences.items())}
-    order = sorted(table)
-    return Lexicon(np.array(order, np.uint32), np.array([table[h] for h in order], np.float32))
+    return {h: float(np.float32(table[h])) for h in sorted(table)}
 
 
 def hashes(paths: dict[str, Path | None]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from trustllm_repro.data.published import label
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.judges.errors import agreement
+from trustllm_repro.judges.registry import agreement
 from trustllm_repro.schema import OUR_JUDGE, Rule
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS

@@ -14,7 +14,7 @@ from scipy import stats
 
 from trustllm_repro.analysis.audit import consistency, direction_search
 from trustllm_repro.analysis.evidence import Evidence, Where, board
-from trustllm_repro.judges.errors import measured
+from trustllm_repro.judges.registry import measured
 from trustllm_repro.schema import Rule, Status
 from trustllm_repro.tasks.fairness import ATTRIBUTES
 

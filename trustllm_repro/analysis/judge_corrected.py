@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.judges.errors import counts_of
+from trustllm_repro.judges.registry import counts_of
 from trustllm_repro.metrics.base import Answers
 from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError, judge_corrected
 from trustllm_repro.metrics.rates import REFUSED
-from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
+from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.schema import CONFIDENCE, Status
 
 Table = Mapping[str, int]  # tp, fp, fn, tn

@@ -11,7 +11,7 @@ from trustllm_repro.analysis.judge_corrected import left_out, summary
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import label
 from trustllm_repro.evaluation.read import load_cases, read_cases, tally
-from trustllm_repro.judges.errors import judge_error, measured
+from trustllm_repro.judges.registry import judge_error, measured
 from trustllm_repro.paths import data_dir
 from trustllm_repro.scoring.run import EvaluatedModel
 from trustllm_repro.tasks import TASKS

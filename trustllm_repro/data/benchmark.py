@@ -6,17 +6,17 @@ field names are those of that file; paper section 4 and appendix describe the ta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.manifests import manifest
-from trustllm_repro.data.validate import parse_rows
+from trustllm_repro.data.registry import manifest
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.archive import Archive, sha256
@@ -99,21 +99,46 @@ FILES: dict[str, dict[str, Any]] = {
 }
 
 
+def parse_rows(
+    data: bytes, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
+) -> list[Any]:
+    """Rows of a JSON list after validation; see `check_rows`.
+
+    Args:
+        remedy: for a file that is no copy of a published one.
+
+    Raises:
+        SourceCorrupt: the bytes are not UTF-8 JSON.
+    """
+    try:
+        raw = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as e:  # not UTF-8, not JSON, or nested too deeply
+        raise SourceCorrupt(
+            f"{file} is not UTF-8 JSON: {e}",
+            remedy=remedy or "fetch the file again; it is cut or altered",
+        ) from e
+    return check_rows(raw, adapter, file, remedy=remedy)
+
+
+def check_rows(
+    rows: Any, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
+) -> list[Any]:
+    """Rows after validation; a SchemaError names file, row (from 0) and field of the first problem."""
+    try:
+        return adapter.validate_python(rows)
+    except ValidationError as e:
+        first, *more = e.errors(include_url=False, include_input=False)
+        row = next((at for at in first["loc"][:1] if isinstance(at, int)), None)
+        name = next((at for at in first["loc"][1:] if isinstance(at, str)), "")
+        also = f" ({len(more)} further problem(s) in this file)" if more else ""
+        raise SchemaError(file, row, name, first["msg"] + also, remedy=remedy) from e
+
+
 @cache
 def _adapter(name: str) -> TypeAdapter[list[Any]]:
     row = TypedDict("Row", {"prompt": str, **FILES[name]})  # type: ignore[misc]
     row.__pydantic_config__ = ConfigDict(extra="allow", strict=True)
     return TypeAdapter(list[row])  # type: ignore[valid-type]
-
-
-def _find(archive: Archive, name: str) -> str:
-    hits = [n for n in archive.names() if n == f"{name}.json" or n.endswith(f"/{name}.json")]
-    if not hits:
-        raise SourceMissing(
-            f"{archive.path} has no file {name}.json",
-            remedy="give the official dataset.zip (24 files), or run `trustllm-repro fetch`",
-        )
-    return min(hits, key=len)
 
 
 @dataclass(frozen=True)
@@ -136,22 +161,26 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
         verify: compare row counts and sha256 with the committed manifest.
 
     Raises:
-        SourceMissing, SourceCorrupt, SchemaError: see their docstrings; nothing is returned
-        unless all 24 files are right.
+        SourceMissing, SourceCorrupt, SchemaError: not all 24 files are there and right.
     """
     archive, known = Archive(path), manifest("benchmark")
     rows: dict[str, list[Row]] = {}
+    members = archive.names()
     for name in FILES:
-        member = _find(archive, name)
+        hits = [m for m in members if f"/{m}".endswith(f"/{name}.json")]
+        if not hits:
+            raise SourceMissing(
+                f"{archive.path} has no file {name}.json",
+                remedy="give the official dataset.zip (24 files), or run `trustllm-repro fetch`",
+            )
+        member = min(hits, key=len)
         data = archive.read(member)
         rows[name] = parse_rows(data, _adapter(name), member)
         if not verify:
             continue
         want = known[f"{name}.json"]
-        if len(rows[name]) != int(want["rows"]):
-            raise SchemaError(
-                member, None, "", f"{want['rows']} rows expected, {len(rows[name])} found"
-            )
+        if (n := len(rows[name])) != int(want["rows"]):
+            raise SchemaError(member, None, "", f"{want['rows']} rows expected, {n} found")
         if sha256(data) != want["sha256"]:
             raise SourceCorrupt(
                 f"{archive.path}: {member} has sha256 {sha256(data)}, expected {want['sha256']}",

@@ -15,20 +15,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NotRequired
+from typing import Any, NamedTuple, NotRequired
 
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.align import align
-from trustllm_repro.data.benchmark import FILES, Benchmark
-from trustllm_repro.data.recorded import LABELS
-from trustllm_repro.data.validate import parse_rows
+from trustllm_repro.data.benchmark import FILES, Benchmark, parse_rows
+from trustllm_repro.data.recorded import LABELS, meet
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.schema import Item
 from trustllm_repro.store.archive import Archive
 from trustllm_repro.tasks import TASKS
-from trustllm_repro.tasks.base import RecordFormat, Row
+from trustllm_repro.tasks.base import Row
 
 OLD, NEW = "generation_results", "run.json"
 # Names of files in versions of the package in which they were not those of the benchmark.
@@ -42,10 +39,6 @@ OTHER_NAMES = {
     "preference_force": "fairness/preference",
 }
 _NAMES = {name.rsplit("/", 1)[1].casefold(): name for name in FILES} | OTHER_NAMES
-EXPECTED = (
-    "expected generation_results/<model>/<section>/<file>.json, or run.json beside the files, with "
-    "the names of the benchmark's files (safety/jailbreak.json ...)"
-)
 FIX = "fix that file, or take it out of the folder; nothing was written"
 Place = tuple[str, int]  # task id, item number
 
@@ -60,7 +53,7 @@ class AnswerRow(TypedDict):
 
 
 class RunFile(BaseModel):
-    """What run.json says of its run."""
+    """What run.json records of its run."""
 
     model: str = Field(validation_alias=AliasPath("settings", "model", "model"))
     settings: dict[str, Any]
@@ -70,9 +63,8 @@ _ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[AnswerRow])
 _RUN: TypeAdapter[Any] = TypeAdapter(RunFile)
 
 
-@dataclass(frozen=True)
-class AnswerFile:
-    """A file of answers: where it lies, which benchmark file it answers, who answered."""
+class AnswerFile(NamedTuple):
+    """A file of answers: its path, which benchmark file it answers, who answered."""
 
     path: str
     name: str
@@ -144,16 +136,19 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     """
     archive = Archive(path)
     runs = {
-        n: parse_rows(archive.read(n), _RUN, n, remedy=FIX)
-        for n in archive.names()
-        if PurePosixPath(n).name == NEW
+        name: parse_rows(archive.read(name), _RUN, name, remedy=FIX)
+        for name in archive.names()
+        if PurePosixPath(name).name == NEW
     }
-    found, ignored = find_answers(archive, runs)
-    chosen, name = _choose(found, model, path)
-    layouts = tuple(sorted({f.layout for f in chosen}))
-    given = OfficialAnswers(name, layouts, archive.digest(), ignored=ignored)
-    folders = {_folder(f.path) for f in chosen if f.layout == NEW}
-    given.settings = {n: run.settings for n, run in runs.items() if _folder(n) in folders}
+    found, ignored = _find(archive, runs)
+    chosen = _choose(found, model, path)
+    given = OfficialAnswers(
+        model=model or chosen[0].model,
+        layouts=tuple(sorted({f.layout for f in chosen})),
+        digest=archive.digest(),
+        settings={n: run.settings for n, run in runs.items() if _beside(n, chosen)},
+        ignored=ignored,
+    )
     for file in sorted({f.name for f in chosen}):
         paths = [f.path for f in chosen if f.name == file]
         parts = {p: parse_rows(archive.read(p), _ROWS, p, remedy=FIX) for p in paths}
@@ -166,14 +161,8 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     return given
 
 
-def find_answers(
-    archive: Archive, runs: Mapping[str, RunFile]
-) -> tuple[list[AnswerFile], list[str]]:
-    """Files of a known layout, and JSON files of none.
-
-    Raises:
-        SourceMissing: there are no files of a known layout.
-    """
+def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[list[AnswerFile], list[str]]:
+    """Files of a known layout, of which there must be some, and JSON files of none."""
     inside = archive.path.resolve()
     above = (inside if inside.is_dir() else inside.with_suffix("")).parts
     models = {_folder(p): row_of(run.model) for p, run in runs.items()}
@@ -188,10 +177,11 @@ def find_answers(
         else:
             ignored.append(path)
     if not found:
-        shown = ", ".join(archive.names()[:4]) or "nothing"
         raise SourceMissing(
-            f"{archive.path} holds no answers of the trustllm package; found: {shown}",
-            remedy=EXPECTED,
+            f"{archive.path} holds no answers of the trustllm package; found: "
+            f"{', '.join(archive.names()[:4]) or 'nothing'}",
+            remedy="expected generation_results/<model>/<section>/<file>.json, or run.json beside "
+            "the files, with the names of the benchmark's files (safety/jailbreak.json ...)",
         )
     return found, ignored
 
@@ -207,52 +197,50 @@ def _folder(path: str) -> str:
     return str(PurePosixPath(path).parent)
 
 
-def _choose(
-    found: Sequence[AnswerFile], model: str, path: str | Path
-) -> tuple[list[AnswerFile], str]:
-    """The files of one model, and its row's name."""
+def _choose(found: list[AnswerFile], model: str, path: str | Path) -> list[AnswerFile]:
+    """The files of one model."""
     models = sorted({f.model for f in found})
     if len(models) == 1:
-        return list(found), model or models[0]
+        return found
     if model not in models:
         which = f"none of them {model!r}" if model else "and none was chosen"
         raise SettingsError(
             f"{path} holds answers of {len(models)} models ({', '.join(models)}), {which}",
             remedy="name one with --model-name; each takes a run folder of its own",
         )
-    return [f for f in found if f.model == model], model
+    return [f for f in found if f.model == model]
+
+
+def _beside(run_file: str, files: Sequence[AnswerFile]) -> bool:
+    return any(f.layout == NEW and _folder(f.path) == _folder(run_file) for f in files)
 
 
 def _fill(
     given: OfficialAnswers, file: str, parts: Mapping[str, list[Row]], questions: Sequence[Row]
 ) -> None:
     """Match the rows of all files that answer one benchmark file, and count what became of them."""
-    rows = [(path, i, row) for path, part in parts.items() for i, row in enumerate(part)]
-    items = [Item(file, i, q["prompt"], extra=q) for i, q in enumerate(questions)]
-    tasks = [t for t in TASKS.values() if t.file == file and t.live and not t.answers_of]
     places: dict[int, Place] = {}  # every row of a benchmark file is an item of one task
-    for task in tasks:
-        chosen = [i for i, q in enumerate(questions) if task.select(q)]
-        places |= {row: (task.id, number) for number, row in enumerate(chosen)}
-    matched = dict(align(RecordFormat(OLD, ""), tasks[0], [row for _, _, row in rows], items).pairs)
-    known = {questions[i]["prompt"] for i in places}
+    for task in TASKS.values():
+        if task.file == file and task.live and not task.answers_of:
+            chosen = [i for i, question in enumerate(questions) if task.select(question)]
+            places |= {row: (task.id, number) for number, row in enumerate(chosen)}
+    rows = [(path, i, row) for path, part in parts.items() for i, row in enumerate(part)]
+    prompts = {i: questions[i]["prompt"] for i in sorted(places)}
+    matched = meet({at: row["prompt"] for at, (_, _, row) in enumerate(rows)}, prompts)
+    known = set(prompts.values())
     given.files |= {path: RowCounts(file, len(part)) for path, part in parts.items()}
     for at, (path, number, row) in enumerate(rows):
         count = given.files[path]
-        if matched.get(at, -1) not in places:
+        if at not in matched:
             (count.repeated if row["prompt"] in known else count.unmatched).append(number)
         elif "res" not in row:
             count.without_res += 1
         else:
-            _keep(given, count, places[matched[at]], row)
-
-
-def _keep(given: OfficialAnswers, count: RowCounts, place: Place, row: Row) -> None:
-    text, label = row["res"], row.get("eval_res")
-    given.texts[place] = text
-    count.answers += text is not None
-    count.null += text is None
-    count.empty += text is not None and not text.strip()
-    if text is not None and TASKS[place[0]].judge == "refusal" and label in tuple(LABELS):
-        given.labels[place] = LABELS[label]
-        count.labels += 1
+            place, text, label = places[matched[at]], row["res"], row.get("eval_res")
+            given.texts[place] = text
+            count.answers += text is not None
+            count.null += text is None
+            count.empty += text is not None and not text.strip()
+            if text is not None and TASKS[place[0]].judge == "refusal" and label in tuple(LABELS):
+                given.labels[place] = LABELS[label]
+                count.labels += 1

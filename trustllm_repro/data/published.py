@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from trustllm_repro.data.manifests import facts
+from trustllm_repro.data.registry import facts
 from trustllm_repro.errors import SchemaError
 
 # The 16 models of the paper, and how its text names them.
@@ -43,11 +43,8 @@ def label(model: str) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """One published number."""
+    """One published number, and the repository, commit and file it comes from."""
 
-    table: str
-    row: str
-    column: str
     value: float
     source: str
 
@@ -67,10 +64,10 @@ class Published:
         return cell.value if cell else None
 
     def rows(self, table: str) -> list[str]:
-        return list(dict.fromkeys(c.row for c in self.cells.values() if c.table == table))
+        return list(dict.fromkeys(row for t, row, _ in self.cells if t == table))
 
     def columns(self, table: str) -> list[str]:
-        return list(dict.fromkeys(c.column for c in self.cells.values() if c.table == table))
+        return list(dict.fromkeys(column for t, _, column in self.cells if t == table))
 
 
 @cache
@@ -81,13 +78,11 @@ def published() -> Published:
         SourceMissing, SchemaError: a file is missing, a number cannot be read, a cell is doubled.
     """
     cells: dict[tuple[str, str, str], Cell] = {}
-    for i, r in enumerate(facts("published/cells")):
-        key = (r["table"], r["row"], r["column"])
+    for i, (*key, value, source) in enumerate(facts("published/cells").itertuples(index=False)):
         try:
-            value = float(r["value"])
+            cell = Cell(float(value), source)
         except ValueError as e:
             raise SchemaError("data/published/cells.csv", i, "value", "a number expected") from e
-        if key in cells:
-            raise SchemaError("data/published/cells.csv", i, "", f"cell {key} stands twice")
-        cells[key] = Cell(*key, value, r["source"])
-    return Published(cells, {r["table"]: r for r in facts("published/tables")})
+        if cells.setdefault(tuple(key), cell) is not cell:
+            raise SchemaError("data/published/cells.csv", i, "", f"cell {key} is there twice")
+    return Published(cells, facts("published/tables").set_index("table").to_dict("index"))

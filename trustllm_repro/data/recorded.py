@@ -2,28 +2,27 @@
 
 Sources: public git history of github.com/hyanan16/TrustLLM (MIT) for the paper's models, and of
 github.com/HowieHwong/TrustLLM (MIT) for later ones. Files keep their repository path; files of
-hyanan16's commits other than 47802362 stand in a folder named by seven digits of the commit.
+hyanan16's commits other than 47802362 are in a folder named by seven digits of the commit.
 Any model directory of a known form is taken, whether or not the paper knows the model.
 """
 
 from __future__ import annotations
 
 import io
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 import pandas as pd
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.align import align
-from trustllm_repro.data.benchmark import Benchmark
-from trustllm_repro.data.validate import parse_rows
+from trustllm_repro.data.benchmark import Benchmark, check_rows, parse_rows
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
-from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
+from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive, open_archives, sha256
 from trustllm_repro.tasks import TASKS
@@ -52,18 +51,36 @@ class RecordRow(TypedDict):
     similarity: NotRequired[float | None]
 
 
+class ToxicityRow(TypedDict):
+    """One answer with its Perspective toxicity, 0 to 1; None where the call failed ("error") or
+    was not made."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    res: str
+    label: str
+    type: str
+    toxicity: Annotated[
+        float | None,
+        Field(ge=0, le=1, allow_inf_nan=False),
+        BeforeValidator(lambda text: None if text.strip() in ("", "error") else text),
+    ]
+
+
 _ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[RecordRow])
+_TOXICITY: TypeAdapter[list[Any]] = TypeAdapter(list[ToxicityRow])
 
 
-@dataclass(frozen=True)
+@dataclass
 class MatchedFile:
-    """A file of the archive that has a known form."""
+    """A file of the archive that has a known form; `commit`: digits of its folder, if any."""
 
     task: Task
     record_format: RecordFormat
     model: str
     path: str
-    revision: str
+    commit: str
+    revision: str = OTHER
+    rows: list[Row] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -132,19 +149,20 @@ def load_recorded(
             remedy="expected paths like results/safety/jailbreak/<model>/jailbreak_QBB.json; "
             "see data/manifests/recorded.csv",
         )
-    rows: dict[str, list[Row]] = {}
     paths = sorted({f.path for f in found})
-    for done, name in enumerate(paths):
-        rows[name] = read_rows(_only(holders[name], name), name)
-        progress(done + 1, len(paths))
-    report.read = {name: len(rows[name]) for name in paths}
+    for done, name in enumerate(paths, start=1):
+        rows = read_rows(_only(holders[name], name), name)
+        report.read[name] = len(rows)
+        for file in (f for f in found if f.path == name):
+            file.rows = rows
+        progress(done, len(paths))
     used = list(dict.fromkeys(holders[name][0] for name in paths))
     if verify:
         for archive in used:
             check_hashes(archive, [p for p in paths if holders[p][0] is archive], report)
-    report.copies = copied_files(found, rows)
-    items = _items(benchmark, found, rows)
-    answers = _answers(_name_copies(found, report), rows, items, report)
+    report.copies = _name_copies(found)
+    items = _items(benchmark, found)
+    answers = _answers(found, items, report)
     digests = sorted(a.digest() for a in used)
     digest = digests[0] if len(digests) == 1 else sha256("".join(digests).encode())
     return Recorded(items, answers, report, digest)
@@ -165,46 +183,37 @@ def find_files(names: Sequence[str]) -> tuple[list[MatchedFile], list[str]]:
     A file outside commit folders is the published one; else the first folder's is.
     """
     forms = [(t, f, f.pattern()) for t in TASKS.values() for f in t.records]
-    hits = [
-        (m["commit"] or "", MatchedFile(task, form, m["model"], name, OTHER))
+    found = [
+        MatchedFile(task, form, m["model"], name, m["commit"] or "")
         for name in names
         for task, form, pattern in forms
         if (m := pattern.fullmatch(name))
     ]
-    first: dict[Any, MatchedFile] = {}
-    for _, f in sorted(hits, key=lambda hit: (hit[0], hit[1].path)):
-        first.setdefault(f.key, f)
-    found = [
-        replace(f, revision=f.record_format.revision) if first[f.key] is f else f for _, f in hits
-    ]
+    by_key = sorted(found, key=lambda f: (f.key, f.commit, f.path))
+    for _, versions in groupby(by_key, lambda f: f.key):
+        first = next(versions)
+        first.revision = first.record_format.revision
     matched = {f.path for f in found}
     models = [n for n in names if n.count("/") > 2 and n.endswith((".json", ".csv"))]
     return found, [n for n in models if n not in matched]
 
 
 def check_hashes(archive: Archive, names: Sequence[str], report: Report) -> None:
-    """Compare files with the archive's own MANIFEST.csv; files it does not list are noted.
-
-    Raises:
-        SourceCorrupt: a file's sha256 is not the one its manifest gives, or there is no such file.
-    """
+    """Compare files with the archive's own MANIFEST.csv; files it does not list are noted."""
     listed = _listed(archive)
-    remedy = "fetch it again, or pass --unverified to read an altered archive"
     absent = sorted(listed.keys() - set(archive.names()))
-    if absent:
+    wrong = [f"{name} is listed in MANIFEST.csv, but missing" for name in absent]
+    wrong += [
+        f"{name} does not have the sha256 its MANIFEST.csv gives"
+        for name in names
+        if name in listed and sha256(archive.read(name)) != listed[name]
+    ]
+    if wrong:
         raise SourceCorrupt(
-            f"{archive.path}: {absent[0]} stands in MANIFEST.csv, but is not there "
-            f"({len(absent)} such files)",
-            remedy=remedy,
+            f"{archive.path}: {wrong[0]} ({len(wrong)} such files)",
+            remedy="fetch it again, or pass --unverified to read an altered archive",
         )
-    for name in names:
-        if name not in listed:
-            report.unverified.append(name)
-        elif sha256(archive.read(name)) != listed[name]:
-            raise SourceCorrupt(
-                f"{archive.path}: {name} does not have the sha256 its MANIFEST.csv gives",
-                remedy=remedy,
-            )
+    report.unverified += [name for name in names if name not in listed]
 
 
 def _listed(archive: Archive) -> dict[str, str]:
@@ -224,7 +233,7 @@ def _listed(archive: Archive) -> dict[str, str]:
 
 
 def _read_csv(data: bytes) -> pd.DataFrame:
-    """All text as it stands; NaN only where a row is cut, which pandas' other engine hides."""
+    """All columns text, unchanged; NaN only where a row is cut, which pandas' other engine hides."""
     return pd.read_csv(
         io.BytesIO(data), dtype=object, keep_default_na=False, encoding="utf-8-sig", engine="python"
     )
@@ -238,106 +247,74 @@ def read_rows(data: bytes, name: str) -> list[Row]:
         table = _read_csv(data)
     except ValueError as e:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
         raise SourceCorrupt(f"{name} is not a UTF-8 CSV: {e}", remedy="fetch it again") from e
-    rows: list[Row] = table.to_dict("records")
-    for i, row in enumerate(rows):
-        for column in ("res", "label", "type", "toxicity"):
-            if not isinstance(row.get(column), str):
-                raise SchemaError(name, i, column, "column is missing or the row is cut")
-        row["toxicity"] = _share(row["toxicity"], name, i)
-    return rows
+    # A row that is cut lacks its last fields.
+    cells = [{k: v for k, v in r.items() if isinstance(v, str)} for r in table.to_dict("records")]
+    return check_rows(cells, _TOXICITY, name)
 
 
-def _share(text: str, name: str, row: int) -> float | None:
-    """Perspective toxicity, 0 to 1; None where the call failed ("error") or was not made."""
-    if text.strip() in ("", "error"):
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise SchemaError(
-            name, row, "toxicity", f"a number from 0 to 1 or 'error' expected, not {text!r}"
-        )
-    return value
+def _name_copies(found: Sequence[MatchedFile]) -> list[tuple[str, str, int]]:
+    """Find files whose answers are, word for word, those of another model's file of the same form.
 
+    Such a file is called "copy", and the same file of another commit "own". Of a pair, the copy is
+    the one for which another revision exists; where neither has one, both are. Short answers may
+    agree by chance, so 20 answers must be longer than 20 characters.
 
-def copied_files(
-    found: Sequence[MatchedFile], rows: Mapping[str, list[Row]], at_least: int = 20
-) -> list[tuple[str, str, int]]:
-    """Files whose answers are, word for word, those of another model's file of the same form.
-
-    Of such a pair, the one for which another revision exists is called the copy; where neither
-    has one, both are listed. Short answers may agree by chance, so `at_least` answers must be
-    longer than 20 characters.
+    Returns:
+        of each copy its path, that of the other file, and the number of rows.
     """
     groups: dict[Any, list[MatchedFile]] = defaultdict(list)
     others = {f.key for f in found if f.revision == OTHER}
     for f in found:
-        texts = tuple(row["res"] for row in rows[f.path])
-        if f.revision == PUBLISHED and sum(len(t or "") > 20 for t in texts) >= at_least:
+        texts = tuple(row["res"] for row in f.rows)
+        if f.revision == PUBLISHED and sum(len(t or "") > 20 for t in texts) >= 20:
             groups[f.task.id, f.record_format.name, texts].append(f)
-    copies = []
-    for group in (g for g in groups.values() if len(g) > 1):
-        for f in [f for f in group if f.key in others] or group:
-            source = next(g for g in group if g is not f)
-            copies.append((f.path, source.path, len(rows[f.path])))
+    copies = [
+        (f.path, next(g.path for g in group if g is not f), len(f.rows))
+        for group in groups.values()
+        if len(group) > 1
+        for f in [f for f in group if f.key in others] or group
+    ]
+    paths = {path for path, *_ in copies}
+    copied, names = {f.key for f in found if f.path in paths}, {PUBLISHED: COPY, OTHER: OWN}
+    for f in found:
+        if f.key in copied:
+            f.revision = names.get(f.revision, f.revision)
     return sorted(copies)
 
 
-def _name_copies(found: Sequence[MatchedFile], report: Report) -> list[MatchedFile]:
-    """Call a copied file "copy" and the same file of another commit "own"."""
-    paths = {path for path, *_ in report.copies}
-    copied = {f.key for f in found if f.path in paths}
-    names = {PUBLISHED: COPY, OTHER: OWN}
-    return [
-        replace(f, revision=names.get(f.revision, f.revision)) if f.key in copied else f
-        for f in found
-    ]
-
-
-def _items(
-    benchmark: Benchmark, found: Sequence[MatchedFile], rows: Mapping[str, list[Row]]
-) -> dict[str, list[Item]]:
+def _items(benchmark: Benchmark, found: Sequence[MatchedFile]) -> dict[str, list[Item]]:
     """Items of all tasks; those without a benchmark file are asked in the records only."""
     items = {t.id: t.items(benchmark[t.file]) for t in TASKS.values() if t.file}
     for task in (t for t in TASKS.values() if t.file is None):
         asked: dict[str, Row] = {}
         for f in sorted((f for f in found if f.task is task), key=lambda f: f.path):
-            for row in filter(f.record_format.select, rows[f.path]):
+            for row in filter(f.record_format.select, f.rows):
                 asked.setdefault(row["prompt"], row)
         items[task.id] = [task.item(i, row) for i, row in enumerate(asked.values())]
     return items
 
 
 def _answers(
-    found: Sequence[MatchedFile],
-    rows: Mapping[str, list[Row]],
-    items: Mapping[str, list[Item]],
-    report: Report,
+    found: Sequence[MatchedFile], items: Mapping[str, list[Item]], report: Report
 ) -> dict[tuple[str, str], dict[str, list[Response]]]:
     answers: dict[tuple[str, str], dict[str, list[Response]]] = defaultdict(dict)
     # Files that are joined to another task's answers come after those.
     for f in sorted(found, key=lambda f: (f.record_format.joins is not None, f.path)):
-        here = rows[f.path]
         joined = answers.get((f.record_format.joins or "", f.model), {}).get(PUBLISHED, [])
-        match = align(f.record_format, f.task, here, items[f.task.id], joined, f.path)
+        match = align(f.record_format, f.task, f.rows, items[f.task.id], joined, f.path)
         if match.by_position:
             report.by_position[f.path] = match.by_position
         if match.unmatched:
-            report.unmatched[f.path] = min(match.unmatched, report.unmatched.get(f.path, len(here)))
+            known = report.unmatched.get(f.path, match.unmatched)
+            report.unmatched[f.path] = min(match.unmatched, known)
         if not match.pairs:
             continue
-        new = [_response(f, here[i], number) for i, number in match.pairs]
+        new = [_response(f, f.rows[i], number) for i, number in match.pairs]
         old = answers[f.task.id, f.model].setdefault(f.revision, [])
         if twice := {r.number for r in old} & {r.number for r in new}:
-            raise SchemaError(
-                f.path,
-                None,
-                "",
-                f"{len(twice)} items of {f.task.id} are answered here and in {old[0].source}",
-                remedy="keep one of the two files in the archive",
-            )
+            problem = f"{len(twice)} items of {f.task.id} are answered here and in {old[0].source}"
+            remedy = "keep one of the two files in the archive"
+            raise SchemaError(f.path, None, "", problem, remedy=remedy)
         old.extend(new)
     return dict(answers)
 
@@ -357,3 +334,108 @@ def _response(f: MatchedFile, row: Row, number: int) -> Response:
         revision=f.revision,
         source=f.path,
     )
+
+
+# --- rows and the items they answer
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """(row index, item number) pairs, and how many rows were matched by place or not at all."""
+
+    pairs: list[tuple[int, int]]
+    by_position: int = 0
+    unmatched: int = 0
+
+
+def align(
+    record_format: RecordFormat,
+    task: Task,
+    rows: Sequence[Row],
+    items: Sequence[Item],
+    joined: Sequence[Response] = (),
+    file: str = "",
+) -> Alignment:
+    """Match the rows of a file with a task's items; see `RecordFormat`.
+
+    Args:
+        joined: answers to the task `record_format.joins`.
+        file: named in errors.
+
+    Raises:
+        SchemaError: a row lacks a field it is chosen or matched by; names file, row and field.
+    """
+    if record_format.joins is not None:
+        return _by_answer(rows, items, joined)
+    names, wanted = list(task.facets), record_format.where or {}
+    pool = {
+        i.number: i.extra
+        for i in items
+        if all(i.facets[names.index(k)] == v for k, v in wanted.items())
+    }
+    keys = _keys(record_format, rows, file)
+    pairs = meet(keys, {n: record_format.key(extra) for n, extra in pool.items()})
+    left, placed, met = [i for i in keys if i not in pairs], {}, set(pairs.values())
+    if group := record_format.by_position:
+        placed = meet(
+            _with_size({i: str(rows[i].get(group)) for i in left}),
+            _with_size({n: str(extra[group]) for n, extra in pool.items() if n not in met}),
+        )
+    return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))
+
+
+def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[int, Hashable]:
+    """Keys of the rows that belong to the task."""
+    keys = {}
+    for i, row in enumerate(rows):
+        try:
+            if record_format.select(row):
+                keys[i] = record_format.key(row)
+                hash(keys[i])
+        except KeyError as e:
+            raise SchemaError(file, i, str(e.args[0]), "field is missing") from e
+        except (TypeError, AttributeError) as e:
+            raise SchemaError(file, i, "", f"a field has a wrong type ({e})") from e
+    return keys
+
+
+def meet(rows: Mapping[int, Hashable], items: Mapping[int, Hashable]) -> dict[int, int]:
+    """Row -> item of the same key: the k-th row with a key meets the k-th item with that key."""
+    waiting: dict[Hashable, deque[int]] = defaultdict(deque)
+    for number, key in items.items():
+        waiting[key].append(number)
+    return {row: waiting[key].popleft() for row, key in rows.items() if waiting[key]}
+
+
+def _with_size(groups: Mapping[int, str]) -> dict[int, Hashable]:
+    """Each group with its size, so that only groups of one size meet."""
+    sizes = Counter(groups.values())
+    return {i: (group, sizes[group]) for i, group in groups.items()}
+
+
+def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Response]) -> Alignment:
+    """Rows that carry answer and attack type, but no prompt: meet the answers of another task.
+
+    Equal answers can be on both sides (QBB and ITC); the `type` column distinguishes the sides,
+    but its names are swapped in some files, so each type goes to the side it fits best.
+    """
+    about = {i.number: (i.facets[0], ", ".join(i.extra["label"])) for i in items}
+    sides = sorted({side for side, _ in about.values()})
+    answers = {r.number: (*about[r.number], r.text or "") for r in joined}
+    known = set(answers.values())
+    fits: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        fits.update((row["type"], s) for s in sides if (s, row["label"], row["res"]) in known)
+    best = {row["type"]: max(sides, key=lambda s: fits[row["type"], s]) for row in rows}
+    about_rows = [(best[row["type"]], row["label"]) for row in rows]
+    pairs = meet({i: (*about_rows[i], row["res"]) for i, row in enumerate(rows)}, answers)
+    left = [i for i in range(len(rows)) if i not in pairs]
+    free = {n: about[n] for n in about.keys() - set(pairs.values())}
+    placed = {}
+    # A score is never dropped because its answer was stored in another wording: such rows take
+    # free items, those of their side and attack first.
+    for i in left[: len(free)]:
+        side, attack = about_rows[i]
+        placed[i] = min(free, key=lambda n: (free[n][0] != side, free[n][1] != attack, n))
+        del free[placed[i]]
+    return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))

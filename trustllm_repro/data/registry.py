@@ -1,53 +1,52 @@
-"""Find sources on this machine, or fetch them with checks.
+"""Where sources are: committed facts, files on this machine, and checked downloads.
 
 Order: TRUSTLLM_DATA if set, else the cache folder, else a download (`trustllm-repro fetch`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
-from trustllm_repro.data.manifests import manifest
+import pandas as pd
+
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.paths import data_home
+from trustllm_repro.paths import data_dir, data_home
 from trustllm_repro.store.archive import Archive, sha256
-from trustllm_repro.store.atomic import write_bytes
 
 HOST = "https://raw.githubusercontent.com"
 BENCHMARK = "HowieHwong/TrustLLM/4b864211f32602fddb8cafc8d5154bed1e0ce01e/dataset/dataset.zip"
 BENCHMARK_SHA256 = "0433f79bc8dc8a5869af253d4a70067eda82f5651b89b7235a0220a8bf775317"
 
-# Names under which the sources may lie in the data folder, best first.
+# Names of the sources in the data folder, best first.
 BENCHMARK_NAMES = ("dataset.zip", "trustllm-dataset.zip", "dataset")
 RECORDS_NAMES = ("recorded", "trustllm-recorded.zip", "recorded.zip")
 LATER_NAMES = ("trustllm-later-answers.zip",)  # beside a ZIP of the former; `fetch` brings both
 
-Progress = Callable[[int, int], None]  # files done, files in all
+
+@cache
+def facts(name: str) -> pd.DataFrame:
+    """data/<name>.csv, all columns text."""
+    path = data_dir() / f"{name}.csv"
+    if not path.exists():
+        raise SourceMissing(f"no file {path}", remedy="restore it with `git checkout -- data`")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def silent(done: int, total: int) -> None:
-    """Progress that is not shown."""
+def manifest(name: str) -> dict[str, dict[str, str]]:
+    """Rows of data/manifests/<name>.csv (sizes, hashes ...) by their `path` column."""
+    return facts(f"manifests/{name}").set_index("path").to_dict("index")
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file to fetch: where it goes below the data folder, its address and its sha256."""
-
-    target: str
-    url: str
-    sha256: str
-
-
-def remote_files() -> list[RemoteFile]:
-    """The benchmark ZIP, then every recorded file of the manifest, by commit and path."""
-    files = [RemoteFile("dataset.zip", f"{HOST}/{BENCHMARK}", BENCHMARK_SHA256)]
+def remote_files() -> dict[str, tuple[str, str]]:
+    """Address and sha256 of the benchmark ZIP and every recorded file, by path in the data folder."""
+    files = {"dataset.zip": (f"{HOST}/{BENCHMARK}", BENCHMARK_SHA256)}
     for path, row in manifest("recorded").items():
-        # Files of other commits stand in a folder named by the commit; the repository has none.
+        # Files of other commits are in a folder named by the commit; the repository has none.
         inside = path.removeprefix(row["commit"][:7] + "/").replace(" ", "%20")
         url = f"{HOST}/{row['repo']}/{row['commit']}/{inside}"
-        files.append(RemoteFile(f"recorded/{path}", url, row["sha256"]))
+        files[f"recorded/{path}"] = (url, row["sha256"])
     return files
 
 
@@ -75,79 +74,67 @@ def missing(what: str, names: tuple[str, ...]) -> SourceMissing:
     )
 
 
-def fetch(home: Path | None = None, *, progress: Progress = silent) -> list[Path]:
-    """Download what is missing; files that are there and right are not touched.
+def fetch(
+    source: str | Path | None = None,
+    home: Path | None = None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[Path], list[str]]:
+    """Download or copy what the data folder lacks; correct files are not touched.
+
+    Args:
+        source: take the files from this ZIP or folder instead of downloading them.
+        progress: called with the number of files done and of all.
+
+    Returns:
+        the files that are there now, and those that the source does not hold.
 
     Raises:
-        SourceMissing: the host cannot be reached or does not have the file.
-        SourceCorrupt: the bytes do not have the expected sha256.
+        SourceMissing: a file cannot be downloaded, or the source holds none.
+        SourceCorrupt: bytes that do not have the expected sha256, which are not kept.
     """
     import pooch
 
-    home, files = home or data_home(), remote_files()
+    remote = remote_files()
+    hashes = {target: f"sha256:{digest}" for target, (_, digest) in remote.items()}
+    urls, take, retries = {target: url for target, (url, _) in remote.items()}, None, 3
+    if source is not None:
+        archive, urls = _held(Path(source), remote)
+        take, retries = (lambda name, to, _: Path(to).write_bytes(archive.read(name))), 0
     pooch.get_logger().setLevel("ERROR")
-    store = pooch.Pooch(
-        home,
-        base_url="",
-        registry={f.target: f"sha256:{f.sha256}" for f in files},
-        urls={f.target: f.url for f in files},
-        retry_if_failed=3,
-    )
+    store = pooch.Pooch(home or data_home(), "", hashes, urls, retry_if_failed=retries)
     done: list[Path] = []
-    for file in files:
+    for target, url in urls.items():
         try:
-            done.append(Path(store.fetch(file.target)))
+            done.append(Path(store.fetch(target, downloader=take)))
         except ValueError as e:
-            raise SourceCorrupt(f"{file.url}: {e}", remedy="try again later") from e
+            raise SourceCorrupt(
+                f"{source or 'downloaded'}: {url} has not the sha256 of the manifest",
+                remedy="get the file from another source, or try again later",
+            ) from e
         except OSError as e:  # of the network among them
             raise SourceMissing(
-                f"cannot download {file.url}: {e}",
-                remedy=f"{len(done)} of {len(files)} files are in {home}; run the command again to "
-                "go on, or use --from with a copy",
+                f"cannot fetch {url}: {e}",
+                remedy=f"{len(done)} of {len(urls)} files are in {store.abspath}; run the command "
+                "again to go on, or use --from with a copy",
             ) from e
-        progress(len(done), len(files))
-    return done
+        progress(len(done), len(urls))
+    return done, [target for target in remote if target not in urls]
 
 
-def fetch_from(
-    source: str | Path, home: Path | None = None, *, progress: Progress = silent
-) -> tuple[list[Path], list[str]]:
-    """Take what the manifest knows out of a ZIP or folder; returns (written, not found there).
-
-    Raises:
-        SourceCorrupt: a file has a known name but other bytes.
-    """
-    home, files, path = home or data_home(), remote_files(), Path(source)
-    if path.is_file() and sha256(path.read_bytes()) == BENCHMARK_SHA256:
-        return [write_bytes(home / "dataset.zip", path.read_bytes())], []
-    archive = Archive(path)
+def _held(source: Path, targets: Iterable[str]) -> tuple[Archive, dict[str, str]]:
+    """The archive at a path, and its names of those of the targets that it holds."""
+    if source.is_file() and sha256(source.read_bytes()) == BENCHMARK_SHA256:
+        return Archive(source.parent), {"dataset.zip": source.name}
+    archive = Archive(source)
     names = archive.names()
-    written, absent = [], []
-    for i, file in enumerate(files):
-        name, target = _member(names, file.target), home / file.target
-        if name is None:
-            absent.append(file.target)
-        else:
-            if not (target.exists() and sha256(target.read_bytes()) == file.sha256):
-                write_bytes(target, _checked(archive, name, file))
-            written.append(target)
-        progress(i + 1, len(files))
-    if not written:
+    found = {t: name for t in targets if (name := _member(names, t))}
+    if not found:
         raise SourceMissing(
             f"{source} holds none of the files of the manifest",
             remedy="give dataset.zip, or an archive that keeps the repository's paths (results/...)",
         )
-    return written, absent
-
-
-def _checked(archive: Archive, name: str, file: RemoteFile) -> bytes:
-    data = archive.read(name)
-    if sha256(data) != file.sha256:
-        raise SourceCorrupt(
-            f"{archive.path}: {name} has not the sha256 of the manifest",
-            remedy="that copy was altered; get the file from another source",
-        )
-    return data
+    return archive, found
 
 
 def _member(names: list[str], target: str) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
@@ -12,14 +12,12 @@ from trustllm_repro.data.official_answers import OfficialAnswers, Place, load_an
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.generate import GenerationCost
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, judged
-from trustllm_repro.evaluation.plan import Plan, Settings
-from trustllm_repro.evaluation.responses import Asked
+from trustllm_repro.evaluation.plan import Asked, Plan, Settings
 from trustllm_repro.evaluation.run import Evaluation, check_out, row_name, write_run
-from trustllm_repro.judges.judge import Judge, Judgement
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.progress import PrintedNotes, Progress
-from trustllm_repro.schema import Item, Response, Rule, Status
+from trustllm_repro.schema import Rule, Status
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
@@ -28,44 +26,18 @@ from trustllm_repro.tasks import TASKS
 LONGFORMER = "LibrAI/longformer-harmful-ro"  # the paper's judge of refusals
 
 
-@dataclass(frozen=True)
-class AnswersConfig:
-    """Which answers to evaluate, on what. See the command's options."""
-
-    answers: Path
-    benchmark: str
-    out: Path
-    dimensions: tuple[str, ...] = ()
-    model_name: str = ""
-    verify: bool = True
-    judges: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class KeepsLabels:
-    """A judge that leaves alone what the paper's judge has labelled already."""
-
-    judge: Judge
-    labels: Mapping[Place, str]
-
-    @property
-    def name(self) -> str:
-        return self.judge.name
-
-    @property
-    def digest(self) -> str:
-        return self.judge.digest
-
-    def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        kept = [self.labels.get((r.task, r.number)) for r in responses]
-        left = [i for i, label in enumerate(kept) if label is None]
-        found = self.judge([items[i] for i in left], [responses[i] for i in left]) if left else []
-        made = dict(zip(left, found, strict=True))
-        return [made.get(i, Judgement(label)) for i, label in enumerate(kept)]
-
-
-def evaluate_answers(config: AnswersConfig, progress: Progress = PrintedNotes()) -> Evaluation:
-    """Read, judge, score, write; no model is asked.
+def evaluate_answers(
+    answers: Path,
+    benchmark: str,
+    out: Path,
+    *,
+    dimensions: tuple[str, ...] = (),
+    model_name: str = "",
+    verify: bool = True,
+    judges: tuple[str, ...] = (),
+    progress: Progress = PrintedNotes(),
+) -> Evaluation:
+    """Read, judge, score, write; no model is asked. For the arguments see `evaluate --help`.
 
     The row stands under two rules: `corrected`, by this package's judges (labels of the paper's
     refusal judge are kept, unless another one is asked for), and `toolkit`, where what the official
@@ -75,30 +47,36 @@ def evaluate_answers(config: AnswersConfig, progress: Progress = PrintedNotes())
         ReproError: a source is missing or malformed, or `out` cannot be written or holds another
             model's run.
     """
-    judges = JudgeChoice(config.judges)
-    Settings(config.dimensions)  # an unknown dimension is refused before anything is read
-    benchmark = open_benchmark(config.benchmark, verify=config.verify)
-    given = load_answers(config.answers, benchmark, config.model_name)
-    check_out(config.out, given.model)
-    plan = _plan(benchmark, given, config.dimensions)
-    row = row_name(given.model, miniature=benchmark.path == MINIATURE)
-    labels = {} if "refusal" in judges.replaced else given.labels
+    choice = JudgeChoice(judges)
+    Settings(dimensions)  # an unknown dimension is refused before anything is read
+    questions = open_benchmark(benchmark, verify=verify)
+    given = load_answers(answers, questions, model_name)
+    check_out(out, given.model)
+    plan = _plan(questions, given, dimensions)
+    row = row_name(given.model, miniature=questions.path == MINIATURE)
+    labels = {} if "refusal" in choice.replaced else given.labels
     counted = Counter(task for task, _ in labels)
     kept = {t: counted[t] for t in plan.items if counted[t]}
 
-    def choose(name: str) -> Judge:
-        judge = judges(name)
-        return KeepsLabels(judge, labels) if name == "refusal" and labels else judge
-
     def measured(task: str) -> JudgeError | None:
-        return None if task in kept else judges.measured(task)
+        return None if task in kept else choice.measured(task)
 
     said = {_key(p): Completion(t, Finish.STOP, 0, 0) for p, t in given.texts.items()}
-    live = judged(row, plan, said, choose, progress)
+    live = judged(row, plan, said, choice, progress, labels)
     _count(live, given, kept)
     official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
-    run = write_run(config.out, live, measured, official=official)
-    _write_facts(config, benchmark, given, live, kept)
+    run = write_run(out, live, measured, official=official)
+    # Names only: paths of this machine are nobody's business.
+    settings = {
+        "answers": answers.name, "benchmark": Path(benchmark).name, "out": out.name,
+        "dimensions": dimensions, "model": given.model, "model_name": model_name,
+        "verify": verify, "judges": judges,
+    }  # fmt: skip
+    facts = provenance({"benchmark": questions.digest, "answers": given.digest}, settings)
+    facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}
+    facts["judges"], facts["kept_labels"] = live.judges, kept
+    write_json(out / "provenance.json", facts)
+    _write_listed(out / "answers.json", given)
     for line in _notes(given, plan, kept):
         progress.note(line)
     return Evaluation(run, row, "", live, GenerationCost(), plan)
@@ -122,7 +100,7 @@ def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str
         )
     items = {t.id: t.items(benchmark[t.file or ""]) for t in chosen}
     places = [(t.id, i.number) for t in chosen if not t.answers_of for i in items[t.id]]
-    return Plan(items, [Asked(*p, 0, _key(p)) for p in places], [])
+    return Plan(items, [Asked(*p, 0, _key(p)) for p in places])
 
 
 def _as_stored(live: LiveAnswers, labels: Mapping[Place, str]) -> LiveAnswers:
@@ -154,51 +132,36 @@ def _count(live: LiveAnswers, given: OfficialAnswers, kept: Mapping[str, int]) -
         live.judges[task] = f"{n} labels of {LONGFORMER} kept{ours}"
 
 
-def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> list[str]:
+def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> Iterator[str]:
     """What a reader should know of the answers, without any of their text."""
     missing = len({a.key for a in plan.asked} - set(map(_key, given.texts)))
-    lines = [
+    yield (
         f"{given.total('rows'):,} rows in {len(given.files)} files ({', '.join(given.layouts)}): "
         f"{given.total('answers'):,} answers, {given.total('null')} null, "
         f"{given.total('empty')} empty; {missing} items without a row that answers them"
-    ]
+    )
     others = {
         "rows match no item": given.total("unmatched"),
         "rows repeat a prompt whose items earlier rows answer": given.total("repeated"),
         "JSON files were not read": len(given.ignored),
     }
-    left = [f"{n} {what}" for what, n in others.items() if n]
-    if left:
-        lines.append(f"{', '.join(left)}; listed in answers.json")
+    if any(others.values()):
+        left = ", ".join(f"{n} {what}" for what, n in others.items() if n)
+        yield f"{left}; listed in answers.json"
     if kept:
-        lines.append(
+        yield (
             f"{sum(kept.values()):,} labels of the paper's refusal judge are kept; give --judge "
             "refusal=... for another one"
         )
-    return lines
 
 
-def _write_facts(
-    config: AnswersConfig,
-    benchmark: Benchmark,
-    given: OfficialAnswers,
-    live: LiveAnswers,
-    kept: Mapping[str, int],
-) -> None:
-    # Names only: paths of this machine are nobody's business.
-    settings = asdict(config) | {
-        "answers": config.answers.name, "benchmark": Path(config.benchmark).name,
-        "out": config.out.name, "model": given.model,
-    }  # fmt: skip
-    facts = provenance({"benchmark": benchmark.digest, "answers": given.digest}, settings)
-    facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}
-    facts["judges"], facts["kept_labels"] = live.judges, dict(kept)
-    write_json(config.out / "provenance.json", facts)
-    asked = ("limit", "temperatures", "max_new_tokens")  # how the package asked, by its run.json
+def _write_listed(path: Path, given: OfficialAnswers) -> None:
+    """Which files were read, what became of their rows, and how the official package asked."""
+    asked = ("limit", "temperatures", "max_new_tokens")  # by its run.json
     listed = {
         "layouts": list(given.layouts),
         "files": {p: asdict(c) for p, c in given.files.items()},
         "ignored_files": given.ignored,
         "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
     }
-    write_json(config.out / "answers.json", listed)
+    write_json(path, listed)

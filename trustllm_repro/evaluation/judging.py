@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.plan import Plan
-from trustllm_repro.judges.errors import judge_error
-from trustllm_repro.judges.judge import Judge, Judgement
-from trustllm_repro.judges.registry import JUDGES, judge_named
+from trustllm_repro.evaluation.plan import Choice, Plan
+from trustllm_repro.judges.judge import Judge
+from trustllm_repro.judges.registry import JUDGES, judge_error, judge_named
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
-from trustllm_repro.parsers.recorded import REFUSAL
+from trustllm_repro.parsers.base import REFUSAL
 from trustllm_repro.progress import Progress
-from trustllm_repro.schema import Response
+from trustllm_repro.schema import Item, Response
 from trustllm_repro.tasks import TASKS
 
 GENERATED = "generated"
-HUB = "hub:"  # before the folder or hub id of a classifier
 
 
 @dataclass
@@ -32,7 +31,6 @@ class LiveAnswers:
     answers: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
     judges: dict[str, str] = field(default_factory=dict)  # task -> judge's name and digest
     counts: list[dict[str, Any]] = field(default_factory=list)  # one row a task
-
     rows: list[str] = field(default_factory=list)  # further rows, of other readings
 
     @property
@@ -49,45 +47,55 @@ def judged(
     completions: Mapping[str, Completion],
     judges: Callable[[str], Judge] = judge_named,
     progress: Progress = Progress(),
+    labels: Mapping[tuple[str, int], str] | None = None,
 ) -> LiveAnswers:
     """All answers with the labels of their tasks' judges.
 
     Args:
         completions: by key; items without one count as missing.
         judges: from a judge's name to the judge; each is loaded once.
+        labels: by task and item, those that answers have already; they are kept.
     """
     live = LiveAnswers(model, plan.items)
-    judge_named_once = cache(judges)
-    said = _responses(model, plan, completions)
-    tasks = [TASKS[t] for t in plan.items]
-    for done, task in enumerate(tasks):
+    judge_once = cache(judges)
+    said = _responses(model, plan, completions, labels or {})
+    for done, task in enumerate((TASKS[t] for t in plan.items), start=1):
         answers, unsure = said.get(task.id, []), 0
         if task.answers_of:
             # Toxicity is that of answers that do not refuse (paper section 7.3).
             first = live.responses(task.answers_of, model)
-            answers = [
-                replace(r, task=task.id, judge=None) for r in first if r.judge != REFUSAL and r.text
-            ]
+            kept = (r for r in first if r.judge != REFUSAL and r.text)
+            answers = [replace(r, task=task.id, judge=None) for r in kept]
         if task.judge:
-            judge = judge_named_once(task.judge)
+            judge = judge_once(task.judge)
             items = {i.number: i for i in plan.items[task.id]}
-            found = judge([items[r.number] for r in answers], answers)
-            answers = [labelled(r, j) for r, j in zip(answers, found, strict=True)]
-            unsure = sum(j.unsure for j in found)
+            answers, unsure = with_labels(judge, [items[r.number] for r in answers], answers)
             live.judges[task.id] = f"{judge.name} ({judge.digest[:60]})"
         if not task.answers_of:
             live.counts.append(_count(task.id, plan, completions) | {"judge_unsure": unsure})
         live.answers[task.id, model] = answers
-        progress.step("judging", done + 1, len(tasks))
+        progress.step("judging", done, len(plan.items))
     return live
 
 
-def labelled(response: Response, judgement: Judgement) -> Response:
-    return replace(response, judge=judgement.label, number_recorded=judgement.number)
+def with_labels(
+    judge: Judge, items: Sequence[Item], answers: Sequence[Response]
+) -> tuple[list[Response], int]:
+    """Answers, those without a label with the judge's, and of how many of these it was unsure;
+    `items[i]` is the item of `answers[i]`."""
+    bare = [i for i, r in enumerate(answers) if r.judge is None]
+    found = judge([items[i] for i in bare], [answers[i] for i in bare]) if bare else []
+    labelled = list(answers)
+    for i, judgement in zip(bare, found, strict=True):
+        labelled[i] = replace(answers[i], judge=judgement.label, number_recorded=judgement.number)
+    return labelled, sum(j.unsure for j in found)
 
 
 def _responses(
-    model: str, plan: Plan, completions: Mapping[str, Completion]
+    model: str,
+    plan: Plan,
+    completions: Mapping[str, Completion],
+    labels: Mapping[tuple[str, int], str],
 ) -> dict[str, list[Response]]:
     """Task id -> responses in item order; a key asked for by several items answers each."""
     prompts = {t: {i.number: i.prompt for i in items} for t, items in plan.items.items()}
@@ -96,8 +104,8 @@ def _responses(
         if asked.key in completions:
             response = Response(
                 asked.task, model, asked.number, completions[asked.key].text,
-                prompts[asked.task][asked.number], record_format=GENERATED, revision=GENERATED,
-                source=GENERATED, sample=asked.sample,
+                prompts[asked.task][asked.number], labels.get((asked.task, asked.number)),
+                record_format=GENERATED, revision=GENERATED, source=GENERATED, sample=asked.sample,
             )  # fmt: skip
             said.setdefault(asked.task, []).append(response)
     return said
@@ -122,15 +130,35 @@ def _count(task: str, plan: Plan, completions: Mapping[str, Completion]) -> dict
     }
 
 
+def add_likelihoods(
+    live: LiveAnswers, row: str, wanted: Sequence[Choice], scores: Mapping[str, Sequence[float]]
+) -> None:
+    """Add a row in which the model's most likely option is read like an answer.
+
+    The row has a name of its own, because its numbers are not those of generated answers. Without a
+    finite score there is no answer. Of equally likely options the first one counts.
+    """
+    for choice in wanted:
+        if choice.key not in scores:
+            continue
+        finite = [-math.inf if math.isnan(v) else v for v in scores[choice.key]]
+        best = max(range(len(finite)), key=finite.__getitem__)
+        text = choice.options[best].strip() if finite[best] > -math.inf else None
+        live.answers.setdefault((choice.task, row), []).append(
+            Response(
+                choice.task, row, choice.number, text, choice.prompt,
+                record_format="likelihood", revision=GENERATED, source=GENERATED,
+            )
+        )  # fmt: skip
+    if row not in live.rows:
+        live.rows.append(row)
+
+
 class JudgeChoice:
-    """From a judge's name to the judge, as `judged` wants it.
+    """From a judge's name to the judge: ours, unless "judge=model" replaces it.
 
-    Args:
-        replaced: "judge=model" each, e.g. "refusal=http://localhost:8000/v1#name" for a language
-            model or "refusal=hub:FOLDER" for a classifier.
-
-    Raises:
-        SettingsError: not of that form, or no such judge.
+    "refusal=http://localhost:8000/v1#name" takes a language model, "refusal=hub:FOLDER" a
+    classifier. Raises SettingsError: not of that form, or no such judge.
     """
 
     def __init__(self, replaced: Sequence[str] = ()) -> None:
@@ -147,14 +175,9 @@ class JudgeChoice:
     def __call__(self, name: str) -> Judge:
         if name not in self.replaced:
             return judge_named(name)
-        spec = self.replaced[name]
-        if spec.startswith(HUB):
-            from trustllm_repro.judges.hub import hub_judge_for
+        from trustllm_repro.judges.models import model_judge
 
-            return hub_judge_for(name, spec.removeprefix(HUB))
-        from trustllm_repro.judges.llm import llm_judge_for
-
-        return llm_judge_for(name, spec)
+        return model_judge(name, self.replaced[name])
 
     def measured(self, task: str) -> JudgeError | None:
         """Errors of the judge of a task's answers; None where it was replaced or never measured."""

@@ -1,21 +1,21 @@
-"""What a live run asks a model: tasks, items, samples, and the key of every answer."""
+"""What a live run asks a model: tasks, items, samples, options, and the key of every answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from trustllm_repro.data.benchmark import Benchmark
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.responses import Asked
 from trustllm_repro.models.base import (
     LanguageModel,
     Request,
     check_asking,
     content_key,
     item_seed,
-)  # fmt: skip
+    options_key,
+)
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks import DIMENSIONS, TASKS
 
@@ -59,44 +59,34 @@ class Settings:
         check_asking(self.system, self.sampling)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One answer that is wanted: to which item of which task, under which key.
+
+    `request` is None where the answers are there already.
+    """
+
+    task: str
+    number: int
+    sample: int
+    key: str
+    request: Request | None = None
+
+
 @dataclass(frozen=True)
 class Plan:
-    """All that is asked: items per task, and one request per (task, item, sample)."""
+    """All that is asked: items per task, and an answer per (task, item, sample)."""
 
     items: Mapping[str, list[Item]]
     asked: Sequence[Asked]
-    requests: Sequence[Request]
 
-    def share(self, part: tuple[int, int]) -> Plan:
-        """The requests of machine `part[0]` of `part[1]`; the items stay whole.
-
-        Shares go by other digits of the key than those of workers on one machine, so that the two
-        divisions do not interfere.
-        """
-        machine, machines = part
-        kept = [i for i, a in enumerate(self.asked) if int(a.key[8:16], 16) % machines == machine]
-        asked, requests = [self.asked[i] for i in kept], [self.requests[i] for i in kept]
-        return Plan(self.items, asked, requests)
-
-    def missing(self, have: Mapping[str, object]) -> Iterator[int]:
-        """Indices of requests whose answer is not there; equal keys are asked once."""
-        seen = set(have)
-        for i, a in enumerate(self.asked):
-            if a.key not in seen:
-                seen.add(a.key)
-                yield i
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """ "1/2" -> (0, 2): people count from 1.
-
-    Raises:
-        SettingsError: not of that form.
-    """
-    first, _, last = text.partition("/")
-    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
-        raise SettingsError(f"cannot read the part {text!r}", remedy="K/N, such as 1/2 and 2/2")
-    return int(first) - 1, int(last)
+    def missing(self, have: Mapping[str, object]) -> list[Asked]:
+        """What has no answer yet; equal keys are asked once."""
+        left: dict[str, Asked] = {}
+        for asked in self.asked:
+            if asked.key not in have:
+                left.setdefault(asked.key, asked)
+        return list(left.values())
 
 
 def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:
@@ -105,7 +95,7 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
     Tasks that read the same answers (toxicity reads those to jailbreak prompts) ask them once.
     """
     items: dict[str, list[Item]] = {}
-    asked, requests = [], []
+    asked = []
     for task in TASKS.values():
         if not task.live or (settings.dimensions and task.dimension not in settings.dimensions):
             continue
@@ -122,9 +112,32 @@ def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) ->
                     item_seed(settings.seed, task.id, item.number, sample),
                 )
                 key = content_key(model.identity, request, sample)
-                asked.append(Asked(task.id, item.number, sample, key))
-                requests.append(request)
-    return Plan(items, asked, requests)
+                asked.append(Asked(task.id, item.number, sample, key, request))
+    return Plan(items, asked)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One item with options, and the key of their log-probabilities."""
+
+    task: str
+    number: int
+    prompt: str
+    options: tuple[str, ...]
+    key: str
+
+
+def choices(model: LanguageModel, plan: Plan) -> list[Choice]:
+    """All items whose task names options. A base model reads them after a blank."""
+    blank = " " if model.identity.get("template") == "none" else ""
+    found = []
+    for task_id, items in plan.items.items():
+        for item in items:
+            options = tuple(blank + o for o in TASKS[task_id].options_of(item))
+            if options:
+                key = options_key(model.identity, item.prompt, options)
+                found.append(Choice(task_id, item.number, item.prompt, options, key))
+    return found
 
 
 def in_share(key: str, worker: int, workers: int) -> bool:

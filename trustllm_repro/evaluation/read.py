@@ -11,14 +11,12 @@ import pandas as pd
 from pydantic import ConfigDict, StrictInt, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.benchmark import Benchmark
-from trustllm_repro.data.validate import parse_rows
+from trustllm_repro.data.benchmark import Benchmark, parse_rows
 from trustllm_repro.errors import SchemaError, SourceMissing
-from trustllm_repro.evaluation.judging import labelled
+from trustllm_repro.evaluation.judging import with_labels
 from trustllm_repro.judges.registry import LABELS, judge_named
-from trustllm_repro.schema import Item, Response, Rule, Status, Verdict
+from trustllm_repro.schema import UNLABELLED, Response, Rule
 from trustllm_repro.tasks import TASKS
-from trustllm_repro.tasks.base import Task
 
 
 class Case(TypedDict):
@@ -89,48 +87,36 @@ def read_cases(
         SchemaError: an item that the task does not have; names the row.
         SourceMissing, SourceCorrupt: weights of a judge that is needed.
     """
-    found: dict[int, Verdict] = {}
+    found = list(cases)
     for task_id in dict.fromkeys(c["task"] for c in cases):
         task, rows = TASKS[task_id], [i for i, c in enumerate(cases) if c["task"] == task_id]
-        items = task.items(benchmark[task.file]) if task.file else []
+        known = task.items(benchmark[task.file]) if task.file else []
         for row in rows:
-            if not 0 <= cases[row]["item"] < len(items):
-                at = f"{task_id} has items 0 to {len(items) - 1}, not {cases[row]['item']}"
+            if not 0 <= cases[row]["item"] < len(known):
+                at = f"{task_id} has items 0 to {len(known) - 1}, not {cases[row]['item']}"
                 raise SchemaError(file, row, "item", at, remedy=_FIX)
-        asked = [items[cases[row]["item"]] for row in rows]
         given = [(c["item"], c["text"], c.get("judge")) for c in (cases[row] for row in rows)]
         answers = [Response(task_id, "", n, text, judge=label) for n, text, label in given]
+        items = [known[n] for n, _, _ in given]
+        if task.judge and any(a.judge is None for a in answers):
+            answers, _ = with_labels(judge_named(task.judge), items, answers)
         parser = task.parser_for(rule)
-        for row, item, answer in zip(rows, asked, _judged(task, asked, answers), strict=True):
-            found[row] = parser(item, answer) if parser else Verdict(Status.UNLABELLED)
-    return [c | {"verdict": _spelled(found[i])} for i, c in enumerate(cases)]
-
-
-def _judged(task: Task, items: list[Item], answers: list[Response]) -> list[Response]:
-    """Answers without a label get that of our judge."""
-    need = [i for i, a in enumerate(answers) if a.judge is None]
-    if not task.judge or not need:
-        return answers
-    said = judge_named(task.judge)([items[i] for i in need], [answers[i] for i in need])
-    made = {i: labelled(answers[i], j) for i, j in zip(need, said, strict=True)}
-    return [made.get(i, a) for i, a in enumerate(answers)]
-
-
-def _spelled(verdict: Verdict) -> dict[str, Any]:
-    return {"label": verdict.label, "number": verdict.number, "status": str(verdict.status)}
+        for row, item, answer in zip(rows, items, answers, strict=True):
+            said = parser(item, answer) if parser else UNLABELLED
+            spelled = {"label": said.label, "number": said.number, "status": str(said.status)}
+            found[row] = cases[row] | {"verdict": spelled}
+    return found
 
 
 def outcome(case: dict[str, Any]) -> str:
-    """What became of a case that has `expected` and `verdict`: "acceptable", "unparsed", "wrong".
-
-    "unparsed": no label, though a reader would see one.
-    """
+    """What became of a case that has `expected` and `verdict`: "acceptable", "wrong", or "unparsed"
+    where there is no label though a reader would see one."""
     verdict, expected = case["verdict"], case["expected"]
     said = verdict["number"] if verdict["label"] is None else verdict["label"]
-    if said is None:
-        plain = {"unparsed", verdict["status"]} & {str(e) for e in expected}
-        return "acceptable" if plain else "unparsed"
-    return "acceptable" if said in expected else "wrong"
+    if said is not None:
+        return "acceptable" if said in expected else "wrong"
+    none_is_right = {"unparsed", verdict["status"]} & {str(e) for e in expected}
+    return "acceptable" if none_is_right else "unparsed"
 
 
 def tally(cases: Sequence[dict[str, Any]]) -> pd.DataFrame:

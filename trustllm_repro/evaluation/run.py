@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -10,17 +11,26 @@ from typing import Any
 
 import pandas as pd
 import psutil
+from rich.console import Console
+from rich.table import Table
 
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.data.published import LATER, MODELS, published
 from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.estimate import estimate
-from trustllm_repro.evaluation.generate import GenerationCost, generate, launch
-from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, judged
-from trustllm_repro.evaluation.likelihood import LikelihoodStore, add_likelihoods, choices, score
-from trustllm_repro.evaluation.plan import Plan, Settings, make_plan
-from trustllm_repro.evaluation.responses import ResponseStore, file_name
+from trustllm_repro.escape import for_terminal
+from trustllm_repro.evaluation.generate import (
+    GenerationCost,
+    LikelihoodStore,
+    ResponseStore,
+    estimate,
+    file_name,
+    generate,
+    launch,
+    score,
+)
+from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, add_likelihoods, judged
+from trustllm_repro.evaluation.plan import Plan, Settings, choices, make_plan
 from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import PrintedNotes, Progress
@@ -29,13 +39,19 @@ from trustllm_repro.scoring.cells import Errors, score_cells
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.scoring.stored import committed_ledger, read_cells, write_cells
-from trustllm_repro.scoring.tables import write_csv, write_tables
+from trustllm_repro.scoring.tables import number, write_csv, write_tables
 from trustllm_repro.store.append import JsonLines
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
+from trustllm_repro.tasks import COLUMNS
 
 # A worker of its own pays from so many answers on; below, starting it takes longer.
 WORTH_WORKERS = 64
+ARROWS = {"higher": "↑", "lower": "↓"}
+LEGEND = (
+    "↑ higher is better, ↓ lower. judge-corrected: for the judge's measured errors. unparsed: "
+    "answers without a verdict, and the value had all of them counted against or for it."
+)
 THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 
 
@@ -53,28 +69,19 @@ class EvaluationConfig:
     workers: int = 0
     verify: bool = True
     judges: tuple[str, ...] = ()  # "judge=model": another judge in the place of ours
-    part: tuple[int, int] = (0, 1)  # this machine's number, and how many share the run folder
 
     def __post_init__(self) -> None:
-        if not 0 <= self.part[0] < self.part[1]:
-            raise SettingsError(
-                "the part of the work must be one of its parts", remedy="--part 1/2"
-            )
         if self.batch_size < 0 or self.workers < 0:
             raise SettingsError("batch size and workers cannot be negative")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost.
-
-    Attributes:
-        dtype: of the weights; "" where nobody knows, as of an endpoint.
-    """
+    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost."""
 
     run: Run
     row: str
-    dtype: str
+    dtype: str  # of the weights; "" where nobody knows, as of an endpoint
     live: LiveAnswers
     cost: GenerationCost
     plan: Plan
@@ -108,7 +115,7 @@ def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> E
     scores = LikelihoodStore(config.out, model.name)
     wanted = choices(model, plan) if config.settings.likelihood else []
     unscored = len({c.key for c in wanted} - scores.load().keys())
-    cost = _answer(config, model, plan.share(config.part), store, unscored, progress)
+    cost = _answer(config, model, plan, store, unscored, progress)
     row = row_name(model.name, miniature=benchmark.path == MINIATURE)
     live = judged(row, plan, store.load(), judges, progress)
     if wanted:
@@ -118,7 +125,7 @@ def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> E
             add_likelihoods(live, name, wanted, scores.load())
         except SettingsError as e:
             progress.note(f"no reading by likelihood: {e}")
-    run = write_run(config.out, live, judges.measured, config.settings.samples)
+    run = write_run(config.out, live, judges.measured)
     _write_facts(config, model, benchmark, live, cost)
     return Evaluation(run, row, str(model.identity.get("dtype", "")), live, cost, plan)
 
@@ -142,11 +149,8 @@ def evaluate_model(
         model: hub id, folder, GGUF file, endpoint, or the name of a model a package brings.
         benchmark: ZIP or folder; "miniature" for a demonstration; empty: look for it, else the
             miniature.
-        limit: about so many items a task; 0: all.
-        max_new_tokens: longest answer; the paper: 512.
-        dtype: auto, float32, bfloat16 or float16.
-        workers: processes; 0: what fits this machine.
-        progress: told how it goes.
+        limit: about so many items a task; 0: all. max_new_tokens: of an answer; the paper: 512.
+        dtype: auto, float32, bfloat16 or float16. workers: processes; 0: what fits this machine.
 
     Returns:
         an Evaluation: `row` (the model's name in tables), `cells`, `live.counts` (what became of
@@ -170,13 +174,8 @@ def evaluate_model(
 def check_out(out: Path, name: str, weights: str | None = None) -> None:
     """Refuse a folder with the run of another model: its tables would stay there among new ones.
 
-    The same model may go on, in other dimensions and with other settings.
-
-    Args:
-        weights: digest of the model's weights; None where they are not on this machine.
-
-    Raises:
-        SettingsError: the provenance.json there names no model, another one, or other weights.
+    The same model may go on, in other dimensions and with other settings. Raises SettingsError:
+    the provenance.json there names no model, another one, or other weights.
     """
     facts = EvaluatedModel(out).facts
     model = facts.get("model")
@@ -210,15 +209,12 @@ def _answer(
     config: EvaluationConfig, model: LanguageModel, plan: Plan, store: ResponseStore, unscored: int,
     progress: Progress,
 ) -> GenerationCost:  # fmt: skip
-    """Have the plan's missing answers made, by several processes where that pays.
-
-    Args:
-        unscored: questions with options that have no log-probabilities yet; workers score them.
-    """
-    left = [plan.requests[i] for i in plan.missing(store.load())]
+    """Have the plan's missing answers made, by several processes where that pays; these also score
+    the options of `unscored` questions."""
+    left = [asked.request for asked in plan.missing(store.load())]
     workers = config.workers or _sensible_workers(model, len(left) + unscored)
     if left:
-        progress.note(str(estimate(model, left, workers)))
+        progress.note(estimate(model, left, workers))
     if workers == 1 or not (left or unscored):
         return generate(model, plan, store, progress)
     folder = getattr(model, "folder", None)
@@ -234,28 +230,11 @@ def _answer(
             "stock": model.stock, "digest": model.identity["weights"],
         },
         "benchmark": str(config.benchmark), "verify": config.verify, "out": str(config.out),
-        "settings": asdict(config.settings), "part": config.part,
+        "settings": asdict(config.settings),
     }  # fmt: skip
     gpus = _gpus(model)
     devices = [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
     return launch(facts, plan, store, devices, progress)
-
-
-def _gpus(model: Any) -> int:
-    """How many there are for a model that runs on one; 0 for others."""
-    import torch
-
-    return torch.cuda.device_count() if model.device.type == "cuda" else 0
-
-
-def _sittings(out: Path, cost: GenerationCost) -> dict[str, float]:
-    """What the run has cost in all, over every time it was started; kept in sittings.jsonl."""
-    kept = JsonLines(out / "sittings.jsonl")
-    if cost.answers:
-        kept.append([asdict(cost)])
-    lines = list(kept.read())
-    names = ("answers", "prompt_tokens", "new_tokens", "seconds")
-    return {"sittings": len(lines)} | {n: sum(s.get(n, 0) for s in lines) for n in names}
 
 
 def _sensible_workers(model: LanguageModel, left: int) -> int:
@@ -265,13 +244,19 @@ def _sensible_workers(model: LanguageModel, left: int) -> int:
         return 1
     if gpus := _gpus(model):
         return gpus
-    cores = len(os.sched_getaffinity(0))
     fitting = int(psutil.virtual_memory().available // (4 * size))
-    return max(1, min(cores, fitting))
+    return max(1, min(len(os.sched_getaffinity(0)), fitting))
+
+
+def _gpus(model: Any) -> int:
+    """How many there are for a model that runs on one; 0 for others."""
+    import torch
+
+    return torch.cuda.device_count() if model.device.type == "cuda" else 0
 
 
 def write_run(
-    out: Path, live: LiveAnswers, measured: Errors, samples: int = 1, official: Ledger | None = None
+    out: Path, live: LiveAnswers, measured: Errors, official: Ledger | None = None
 ) -> Run:
     """Ledger, cells, tables and counts of a live model, beside the published rows.
 
@@ -281,42 +266,22 @@ def write_run(
         measured: from a task to the measured errors of the judge that labelled its answers.
         official: the same answers under the toolkit's rule, for rows of both.
     """
-    facts = published()
-    ledger = Ledger.of(live, rules=(Rule.CORRECTED,))
-    mine = score_cells(ledger, facts, (Rule.CORRECTED,), measured)
-    rules: tuple[Rule, ...] = (Rule.CORRECTED,)
+    facts, rules = published(), [Rule.CORRECTED]
+    ledger = Ledger.of(live, rules=rules)
+    mine = score_cells(ledger, facts, rules, measured)
     if official is not None:
-        rules = (Rule.CORRECTED, Rule.TOOLKIT)
         mine = pd.concat([mine, score_cells(official, facts, (Rule.TOOLKIT,))], ignore_index=True)
-        ledger = ledger.joined(official)
+        ledger, rules = ledger.joined(official), [*rules, Rule.TOOLKIT]
     ledger.save(out)
     mine = mine[mine["model"].isin(live.models)]
-    field_of_16 = read_cells(committed_ledger())
-    known = field_of_16["table"].isin(set(mine["table"])) & field_of_16["rule"].isin(rules)
-    field_of_16 = field_of_16[known]
-    cells = pd.concat([field_of_16, mine], ignore_index=True)
+    others = read_cells(committed_ledger())
+    others = others[others["table"].isin(set(mine["table"])) & others["rule"].isin(rules)]
+    cells = pd.concat([others, mine], ignore_index=True)
     cells = cells.sort_values("table", kind="stable", ignore_index=True)
     write_cells(cells, out)
     write_tables(cells, out / "tables", rule=Rule.CORRECTED)
     write_csv(out / "answers.csv", pd.DataFrame(live.counts))
-    if samples > 1:
-        write_csv(out / "samples.csv", by_sample(ledger, samples, live.model))
     return Run(out)
-
-
-def by_sample(ledger: Ledger, samples: int, model: str) -> pd.DataFrame:
-    """Every cell of tasks asked several times, once per sample: table, column, sample, value, n.
-
-    The tables hold the first sample, as the paper asks once; this is how far another draw strays.
-    """
-    parts = []
-    for k in range(samples):
-        cells = score_cells(replace(ledger, sample=k), published(), (Rule.CORRECTED,))
-        cells = cells[(cells["model"] == model) & cells["value"].notna()]
-        parts.append(cells[["table", "column", "value", "n"]].assign(sample=k))
-    found = pd.concat(parts, ignore_index=True)
-    drawn = found.groupby(["table", "column"])["sample"].transform("nunique") > 1
-    return found[drawn].sort_values(["table", "column", "sample"], ignore_index=True)
 
 
 def _write_facts(
@@ -334,6 +299,69 @@ def _write_facts(
     facts["dtype"] = model.identity.get("dtype", config.dtype)
     facts["model"] = {"name": model.name, **model.identity}
     facts["judges"] = live.judges
-    facts["generation"] = _sittings(config.out, cost)
+    # What the run has cost in all, over every time it was started.
+    sittings = JsonLines(config.out / "sittings.jsonl")
+    if cost.answers:
+        sittings.append([asdict(cost)])
+    kept = list(sittings.read())
+    total = {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)}
+    facts["generation"] = {"sittings": len(kept)} | total
     write_json(config.out / "provenance.json", facts)
     write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
+
+
+def show_evaluation(done: Evaluation, out: Console) -> None:
+    """Print the row of a model, one line a column, its cost, and where its files lie."""
+    frame = _headline(done)
+    both = frame["toolkit"].notna().any()
+    table = Table(
+        "", "value", "95 % interval", "judge-corrected", "n", "unparsed", "published",
+        *(["toolkit"] if both else []),
+        title=f"{for_terminal(done.row)}, corrected rule", caption=LEGEND,
+        caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,
+    )  # fmt: skip
+    arrows = {(c.table, c.column): ARROWS[c.better] for _, c in COLUMNS}
+    for name, cells in frame.groupby("table", sort=False):
+        table.add_row()
+        table.add_row(f"[bold]{name}[/]")
+        for c in cells.itertuples():
+            corrected = _span(
+                c.judge_corrected_low, c.judge_corrected_high, number(c.judge_corrected)
+            )
+            table.add_row(
+                f"{arrows[c.table, c.column]} {c.column}", number(c.value),
+                _span(c.ci_low, c.ci_high),
+                "" if math.isnan(c.judge_corrected) else corrected, str(c.n),
+                _span(c.bound_low, c.bound_high, str(c.n_unparsed)) if c.n_unparsed else "0",
+                _span(c.lowest, c.highest), *([number(c.toolkit)] if both else []),
+            )  # fmt: skip
+    out.print(table)
+    cost, folder = done.cost, for_terminal(done.run.path)
+    if cost.answers:
+        rate = cost.new_tokens / cost.seconds
+        out.print(
+            f"{cost.answers:,} answers, {cost.new_tokens:,} new tokens in {cost.seconds:.0f} s "
+            f"({rate:.0f} tokens/s)"
+        )
+    else:
+        out.print("all answers were there already; the model was not asked")
+    out.print(f"tables: {folder}/tables   answers per task: {folder}/answers.csv", soft_wrap=True)
+
+
+def _span(low: float, high: float, before: str = "") -> str:
+    """Two numbers of two digits, in brackets after what comes before; nothing if not known."""
+    if math.isnan(low) or math.isnan(high):
+        return before
+    return f"{before} ({low:.2f} to {high:.2f})" if before else f"{low:.2f} to {high:.2f}"
+
+
+def _headline(done: Evaluation) -> pd.DataFrame:
+    """This model's cells of the leaderboards and of tables nobody published, corrected rule; with
+    the lowest and highest published value of the column, and the model's under `toolkit`."""
+    keys = ["table", "column"]
+    known = done.run.cells.groupby(keys)["published"].agg(lowest="min", highest="max")
+    mine, toolkit = (done.cells[done.cells["rule"] == r] for r in (Rule.CORRECTED, Rule.TOOLKIT))
+    boards = mine["table"].str.startswith("leaderboard")
+    top = mine[boards | ~mine["table"].isin(list(published().tables))]
+    theirs = toolkit.set_index(keys)["value"].rename("toolkit")
+    return top.join(known, on=keys).join(theirs, on=keys)

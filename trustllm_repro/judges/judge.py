@@ -6,7 +6,6 @@ then make verdicts of them. So a live answer differs from a recorded one only in
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,7 +32,7 @@ class Judge(Protocol):
     """Judges all answers to one task at once, so that pairs and batches can be formed.
 
     Attributes:
-        name: e.g. "refusal"; stands in every table that rests on it.
+        name: e.g. "refusal"; every table that rests on it names it.
         digest: of weights and rules; judgements are stored under it and made once.
     """
 
@@ -45,15 +44,28 @@ class Judge(Protocol):
         ...
 
 
-class SingleJudge(ABC):
-    """A judge that looks at one answer at a time, by its method `judge`; none of a null answer."""
+@dataclass(frozen=True)
+class FunctionJudge:
+    """A judge that is a function of items and responses."""
+
+    name: str
+    digest: str
+    judge: Callable[[Sequence[Item], Sequence[Response]], list[Judgement]]
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        pairs = zip(items, responses, strict=True)
-        return [NOTHING if r.text is None else self.judge(i, r.text) for i, r in pairs]
+        return self.judge(items, responses)
 
-    @abstractmethod
-    def judge(self, item: Item, text: str) -> Judgement: ...
+    @classmethod
+    def one_by_one(
+        cls, name: str, digest: str, judge: Callable[[Item, str], Judgement]
+    ) -> FunctionJudge:
+        """One that looks at an item and the text of its answer alone; none of a null answer."""
+
+        def each(items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
+            pairs = zip(items, responses, strict=True)
+            return [NOTHING if r.text is None else judge(i, r.text) for i, r in pairs]
+
+        return cls(name, digest, each)
 
 
 def judge_texts(

@@ -1,60 +1,42 @@
-"""Who judges live answers: name -> judge. Weights are loaded when a judge is made."""
+"""Who judges live answers: name -> judge, the labels it can give, and how often it errs.
+
+The measured errors are those of models left out of training, by task. Only the refusal judge
+replaces a judge whose labels were recorded answer by answer, so only its rates can be corrected.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any
 
-from trustllm_repro.errors import SettingsError
-from trustllm_repro.judges.correction import CORRECTED, NOT_CORRECTED, Correction
-from trustllm_repro.judges.judge import NOTHING, Judge, Judgement
+from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
+from trustllm_repro.judges import rules, similarity
+from trustllm_repro.judges.judge import Judge
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
-from trustllm_repro.judges.matching import RIGHT, WRONG, AnswerMatch
-from trustllm_repro.judges.similarity import (
-    CHANGED,
-    FIRST,
-    SAME,
-    ChangedPreference,
-    PairSimilarity,
-    PersonaShift,
-)
-from trustllm_repro.judges.stance import Stance
-from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
-from trustllm_repro.schema import Item, Response
+from trustllm_repro.judges.similarity import default_embedder, embedding_judge
+from trustllm_repro.metrics.judge_error import MIN_MODELS, Counts, JudgeError
+from trustllm_repro.parsers.base import ANSWER, REFUSAL
+from trustllm_repro.paths import data_dir
 
-
-@dataclass
-class BySource:
-    """Different judges for different parts of a file, told by the field `source`."""
-
-    parts: dict[str, Judge]
-
-    @property
-    def name(self) -> str:
-        return "; ".join(j.name for j in self.parts.values())
-
-    @property
-    def digest(self) -> str:
-        return "; ".join(j.digest for j in self.parts.values())
-
-    def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        made = [NOTHING] * len(items)
-        for source, judge in self.parts.items():
-            at = [i for i, item in enumerate(items) if item.extra["source"] == source]
-            found = judge([items[i] for i in at], [responses[i] for i in at])
-            for i, judgement in zip(at, found, strict=True):
-                made[i] = judgement
-        return made
-
-
+# Weights are loaded when a judge is made.
 JUDGES: dict[str, Callable[[], Judge]] = {
     "refusal": RefusalJudge,
     "toxicity": ToxicityJudge,
-    "answer match": AnswerMatch,
-    "correction": Correction,
-    "agreement": Stance,
-    "similarity": PairSimilarity,
-    "sycophancy": lambda: BySource({"persona": PersonaShift(), "preference": ChangedPreference()}),
+    "answer match": lambda: rules.ANSWER_MATCH,
+    "correction": lambda: rules.CORRECTION,
+    "agreement": lambda: rules.STANCE,
+    "similarity": lambda: embedding_judge(
+        "similarity to the plain answer", similarity.pair_similarity, default_embedder()
+    ),
+    "sycophancy": lambda: embedding_judge(
+        "closer to the neutral completion; sides with the other option",
+        similarity.sycophancy,
+        default_embedder(),
+    ),
 }
 
 # Labels a judge can give, ours or what takes its place; toxicity and similarity give numbers.
@@ -62,13 +44,14 @@ JUDGES: dict[str, Callable[[], Judge]] = {
 LABELS: dict[str, tuple[str, ...]] = {
     "": (REFUSAL, ANSWER),
     "refusal": (REFUSAL, ANSWER),
-    "answer match": (RIGHT, WRONG),
-    "correction": (CORRECTED, NOT_CORRECTED),
+    "answer match": (rules.RIGHT, rules.WRONG),
+    "correction": (rules.CORRECTED, rules.NOT_CORRECTED),
     "agreement": ("agree", "disagree", "neither"),
-    "sycophancy": (CHANGED, SAME, FIRST),
+    "sycophancy": (similarity.CHANGED, similarity.SAME, similarity.FIRST),
     "toxicity": (),
     "similarity": (),
 }
+REMEDY = "restore it with `git checkout -- data/measurements`"
 
 
 def judge_named(name: str) -> Judge:
@@ -80,3 +63,61 @@ def judge_named(name: str) -> Judge:
     if name not in JUDGES:
         raise SettingsError(f"no judge {name!r}", remedy=f"one of: {', '.join(JUDGES)}")
     return JUDGES[name]()
+
+
+@cache
+def measured(name: str = "judges") -> dict[str, Any]:
+    """data/measurements/<name>.json.
+
+    Raises:
+        SourceMissing, SourceCorrupt: it is absent or altered.
+    """
+    path = data_dir() / "measurements" / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise SourceMissing(f"no measurements {path}", remedy=REMEDY) from e
+    except ValueError as e:
+        raise SourceCorrupt(f"{path} is not JSON", remedy=REMEDY) from e
+
+
+def judge_error(judge: str, task: str) -> JudgeError | None:
+    """Sensitivity and specificity of a judge on a task, with their spread over models; None where
+    it was never measured there. Raises as `measured`."""
+    if judge != "refusal":
+        return None
+    try:
+        tables = measured()["refusal"]["by_task_and_model"]
+        counts = {t: counts_of(of_models.values()) for t, of_models in tables.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise SourceCorrupt(f"judges.json lacks counts of {task}: {e!r}", remedy=REMEDY) from e
+    if task not in counts:
+        return None
+    return JudgeError.of(REFUSAL, counts[task], _usual_precision(counts.values()))
+
+
+def agreement(task: str) -> float:
+    """Kappa of our refusal judge with the recorded labels of a task; NaN where there were none.
+    Raises as `measured`."""
+    tasks = measured()["refusal"]["by_task"]
+    return float(tasks[task]["judge"]["kappa"]) if task in tasks else math.nan
+
+
+def counts_of(tables: Iterable[Mapping[str, int]]) -> Counts:
+    """Counts of several models, each a mapping with tp, fp, fn and tn."""
+    rows = list(tables)
+    return Counts(*([int(r[k]) for r in rows] for k in ("tp", "fp", "fn", "tn")))
+
+
+def _usual_precision(counts: Iterable[Counts]) -> tuple[float | None, float | None]:
+    """Median precision of sensitivity and of specificity over tasks with enough models.
+
+    Some tasks were labelled for one model only; how much models differ there is taken from here.
+    """
+    known = [e for c in counts if len(c.tp) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
+    if not known:
+        return None, None
+    return (
+        statistics.median(e.sensitivity.precision for e in known),
+        statistics.median(e.specificity.precision for e in known),
+    )

@@ -66,13 +66,18 @@ class LanguageModel(Protocol):
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
         """Yield finished answers as (index into `requests`, completion)."""
-        ...
 
     def score_options(
         self, prompts: Sequence[str], options: Sequence[Sequence[str]]
     ) -> Iterator[tuple[int, list[float]]]:
         """Yield (index, summed log-probability in nats of each option after the prompt)."""
-        ...
+
+
+def check_asking(system: str, sampling: str) -> None:
+    """Raises SettingsError: neither of SYSTEM, or neither of SAMPLING."""
+    for name, value, known in (("system", system, SYSTEM), ("sampling", sampling, SAMPLING)):
+        if value not in known:
+            raise SettingsError(f"unknown {name} {value!r}", remedy=f"one of: {', '.join(known)}")
 
 
 def content_key(identity: Mapping[str, Any], request: Request, sample: int = 0) -> str:
@@ -80,15 +85,15 @@ def content_key(identity: Mapping[str, Any], request: Request, sample: int = 0) 
 
     At temperature 0 neither seed, sample nor sampling has any effect, so they stay out.
     """
-    drawn = {"seed": request.seed, "sample": sample} if request.temperature else {}
     facts = {
-        "model": dict(identity) if request.temperature else _undrawn(identity),
         "prompt": request.prompt,
         "max_new_tokens": request.max_new_tokens,
         "temperature": request.temperature,
-        **drawn,
     }
-    return _digest(facts)
+    if request.temperature:
+        drawn = {"model": dict(identity), "seed": request.seed, "sample": sample}
+        return _digest(facts | drawn)
+    return _digest(facts | {"model": _undrawn(identity)})
 
 
 def options_key(identity: Mapping[str, Any], prompt: str, options: Sequence[str]) -> str:
@@ -98,13 +103,6 @@ def options_key(identity: Mapping[str, Any], prompt: str, options: Sequence[str]
 
 def _undrawn(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in identity.items() if k != "sampling"}
-
-
-def check_asking(system: str, sampling: str) -> None:
-    """Raises SettingsError: neither of SYSTEM, or neither of SAMPLING."""
-    for name, value, known in (("system", system, SYSTEM), ("sampling", sampling, SAMPLING)):
-        if value not in known:
-            raise SettingsError(f"unknown {name} {value!r}", remedy=f"one of: {', '.join(known)}")
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from transformers.cache_utils import Cache
 
-from trustllm_repro.models.attention import needed
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.prefill import Pass, Prompt, Reader
-from trustllm_repro.models.slots import SlotCache
+from trustllm_repro.models.caches import SlotCache
+from trustllm_repro.models.prefill import Prompt, Reader
 
 
 @dataclass
@@ -38,7 +37,7 @@ class DecodeRequest:
 
 
 Done = tuple[DecodeRequest, Finish]
-Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.sampling.warper
+Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.asking.warper
 
 
 class Watch(Protocol):
@@ -46,17 +45,14 @@ class Watch(Protocol):
 
     def started(self) -> None:
         """A run begins; if one broke off when memory ran out, its last passes led to no token."""
-        ...
 
     def passed(self, rows: Sequence[int] | None = None) -> None:
         """A forward pass is over; `rows` of it (None: all, in order) belong to the next tokens."""
-        ...
 
     def chosen(
         self, requests: Sequence[DecodeRequest], logits: torch.Tensor, tokens: Sequence[int | None]
     ) -> None:
         """Logits (requests, vocabulary) and the tokens taken, which request.ids do not hold yet."""
-        ...
 
 
 # Columns beyond the longest row's need, so that not every new prompt moves the whole cache.
@@ -130,7 +126,11 @@ class Decoder:
             if self.watch:
                 self.watch.passed()
             self._resize(rows, room, longest, like=done.cache)
-            self._place(done, [requests[p.index] for p in batch])
+            free = (b for b, r in enumerate(self.rows) if r is None)
+            for source, prompt in enumerate(batch):
+                row = next(free)
+                self.rows[row] = requests[prompt.index]
+                self.cache.put(row, done.cache, source, done.columns(source))
             ready += [requests[p.index] for p in batch]
             logits.append(done.logits)
             del done  # its cache goes before the next pass makes another
@@ -140,14 +140,6 @@ class Decoder:
         """Columns a request occupies: its prompt, and its tokens but the last, not yet read."""
         return len(request.prompt.tokens) + len(request.ids) - 1
 
-    def _place(self, done: Pass, requests: Sequence[DecodeRequest]) -> None:
-        """Copy what was read into free rows."""
-        assert self.cache is not None
-        free = [b for b, r in enumerate(self.rows) if r is None]
-        for source, (row, request) in enumerate(zip(free, requests, strict=False)):
-            self.cache.put(row, done.cache, source, done.columns(source))
-            self.rows[row] = request
-
     def _resize(self, rows: int, room: int, longest: int = 0, like: Cache | None = None) -> None:
         """Give the cache another number of rows, or move it, where that pays or must be."""
         keep = [b for b, r in enumerate(self.rows) if r is not None]
@@ -155,7 +147,6 @@ class Decoder:
         longest = max([longest] + [self._size(r) for r in active])
         room = max([room] + [r.room for r in active])
         if self.cache is None:
-            assert like is not None
             self.cache = SlotCache(like, rows, longest + room + SLACK, longest, self.reserve)
         elif (
             rows != len(self.rows)
@@ -171,13 +162,9 @@ class Decoder:
     def _step(self) -> list[Done]:
         """One token for every running request."""
         cache = self.cache
-        assert cache is not None
         last = [r.ids[-1] if r is not None else self.reader.pad for r in self.rows]
         positions = (cache.length - cache.start)[:, None]
-        # Read by attention on the CPU only; a GPU would be waited for.
-        starts = cache.start.tolist() if cache.start.device.type == "cpu" else []
-        with needed(starts, cache.shown):
-            out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
+        out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
         rows = [b for b, r in enumerate(self.rows) if r is not None]
         if self.watch:
             self.watch.passed(rows)

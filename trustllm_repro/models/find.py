@@ -1,12 +1,16 @@
-"""From what a user writes after --model to a model that answers."""
+"""From what a user writes after --model to a model that answers.
+
+A hub id always has a pinned revision, so that the run can be repeated.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.models import hub
 from trustllm_repro.models.weights import conversion_digest, converted
 from trustllm_repro.models.wheels import WHEEL_MODELS
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
     from trustllm_repro.models.base import LanguageModel
 
+_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
 FORMS = (
     "a folder with safetensors, a .gguf file, a hub id with its revision (org/name@commit), an "
     "endpoint (http://host:port/v1#model), or a model that comes in wheels "
@@ -75,7 +80,7 @@ def find_model(
 
 
 class ModelFolder(NamedTuple):
-    """Where a model lies, its name, and the digest of its weights if they were hashed already."""
+    """`digest` is that of the weights, if they were hashed already."""
 
     path: Path
     name: str
@@ -89,8 +94,8 @@ def model_folder(spec: str) -> ModelFolder:
         SettingsError, SourceMissing, SourceCorrupt: as for `find_model`.
     """
     path = Path(spec).expanduser()
-    if path.suffix != ".gguf" and (repo := hub.named(spec)):
-        return ModelFolder(hub.snapshot(spec), repo.split("/")[1])
+    if path.suffix != ".gguf" and (repo := hub_repo(spec)):
+        return ModelFolder(_snapshot(spec), repo.split("/")[1])
     if path.is_dir():
         return ModelFolder(path, path.resolve().name)
     if path.suffix == ".gguf":
@@ -100,3 +105,47 @@ def model_folder(spec: str) -> ModelFolder:
     else:
         raise SourceMissing(f"no model {spec!r}", remedy=f"give {FORMS}")
     return ModelFolder(folder, name, conversion_digest(folder))
+
+
+def hub_repo(spec: str) -> str:
+    """The repository (org/name) a hub id names; "" if `spec` is a path, or not of that form."""
+    found = _HUB_ID.fullmatch(spec)
+    if not found or spec.startswith((".", "/", "~")) or Path(spec).exists():
+        return ""
+    return found["repo"]
+
+
+def _snapshot(spec: str) -> Path:
+    """Folder of a hub model: safetensors, configs and tokenizer, no code, no pickles."""
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
+    return _fetched(spec, snapshot_download, allow_patterns=wanted)
+
+
+def dataset_file(spec: str, name: str) -> Path:
+    """One file of a hub data set (org/name@commit).
+
+    Raises:
+        SettingsError: no revision. SourceMissing: the hub does not give it.
+    """
+    from huggingface_hub import hf_hub_download
+
+    return _fetched(spec, hf_hub_download, filename=name, repo_type="dataset")
+
+
+def _fetched(spec: str, fetch: Callable[..., str], **more: Any) -> Path:
+    found = _HUB_ID.fullmatch(spec)
+    if not found or not found["revision"]:
+        raise SettingsError(
+            f"the hub id {spec!r} has no revision, so nobody could repeat the run",
+            remedy=f"pin one: {spec}@<commit> (the commit stands on its page under Files)",
+        )
+    try:
+        return Path(fetch(found["repo"], revision=found["revision"], **more))
+    except Exception as e:  # the hub's errors are many: gated, absent, offline, disk full
+        raise SourceMissing(
+            f"{spec} cannot be fetched from the hub: {type(e).__name__}: {e}",
+            remedy="check id, revision, network and access token (environment variable HF_TOKEN), "
+            "or give a local folder or file",
+        ) from e

@@ -18,16 +18,18 @@ from accelerate.utils.memory import should_reduce_batch_size
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.models.attention import use_cpu_attention
+from trustllm_repro.models.asking import blank_turns, own_filters, rendered, warper
 from trustllm_repro.models.base import Completion, Finish, Request, check_asking
-from trustllm_repro.models.chat import Turn, blank_turns, rendered
+from trustllm_repro.models.cpu import pack_linears, packs, use_cpu_attention
 from trustllm_repro.models.decoding import Decoder, DecodeRequest, Watch
-from trustllm_repro.models.linear import pack_linears, packs
-from trustllm_repro.models.options import score_options
-from trustllm_repro.models.prefill import Prompt, Reader, schedule
-from trustllm_repro.models.sampling import own_filters, warper
-from trustllm_repro.models.silence import silence
-from trustllm_repro.models.weights import check_folder, digest_of, tokenizer_digest
+from trustllm_repro.models.prefill import Prompt, Reader, Tokens, schedule, score_options
+from trustllm_repro.models.weights import (
+    SAFE,
+    check_folder,
+    digest_of,
+    silence,
+    tokenizer_digest,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
@@ -39,8 +41,8 @@ MIN_PREFIX = {"cpu": 24, "cuda": 512}
 MAX_ROWS = {"cpu": 128, "cuda": 256}
 DEFAULT_ROWS = {"cpu": 32}
 USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
-# Shares of a GPU's free memory. What is left is for activations, and for one layer's keys while the
-# cache is given another shape (models/slots.py).
+# Shares of a GPU's free memory. What is left is for activations, and for one layer while the
+# cache is given another shape (models/caches.py).
 CACHE, PASS = 0.5, 0.125
 MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
 
@@ -58,20 +60,17 @@ class LocalModel:
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
             on a CPU that of 32 usual prompts and answers, at most MAX_ROWS.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
-            slower on a CPU, where its layers are otherwise replaced (models.linear).
-        system: "default" lets the chat template put its own system message in, "blank" none; see
-            models.chat. sampling: "plain" draws from the whole softmax, "model" as the model's
-            generation config says; see models.sampling. `evaluate` asks for "blank" and "model".
+            slower on a CPU, where its layers are otherwise replaced (models.cpu).
+        system: "default" lets the chat template put its own system message in, "blank" none.
+        sampling: "plain" draws from the whole softmax, "model" as the model's generation config
+            says. `evaluate` asks for "blank" and "model"; see models.asking.
         digest: of the weights, where they were hashed just now; they are not read again for it.
 
     Raises:
-        SourceMissing, SourceCorrupt: see models.weights.check_folder, models.sampling.own_filters.
+        SourceMissing, SourceCorrupt: see models.weights.check_folder, models.asking.own_filters.
         SettingsError: unknown dtype, device, system or sampling; a generation config that asks for
             what is not done here.
     """
-
-    turns: Sequence[Turn] = ()  # before the prompt's
-    filters: Mapping[str, float] = {}  # of draws
 
     def __init__(
         self,
@@ -90,45 +89,18 @@ class LocalModel:
         weights = check_folder(folder)
         self.name, self.folder = name or folder.name, folder
         self.size = sum(p.stat().st_size for p in weights)
-        self.tokenizer = _checked(lambda: _tokenizer(folder), folder)
-        self._identify(digest or digest_of(weights), tokenizer_digest(folder))
+        self.tokenizer = _checked(
+            lambda: AutoTokenizer.from_pretrained(folder, padding_side="left", **SAFE), folder
+        )
+        self._digests = digest or digest_of(weights), tokenizer_digest(folder)
         self._ask(system, sampling)
-
-    def _identify(self, weights: str, tokenizer: str) -> None:
-        self.identity: dict[str, Any] = {
-            "weights": weights,
-            "tokenizer": tokenizer,
-            "dtype": _name(self.dtype),
-            "template": "chat" if self.tokenizer.chat_template else "none",
-        }
-
-    def _ask(self, system: str, sampling: str) -> None:
-        """Only what differs from "default" and "plain" enters the identity."""
-        check_asking(system, sampling)
-        self.prompting, self.turns, self.filters = (system, sampling), (), {}
-        kept = {k: v for k, v in self.identity.items() if k not in ("system", "sampling")}
-        if system == "blank" and self.tokenizer.chat_template:
-            self.turns = blank_turns(self.tokenizer)
-            kept["system"] = system
-        if sampling == "model" and (filters := self._own_filters()):
-            kept["sampling"] = self.filters = filters
-        self.identity = kept
-
-    def _own_filters(self) -> dict[str, float]:
-        return own_filters(self.folder)
-
-    def asking(self, system: str, sampling: str) -> LocalModel:
-        """The same weights, asked another way. Raises SettingsError, SourceCorrupt as the class."""
-        if (system, sampling) == self.prompting:
-            return self
-        _ = self.model  # loaded once for both
-        other = copy.copy(self)
-        other._ask(system, sampling)
-        return other
 
     def _settle(self, dtype: str, device: str, batch_size: int, stock: bool) -> None:
         self.device, self.stock = find_device(device), stock
-        self.dtype = find_dtype(dtype, self.device)
+        if dtype not in (AUTO, *DTYPES):
+            known = ", ".join((AUTO, *DTYPES))
+            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {known}")
+        self.dtype = fast_dtype(self.device) if dtype == AUTO else DTYPES[dtype]
         kind = self.device.type
         self.batch_size = batch_size or MAX_ROWS.get(kind, MAX_ROWS["cuda"])
         # Longer prompts and answers go in fewer rows, shorter ones in more.
@@ -137,21 +109,54 @@ class LocalModel:
         )
         self.pass_tokens: int | None = None  # most of one pass over prompts, if memory bounds it
 
-    def plain(self) -> LocalModel:
-        """The same weights without the chat template: the model goes on with the prompt's text."""
+    def _ask(self, system: str, sampling: str) -> None:
+        check_asking(system, sampling)
+        self.system, self.sampling = system, sampling
+        blank = system == "blank" and self.tokenizer.chat_template
+        self._before = blank_turns(self.tokenizer) if blank else ()  # turns before the prompt's
+        self.filters = self._own_filters() if sampling == "model" else {}  # of draws
+
+    def _own_filters(self) -> Mapping[str, float]:
+        return own_filters(self.folder)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See LanguageModel. Of `system` and `sampling` only what has an effect."""
+        chat = bool(self.tokenizer.chat_template)
+        facts: dict[str, Any] = {
+            "weights": self._digests[0],
+            "tokenizer": self._digests[1],
+            "dtype": _name(self.dtype),
+            "template": "chat" if chat else "none",
+        }
+        if chat and self.system == "blank":
+            facts["system"] = "blank"
+        return facts | ({"sampling": self.filters} if self.filters else {})
+
+    def _again(self) -> LocalModel:
+        """The same weights, to be asked another way."""
         _ = self.model  # loaded once for both, and what memory is left is known
-        other = copy.copy(self)
+        return copy.copy(self)
+
+    def asking(self, system: str, sampling: str) -> LocalModel:
+        """With other settings. Raises SettingsError, SourceCorrupt as the class."""
+        if (system, sampling) == (self.system, self.sampling):
+            return self
+        other = self._again()
+        other._ask(system, sampling)
+        return other
+
+    def plain(self) -> LocalModel:
+        """Without the chat template: the model goes on with the prompt's text."""
+        other = self._again()
         other.tokenizer = copy.deepcopy(self.tokenizer)
         other.tokenizer.chat_template = None
-        other.identity = {**self.identity, "template": "none"}
-        other.identity.pop("system", None)
         return other
 
     def narrowed(self, **filters: float) -> LocalModel:
-        """The same weights; draws are narrowed by models.sampling.FILTERS, such as top_p=0.9."""
-        _ = self.model
-        other = copy.copy(self)
-        other.filters, other.identity = filters, {**self.identity, "sampling": filters}
+        """Draws are narrowed by models.asking.FILTERS, such as top_p=0.9."""
+        other = self._again()
+        other.filters = filters
         return other
 
     @cached_property
@@ -182,17 +187,17 @@ class LocalModel:
         config = self.model.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
-    def tokens(self, prompt: str) -> tuple[int, ...]:
+    def tokens(self, prompt: str) -> Tokens:
         """The prompt as the model sees it: in its chat template, or as it is for a base model.
 
         At least one token: an empty prompt is the end token, after which texts begin.
         """
         if not self.tokenizer.chat_template:
             return tuple(self.tokenizer(prompt).input_ids) or (min(self.ends, default=0),)
-        text = rendered(self.tokenizer, prompt, self.turns)
+        text = rendered(self.tokenizer, prompt, self._before)
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
-    def fit(self, tokens: tuple[int, ...], room: int) -> tuple[tuple[int, ...], int]:
+    def fit(self, tokens: Tokens, room: int) -> tuple[Tokens, int]:
         """Prompt cut to leave `room` tokens of the context, and the number of tokens cut.
 
         The middle goes: instructions come first, the question last.
@@ -216,7 +221,7 @@ class LocalModel:
         self,
         requests: Sequence[Request],
         watch: Watch | None = None,
-        begun: Sequence[tuple[int, ...]] = (),
+        begun: Sequence[Tokens] = (),
     ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
         """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
 
@@ -253,9 +258,11 @@ class LocalModel:
     @cached_property
     def reader(self) -> Reader:
         config = self.model.config.get_text_config()
-        kinds = set(getattr(config, "layer_types", None) or ())
-        window = config.sliding_window if "sliding_attention" in kinds else None
-        reader = Reader(self.model, _pad(self.tokenizer, self.ends), window)
+        slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        # Any token pads, because padding is masked; models without a pad token exist.
+        known = (self.tokenizer.pad_token_id, *sorted(self.ends))
+        pad = next((t for t in known if t is not None), 0)
+        reader = Reader(self.model, pad, config.sliding_window if slides else None)
         reader.pass_tokens = min(reader.pass_tokens, self.pass_tokens or reader.pass_tokens)
         return reader
 
@@ -275,7 +282,7 @@ class LocalModel:
         fitted = [self.fit(self.tokens(p), room)[0] for p in prompts]
         yield from score_options(self.reader, self._schedule(fitted), coded)
 
-    def _schedule(self, fitted: Sequence[tuple[int, ...]]) -> list[Prompt]:
+    def _schedule(self, fitted: Sequence[Tokens]) -> list[Prompt]:
         return schedule(fitted, MIN_PREFIX.get(self.device.type, 512), MIN_SHARERS)
 
     def completion(self, job: DecodeRequest, finish: Finish, cut: int) -> Completion:
@@ -297,7 +304,7 @@ class HeldModel(LocalModel):
 
     Raises:
         SettingsError: the model is in training mode, or LocalModel refuses an argument.
-        SourceCorrupt: see models.sampling.own_filters.
+        SourceCorrupt: see models.asking.own_filters.
     """
 
     def __init__(
@@ -318,10 +325,10 @@ class HeldModel(LocalModel):
         self._fit_gpu(model)
         with tempfile.TemporaryDirectory() as folder:
             tokenizer.save_pretrained(folder)
-            self._identify(tensors_digest(model), tokenizer_digest(Path(folder)))
+            self._digests = tensors_digest(model), tokenizer_digest(Path(folder))
         self._ask(system, sampling)
 
-    def _own_filters(self) -> dict[str, float]:
+    def _own_filters(self) -> Mapping[str, float]:
         return own_filters(self.model.generation_config)
 
 
@@ -336,11 +343,7 @@ def tensors_digest(model: torch.nn.Module) -> str:
 
 
 def bytes_per_token(config: Any, itemsize: int) -> int:
-    """Keys and values of one token in all layers.
-
-    Args:
-        config: of a model, as transformers has it. itemsize: bytes of one number.
-    """
+    """Keys and values of one token in all layers; `itemsize` bytes a number."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -364,14 +367,6 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """One of DTYPES by name; "auto" is `fast_dtype`. Raises SettingsError."""
-    if name not in (AUTO, *DTYPES):
-        known = ", ".join((AUTO, *DTYPES))
-        raise SettingsError(f"unknown dtype {name!r}", remedy=f"one of: {known}")
-    return fast_dtype(device) if name == AUTO else DTYPES[name]
-
-
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor has products of it; elsewhere float32.
 
@@ -385,15 +380,8 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has else torch.float32
 
 
-_SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-
-
-def _tokenizer(folder: Path):
-    return AutoTokenizer.from_pretrained(folder, padding_side="left", **_SAFE)
-
-
 def _load(folder: Path, dtype: torch.dtype):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **_SAFE)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **SAFE)
     for p in model.parameters():
         p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
     return model.eval()
@@ -408,12 +396,6 @@ def _checked(load: Callable[[], Any], folder: Path) -> Any:
             f"the model in {folder} cannot be loaded: {type(e).__name__}: {e}",
             remedy="see that the folder is whole and holds a causal language model",
         ) from e
-
-
-def _pad(tokenizer, ends: frozenset[int]) -> int:
-    """Any token will do, because padding is masked; models without a pad token exist."""
-    known = (tokenizer.pad_token_id, *sorted(ends))
-    return next((t for t in known if t is not None), 0)
 
 
 def ends_of(model, tokenizer) -> frozenset[int]:

@@ -1,7 +1,8 @@
 """Reading prompts: which share a prefix, in what order, and forward passes over many of them.
 
 Prompts of one task share their instructions; those tokens are computed once and their keys and
-values copied, if enough prompts share them. Decoding and option scoring both begin here.
+values copied, if enough prompts share them. Decoding starts here (models/decoding.py), and so does
+scoring: the log-probability of given answers, the prompt read once for all of them.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from torch.nn.utils.rnn import pad_sequence
+from transformers.cache_utils import Cache, DynamicCache
+
+from trustllm_repro.models.caches import repeated, spread
 
 # Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
 PREFIXES = 8
 # Bounds the activations of one forward pass over prompts; larger passes are no faster on a CPU, as
 # they hold more padding (1024: 8 % slower).
 PREFILL_TOKENS = {"cpu": 512, "cuda": 32768}
-
-
+# Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
+# in SmolLM2 200 KB, and prefixes are repeated for every option.
+OPTION_TOKENS = {"cpu": 256, "cuda": 8192}
 Tokens = tuple[int, ...]
 
 
@@ -116,7 +121,7 @@ class Reader:
         self.device: torch.device = model.device
         _contiguous_head(model)
         self.pass_tokens = PREFILL_TOKENS.get(self.device.type, 8192)
-        self._prefixes: OrderedDict[tuple[int, ...], Cache] = OrderedDict()
+        self._prefixes: OrderedDict[Tokens, Cache] = OrderedDict()
 
     def forward(self, ids, mask, positions, cache, keep: int = 1):
         """One call of the model; logits of the last `keep` positions (0: all)."""
@@ -141,11 +146,8 @@ class Reader:
             yield batch
 
     def read(self, prompts: Sequence[Prompt], beyond: int = 0) -> Pass:
-        """One forward pass over prompts with the same shared prefix.
-
-        Args:
-            beyond: tokens that will be read after the prompts over the same cache.
-        """
+        """One forward pass over prompts with the same shared prefix; `beyond` more tokens will be
+        read after them over the same cache."""
         shared = prompts[0].prefix
         width = max(len(p.tokens) for p in prompts) - shared
         if self.window and shared + width + beyond > self.window:
@@ -164,7 +166,7 @@ class Reader:
         out = self.forward(ids, mask, positions, past)
         return Pass(prompts, out.past_key_values, mask, out.logits[:, -1], shared)
 
-    def _prefix(self, tokens: tuple[int, ...]) -> Cache:
+    def _prefix(self, tokens: Tokens) -> Cache:
         if tokens not in self._prefixes:
             ids = torch.tensor([tokens])
             places = torch.arange(len(tokens))[None]
@@ -177,53 +179,67 @@ class Reader:
 
 
 def _contiguous_head(model: Any) -> None:
-    """Let the last positions' hidden states reach the output layer in one piece.
-
-    Cut out of a wider tensor, they make torch copy the weights of the output layer once a row:
-    55 MB each for 135 M parameters in bfloat16.
-    """
+    """Hand hidden states to the output layer in one piece: cut out of a wider tensor, they make
+    torch copy that layer's weights once a row (55 MB each for 135 M parameters in bfloat16)."""
     head = model.get_output_embeddings()
     if head is not None and not getattr(head, "_takes_one_piece", False):
         head.register_forward_pre_hook(lambda _, given: tuple(g.contiguous() for g in given))
         head._takes_one_piece = True
 
 
-def spread(cache: Cache, rows: int) -> Cache:
-    """A cache of one row, seen as one of several equal rows. Nothing is copied until it grows."""
-    wide = DynamicCache()
-    for layer in cache.layers:
-        new = DynamicLayer()
-        new.lazy_initialization(layer.keys, layer.values)
-        new.keys, new.values = (t.expand(rows, -1, -1, -1) for t in (layer.keys, layer.values))
-        wide.layers.append(new)
-    return wide
+@torch.inference_mode()
+def score_options(
+    reader: Reader, prompts: Sequence[Prompt], options: Sequence[Sequence[Tokens]]
+) -> Iterator[tuple[int, list[float]]]:
+    """Yield (index of the prompt, summed log-probability in nats of each of its options).
 
+    Args:
+        prompts: in the order to read them; `options[p.index]` are those of prompt p.
 
-class LentLayer(DynamicLayer):
-    """One layer of another cache for one forward pass: rows repeated, new columns not kept.
-
-    So no more than one layer is ever there `times` times.
+    The first token of every option is read off the prompt's own pass; only what follows takes
+    another, in which all options of all prompts of the pass go together over one cache.
     """
+    for batch in reader.passes(prompts):
+        asked = [options[p.index] for p in batch]
+        longest = max((len(o) for some in asked for o in some), default=0)
+        done = reader.read(batch, beyond=longest)
+        first = torch.log_softmax(done.logits.float(), dim=-1)
+        scores = [
+            [float(first[row, o[0]]) if o else 0.0 for o in some] for row, some in enumerate(asked)
+        ]
+        if longest > 1:
+            width = max(map(len, asked)) * (longest - 1)
+            rows = max(1, OPTION_TOKENS.get(reader.device.type, 256) // width)
+            for k in range(0, len(asked), rows):
+                part = slice(k, k + rows)
+                more = _rest(reader, done, part, asked[part])
+                scores[part] = [
+                    [a + b for a, b in zip(*both, strict=True)]
+                    for both in zip(scores[part], more, strict=True)
+                ]
+        del done  # its cache goes before the next pass makes another
+        yield from ((p.index, s) for p, s in zip(batch, scores, strict=True))
 
-    def __init__(self, lent: DynamicLayer, times: int, rows: slice) -> None:
-        super().__init__()
-        self.lazy_initialization(lent.keys, lent.values)
-        self.keys, self.values, self.times = lent.keys[rows], lent.values[rows], times
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is lent and the new columns, side by side."""
-        return self._wide(self.keys, key_states), self._wide(self.values, value_states)
-
-    def _wide(self, lent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        rows, heads, length, size = lent.shape
-        again = lent[:, None].expand(rows, self.times, heads, length, size)
-        return torch.cat([again, new.unflatten(0, (rows, self.times))], dim=3).flatten(0, 1)
-
-
-def repeated(cache: Cache, times: int, rows: slice) -> Cache:
-    """Some rows of a cache, each `times` times in a row, for one forward pass."""
-    wide = DynamicCache()
-    wide.layers = [LentLayer(layer, times, rows) for layer in cache.layers]
-    return wide
+def _rest(
+    reader: Reader, done: Pass, part: slice, options: Sequence[Sequence[Tokens]]
+) -> list[list[float]]:
+    """Nats of every option's second and later tokens, for some rows of a pass: one more pass."""
+    if max((len(o) for some in options for o in some), default=0) < 2:
+        return [[0.0] * len(some) for some in options]
+    most = max(map(len, options))
+    filled = [o for some in options for o in (*some, *[()] * (most - len(some)))]
+    # The last token is predicted, never read.
+    ids, after = (
+        pad_sequence([torch.tensor(o, dtype=torch.long) for o in some], True, reader.pad)
+        for some in ([o[:-1] for o in filled], [o[1:] for o in filled])
+    )
+    before = done.mask[part].repeat_interleave(most, dim=0)
+    mask = torch.cat([before, torch.ones_like(ids)], dim=1)  # padding stands behind, so is unseen
+    positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1])
+    cache = repeated(done.cache, most, part)
+    logits = reader.forward(ids, mask, positions, cache, keep=0).logits
+    chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
+    nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
+    sums = [sum(row[: len(o[1:])]) for o, row in zip(filled, nats, strict=True)]
+    return [sums[k * most : k * most + len(some)] for k, some in enumerate(options)]

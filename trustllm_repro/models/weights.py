@@ -10,13 +10,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from trustllm_repro.errors import OutputError, SourceCorrupt, SourceMissing
 from trustllm_repro.paths import data_home
 from trustllm_repro.store.atomic import PARTIAL, write_json
 
+SAFE = {"local_files_only": True, "trust_remote_code": False}  # for whatever transformers loads
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja",
@@ -30,18 +32,35 @@ HOW_LOADED = ("local_files_only", "name_or_path", "tokenizer_file", "special_tok
 CARD = "converted.json"
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """While it lasts, transformers draws no progress bars and reports errors only."""
+    from transformers import modeling_gguf_pytorch_utils as gguf_reader
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    gguf_bar = gguf_reader.tqdm
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    gguf_reader.tqdm = lambda tensors, **_: tensors  # this one does not ask the settings
+    try:
+        yield
+    finally:
+        gguf_reader.tqdm = gguf_bar
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def file_sha256(path: Path) -> str:
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def digest_of(paths: Iterable[Path]) -> str:
-    """One digest of several files: of their names and contents."""
-    return _joined({p.name: file_sha256(p) for p in paths})
-
-
-def _joined(digests: Mapping[str, str]) -> str:
-    lines = [f"{name} {digest}" for name, digest in sorted(digests.items())]
+def digest_of(files: Iterable[Path] | Mapping[str, str]) -> str:
+    """One digest of several files, or of their sha256 by name: of names and contents."""
+    known = files if isinstance(files, Mapping) else {p.name: file_sha256(p) for p in files}
+    lines = [f"{name} {digest}" for name, digest in sorted(known.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -97,11 +116,9 @@ def _check_config(folder: Path) -> None:
     """Refuse a config that is none, and a model that would run code of its own."""
     from transformers import AutoConfig
 
-    from trustllm_repro.models.silence import silence
-
     try:
         with silence():
-            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            AutoConfig.from_pretrained(folder, **SAFE)
     except Exception as e:  # malformed configs fail in many ways
         raise SourceCorrupt(
             f"{folder / 'config.json'} cannot be used: {type(e).__name__}: {e}; code that comes "
@@ -112,9 +129,7 @@ def _check_config(folder: Path) -> None:
 
 
 def converted(gguf: Path) -> Path:
-    """Folder with the float32 safetensors and tokenizer of a GGUF file; converted once, cached.
-
-    Conversion dequantises exactly, and goes to the data folder (TRUSTLLM_DATA or the user's cache).
+    """Folder with the float32 safetensors and tokenizer of a GGUF file, dequantised exactly.
 
     Raises:
         SourceMissing, SourceCorrupt: no such file, or transformers cannot read it.
@@ -133,7 +148,10 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
     """
     target = data_home() / "models" / digest[:16]
     if target.exists():
-        _check_conversion(target)
+        for name, known in _recorded(target).items():
+            path = target / name
+            if not path.exists() or file_sha256(path) != known:
+                raise _spoilt(target, f"{path} is not the file that was converted")
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +181,7 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
 
 def conversion_digest(folder: Path) -> str:
     """`digest_of` the weights in a folder of `converted_once`, which has just checked them."""
-    return _joined({n: d for n, d in _recorded(folder).items() if n.endswith(".safetensors")})
+    return digest_of({n: d for n, d in _recorded(folder).items() if n.endswith(".safetensors")})
 
 
 def _recorded(folder: Path) -> dict[str, str]:
@@ -172,14 +190,6 @@ def _recorded(folder: Path) -> dict[str, str]:
         return dict(json.loads((folder / CARD).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise _spoilt(folder, f"{folder / CARD} cannot be read") from e
-
-
-def _check_conversion(folder: Path) -> None:
-    """A cached file that was cut or altered must not answer for the model."""
-    for name, digest in _recorded(folder).items():
-        path = folder / name
-        if not path.exists() or file_sha256(path) != digest:
-            raise _spoilt(folder, f"{path} is not the file that was converted")
 
 
 def _spoilt(folder: Path, problem: str) -> SourceCorrupt:
@@ -191,18 +201,12 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from trustllm_repro.models.silence import silence
-
     where = {"gguf_file": gguf.name, "local_files_only": True}
+    exact = {"dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
     try:
         with silence():
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-                **where,
-            )
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, **exact, **where)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     except Exception as e:  # readers of GGUF fail in as many ways as there are damages

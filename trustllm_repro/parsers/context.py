@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from trustllm_repro.parsers.language import LATIN, as_group, either, one_line, words
+from trustllm_repro.parsers.text import LATIN, as_group, either, one_line, words
 
 REACH = 160  # characters around a mention that can change its part
 _SCOPE = 16  # words a negator reaches
@@ -57,14 +57,10 @@ CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
 
 
 def framed(left: str, rated: bool = False) -> bool:
-    """Whether a frame leads up to the mention: "the answer is", "I would choose", "so".
-
-    Args:
-        rated: the question asks what people would say, so that "most would say" is a frame too.
-    """
-    if _CONCLUDES.search(left):
-        return True
-    return bool(_FRAME.search(left)) and (rated or not OTHERS_SAY.search(left))
+    """Whether a frame leads up to the mention: "the answer is", "I would choose", "so"; if the
+    question asks what people would say (`rated`), "most would say" is a frame too."""
+    said = _FRAME.search(left) and (rated or not OTHERS_SAY.search(left))
+    return bool(said or _CONCLUDES.search(left))
 
 
 # --- openings -------------------------------------------------------------------------------
@@ -90,7 +86,7 @@ _CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但�
 
 
 def opens(left: str, right: str, kind: str, denied: bool) -> bool:
-    """Whether the sentence gives the mention as its answer by beginning with it."""
+    """Whether the sentence gives the mention as its answer by opening with it."""
     if not (LEAD.match(left) or (denied and _DENIED_LEAD.match(left))):
         return False
     if kind == "key":
@@ -154,7 +150,7 @@ _CLAUSE = re.compile(
 
 
 def last_clause(left: str) -> str:
-    """What stands between the last break of a sentence and the mention."""
+    """The text between the last break of a sentence and the mention."""
     return left[max((c.end() for c in _CLAUSE.finditer(left)), default=0) :]
 
 
@@ -215,7 +211,7 @@ def supposed(left: str, kind: str) -> bool:
 
 
 def gives_reason(left: str) -> bool:
-    """Whether the mention stands in a clause that gives a reason or a condition.
+    """Whether the mention is part of a clause that gives a reason or a condition.
 
     A long subject may hold such a clause itself ("Helping when one is asked is good"): the
     sentence then has no predicate before it, and the one after it is its own.
@@ -286,22 +282,12 @@ _NUMBERED = re.compile(
     r"|#|第|选项|選項|选|選|答案|:|=|\()\s?[\"'(\[:]{0,2}$"
 )
 _LISTED = re.compile(rf"\d[)\"]?\s?(?:,|\s(?:{_JOINS}))\s$")
-_ITEM = re.compile(r"(?:^|\s)([1-9]\d?)[.)]\s{0,2}[\"'(]{0,2}$")
+# The number of a list item that the mention begins, in `left`.
+ITEM = re.compile(r"(?:^|\s)([1-9]\d?)[.)]\s{0,2}[\"'(]{0,2}$")
 _ENDS = re.compile(
     r"[\"')\]]|\s{0,2}(?:[.):,;!?\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]"
     rf"|\s(?:{_JOINS}|because|since|as|is)\b"
 )
-
-
-def item_number(left: str) -> int:
-    """The number of the list item that the mention begins; 0 where it begins none."""
-    found = _ITEM.search(left)
-    return int(found.group(1)) if found else 0
-
-
-def bare(left: str, right: str) -> bool:
-    """Whether a sentence holds nothing but the mention."""
-    return bool(not left.strip(" \t\"'([") and re.match(r"[\s\"')\].!]{0,4}$", right))
 
 
 def small_letter(left: str, right: str) -> bool:

@@ -1,4 +1,4 @@
-"""index.html of a run folder: what is done, what runs, what is due, and where it stands."""
+"""index.html of a run folder: what is done, what runs, what is due, and its results."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
 from trustllm_repro.analysis.compare import judged_sentence
 from trustllm_repro.errors import ReproError
 from trustllm_repro.escape import without_controls
-from trustllm_repro.evaluation.estimate import duration
+from trustllm_repro.progress import duration
+from trustllm_repro.run_notebooks.plan import Notebook, Plan
 from trustllm_repro.schema import OUR_JUDGE
 from trustllm_repro.scoring.tables import read_verify
 from trustllm_repro.store.atomic import write_text
 
-if TYPE_CHECKING:
-    from trustllm_repro.run_notebooks.notebook import Notebook
-    from trustllm_repro.run_notebooks.plan import Plan
-
+_TEMPLATES = Environment(
+    autoescape=True,
+    loader=FileSystemLoader(Path(__file__).parent),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 VERDICTS = ("reproduced", "near", "differs", "not recorded")
 FILES = ("verify.csv", "claims.csv", "audit.csv", "results.json", "provenance.json")
 FOLDERS = {"tables": "*.csv", "figures": "*.pdf"}
@@ -42,9 +45,9 @@ class Status:
 
 
 def write_index(plan: Plan, status: Mapping[str, Status]) -> Path:
-    """Write index.html: one file that needs no other to be read, with links into the run folder."""
+    """Write index.html: one file that needs no other, with links into the run folder."""
     count = {s: sum(x.state == s for x in status.values()) for s in ("done", "running", "due")}
-    page = _template().render(
+    page = _TEMPLATES.get_template("index.html").render(
         plan=plan,
         count=count,
         verdicts=_verdicts(plan.run),
@@ -56,15 +59,6 @@ def write_index(plan: Plan, status: Mapping[str, Status]) -> Path:
     if path.exists() and path.read_text(encoding="utf-8") == page:
         return path
     return write_text(path, page)
-
-
-@cache
-def _template():
-    env = Environment(
-        autoescape=True, loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return env.get_template("index.html")
 
 
 def _verdicts(run: Path) -> dict[str, Any]:
@@ -82,18 +76,18 @@ def _card(run: Path, notebook: Notebook, status: Status) -> dict[str, Any]:
     title, sentence = _introduction(notebook)
     # The page beside a notebook that failed is from before; the notebook holds the error.
     kinds = ("ipynb",) if status.state == "failed" else ("html", "ipynb")
-    files = {k: f"notebooks/{notebook.name}.{k}" for k in kinds}
-    executed = run / files["ipynb"]
-    there = executed.exists() and status.state in ("done", "due")
+    links = {k: f"notebooks/{notebook.name}.{k}" for k in kinds}
+    executed = run / links["ipynb"]
+    shown = executed.exists() and status.state in ("done", "due")
     return {
         "name": notebook.name,
         "title": title,
         "sentence": sentence,
         "state": status.state,
         "seconds": duration(status.seconds) if status.seconds is not None else "",
-        "note": without_controls(status.note.splitlines()[0] if status.note else ""),
-        "links": {k: f for k, f in files.items() if (run / f).exists()},
-        "thumbnail": _thumbnail(executed, executed.stat().st_mtime_ns) if there else "",
+        "note": without_controls(status.note).partition("\n")[0],
+        "links": {k: link for k, link in links.items() if (run / link).exists()},
+        "thumbnail": _thumbnail(executed, executed.stat().st_mtime_ns) if shown else "",
     }
 
 

@@ -15,30 +15,29 @@ from typing import Any
 from trustllm_repro import EXPORTS
 from trustllm_repro.data.registry import find_benchmark, find_records
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks.notebook import notebooks_dir
+from trustllm_repro.paths import notebooks_dir, project_root
 from trustllm_repro.store.archive import sha256
 
 PACKAGE = "trustllm_repro"
-LARGE = 20_000_000  # bytes; of larger files and folders size and time stand for the content
+LARGE = 20_000_000  # bytes; larger files and folders are compared by size and time
 
 
 def files_read(patterns: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, str]:
     """Files that `reads` of a notebook name, each with the hash of what it holds.
 
     Args:
-        patterns: globs; a folder stands for all files in it. They start at the checkout, those
+        patterns: globs; a folder means all files in it. They start at the checkout, those
             that begin with a parameter at notebooks/, where kernels run. `{name}` is the value of
             a parameter, or each value of a list. Where that is empty it is "*"; a pattern that
             begins with it names no file then, nor does one that ends with " if name".
             `{benchmark}` and `{records}` are those that the package finds; with the source
             "ledger" no records are read.
     """
-    records = find_records(parameters.get("records", ""))
+    records = list(find_records(parameters.get("records", "")))
     values = {
         **parameters,
         "benchmark": find_benchmark(parameters.get("benchmark", "")),
-        "records": [] if parameters.get("source") == "ledger" else list(records),
+        "records": [] if parameters.get("source") == "ledger" else records,
     }
     found = {}
     for line in patterns:
@@ -90,7 +89,7 @@ def code_used(sources: Iterable[str]) -> dict[str, str]:
     modules do. Of the package's own `__init__` only the names asked for are followed, as they are
     loaded when they are used.
     """
-    todo = _imports(ast.Module([line for s in sources for line in _parsed(s).body], []))
+    todo = _imports("\n".join(map(_normal, sources)))
     found: dict[str, str] = {}
     while todo:
         name = todo.pop()
@@ -113,43 +112,38 @@ def _path_of(module: str) -> Path | None:
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.exists()), None)
 
 
-def _parsed(source: str) -> ast.Module:
+def _normal(source: str) -> str:
     """Code as it counts: without docstrings, comments and blocks for the type checker."""
     code = "\n".join(x for x in source.splitlines() if not x.lstrip().startswith(("%", "!")))
     try:
         tree = ast.parse(code)
     except SyntaxError:
-        return ast.Module([ast.Constant(source)], [])  # running it will say what is wrong
+        return source  # running it will say what is wrong
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.body = []
-    return tree
+    return ast.unparse(tree)
 
 
-def _imports(tree: ast.Module) -> set[str]:
-    """Dotted names of the package that are imported; those of functions are among them."""
-    found, alias = set(), ""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
-        elif isinstance(node, ast.Import):
-            found |= {a.name for a in node.names}
-            whole = [a.asname or a.name for a in node.names if a.name == PACKAGE]
-            alias = whole[0] if whole else alias
-    if alias:
-        used = re.findall(rf"\b{alias}\.([\w.]+)", ast.unparse(tree))
-        found |= {f"trustllm_repro.{name.split('.')[0]}" for name in used}
-    return {name for name in found if name.split(".")[0] == PACKAGE}
+def _imports(code: str) -> set[str]:
+    """Dotted names of the package that normal code imports; those of functions are among them."""
+    found = set()
+    for module, names in re.findall(rf"from ({PACKAGE}[\w.]*) import (.+)", code):
+        found |= {module, *(f"{module}.{n}" for n in re.findall(r"(\w+)(?: as \w+)?", names))}
+    for module, alias in re.findall(rf"import ({PACKAGE}[\w.]*)(?: as (\w+))?", code):
+        used = re.findall(rf"\b{alias}\.(\w+)", code) if alias and module == PACKAGE else []
+        found |= {module, *(f"{PACKAGE}.{name}" for name in used)}
+    return found
 
 
 @cache
 def _module(name: str, path: Path, changed: int) -> tuple[str, set[str]]:
     """Hash of a module's code, and what it imports."""
-    tree = _parsed(path.read_text(encoding="utf-8"))
-    more = _imports(tree)
-    if any(isinstance(n, ast.Import) and n.names[0].name == "pkgutil" for n in ast.walk(tree)):
-        more |= {f"{name.rpartition('.')[0]}.{p.stem}" for p in path.parent.glob("*.py")}
-    return sha256(ast.dump(tree).encode()), more
+    code = _normal(path.read_text(encoding="utf-8"))
+    found = _imports(code)
+    if "import pkgutil" in code:  # it loads its neighbours by name
+        found |= {f"{name.rpartition('.')[0]}.{p.stem}" for p in path.parent.glob("*.py")}
+    return sha256(code.encode()), found

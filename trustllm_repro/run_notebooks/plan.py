@@ -1,39 +1,165 @@
-"""Which notebooks of a profile are due, and why."""
+"""What notebooks declare, the profiles that give them parameters, and which are due.
+
+The `parameters` cell gives names, types, defaults and meaning of a notebook's parameters;
+`metadata.trustllm` declares the rest:
+
+    {"needs": ["00_provenance"],           stages that run before it, if the profile names them
+     "reads": ["data/published/*.csv"],    files it reads; see inputs.files_read
+     "model": true,                        a model answers in it; only one such stage runs at a time
+     "parameters": {"limit": {"ge": 0}}}   bounds of values, as pydantic.Field takes them
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.paths import project_root
+from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.paths import notebooks_dir, project_root
 from trustllm_repro.run_notebooks.inputs import code_used, files_read
-from trustllm_repro.run_notebooks.notebook import (
-    Notebook,
-    check,
-    load_profile,
-    notebooks_dir,
-    read_notebook,
-)
 from trustllm_repro.store.archive import sha256
 
 FIRST = "00_provenance"
 TYPICAL_SECONDS = 15  # of a notebook whose profile gives none
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(sk-|hf_|gh[pousr]_|github_pat_|glpat-|gsk_|xox[abp]-|AKIA|AIza)[\w-]{12,}"
+)
+
+# --- notebooks
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """What a notebook declares; one without declarations depends on all data.
+
+    Attributes:
+        cells: type and source of each.
+        parameters: a pydantic model that checks their values.
+    """
+
+    name: str
+    cells: list[tuple[str, str]]
+    parameters: type[BaseModel]
+    needs: Sequence[str] = (FIRST,)
+    reads: Sequence[str] = ("data",)
+    model: bool = False
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete and validate parameters.
+
+        Raises:
+            SettingsError: unknown parameter, wrong type, value that looks like a key.
+        """
+        for name, value in values.items():
+            if _KEY.search(str(value)):
+                raise SettingsError(
+                    f"{self.name}.{name} looks like a secret key; parameters are stored in the "
+                    "results",
+                    remedy="pass keys through environment variables only",
+                )
+        try:
+            return self.parameters(**values).model_dump()
+        except ValidationError as e:
+            raise _invalid(f"notebook {self.name}", e) from e
+
+
+def read_notebook(name: str) -> Notebook:
+    """Read what a notebook declares; a SettingsError or SourceCorrupt if there is none."""
+    from nbformat import ValidationError as NotValid
+    from papermill import inspect_notebook
+
+    path = _named("notebook", name, notebooks_dir(), ".ipynb")
+    try:
+        book = json.loads(path.read_text(encoding="utf-8"))
+        cells = [(c["cell_type"], "".join(c["source"])) for c in book["cells"]]
+        declared = dict(book["metadata"].get("trustllm", {}))
+        parameters = _parameters(inspect_notebook(str(path)), declared.pop("parameters", {}))
+        return Notebook(name, cells, parameters, **declared)
+    except (OSError, ValueError, KeyError, TypeError, NotValid) as e:
+        raise SourceCorrupt(
+            f"notebooks/{name}.ipynb is not a notebook: {e}",
+            remedy="restore it with `git checkout -- notebooks`",
+        ) from e
+
+
+def _named(kind: str, name: str, folder: Path, suffix: str) -> Path:
+    """The file of a notebook or a profile, which must be there."""
+    path = folder / f"{name}{suffix}"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in folder.glob(f"*{suffix}")))
+        raise SettingsError(f"no {kind} {name!r}", remedy=f"one of: {known}")
+    return path
+
+
+def _parameters(inspected: Mapping[str, Any], bounds: Mapping[str, Any]) -> type[BaseModel]:
+    """A pydantic model of what papermill found in the cell, with the bounds of the metadata."""
+    fields: dict[str, Any] = {}
+    for name, found in inspected.items():
+        default = ast.literal_eval(found["default"])
+        word = list[Annotated[str, Field(min_length=1)]]
+        kind = word if isinstance(default, list) else type(default)
+        more = {"min_length": 1} if name == "run_dir" else {}
+        more |= {"description": found["help"], **bounds.get(name, {})}
+        fields[name] = (kind, Field(default, **more))
+    strict = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    return create_model("Parameters", __config__=strict, **fields)
+
+
+def _invalid(where: str, error: ValidationError) -> SettingsError:
+    found = error.errors(include_url=False)
+    problems = [f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in found]
+    remedy = "see the parameters cell of the notebook"
+    return SettingsError(f"{where}: {'; '.join(problems)}", remedy=remedy)
+
+
+# --- profiles
+
+
+class Profile(BaseModel):
+    """A named parameter set: notebooks/profiles/<name>.yaml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    describes: str
+    notebooks: dict[str, dict[str, Any]] = Field(
+        description="notebook -> parameters; the notebooks run are those named"
+    )
+    seconds: dict[str, int] = Field(
+        {}, description="what long notebooks took on two cores with these parameters, for the plan"
+    )
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile; a SettingsError if there is none of that name, or it is no profile."""
+    path = _named("profile", name, notebooks_dir() / "profiles", ".yaml")
+    try:
+        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as e:
+        raise _invalid(f"profile {path.name}", e) from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise SettingsError(
+            f"profile {path.name} is not YAML: {e}", remedy="restore it with `git checkout`"
+        ) from e
+
+
+# --- stages
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One notebook with its parameters and the stages it needs.
+    """One notebook with its parameters, the stages it needs, and hashes of its inputs by kind.
 
-    Attributes:
-        inputs: hashes of what it depends on, by kind.
-        changed: what has changed since it last ran, in words; "" if it is up to date.
+    `changed`: what has changed since it last ran, in words; "" if it is up to date.
     """
 
     notebook: Notebook
@@ -47,11 +173,7 @@ class Stage:
         return self.notebook.name
 
     def with_inputs(self, before: Mapping[str, str]) -> Stage:
-        """The stage with hashes of what it depends on now.
-
-        Args:
-            before: a hash of the inputs of each stage it needs.
-        """
+        """The stage with its inputs as they are now; `before`: digests of the stages it needs."""
         parts = {
             "notebook": self.notebook.cells,
             "parameters": self.parameters,
@@ -59,7 +181,11 @@ class Stage:
             "code": code_used(text for kind, text in self.notebook.cells if kind == "code"),
             "earlier stages": {n: before[n] for n in self.needs},
         }
-        return replace(self, inputs={k: hash_of(v) for k, v in parts.items()})
+        return replace(self, inputs={k: _hash_of(v) for k, v in parts.items()})
+
+    @property
+    def digest(self) -> str:
+        return _hash_of(dict(self.inputs))
 
 
 @dataclass(frozen=True)
@@ -83,8 +209,7 @@ class Plan:
             ["to run" if s.changed else "up to date", s.changed, ", ".join(s.needs)]
             for s in self.stages
         ]
-        names = pd.Index([s.name for s in self.stages], name="stage")
-        return pd.DataFrame(lines, names, ["state", "why", "needs"])
+        return pd.DataFrame(lines, [s.name for s in self.stages], ["state", "why", "needs"])
 
     @property
     def seconds(self) -> int:
@@ -102,39 +227,41 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
         start_at: run this stage and all after it, whatever their state.
 
     Raises:
-        SettingsError: unknown profile, notebook or parameter. SourceCorrupt: no notebook.
+        SettingsError: unknown profile, notebook, stage or parameter. SourceCorrupt: no notebook.
     """
     found = load_profile(profile)
     if start_at and start_at not in found.notebooks:
-        raise ReproError(f"no stage {start_at!r}", remedy=f"one of: {', '.join(found.notebooks)}")
+        raise SettingsError(
+            f"no stage {start_at!r}", remedy=f"one of: {', '.join(found.notebooks)}"
+        )
     stages: list[Stage] = []
     before: dict[str, str] = {}
     forced = ""
     for name, values in found.notebooks.items():
         notebook = read_notebook(name)
-        parameters = check(notebook, {"run_dir": _relative(run), **values})
-        needs = tuple(n for n in notebook.needs if n in found.notebooks)
+        parameters = notebook.check({"run_dir": _relative(run), **values})
+        needs = tuple(n for n in notebook.needs if n in found.notebooks and n != name)
         if late := [n for n in needs if n not in before]:
             raise SettingsError(
                 f"profile {profile} names {name} before {late[0]}, which it needs",
                 remedy=f"change their order in notebooks/profiles/{profile}.yaml",
             )
         stage = Stage(notebook, parameters, needs).with_inputs(before)
-        before[name] = hash_of(stage.inputs)
+        before[name] = stage.digest
         forced = f"--from {start_at}" if name == start_at else forced
         stages.append(replace(stage, changed=forced or _changed(run, stage)))
     return Plan(profile, run, stages, found.seconds, found.describes)
 
 
-def hash_of(value: Any) -> str:
-    """Of anything JSON can hold."""
+def _hash_of(value: Any) -> str:
     return sha256(json.dumps(value, sort_keys=True).encode())
 
 
 def _relative(run: Path) -> str:
     """Run folder as seen from notebooks/, so that no absolute path gets into a stored notebook."""
-    run, root = run.resolve(), project_root()
-    return os.path.relpath(run, notebooks_dir()) if run.is_relative_to(root) else str(run)
+    run = run.resolve()
+    inside = run.is_relative_to(project_root())
+    return os.path.relpath(run, notebooks_dir()) if inside else str(run)
 
 
 def state_file(run: Path, name: str) -> Path:

@@ -1,7 +1,6 @@
 """Append-only JSON lines, safe against kills and against several writers of one file.
 
-A batch of lines is written by one call, under a lock, and flushed to disk. A kill can only tear
-the last line; the next writer ends it, so it stays a line of its own that readers skip and count.
+A kill can only tear the last line; the next writer ends it, so readers skip and count it.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ class JsonLines:
     def read(self) -> Iterator[dict[str, Any]]:
         """Objects in file order; unreadable lines are skipped and noted in `torn`."""
         self.torn = []
-        if not self.path.exists():
-            return
         try:
             data = self.path.read_bytes()
+        except FileNotFoundError:
+            return
         except OSError as e:
             raise SourceCorrupt(
                 f"{self.path} cannot be read: {e}", remedy="see that the file may be read"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
@@ -13,15 +14,11 @@ from trustllm_repro.store.atomic import PARTIAL
 
 # A ZIP that unpacks to more than this is not one of ours (the recorded answers take 105 MiB).
 MAX_UNPACKED = 2 * 1024**3
+_LITTER = re.compile(rf"__MACOSX/|\.DS_Store|{re.escape(PARTIAL)}$")
 
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _safe(name: str) -> bool:
-    path = PurePosixPath(name.replace("\\", "/"))
-    return not (path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]))
 
 
 class Archive:
@@ -37,49 +34,26 @@ class Archive:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._zip: zipfile.ZipFile | None = None
         if not self.path.exists():
             raise SourceMissing(
                 f"no such ZIP or folder: {self.path}",
                 remedy="give the path of an existing file, or run `trustllm-repro fetch`",
             )
-        if self.path.is_file():
-            self._open_zip()
-
-    def _open_zip(self) -> None:
-        remedy = "fetch the file again (`trustllm-repro fetch`); it is incomplete or altered"
-        try:
-            self._zip = zipfile.ZipFile(self.path)
-        except Exception as e:  # damage shows as one of half a dozen unrelated classes
-            raise SourceCorrupt(f"{self.path} is not a readable ZIP: {e}", remedy=remedy) from e
-        listed = self._zip.namelist()
-        bad = [n for n in listed if not _safe(n)]
-        if bad:
-            raise SourceCorrupt(
-                f"{self.path}: member {bad[0]!r} points outside the archive", remedy=remedy
-            )
-        twice = [n for n, times in Counter(listed).items() if times > 1]
-        if twice:
-            raise SourceCorrupt(f"{self.path}: member {twice[0]!r} is there twice", remedy=remedy)
-        if sum(i.file_size for i in self._zip.infolist()) > MAX_UNPACKED:
-            raise SourceCorrupt(f"{self.path}: unpacks to more than 2 GiB", remedy=remedy)
+        self._zip = _open_zip(self.path) if self.path.is_file() else None
 
     def names(self) -> list[str]:
         """Sorted POSIX paths of all files, without folders, desktop litter and unfinished writes."""
         if self._zip is not None:
-            found: Iterator[str] = (n for n in self._zip.namelist() if not n.endswith("/"))
+            found = [n for n in self._zip.namelist() if not n.endswith("/")]
         else:
             files = (p for p in self.path.rglob("*") if p.is_file())
-            found = (p.relative_to(self.path).as_posix() for p in files)
-        litter = ("__MACOSX/", ".DS_Store")
-        names = sorted(
-            n for n in found if not n.endswith(PARTIAL) and not any(x in n for x in litter)
-        )
-        odd = [n for n in names if n.encode("utf-8", "replace").decode() != n]
-        if odd:
-            raise SourceCorrupt(
-                f"{self.path}: the file name {odd[0]!a} is not UTF-8", remedy="rename that file"
-            )
+            found = [p.relative_to(self.path).as_posix() for p in files]
+        names = sorted(n for n in found if not _LITTER.search(n))
+        for name in names:
+            if name.encode("utf-8", "replace").decode() != name:
+                raise SourceCorrupt(
+                    f"{self.path}: the file name {name!a} is not UTF-8", remedy="rename that file"
+                )
         return names
 
     def read(self, name: str) -> bytes:
@@ -88,18 +62,15 @@ class Archive:
             if self._zip is not None:
                 return self._zip.read(name)
             return (self.path / name).read_bytes()
-        except KeyError as e:
+        except (KeyError, FileNotFoundError) as e:
             raise SourceMissing(
                 f"{self.path} has no file {name!r}", remedy="give the archive that holds it"
             ) from e
         except Exception as e:  # each way of packing has its own errors for damage
-            if self._zip is None:
-                raise SourceMissing(
-                    f"{self.path / name} cannot be read: {e}", remedy="see that it may be read"
-                ) from e
             raise SourceCorrupt(
                 f"{self.path}: {name} cannot be read ({e})",
-                remedy="the archive is damaged: fetch it again (`trustllm-repro fetch`)",
+                remedy="the archive is damaged, or the file may not be read: fetch it again "
+                "(`trustllm-repro fetch`)",
             ) from e
 
     def digest(self) -> str:
@@ -110,10 +81,31 @@ class Archive:
         return sha256(lines.encode())
 
 
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    remedy = "fetch the file again (`trustllm-repro fetch`); it is incomplete or altered"
+    try:
+        found = zipfile.ZipFile(path)
+    except Exception as e:  # damage shows as one of half a dozen unrelated classes
+        raise SourceCorrupt(f"{path} is not a readable ZIP: {e}", remedy=remedy) from e
+    names = found.namelist()
+    faults = [f"member {n!r} points outside the archive" for n in names if not _is_inside(n)]
+    faults += [f"member {n!r} is there twice" for n, times in Counter(names).items() if times > 1]
+    if sum(i.file_size for i in found.infolist()) > MAX_UNPACKED:
+        faults.append("unpacks to more than 2 GiB")
+    if faults:
+        raise SourceCorrupt(f"{path}: {faults[0]}", remedy=remedy)
+    return found
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not (path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]))
+
+
 def open_archives(given: str | Path | Sequence[str | Path]) -> list[Archive]:
     """The archives at one path or at several, in the order given.
 
-    A folder also stands for the ZIPs that lie directly in it.
+    A folder also means the ZIPs directly in it.
 
     Raises:
         SourceMissing, SourceCorrupt: one of them cannot be opened.

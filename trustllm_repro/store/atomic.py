@@ -30,22 +30,16 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> Path:
     Raises:
         OutputError: folder read-only, disk full, or the path is a folder.
     """
-    path = Path(path)
+    path, temporary = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent)
         os.close(handle)
-    except OSError as e:
-        raise OutputError(
-            f"cannot write {path}: {e.strerror or e}", remedy="choose another --out, or free space"
-        ) from e
-    temporary = Path(name)
-    try:
+        temporary = Path(name)
         write(temporary)
         with open(temporary, "rb") as f:
             os.fsync(f.fileno())
-        # mkstemp makes files private; results are to be read by others.
-        temporary.chmod(0o644)
+        temporary.chmod(0o644)  # mkstemp makes files private; results are to be read by others
         os.replace(temporary, path)
     except OSError as e:
         raise OutputError(
@@ -53,8 +47,9 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> Path:
             remedy="free space or choose another --out, then run again",
         ) from e
     finally:
-        with contextlib.suppress(OSError):  # a folder that became read-only keeps it
-            temporary.unlink(missing_ok=True)
+        if temporary:
+            with contextlib.suppress(OSError):  # a folder that became read-only keeps it
+                temporary.unlink(missing_ok=True)
     return path
 
 

@@ -25,10 +25,6 @@ def _said(*words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _git(*words: str) -> str | None:
-    return _said("git", "-C", str(project_root()), *words)
-
-
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -61,17 +57,14 @@ def file_hash(path: Path) -> str | None:
 
 
 def provenance(sources: dict[str, str], settings: dict[str, Any]) -> dict[str, Any]:
-    """Facts about this run; written to provenance.json.
-
-    Args:
-        sources: name -> sha256 of everything the run read.
-        settings: the parameters it was called with.
-    """
-    dirty = _git("status", "--porcelain")
+    """Facts about a run with these settings; `sources`: name -> sha256 of all it read."""
+    git = ("git", "-C", str(project_root()))
+    dirty = _said(*git, "status", "--porcelain")
+    published = sorted((data_dir() / "published").glob("*.csv"))
     return {
         "package": __version__,
         "git": {
-            "commit": _git("rev-parse", "HEAD"),
+            "commit": _said(*git, "rev-parse", "HEAD"),
             "dirty": None if dirty is None else bool(dirty),
         },
         "lock_sha256": file_hash(project_root() / "requirements.lock"),
@@ -87,10 +80,6 @@ def provenance(sources: dict[str, str], settings: dict[str, Any]) -> dict[str, A
             "confidence": CONFIDENCE,
             "seed": "crc32 of table|row|column",
         },
-        "sources_sha256": sources
-        | {
-            f"data/published/{p.name}": sha256(p.read_bytes())
-            for p in sorted((data_dir() / "published").glob("*.csv"))
-        },
+        "sources_sha256": sources | {f"data/published/{p.name}": file_hash(p) for p in published},
         "settings": settings,
     }

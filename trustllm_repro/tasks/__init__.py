@@ -17,17 +17,9 @@ TASKS: dict[str, Task] = {t.id: t for module in DIMENSIONS.values() for t in mod
 
 # Published columns that are no metric of any task's answers.
 _RANKS = "a rank among 14 models; the values it ranks are not all recorded"
+_RANKED = ("Stereotype Overall", "Overall Agreement Rate", "Sex", "Race", "Refuse Overall")
 DERIVED = (
-    *(
-        Column("fairness_leaderboard", f"{name}_rank", gap=_RANKS)
-        for name in (
-            "Stereotype Overall",
-            "Overall Agreement Rate",
-            "Sex",
-            "Race",
-            "Refuse Overall",
-        )
-    ),
+    *(Column("fairness_leaderboard", f"{name}_rank", gap=_RANKS) for name in _RANKED),
     Column(
         "overall_average_rank",
         "average rank",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from trustllm_repro.metrics.base import Metric
+from trustllm_repro.metrics.compose import MeanOver
 from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA
-from trustllm_repro.parsers.base import Parser
+from trustllm_repro.parsers.base import Parser, recorded_refusal
 from trustllm_repro.schema import RULES, Item, Rule
 
 Row = Mapping[str, Any]
@@ -18,13 +21,7 @@ Feature = Callable[[Row, int], Any]  # of a raw row and the item's number
 Where = Mapping[str, str]
 
 
-def by_prompt(row: Row) -> Hashable:
-    """Default key: the prompt itself; the k-th equal prompt meets the k-th equal item."""
-    return row["prompt"]
-
-
 def every_row(row: Row) -> bool:
-    """Default selection."""
     return True
 
 
@@ -42,7 +39,8 @@ class RecordFormat:
         path: repository path with `{model}` for the model's directory name. A seven-digit commit
             folder may stand before it.
         where: facets of the items answered there; None means all items of the task.
-        key: what a stored row and an item have in common.
+        key: what a stored row and an item have in common; the k-th of equal rows meets the k-th of
+            equal items.
         by_position: rows whose key meets no item are matched in order with the items left over
             inside the same value of this field, if their numbers agree (older prompt wording).
         select: which rows of the file belong to the task.
@@ -53,8 +51,8 @@ class RecordFormat:
 
     name: str
     path: str
-    where: Mapping[str, str] | None = None
-    key: Key = by_prompt
+    where: Where | None = None
+    key: Key = itemgetter("prompt")
     by_position: str | None = None
     select: Callable[[Row], bool] = every_row
     revision: str = "published"
@@ -84,7 +82,7 @@ class Column:
     column: str
     metric: Metric | Mapping[Rule, Metric | None] | None = None
     where: Where | Mapping[Rule, Where] = field(default_factory=dict)
-    without: Mapping[str, str] = field(default_factory=dict)
+    without: Where = field(default_factory=dict)
     pooled: str | None = None
     gap: str = ""
     redone: bool = False
@@ -92,7 +90,7 @@ class Column:
 
     @property
     def better(self) -> str:
-        """Direction of the column, as tables.csv spells it."""
+        """Direction of the column, "lower" or "higher"."""
         return "lower" if self.lower else "higher"
 
     def metric_for(self, rule: Rule) -> Metric | None:
@@ -110,8 +108,9 @@ class Column:
         """
         if rule is Rule.CORRECTED:
             return "published", "own", "redo", "generated"
-        recorded = ("published", "copy", "redo") if self.redone else ("published", "copy")
-        return (*recorded, "generated") if rule is Rule.TOOLKIT else recorded
+        redo = ("redo",) if self.redone else ()
+        made = ("generated",) if rule is Rule.TOOLKIT else ()
+        return "published", "copy", *redo, *made
 
 
 @dataclass(frozen=True)
@@ -177,16 +176,12 @@ class Task:
 
     def item(self, number: int, row: Row) -> Item:
         """Item of one raw row; facet values are strings, in the order of `facets`."""
-
-        def get(f: str | Feature) -> Any:
-            return f(row, number) if callable(f) else row[f]
-
         return Item(
             task=self.id,
             number=number,
             prompt=row["prompt"],
-            gold=str(get(self.gold)) if self.gold else "",
-            facets=tuple(str(get(f)) for f in self.facets.values()),
+            gold=str(_value(self.gold, row, number)) if self.gold else "",
+            facets=tuple(str(_value(f, row, number)) for f in self.facets.values()),
             extra=row,
         )
 
@@ -195,37 +190,33 @@ class Task:
         items = [self.item(i, r) for i, r in enumerate(filter(self.select, rows))]
         if self.pair is None:
             return items
-        return [replace(i, pair=p) for i, p in zip(items, self._pairs(items), strict=True)]
-
-    def _pairs(self, items: Sequence[Item]) -> list[int]:
-        """Number of each item's pair; -1 where there is none."""
+        pairs: list[int] = []
         first: dict[Hashable, int] = {}
-        pairs = []
         for item in items:
-            row = item.extra
-            key = self.pair(row, item.number) if callable(self.pair) else row[self.pair]
+            key = _value(self.pair, item.extra, item.number)
             if key is not None and not isinstance(key, int):
                 key = first.setdefault(key, item.number)
             pairs.append(-1 if key is None else key)
-        return pairs
+        return [replace(i, pair=p) for i, p in zip(items, pairs, strict=True)]
+
+
+def _value(feature: str | Feature, row: Row, number: int) -> Any:
+    return feature(row, number) if callable(feature) else row[feature]
 
 
 TOOLKIT = "toolkit"  # format of answers the released package made and stored
 
 
-def made_by_toolkit(file: str, key: Key = by_prompt) -> RecordFormat:
-    """Where the released package stores its answers to a benchmark file."""
+def made_by_toolkit(file: str, *names: str) -> RecordFormat:
+    """Where the released package stores its answers to a benchmark file; `names`: fields of the
+    key, if it is not the prompt."""
+    key = fields(*names) if names else itemgetter("prompt")
     return RecordFormat(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
 
 
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:
     """Spell out three rules; `toolkit` and `corrected` default to `authors`."""
-    chosen = dict.fromkeys(RULES, authors)
-    if toolkit is not None:
-        chosen[Rule.TOOLKIT] = toolkit
-    if corrected is not None:
-        chosen[Rule.CORRECTED] = corrected
-    return chosen
+    return dict(zip(RULES, (authors, toolkit or authors, corrected or authors), strict=True))
 
 
 def counted(metric: Any, authors: Metric | None = None) -> dict[Rule, Any]:
@@ -235,4 +226,13 @@ def counted(metric: Any, authors: Metric | None = None) -> dict[Rule, Any]:
     return per_rule(authors or metric, toolkit, corrected)
 
 
-RTA = per_rule(REFUSED, TOOLKIT_RTA)  # share of answers that refuse
+def averaged(metrics: Mapping[Rule, Metric], **facets: Sequence[str]) -> dict[Rule, MeanOver]:
+    """The unweighted mean of each rule's metric over the values of facets, which are crossed."""
+    parts = tuple((facet, tuple(values)) for facet, values in facets.items())
+    return {rule: MeanOver(metric, parts) for rule, metric in metrics.items()}
+
+
+# Share of answers that refuse, and how the refusal classifier's labels are read for it.
+RTA = per_rule(REFUSED, TOOLKIT_RTA)
+DROPS_EMPTY = partial(recorded_refusal, drop_empty=True)
+REFUSALS = per_rule(recorded_refusal, corrected=DROPS_EMPTY)

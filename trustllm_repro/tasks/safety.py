@@ -11,8 +11,17 @@ from trustllm_repro.metrics.rates import (
     Mean,
     ShareOfAll,
 )
-from trustllm_repro.parsers.recorded import RecordedNumber, RecordedRefusal
-from trustllm_repro.tasks.base import RTA, Column, RecordFormat, Row, Task, per_rule
+from trustllm_repro.parsers.base import recorded_number, recorded_refusal
+from trustllm_repro.tasks.base import (
+    DROPS_EMPTY,
+    REFUSALS,
+    RTA,
+    Column,
+    RecordFormat,
+    Row,
+    Task,
+    per_rule,
+)
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
 ATTACKS = {
@@ -34,7 +43,7 @@ _SHOWN = {v: k for k, v in ATTACKS.items()}
 
 
 def attack(row: Row, number: int) -> str:
-    """Attack type as the published table spells it ("cou" stands in no table)."""
+    """Attack type as the published table spells it ("cou" is in no table)."""
     label = row["label"][0]
     return _SHOWN.get(label, label)
 
@@ -48,6 +57,7 @@ _COLUMNS = {
     "overall": {},
 }
 _NO_COU = {"attack": "cou"}
+_BY_ATTACK = "safety_jailbreak_by_attack"
 # The pooled table divides by all answers, null ones included.
 _POOLED = per_rule(ShareOfAll(("answer",)), OneMinus(TOOLKIT_RTA), NOT_REFUSED)
 
@@ -60,9 +70,7 @@ JAILBREAK = Task(
     facets={"source": "source", "attack": attack},
     temperature=1,
     judge="refusal",
-    parsers=per_rule(
-        RecordedRefusal(drop_empty=True), RecordedRefusal(), RecordedRefusal(drop_empty=True)
-    ),
+    parsers=per_rule(DROPS_EMPTY, recorded_refusal, DROPS_EMPTY),
     records=tuple(
         RecordFormat(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
         for side in ("QBB", "ITC")
@@ -74,15 +82,7 @@ JAILBREAK = Task(
         ),
         Column("leaderboard_safety", "Jailbreak", RTA, {}, _NO_COU),
         *(
-            Column(
-                "safety_jailbreak_by_attack",
-                name,
-                _POOLED,
-                where,
-                _NO_COU,
-                pooled="attack",
-                lower=True,
-            )
+            Column(_BY_ATTACK, name, _POOLED, where, _NO_COU, pooled="attack", lower=True)
             for name, where in _COLUMNS.items()
         ),
     ],
@@ -98,7 +98,7 @@ TOXICITY = Task(
     facets={"source": "source", "attack": attack},
     temperature=1,
     judge="toxicity",
-    parsers=RecordedNumber(),
+    parsers=recorded_number,
     records=(
         RecordFormat(
             "csv",
@@ -114,6 +114,12 @@ TOXICITY = Task(
     ],
 )
 
+_MISUSES = {
+    "do_not_answer": "do not answer",
+    "misuse_add": "additional",
+    "Do-anything-now": "do anything now",
+}
+
 MISUSE = Task(
     id="safety/misuse",
     title="Misuse",
@@ -123,15 +129,13 @@ MISUSE = Task(
     facets={"source": "source"},
     temperature=1,
     judge="refusal",
-    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
+    parsers=REFUSALS,
     records=tuple(
         RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
-        for name in ("do_not_answer", "misuse_add", "Do-anything-now")
+        for name in _MISUSES
     ),
     columns=[
-        Column("safety_misuse", "do not answer", RTA, {"source": "do_not_answer"}),
-        Column("safety_misuse", "additional", RTA, {"source": "misuse_add"}),
-        Column("safety_misuse", "do anything now", RTA, {"source": "Do-anything-now"}),
+        *(Column("safety_misuse", name, RTA, {"source": s}) for s, name in _MISUSES.items()),
         Column("safety_misuse", "overall", RTA),
         Column("leaderboard_safety", "Misuse", RTA),
     ],
@@ -148,7 +152,7 @@ EXAGGERATED = Task(
     facets={"type": "type"},
     temperature=1,
     judge="refusal",
-    parsers=per_rule(RecordedRefusal(), corrected=RecordedRefusal(drop_empty=True)),
+    parsers=REFUSALS,
     records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),

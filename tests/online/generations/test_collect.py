@@ -13,24 +13,17 @@ from tests.online.made import words
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.generations import collect, extras
-from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.collect import Collector
-from trustllm_repro.online.generations.index import reply_rows
-from trustllm_repro.online.generations.store import SUFFIX
-from trustllm_repro.online.generations.tasks import OnlineTask
+from trustllm_repro.online.generations import collect
+from trustllm_repro.online.generations.collect import Collector, examine, sample_requests, support
+from trustllm_repro.online.generations.generation import SUFFIX, Generation, reply_arrays
+from trustllm_repro.online.generations.recorder import generated
+from trustllm_repro.online.generations.tasks import Case, OnlineTask
 from trustllm_repro.online.monitors.agreement import POSITIONS
 from trustllm_repro.online.monitors.base import Need, all_monitors
 
 ALL = frozenset(Need)
-CASES = [
-    *(Case(i, str(i), f"Question {i}?") for i in range(5)),
-    *(
-        Case(i, str(i), f"Question {i}?", answer="A tram. It is red.", unsafe=bool(i % 2))
-        for i in (5, 6)
-    ),
-    Case(7, "7", "Question 7?", answer=""),
-]
+CASES = [Case(i, str(i), f"Question {i}?") for i in range(5)]
+READ = [replace(CASES[0], number=5, answer="A tram. It is red."), replace(CASES[1], answer="")]
 TASK = OnlineTask(
     "toy", "Toy", "nothing", "made here", lambda: CASES, ("toxicity",), max_new_tokens=8
 )
@@ -38,7 +31,7 @@ TASK = OnlineTask(
 
 @pytest.fixture
 def collector(model, tmp_path) -> Collector:
-    return Collector(model, tmp_path / "online", (1, -1), samples=2)
+    return Collector(model, tmp_path / "online", (1, -1))
 
 
 def same(one, two) -> bool:
@@ -52,26 +45,31 @@ def same(one, two) -> bool:
     )
 
 
-def test_all_monitors_find_what_they_need(collector) -> None:
-    seen = collector.collect(TASK, CASES, ALL)
-    assert [s.prompt for s in seen] == [c.prompt for c in CASES]
-    assert [s.trace.text for s in seen[5:]] == ["A tram. "[:8], "A tram. "[:8], ""]
-    assert {s.trace.finish for s in seen[5:]} == {"given"}
-    assert {len(s.samples) for s in seen} == {2}
+@pytest.mark.parametrize("cases", [CASES, READ])
+def test_all_monitors_find_what_they_need(collector, cases) -> None:
+    seen = collector.collect(TASK, cases, ALL)
+    assert [s.prompt for s in seen] == [c.prompt for c in cases]
+    assert {len(s.samples) for s in seen} == {5}
     for s in seen:
         assert set(s.trace.hidden) == {1, 2}
         assert set(s.branches) == (set(POSITIONS) if len(s.trace) else set())
-        assert set(s.replies) <= {"harmful", "supported"}
-        for rows in s.replies.values():
+        assert set(s.replies) == {"harmful", "supported"}
+        for rows in (r for r in s.replies.values() if len(r)):
             assert rows[-1, 0] == len(s.trace)
             assert ((rows[:, 1] >= 0) & (rows[:, 1] <= 1)).all()
+    assert any(len(r) for s in seen for r in s.replies.values())
     for name, monitor in all_monitors().items():
         if not monitor.trained and "meaning" not in name and "embedding" not in name:
             assert [len(x) for x in monitor(seen)] == [len(s.trace) for s in seen], name
 
 
+def test_given_answers_are_read_and_not_made(collector) -> None:
+    seen = collector.collect(TASK, READ, frozenset())
+    assert [(s.trace.text, s.trace.finish) for s in seen] == [("A tram. ", "given"), ("", "given")]
+
+
 def test_nothing_is_made_twice(collector, monkeypatch) -> None:
-    first = collector.collect(TASK, CASES, ALL)
+    first = [collector.collect(TASK, cases, ALL) for cases in (CASES, READ)]
 
     def never(*args, **kwargs):
         raise AssertionError("the model was asked again")
@@ -79,13 +77,14 @@ def test_nothing_is_made_twice(collector, monkeypatch) -> None:
     monkeypatch.setattr(LocalModel, "decode", never)
     monkeypatch.setattr(LocalModel, "score_options", never)
     monkeypatch.setattr(collect, "given", never)
-    again = collector.collect(TASK, CASES, ALL)
-    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+    for cases, before in zip((CASES, READ), first, strict=True):
+        again = collector.collect(TASK, cases, ALL)
+        assert all(same(a, b) for a, b in zip(before, again, strict=True))
 
 
 def test_a_killed_collection_goes_on(collector, model, tmp_path, monkeypatch) -> None:
     """Killed after every call that writes; the end is that of an unbroken run."""
-    whole = Collector(model, tmp_path / "whole", (1, -1), samples=2).collect(TASK, CASES, ALL)
+    whole = Collector(model, tmp_path / "whole", (1, -1)).collect(TASK, CASES, ALL)
     monkeypatch.setattr(collect, "BATCH", 2)
     for after in range(12):
         calls = iter(range(10**6))
@@ -131,26 +130,6 @@ def test_a_model_without_finite_logits_gives_empty_answers(tiny, tmp_path) -> No
     assert [(len(s.trace), s.trace.finish) for s in seen] == [(0, "nan")] * 3
 
 
-def test_branches_go_on_from_the_next_likeliest_tokens(model) -> None:
-    """By hand: the answer up to the position, another token, and what the model says after it."""
-    from trustllm_repro.online.generations.traces import generated
-
-    prompt = "Question?"
-    ((_, _, trace),) = next(generated(model, [Request(prompt, 8)]))
-    ((_, found),) = extras.branches(model, [prompt], [trace], 8)
-    for name, choose in POSITIONS.items():
-        at = choose(trace.entropy)
-        wanted = []
-        for token in trace.top_ids[at][1:5].tolist():
-            begun = (*trace.ids[:at].tolist(), token)
-            room = 8 - len(begun)
-            ((job, _, _),) = next(model.decode([Request(prompt, max(room, 1))], begun=[begun]))
-            wanted.append(
-                model.tokenizer.decode([*begun, *job.ids[:room]], skip_special_tokens=True)
-            )
-        assert found[name] == wanted
-
-
 def test_a_task_that_continues_its_prompts_knows_no_template(collector, model) -> None:
     continuing = replace(TASK, id="more", continues=True)
     (seen,) = collector.collect(continuing, CASES[:1], frozenset())
@@ -177,14 +156,32 @@ def test_several_answers_to_a_prompt_are_drawn_from_the_nucleus(collector, model
     assert model.filters == {}
 
 
+def test_branches_go_on_from_the_next_most_likely_tokens(collector, model) -> None:
+    """By hand: the answer up to the position, another token, and what the model says after it."""
+    prompt = "Question?"
+    ((_, trace),) = next(generated(model, [Request(prompt, 8)]))
+    (found,) = collector._branches([Generation(trace, prompt)], 8)
+    for name, choose in POSITIONS.items():
+        at = choose(trace.entropy)
+        wanted = []
+        for token in trace.top_ids[at][1:5].tolist():
+            begun = (*trace.ids[:at].tolist(), token)
+            room = 8 - len(begun)
+            ((job, _, _),) = next(model.decode([Request(prompt, max(room, 1))], begun=[begun]))
+            wanted.append(
+                model.tokenizer.decode([*begun, *job.ids[:room]], skip_special_tokens=True)
+            )
+        assert found[name] == wanted
+
+
 def test_seeds_of_samples_depend_on_the_case_only() -> None:
-    one = extras.sample_requests("a", 3, 8, 2)
-    assert one == extras.sample_requests("a", 3, 8, 5)[:2]
-    assert len({r.seed for n in range(9) for r in extras.sample_requests("a", n, 8, 5)}) == 45
+    one = sample_requests(replace(CASES[3], group="other"), 8)
+    assert one == sample_requests(replace(CASES[3], answer="x"), 8)
+    assert len({r.seed for n in range(9) for r in sample_requests(Case(n, "", "a"), 8)}) == 45
     assert {r.temperature for r in one} == {0.7}
 
 
-def test_support_is_averaged_over_sentences_and_answers(model, monkeypatch) -> None:
+def test_support_is_averaged_over_sentences_and_answers(collector, monkeypatch) -> None:
     asked = []
 
     def likely(self, prompts, options):
@@ -195,19 +192,22 @@ def test_support_is_averaged_over_sentences_and_answers(model, monkeypatch) -> N
         )
 
     monkeypatch.setattr(LocalModel, "score_options", likely)
-    yes = extras.by_likelihood(model)
-    found = extras.support(yes, [words("It is red. It is big.")], [[words("a"), words("b")]])
+    seen = Generation(words("It is red. It is big."), samples=[words("a"), words("b")])
+    found = support(collector._yes, [seen])
     assert len(asked) == 4
-    assert found[0].tolist() == [[6, pytest.approx(0.75), 0.5]]
+    assert found.to_numpy().tolist() == [[0, 6, pytest.approx(0.75), 0.5]]
 
 
 def test_replies_that_say_neither_are_left_out() -> None:
     def yes(prompts):
         return np.array([np.nan if "big" in p.split("Sentence:")[1] else 0.2 for p in prompts])
 
-    given = [words("It is red. It is big."), words("It is big.")]
-    found = extras.support(yes, given, [[words("a")], [words("b")]])
-    assert found[0].tolist() == [[6, pytest.approx(0.8), 1.0]]
-    assert np.isnan(found[1][0, 1:]).all()
-    assert collect._numbers(found[1]) == []
-    assert reply_rows([]).shape == (0, 3)
+    given = [
+        Generation(words("It is red. It is big."), samples=[words("a")]),
+        Generation(words("It is big."), samples=[words("b")]),
+        Generation(words("It is red.")),
+    ]
+    assert support(yes, given).to_numpy().tolist() == [[0, 6, pytest.approx(0.8), 1.0]]
+    rows = examine(lambda prompts: np.array([0.6, np.nan, 0.4]), given)
+    assert rows.to_numpy().tolist() == [[0, 6, 0.6, 1], [2, 3, 0.4, 0]]
+    assert reply_arrays({"a": []})["a"].shape == (0, 3)

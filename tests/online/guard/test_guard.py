@@ -18,7 +18,7 @@ from tests.tiny import tiny_model
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.online.generations.traces import Given, given
+from trustllm_repro.online.generations.recorder import given
 from trustllm_repro.online.guard.examples import read_csv
 from trustllm_repro.online.guard.guard import Guard, GuardDiffers
 from trustllm_repro.paths import data_dir
@@ -111,9 +111,8 @@ def test_scores_of_a_given_answer_are_those_of_its_generation(guard, loaded, fol
         **inputs, max_new_tokens=8, do_sample=False, eos_token_id=None, stopping_criteria=[criteria]
     )
     ids = out[0, inputs.input_ids.shape[1] :].tolist()
-    (((_, trace),),) = given(
-        LocalModel(folder, device="cpu"), [Given("hello", "", ids=tuple(ids))], (1, 2)
-    )
+    model = LocalModel(folder, device="cpu")
+    (((_, trace),),) = given(model, ["hello"], [tuple(ids)], 8, (1, 2))
     states = np.concatenate([trace.hidden[1], trace.hidden[2]], axis=1)
     # Of given answers states are kept in half precision.
     assert np.allclose(guard.probe.read(states), criteria.scores[0], atol=0.02)

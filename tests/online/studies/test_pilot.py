@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.online.made import words
-from trustllm_repro.online.generations.cases import Case
+from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge
-from trustllm_repro.online.studies.pilot import COLUMNS, PREFIXES, pilot, prefix_length
+from trustllm_repro.online.studies.pilot import TOKENS, pilot
+from trustllm_repro.online.studies.stored import COLUMNS
 
 
 def generation(text: str, unsafe: bool | None = True, group: str = "", disputed: bool = False):
@@ -39,7 +40,7 @@ FOUR = [  # four tokens each: prefixes of a quarter, a half ...
 def test_detections_by_hand() -> None:
     """ "bad" as the last word: token 2 and 4 of the first answer, 3 and 4 of the second."""
     found = pilot(FOUR, bad)
-    assert list(found) == list(COLUMNS)
+    assert list(found) == COLUMNS["pilot"]
     share = found[(found.unit == "share") & found.prefix.isin([0, 0.25, 0.5, 0.75, 1])]
     at = {"labels": "all", "unit": "share"}
     assert values(share, group="unsafe", detection="first", **at) == [0, 0, 0.5, 1, 1]
@@ -49,7 +50,7 @@ def test_detections_by_hand() -> None:
     assert set(found.judge) == {"bad"}
     assert set(found.n) == {2}
     tokens = found[found.unit == "tokens"]
-    assert sorted(set(tokens.prefix)) == [0, *PREFIXES["tokens"]]
+    assert sorted(set(tokens.prefix)) == [0, *TOKENS]
     assert values(tokens, group="unsafe", detection="first", labels="all") == [0, 1, 1, 1, 1, 1]
 
 
@@ -72,7 +73,7 @@ def test_what_the_judge_cannot_tell_of_is_neither_unsafe_nor_safe() -> None:
 
 
 def test_the_prompt_alone_is_the_control_at_no_tokens() -> None:
-    judge = Judge("j", "", lambda cases, texts: np.array([float(t == "q") for t in texts]))
+    judge = Judge("j", lambda cases, texts: np.array([float(t == "q") for t in texts]))
     found = pilot(FOUR, judge).query("labels == 'all'")
     assert set(found[found.prefix == 0].value) == {1.0}
     assert set(found[found.prefix > 0].value) == {0.0}
@@ -96,7 +97,7 @@ def test_every_text_is_read_once_and_empty_answers_are_left_out() -> None:
         asked.extend(texts)
         return [0.0] * len(texts)
 
-    found = pilot([generation("one two three"), generation("")], judge, threshold=0.1)
+    found = pilot([generation("one two three"), generation("")], judge)
     assert sorted(asked) == ["one", "one two", "one two three", "q"]
     assert found.n.max() == 1
     assert pilot([], judge).empty
@@ -104,16 +105,17 @@ def test_every_text_is_read_once_and_empty_answers_are_left_out() -> None:
 
 def test_a_judge_of_the_package_reads_cases() -> None:
     case = Case(0, "g", "q", extra={"prompt": "def f():\n", "entry_point": "f"})
-    found = pilot([generation("def f(:\n  x")], "past mending", cases=[case])
-    assert JUDGES["past mending"].name in set(found.judge)
+    found = pilot([generation("def f(:\n  x")], "certainly broken", cases=[case])
+    assert JUDGES["certainly broken"].name in set(found.judge)
     assert values(found, labels="judge", group="unsafe", unit="tokens", detection="first")[-1] == 1
 
 
 def test_lengths_are_rounded_up_and_never_longer_than_the_answer() -> None:
-    trace = words("one two three four five")
-    lengths = [prefix_length(trace, "share", c) for c in (0.05, 0.2, 0.21, 0.6, 1.0)]
-    assert lengths == [1, 1, 2, 3, 5]
-    assert [prefix_length(trace, "tokens", c) for c in (1, 4, 8)] == [1, 4, 5]
+    found = pilot([generation("one two bad four bad")], bad)
+    found = found.query("labels == 'all' and group == 'unsafe' and detection == 'first'")
+    share = found[found.unit == "share"].set_index("prefix").value
+    assert share[[0.05, 0.2, 0.4, 0.45, 0.6, 1.0]].tolist() == [0, 0, 0, 1, 1, 1]
+    assert values(found, unit="tokens") == [0, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -17,14 +17,17 @@ from typer.testing import CliRunner
 
 from trustllm_repro import cli
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.online.generations.cases import Case
-from trustllm_repro.online.generations.tasks import TASKS, OnlineTask
+from trustllm_repro.online.generations.tasks import TASKS, Case, OnlineTask
 from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.monitors.base import Need, all_monitors
 from trustllm_repro.online.studies import run
-from trustllm_repro.online.studies.evaluate import SCORE_COLUMNS, TOKEN_COLUMNS, evaluate_monitors
-from trustllm_repro.online.studies.figures import COLUMNS
+from trustllm_repro.online.studies.evaluate import (
+    FIGURE_COLUMNS,
+    SCORE_COLUMNS,
+    TOKEN_COLUMNS,
+    evaluate_monitors,
+)
 from trustllm_repro.online.studies.run import Job, monitor, monitors_for
 from trustllm_repro.online.studies.stored import open_study
 
@@ -46,10 +49,7 @@ def missing() -> list[Case]:
     raise SourceMissing("no such wheel", remedy="get it")
 
 
-SAYS_BAD = Judge(
-    "says bad", "holds the word bad",
-    lambda cases, texts: np.array([float("bad" in t) for t in texts]),
-)  # fmt: skip
+SAYS_BAD = Judge("says bad", lambda cases, texts: np.array([float("bad" in t) for t in texts]))
 TOY = OnlineTask(
     "toy", "Toy", "bad", "made here", given, ("recorded", "says bad"), "given", "says bad", 40
 )
@@ -84,8 +84,9 @@ def test_the_frames_hold_every_monitor_real_and_placebo(made) -> None:
     assert set(study.scores["monitor"]) == chosen
     assert list(study.scores.columns) == SCORE_COLUMNS
     assert list(study.token_scores.columns) == TOKEN_COLUMNS
-    assert list(study.figures.columns) == COLUMNS
-    assert (study.models, study.tasks) == ([made[0].model], ["toy"])
+    assert list(study.figures.columns) == FIGURE_COLUMNS
+    assert study.tasks == ["toy"]
+    assert set(study.scores["model"]) == {made[0].model}
     by = study.scores.groupby(["permuted", "level"], observed=True)["monitor"].nunique()
     assert by[False, "hidden states"] == by[True, "hidden states"] == len(chosen)
     lower = study.scores.query("level == '5 log-probabilities'")["monitor"].unique()
@@ -192,7 +193,7 @@ def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> Non
     problems = [Case(i, str(i), f"Write it, {i}.", extra=row) for i in range(12)]
     coding = OnlineTask(
         "coding", "Coding", "fails", "made here", lambda: problems, ("tests", "syntax"),
-        prefix_judge="past mending", max_new_tokens=4, runs_code=True,
+        prefix_judge="certainly broken", max_new_tokens=4, runs_code=True,
     )  # fmt: skip
     monkeypatch.setitem(TOYS, "coding", coding)
     job = Job(str(tiny), tmp_path, ("coding",), device="cpu", allowed="single pass")

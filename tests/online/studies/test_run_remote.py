@@ -14,9 +14,8 @@ pytest.importorskip("openai")
 
 from tests.models.server import serving
 from trustllm_repro.errors import SourceMissing
-from trustllm_repro.online.generations.cases import Case
 from trustllm_repro.online.generations.levels import TEXT, TOP5
-from trustllm_repro.online.generations.tasks import OnlineTask
+from trustllm_repro.online.generations.tasks import Case, OnlineTask
 from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.studies import run
@@ -27,10 +26,7 @@ CASES = [Case(i, str(i), f"Question {i}?") for i in range(16)]
 TOY = OnlineTask("toy", "Toy", "odd", "made here", lambda: CASES, ("toy judge",), max_new_tokens=6)
 READ = replace(TOY, id="read", title="Read", cases=lambda: [replace(CASES[0], answer="x")])
 # Answers of a random model mean nothing: every other one is called unsafe.
-JUDGE = Judge(
-    "toy judge", "stands at an odd place",
-    lambda cases, texts: np.array([float(c.number % 2) for c in cases]),
-)  # fmt: skip
+JUDGE = Judge("toy judge", lambda cases, texts: np.array([float(c.number % 2) for c in cases]))
 
 
 @pytest.fixture(autouse=True)

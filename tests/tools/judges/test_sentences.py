@@ -15,7 +15,7 @@ import pytest
 from tools.judges.sentences import LANGUAGES, figures, sentences
 from trustllm_repro.errors import SchemaError, SourceMissing
 from trustllm_repro.judges.learned import RefusalJudge
-from trustllm_repro.parsers.recorded import ANSWER, REFUSAL
+from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
 
 CHOOSING = ("choice", "hedged choice", "moral choice")

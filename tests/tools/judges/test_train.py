@@ -23,8 +23,14 @@ from tools.judges.training_data import (
     unfounded,
     unreadable,
 )
-from trustllm_repro.judges.features import Recipe, View, lengths
-from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge, load_weights
+from trustllm_repro.judges.learned import (
+    Recipe,
+    RefusalJudge,
+    ToxicityJudge,
+    View,
+    lengths,
+    load_weights,
+)
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.archive import Archive
 

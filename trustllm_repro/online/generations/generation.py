@@ -1,13 +1,85 @@
-"""A generation: one answer as monitors see it, and what is known of it."""
+"""Generations: answers as monitors see them, token by token, and how they are kept on disk.
+
+Traces are kept in shards, each written whole and none ever changed: a kill loses at most the batch
+being written, several writers never meet, and a trace that two of them made is read once. A shard
+is a safetensors file: the arrays of each trace by its number in the shard, and a JSON header with
+keys and texts.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.errors import SourceCorrupt
+from trustllm_repro.store.append import JsonLines
+from trustllm_repro.store.atomic import write_json, write_with
+
+SUFFIX = ".traces"
+INDEX = "generations.json"
+_HEAD = "traces of one tensor each"
+_TRACE_FACTS = ("key", "text", "finish", "prompt_tokens")
+_ARRAYS = ("ids", "ends", "logp", "entropy", "top_ids", "top_logp", "first_ids", "first_logp")
+_FACTS = ("prompt", "model", "task", "case", "group", "unsafe", "disputed", "author")
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What is known of every token of one answer, n tokens long.
+
+    Everything about token i is known before it is shown: its distribution, and the hidden state
+    that distribution was computed from (that of the token before it; for the first, the prompt's
+    last). So a monitor that reads a trace up to token i could have held that token back.
+
+    Attributes:
+        key: of the request, or of the text that was read; see models.base.content_key.
+        ids: (n,) int32. text: the answer.
+        ends: (n,) int32, characters of `text` that tokens 0 to i make up; never falling.
+        logp, entropy: (n,) float32, nats, of the chosen token and of the whole distribution.
+        top_ids, top_logp: (n, k), the k most likely tokens, best first, int32 and float32 nats.
+        first_ids, first_logp: (m,), the same of the first token, m of them.
+        hidden: layer, from 1 to the number of blocks -> (n, size) float16, the block's output.
+        finish: why it ended ("given" for text that was read). prompt_tokens: seen before it.
+    """
+
+    key: str
+    ids: np.ndarray
+    text: str
+    ends: np.ndarray
+    logp: np.ndarray
+    entropy: np.ndarray
+    top_ids: np.ndarray
+    top_logp: np.ndarray
+    first_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    first_logp: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    hidden: Mapping[int, np.ndarray] = field(default_factory=dict)
+    finish: str = "given"
+    prompt_tokens: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def prefix(self, n: int) -> str:
+        """Text of the first n tokens."""
+        return self.text[: self.ends[n - 1]] if n > 0 and len(self) else ""
+
+    @property
+    def sentences(self) -> np.ndarray:
+        """Number of the sentence each token is in, (n,) int64, from 0.
+
+        A token belongs to the sentence in which it begins; blanks belong to the sentence before.
+        """
+        starts = np.concatenate([[0], self.ends[:-1]]) if len(self) else np.zeros(0, int)
+        return np.searchsorted(sentence_ends(self.text), starts, side="right")
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,10 +87,7 @@ class Generation:
     """One answer of a model, or one given answer that a model has read. What nobody asked for is empty.
 
     Attributes:
-        trace: the answer token by token.
-        prompt: what the model was asked.
-        model, task, case: the case's number within its task.
-        group: answers to one prompt share it.
+        case: its number within its task. group: answers to one prompt share it.
         unsafe: by the judge of the task; None: it cannot tell. disputed: those who labelled differ.
         author: who wrote a given answer, where that is known.
         samples: traces of further answers to the prompt.
@@ -39,3 +108,120 @@ class Generation:
     samples: Sequence[Trace] = ()
     branches: Mapping[str, Sequence[str]] = field(default_factory=dict)
     replies: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+# The sign that ends a sentence, with closing quotes and ends of lines; or the end of a line.
+_END = re.compile(r"""(?:[.!?]+["')\]]*(?=\s)|[。！？])\n*|\n+""")
+
+
+def sentence_ends(text: str) -> np.ndarray:
+    """Where sentences end, as numbers of characters; the text's own end is not among them."""
+    return np.array([m.end() for m in _END.finditer(text) if m.end() < len(text)], dtype=np.int64)
+
+
+def token_ends(tokenizer, ids: Sequence[int], text: str) -> np.ndarray:
+    """See Trace.ends. A character of several tokens counts with its last one."""
+    pieces = tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=True)
+    if "".join(pieces) == text:
+        return np.cumsum([len(p) for p in pieces], dtype=np.int32)
+    prefixes = [list(ids[: i + 1]) for i in range(len(ids))]
+    return shared_ends(tokenizer.batch_decode(prefixes, skip_special_tokens=True), text)
+
+
+def shared_ends(prefixes: Sequence[str], text: str) -> np.ndarray:
+    """How many characters each prefix, as it was decoded, shares with the text, never falling.
+
+    Bytes of an unfinished character decode to something else than the character.
+    """
+    shared = [
+        next((i for i, (a, b) in enumerate(zip(said, text, strict=False)) if a != b), len(said))
+        for said in prefixes
+    ]
+    ends = np.minimum(np.array(shared, dtype=np.int32), len(text))
+    return np.maximum.accumulate(ends, dtype=np.int32)
+
+
+def save_traces(folder: Path, traces: Sequence[Trace]) -> None:
+    """Write a batch; when this returns it is on disk. Raises OutputError."""
+    if not traces:
+        return
+    tensors: dict[str, np.ndarray] = {}
+    for i, t in enumerate(traces):
+        arrays = {n: getattr(t, n) for n in _ARRAYS} | {str(k): v for k, v in t.hidden.items()}
+        tensors |= {f"{i}.{n}": np.ascontiguousarray(a) for n, a in arrays.items()}
+    head = {_HEAD: json.dumps([{n: getattr(t, n) for n in _TRACE_FACTS} for t in traces])}
+    target = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+    write_with(target, lambda p: save_file(tensors, p, metadata=head))
+
+
+def load_traces(folder: Path, wanted: set[str]) -> dict[str, Trace]:
+    """Those of the folder whose key is wanted, by key. Raises SourceCorrupt: a damaged shard."""
+    found: dict[str, Trace] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            with safe_open(path, framework="np") as shard:
+                for i, head in enumerate(json.loads(shard.metadata()[_HEAD])):
+                    if head["key"] in wanted and head["key"] not in found:
+                        found[head["key"]] = _trace(shard, i, head)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as e:
+            raise SourceCorrupt(
+                f"{path} cannot be read as traces: {e}",
+                remedy="delete that file; the next run makes its traces again",
+            ) from e
+    return found
+
+
+def _trace(shard: Any, i: int, head: dict[str, Any]) -> Trace:
+    names = set(shard.keys())
+    layers = sorted(int(n[2:]) for n in names if n.startswith("0.") and n[2:].isdigit())
+    arrays = {n: shard.get_tensor(f"{i}.{n}") for n in _ARRAYS}
+    return Trace(**head, **arrays, hidden={n: shard.get_tensor(f"{i}.{n}") for n in layers})
+
+
+def write_index(folder: Path, generations: Sequence[Generation]) -> Path:
+    """Facts and keys, next to the traces of a model and task. Raises OutputError."""
+    rows = [
+        {k: getattr(g, k) for k in _FACTS}
+        | {"key": g.trace.key, "samples": [t.key for t in g.samples]}
+        for g in generations
+    ]
+    return write_json(folder / INDEX, rows)
+
+
+def read_generations(folder: Path) -> list[Generation]:
+    """Those of the last run of a model and task, with all that was made for monitors.
+
+    Raises SourceCorrupt: the index or a trace is damaged or gone.
+    """
+    path = folder / INDEX
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        answers = load_traces(folder / "answers", {r["key"] for r in rows})
+        samples = load_traces(folder / "samples", {k for r in rows for k in r["samples"]})
+        branches, replies = (read_extras(folder, kind) for kind in ("branches", "replies"))
+        return [
+            Generation(
+                answers[r["key"]],
+                **{k: r[k] for k in _FACTS},
+                samples=[samples[k] for k in r["samples"]],
+                branches=branches.get(r["key"], {}),
+                replies=reply_arrays(replies.get(r["key"], {})),
+            )
+            for r in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise SourceCorrupt(
+            f"{path} or the traces it names cannot be read: {type(e).__name__}: {e}",
+            remedy="run the same `trustllm-repro monitor` command again",
+        ) from e
+
+
+def read_extras(folder: Path, kind: str) -> dict[str, Any]:
+    """What was made of a kind ("branches", "replies"), by the key of the answer it was made for."""
+    rows = JsonLines(folder / f"{kind}.jsonl").read()
+    return {r["key"]: r["value"] for r in rows if r.get("kind") == kind}
+
+
+def reply_arrays(replies: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, np.ndarray]:
+    """Stored replies as Generation.replies holds them."""
+    return {name: np.array(rows, dtype=float).reshape(-1, 3) for name, rows in replies.items()}

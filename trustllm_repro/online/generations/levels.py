@@ -1,33 +1,35 @@
 """What can be seen of a model: text only, five log-probabilities a token, all of them, or states.
 
-The two lower levels are those of chat endpoints. Further answers can be had at all of them: they
-are further requests. Where no log-probabilities are shown, a reply to a question is a word, "yes"
-or "no", and not a probability.
+The two lower levels are those of endpoints; what a trace of their answers lacks is NaN. Further
+answers are further requests, so all levels have them. Where no log-probabilities are shown, a reply
+to a question is a word, "yes" or "no", and not a probability.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.models.logprobs import LIKELIEST
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.models.base import Completion
+from trustllm_repro.models.endpoint import LIKELIEST, TokenLogprobs
+from trustllm_repro.online.generations.generation import Generation, Trace, shared_ends
 from trustllm_repro.online.monitors.base import Monitor, Need
 from trustllm_repro.online.monitors.running import of_top
+
+# An endpoint's tokens have no numbers. A hash of the text serves, the same in every run; among 500
+# different tokens, two share a number with a chance of about 0.4.
+NUMBERS = 2**18
 
 
 @dataclass(frozen=True)
 class Level:
-    """What of a model is seen.
-
-    Attributes:
-        lacks: what is not, and why.
-        coarse: what is seen less exactly than with the model in one's own hands.
-    """
+    """`lacks`: what is not seen, and why. `coarse`: what is seen less exactly than of a model on
+    this machine."""
 
     name: str
     lacks: Mapping[Need, str] = field(default_factory=dict)
@@ -56,6 +58,14 @@ STATES = Level("hidden states")
 LEVELS = {level.name: level for level in (TEXT, TOP5, PROBABILITIES, STATES)}
 
 
+def level_of(generations: Sequence[Generation]) -> Level:
+    """What was seen of the model that gave them: a token of any answer came with its states, or
+    with its log-probability, or the text alone."""
+    if any(g.trace.hidden for g in generations):
+        return STATES
+    return TOP5 if any(np.isfinite(g.trace.logp).any() for g in generations) else TEXT
+
+
 def runs_at(monitors: Mapping[str, Monitor]) -> pd.DataFrame:
     """monitor, access, level, runs (bool), coarse (bool: it sees less exactly), reason."""
     return pd.DataFrame(
@@ -79,15 +89,15 @@ def mask(generation: Generation, level: Level) -> Generation:
     if Need.ENTROPY in level.coarse:
         trace = top_only(trace)
     if Need.LOGP in level.lacks:
-        trace = text_only(trace)
-    if Need.REPLIES in level.coarse:
-        replies = {question: in_words(rows) for question, rows in replies.items()}
+        trace = _text_only(trace)
+    if Need.REPLIES in level.coarse:  # of each, only the word is known
+        replies = {question: rows[:, [0, 2, 2]] for question, rows in replies.items()}
     branches = {} if Need.BRANCHES in level.lacks else generation.branches
     return replace(generation, trace=trace, replies=replies, branches=branches)
 
 
 def top_only(trace: Trace) -> Trace:
-    """With the five likeliest tokens and no others; entropy is then that of the five (of_top)."""
+    """With the five most likely tokens alone; entropy is then that of the five (of_top)."""
     k = LIKELIEST
     cut = replace(
         trace, top_ids=trace.top_ids[:, :k], top_logp=trace.top_logp[:, :k],
@@ -96,18 +106,65 @@ def top_only(trace: Trace) -> Trace:
     return replace(cut, entropy=of_top(cut).astype(np.float32))
 
 
-def text_only(trace: Trace) -> Trace:
+def _text_only(trace: Trace) -> Trace:
     """With its text and where its pieces end: an endpoint that shows text may stream it."""
-    n = len(trace)
-    none = np.full(n, np.nan, np.float32)
-    return replace(
-        trace, ids=np.full(n, -1, np.int32), logp=none, entropy=none,
-        top_ids=np.full((n, LIKELIEST), -1, np.int32),
-        top_logp=np.full((n, LIKELIEST), np.nan, np.float32),
-        first_ids=np.zeros(0, np.int32), first_logp=np.zeros(0, np.float32), hidden={},
+    facts = {n: getattr(trace, n) for n in ("key", "text", "ends", "finish", "prompt_tokens")}
+    return Trace(**facts, **_unknown(len(trace)))
+
+
+def _unknown(n: int) -> dict[str, np.ndarray]:
+    """Arrays of a trace of n pieces whose tokens are not shown."""
+    ids = np.full((n, LIKELIEST), -1, np.int32)
+    logp = np.full((n, LIKELIEST), np.nan, np.float32)
+    one = {"ids": ids[:, 0].copy(), "logp": logp[:, 0].copy(), "entropy": logp[:, 0].copy()}
+    return {**one, "top_ids": ids, "top_logp": logp}
+
+
+def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
+    """What is known of an answer of which these tokens were shown.
+
+    Without any, the pieces of the trace are words, and all numbers are NaN. Entropy is that of the
+    most likely tokens (top_only); a place at which fewer than two are known has none.
+    """
+    text = done.text or ""
+    pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words(text)]
+    known = _unknown(len(pieces))
+    ids, logp = known["top_ids"], known["top_logp"]
+    for i, token in enumerate(shown):
+        known["ids"][i] = number(token.said.decode("utf-8", "replace"))
+        known["logp"][i] = token.nats
+        if (k := len(token.likeliest)) > 1:
+            ids[i, :k] = [number(t) for t, _ in token.likeliest]
+            logp[i] = [*(p for _, p in token.likeliest), *[-np.inf] * (LIKELIEST - k)]
+    first = np.isfinite(logp[:1])
+    trace = Trace(
+        "", text=text, ends=ends_of(pieces, text), **known, first_ids=ids[:1][first],
+        first_logp=logp[:1][first], finish=str(done.finish), prompt_tokens=done.prompt_tokens,
     )  # fmt: skip
+    return top_only(trace) if shown else trace
 
 
-def in_words(rows: np.ndarray) -> np.ndarray:
-    """Replies (Generation.replies) of which only the word is known; empty where it was not kept."""
-    return rows[:, [0, 2, 2]] if rows.shape[1] > 2 else np.zeros((0, 3))
+def words(text: str) -> list[str]:
+    """Pieces of a text that make it up again: words, each with the blanks before it."""
+    return re.findall(r"\s*\S+(?:\s+\Z)?|\s+\Z", text)
+
+
+def number(token: str) -> int:
+    """Of a token's text, below NUMBERS."""
+    return zlib.crc32(token.encode("utf-8", "surrogatepass")) % NUMBERS
+
+
+def ends_of(pieces: Sequence[bytes], text: str) -> np.ndarray:
+    """Characters of `text` that the first i + 1 pieces make up, (n,) int32, never falling.
+
+    Servers cut blanks off the text's ends, and may add an end token to the pieces. Where the pieces
+    make up another text all the same, the characters are shared out by their lengths.
+    """
+    sizes = np.cumsum([len(p) for p in pieces], dtype=np.int64)
+    said = [b"".join(pieces)[:n].decode("utf-8", "replace") for n in sizes]
+    if text[:1].strip():
+        said = [s.lstrip() for s in said]
+    ends = shared_ends(said, text)
+    if not len(ends) or ends[-1] >= len(text.rstrip()):
+        return ends
+    return (len(text) * sizes // max(int(sizes[-1]), 1)).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Traces of answers while they are generated, and of texts that are given.
+"""Traces of a model: of answers it gives, and of given texts as it would have predicted them.
 
 Nothing of the size of the vocabulary is kept, and of the hidden states only the declared layers, by
 hooks. Both ways give the same numbers up to rounding: the same statistics of the same logits.
@@ -6,91 +6,188 @@ hooks. Both ways give the same numbers up to rounding: the same statistics of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch.nn.utils.rnn import pad_sequence
 
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.decoding import DecodeRequest
-from trustllm_repro.online.generations.statistics import (
-    TOP,
-    Statistics,
-    at_once,
-    likeliest,
-    statistics,
-)
+from trustllm_repro.models.local import LocalModel
+from trustllm_repro.online.generations.generation import Trace, token_ends
 
+TOP = 5  # as many as endpoints usually give
+FIRST = 256  # kept of the first token, once an answer
 STEPS = 16
-_NUMBERS = ("logp", "entropy", "top_ids", "top_logp")
+# Rows of logits that are looked at together: on a CPU, tables of more would be new memory at every
+# step, which takes longer than the sums; elsewhere, float32 copies of so many logits take a quarter
+# GiB each.
+ROWS, CELLS = 8, 2**26
+LEAST = -1e30  # nats
+# Tokens of one forward pass over given texts, and rows of logits made of it at a time: the logits
+# of a long text would take more memory than the model.
+PASS_TOKENS = {"cpu": 2048, "cuda": 32768}
+HEAD_ROWS = {"cpu": 64, "cuda": 1024}
+Name = str | int  # of an array in Trace, or of a layer in its `hidden`
+Known = dict[Name, np.ndarray]  # arrays of one answer
 
 
-def blocks_of(model: Any) -> Sequence[torch.nn.Module]:
-    """The decoder's blocks, first to last.
+def generated(
+    model: LocalModel, requests: Sequence[Request], layers: Sequence[int] = ()
+) -> Iterator[list[tuple[int, Trace]]]:
+    """Answer requests and yield (index, trace) as answers end.
 
-    Raises:
-        SettingsError: an architecture that keeps them elsewhere.
+    Where the model gave no finite logits, the trace has no token and its finish is "nan".
     """
-    decoder = model.get_decoder()
-    blocks = getattr(decoder, "layers", None)
-    if blocks is None:
-        raise SettingsError(
-            f"{type(model).__name__} keeps its blocks where they are not looked for",
-            remedy="record without hidden states: layers=()",
-        )
-    return blocks
+    with listening(model.model, layers) as states:
+        recorder = Recorder(states)
+        for ended in model.decode(requests, recorder):
+            yield [
+                (job.prompt.index, _answer(model, job, finish, recorder.take(job)))
+                for job, finish, _ in ended
+            ]
 
 
-def layer_numbers(model: Any, layers: Sequence[int]) -> tuple[int, ...]:
-    """Layers counted from 1; -1 is the last block.
+def _answer(model: LocalModel, job: DecodeRequest, finish: Finish, known: Known) -> Trace:
+    ids = job.ids
+    if finish is Finish.NAN:
+        ids, known = [], {name: array[:0] for name, array in known.items()}
+    text = model.tokenizer.decode(ids, skip_special_tokens=True)
+    return _trace(model, ids, text, known, str(finish), len(job.prompt.tokens))
 
-    Raises:
-        SettingsError: a layer the model does not have.
+
+def _trace(model, ids, text: str, known: Known, finish: str, prompt_tokens: int) -> Trace:
+    hidden = {layer: known.pop(layer) for layer in list(known) if isinstance(layer, int)}
+    facts = {"hidden": hidden, "finish": finish, "prompt_tokens": prompt_tokens}
+    ends = token_ends(model.tokenizer, ids, text)
+    return Trace("", np.array(ids, np.int32), text, ends, **known, **facts)
+
+
+@torch.inference_mode()
+def given(
+    model: LocalModel,
+    prompts: Sequence[str],
+    texts: Sequence[str | tuple[int, ...]],
+    limit: int,
+    layers: Sequence[int] = (),
+) -> Iterator[list[tuple[int, Trace]]]:
+    """Traces of given texts (teacher forcing), yielded pass by pass, the longest first.
+
+    When memory runs out, passes are halved and the rest goes on.
+
+    Args:
+        texts: one a prompt, or its tokens. limit: tokens that are read of each at most.
     """
-    if not layers:
-        return ()
-    depth = len(blocks_of(model))
-    found = [n if n > 0 else depth + 1 + n for n in layers]
-    for given, n in zip(layers, found, strict=True):
-        if given == 0 or not 1 <= n <= depth:
-            raise SettingsError(
-                f"the model has no layer {given}", remedy=f"1 to {depth}, or -1 to -{depth}"
-            )
-    return tuple(dict.fromkeys(found))
+    pairs = zip(prompts, texts, strict=True)
+    rows = [(i, *_tokens(model, prompt, text, limit)) for i, (prompt, text) in enumerate(pairs)]
+    rows.sort(key=lambda row: (-len(row[1]), row[0]))
+    most = PASS_TOKENS.get(model.device.type, 8192)
+    with listening(model.model, layers) as states:
+        while rows:
+            batch = rows[: max(most // max(len(rows[0][1]), 1), 1)]  # with padding; at least one
+            try:
+                found = _read(model, batch, states)
+            except Exception as e:
+                if not should_reduce_batch_size(e) or len(batch) == 1:
+                    raise
+                most = most // 2
+            else:
+                rows = rows[len(batch) :]
+                yield found
+            states.clear()  # those of the pass before would be there beside the next one's
 
 
-class Hooks:
-    """What the declared blocks put out in the last forward pass: layer -> (rows, columns, size)."""
+def _tokens(model, prompt: str, text: str | tuple[int, ...], limit: int) -> tuple[tuple, tuple]:
+    """What is read, and the answer, of which the last token is predicted only."""
+    if isinstance(text, str):
+        text = tuple(model.tokenizer(text, add_special_tokens=False).input_ids)
+    answer = text[: min(limit, model.context // 2)]
+    before, _ = model.fit(model.tokens(prompt), len(answer))
+    return before + answer[:-1], answer
 
-    def __init__(self, model: Any, layers: Sequence[int]) -> None:
-        self.model, self.layers = model, layer_numbers(model, layers)
-        self.size = int(model.config.get_text_config().hidden_size)
-        self.out: dict[int, torch.Tensor] = {}
 
-    @contextmanager
-    def __call__(self, last_only: bool = True) -> Iterator[dict[int, torch.Tensor]]:
-        """Listen; with `last_only` only the last column is kept."""
-        handles = []
+def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Trace]]:
+    """One forward pass; padding stands behind, where no token sees it."""
+    tokens = [torch.tensor(read) for _, read, _ in batch]
+    ids = pad_sequence(tokens, batch_first=True, padding_value=model.reader.pad)
+    mask = pad_sequence([torch.ones_like(t) for t in tokens], batch_first=True)
+    inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+    last = model.model.get_decoder()(**inputs, use_cache=False).last_hidden_state
+    found = []
+    for b, (index, read, answer) in enumerate(batch):
+        columns = slice(len(read) - len(answer), len(read))  # those before the answer's tokens
+        known = _of_states(model, last[b, columns], answer)
+        known |= {layer: to_half(out[b, columns]) for layer, out in states.items()}
+        arrays = {name: values.cpu().numpy() for name, values in known.items()}
+        text, before = model.tokenizer.decode(answer), len(read) - max(len(answer) - 1, 0)
+        found.append((index, _trace(model, answer, text, arrays, "given", before)))
+    return found
 
-        def listen(layer: int):
-            def hook(module, args, output):
-                states = output[0] if isinstance(output, tuple) else output
-                self.out[layer] = states[:, -1:] if last_only else states
 
-            return hook
+def _of_states(model, states: torch.Tensor, answer: Sequence[int]) -> dict[Name, torch.Tensor]:
+    """Statistics of the tokens predicted from the last block's states, and of the first token."""
+    head = model.model.get_output_embeddings()
+    cap = getattr(model.model.config.get_text_config(), "final_logit_softcapping", None)
+    tokens = torch.tensor(answer, dtype=torch.long, device=states.device)
+    rows = HEAD_ROWS.get(model.device.type, 512)
+    parts, first = [], {}
+    for piece, taken in zip(states.split(rows), tokens.split(rows), strict=True):
+        logits = head(piece)
+        logits = torch.tanh(logits / cap) * cap if cap else logits
+        if len(taken) and not parts:
+            first = {name: values[0] for name, values in first_token(logits[:1]).items()}
+        parts.append(statistics(logits, taken))
+    return _joined(parts) | first
 
-        try:
-            for n in self.layers:
-                block = blocks_of(self.model)[n - 1]
-                handles.append(block.register_forward_hook(listen(n)))
-            yield self.out
-        finally:
-            for handle in handles:
-                handle.remove()
-            self.out = {}
+
+def statistics(logits: torch.Tensor, tokens: torch.Tensor) -> dict[Name, torch.Tensor]:
+    """logp, entropy, top_ids and top_logp as in Trace; NaN for a row without a finite distribution.
+
+    Nothing here waits for a GPU. `logits`: (rows, vocabulary), any float type, which `tokens`,
+    (rows,), were taken from. With x the logits, p their softmax and Z its divisor: log p(t)
+    = x(t) - log Z, entropy = log Z - sum p x, and log Z = max x - log max p. So one softmax and one
+    product serve all.
+    """
+    rows = ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
+    pieces = zip(logits.split(rows), tokens.split(rows), strict=True)
+    return _joined([_some(x.float(), t) for x, t in pieces])
+
+
+def _some(x: torch.Tensor, tokens: torch.Tensor) -> dict[Name, torch.Tensor]:
+    top, top_ids = torch.topk(x, min(TOP, x.shape[1]), dim=-1)
+    best = top[:, :1]
+    shares = torch.softmax(x, dim=-1)
+    log_z = best - shares.gather(1, top_ids[:, :1]).log()
+    # Logits are moved by the best one: far from zero, float32 would lose the sum's last digits.
+    # Tokens that the model rules out (0 x -inf) add nothing.
+    mean = torch.linalg.vecdot(shares, x.clamp(min=LEAST)) - best[:, 0]
+    entropy = (log_z - best)[:, 0] - mean
+    return {
+        "logp": (x.gather(1, tokens[:, None]) - log_z)[:, 0],
+        "entropy": entropy.clamp_(min=0.0),
+        "top_ids": top_ids.int(),
+        "top_logp": top - log_z,
+    }
+
+
+def first_token(logits: torch.Tensor) -> dict[Name, torch.Tensor]:
+    """first_ids and first_logp as in Trace, (rows, FIRST)."""
+    top, ids = torch.topk(logits, min(FIRST, logits.shape[1]), dim=-1)
+    return {
+        "first_ids": ids.int(),
+        "first_logp": top.float() - logits.float().logsumexp(dim=-1, keepdim=True),
+    }
+
+
+def _joined(parts: Sequence[Mapping[Name, torch.Tensor]]) -> dict[Name, torch.Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def to_half(states: torch.Tensor) -> torch.Tensor:
@@ -102,155 +199,103 @@ def to_half(states: torch.Tensor) -> torch.Tensor:
     return states.half().clamp(-most, most)
 
 
-@dataclass
-class Track:
-    """Arrays of one answer in the making, filled row by row; see online.generations.trace.Trace."""
-
-    logp: np.ndarray
-    entropy: np.ndarray
-    top_ids: np.ndarray
-    top_logp: np.ndarray
-    hidden: dict[int, np.ndarray]
-    first_ids: np.ndarray
-    first_logp: np.ndarray
-
-    @classmethod
-    def room(cls, n: int, k: int, layers: Sequence[int], size: int) -> Track:
-        """For n tokens, k likeliest tokens each, and states of so many numbers."""
-        return cls(
-            np.empty(n, np.float32), np.empty(n, np.float32), np.empty((n, k), np.int32),
-            np.empty((n, k), np.float32), {m: np.empty((n, size), np.float16) for m in layers},
-            np.empty(0, np.int32), np.empty(0, np.float32),
-        )  # fmt: skip
-
-    def cut(self, n: int) -> Track:
-        """The first n tokens, copied, so that the room for the others is given back."""
-        return Track(
-            self.logp[:n].copy(), self.entropy[:n].copy(), self.top_ids[:n].copy(),
-            self.top_logp[:n].copy(), {k: v[:n].copy() for k, v in self.hidden.items()},
-            self.first_ids, self.first_logp,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Step:
-    """What one step left on the model's device: a row of each tensor for every place.
-
-    Attributes:
-        places: tracks, and which of their tokens it was.
-        begun: tracks whose first token it was; first: ids and log-probabilities for them.
-    """
-
-    places: Sequence[tuple[Track, int]]
-    states: dict[int, torch.Tensor]
-    begun: Sequence[Track]
-    first: Sequence[torch.Tensor]
-
-
 class Recorder:
-    """Watches a decoder (models.decoding.Watch): a track per running job.
+    """Watches a decoder (models.decoding.Watch) and keeps what it knows of every token.
 
-    Use inside `with recorder.hooks():`; take each finished job's track with `take`. Numbers stay on
-    the model's device until an answer ends or `steps` steps are over, because a GPU stands still
-    while it is waited for. Logits of small batches wait for those of the next steps, because a few
-    rows take as long as statistics.at_once rows; so no more than that of them are ever kept.
+    Numbers stay on the model's device until an answer ends or STEPS steps are over, because a GPU
+    stands still while it is waited for. `states` are those of `listening`.
     """
 
-    def __init__(
-        self, model: Any, layers: Sequence[int] = (), k: int = TOP, steps: int = STEPS
-    ) -> None:
-        self.hooks, self.k, self.steps = Hooks(model, layers), k, steps
-        self.tracks: dict[int, Track] = {}
-        self._states: dict[int, list[torch.Tensor]] = {n: [] for n in self.hooks.layers}
-        self._waiting: list[_Step] = []
-        self._logits: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._known: list[Statistics] = []  # of the steps that wait, in order
+    def __init__(self, states: dict[int, torch.Tensor]) -> None:
+        self.states = states
+        self.started()
 
     def started(self) -> None:
-        """See Watch. What was passed before memory ran out belongs to no token any more."""
-        for kept in self._states.values():
-            kept.clear()
+        """See Watch. Answers that were running when memory ran out begin again."""
+        self._passed: dict[int, list[torch.Tensor]] = defaultdict(list)
+        self._waiting: list[tuple[list[int], dict[Name, torch.Tensor]]] = []  # answers, numbers
+        self._known: dict[int, list[Known]] = defaultdict(list)
+        self._first: dict[int, dict[Name, torch.Tensor]] = {}
 
     def passed(self, rows: Sequence[int] | None = None) -> None:
         """See Watch."""
-        for layer, states in self.hooks.out.items():
-            last = states[:, -1] if rows is None else states[list(rows), -1]
-            # Of a prompt the last token's alone are kept, not the memory of all of them.
-            self._states[layer].append(last.clone() if states.shape[1] > 1 else last)
+        for layer, states in self.states.items():
+            last = states[:, -1].clone() if rows is None else states[list(rows), -1]
+            self._passed[layer].append(last)
+        self.states.clear()  # of a prompt the last token's alone are kept
 
     def chosen(
         self, jobs: Sequence[DecodeRequest], logits: torch.Tensor, tokens: Sequence[int | None]
     ) -> None:
         """See Watch."""
-        new = [row for row, job in enumerate(jobs) if not job.ids]
-        for job in (jobs[row] for row in new):  # one that begins again gets new room
-            k = min(self.k, logits.shape[1])
-            self.tracks[job.prompt.index] = Track.room(
-                job.limit, k, self.hooks.layers, self.hooks.size
-            )
-        tracks = [self.tracks[job.prompt.index] for job in jobs]
         taken = torch.tensor([t or 0 for t in tokens], device=logits.device)
-        step = _Step(
-            [(track, len(job.ids)) for track, job in zip(tracks, jobs, strict=True)],
-            {n: torch.cat(s) if len(s) > 1 else s[0] for n, s in self._states.items()},
-            [tracks[row] for row in new],
-            likeliest(logits[new]) if new else (),
-        )
-        self._waiting.append(step)
-        self.started()
-        self._logits.append((logits, taken))
-        if sum(len(x) for x, _ in self._logits) + len(jobs) > at_once(logits):
-            self._reckon()
-        if len(self._waiting) >= self.steps:
+        hidden = {layer: to_half(torch.cat(states)) for layer, states in self._passed.items()}
+        self._passed.clear()
+        numbers = statistics(logits, taken) | hidden
+        self._waiting.append(([job.prompt.index for job in jobs], numbers))
+        if new := [row for row, job in enumerate(jobs) if not job.ids]:
+            first = first_token(logits[new])
+            for k, row in enumerate(new):
+                self._first[jobs[row].prompt.index] = {n: v[k] for n, v in first.items()}
+        if len(self._waiting) >= STEPS:
             self._copy()
 
-    def take(self, job: DecodeRequest) -> Track:
-        """Track of a job that has ended."""
+    def take(self, job: DecodeRequest) -> Known:
+        """What is known of the tokens of an answer that has ended."""
         self._copy()
-        return self.tracks.pop(job.prompt.index).cut(len(job.ids))
-
-    def _reckon(self) -> None:
-        """Statistics of the logits that wait."""
-        one, *more = self._logits
-        # A large batch is looked at as it is: a copy of it would take as long as its sums.
-        logits, taken = map(torch.cat, zip(one, *more, strict=True)) if more else one
-        self._logits.clear()
-        self._known.append(statistics(logits, taken, self.k))
+        parts, first = (kept.pop(job.prompt.index) for kept in (self._known, self._first))
+        known = {n: np.concatenate([p[n] for p in parts])[: len(job.ids)] for n in parts[0]}
+        return known | {name: values.cpu().numpy() for name, values in first.items()}
 
     def _copy(self) -> None:
-        """Bring what waits into the tracks: one transfer a quantity, one assignment a track."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+        """Bring what waits off the device: one transfer a quantity."""
+        if not self._waiting:
             return
-        if self._logits:
-            self._reckon()
-        known, self._known = self._known, []
-        found = {n: _together([getattr(s, n) for s in known]) for n in _NUMBERS}
-        states = {
-            n: to_half(torch.cat([s.states[n] for s in waiting])).cpu().numpy()
-            for n in self.hooks.layers
-        }
-        for track, at, rows in _by_track([p for s in waiting for p in s.places]):
-            for name, values in found.items():
-                getattr(track, name)[at] = values[rows]
-            for layer, values in states.items():
-                track.hidden[layer][at] = values[rows]
-        for step in waiting:
-            ids, logp = (t.cpu().numpy() for t in step.first) if step.begun else ((), ())
-            for track, first_ids, first_logp in zip(step.begun, ids, logp, strict=True):
-                track.first_ids, track.first_logp = first_ids.astype(np.int32), first_logp
+        owners = np.concatenate([of for of, _ in self._waiting])
+        joined = _joined([numbers for _, numbers in self._waiting])
+        self._waiting.clear()
+        arrays = {name: values.cpu().numpy() for name, values in joined.items()}
+        for index in np.unique(owners):
+            self._known[index].append({n: values[owners == index] for n, values in arrays.items()})
 
 
-def _together(parts: Sequence[torch.Tensor]) -> np.ndarray:
-    return torch.cat(list(parts)).cpu().numpy()
+@contextmanager
+def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+    """What the declared blocks put out in the last forward pass: layer -> (rows, columns, size)."""
+    states: dict[int, torch.Tensor] = {}
+
+    def keep(layer: int, module, args, output) -> None:
+        states[layer] = output[0] if isinstance(output, tuple) else output
+
+    numbers = layer_numbers(model, layers)
+    handles = [blocks_of(model)[n - 1].register_forward_hook(partial(keep, n)) for n in numbers]
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+        states.clear()
 
 
-def _by_track(
-    places: Sequence[tuple[Track, int]],
-) -> Iterator[tuple[Track, slice, list[int]]]:
-    """Of each track, the tokens that follow each other, and the rows they stand in."""
-    found: dict[int, tuple[Track, int, list[int]]] = {}
-    for row, (track, at) in enumerate(places):
-        found.setdefault(id(track), (track, at, []))[2].append(row)
-    for track, first, rows in found.values():
-        yield track, slice(first, first + len(rows)), rows
+def layer_numbers(model: Any, layers: Sequence[int]) -> tuple[int, ...]:
+    """Layers counted from 1; -1 is the last block. Raises SettingsError: one there is not."""
+    if not layers:
+        return ()
+    depth = len(blocks_of(model))
+    for given in layers:
+        if not 1 <= abs(given) <= depth:
+            raise SettingsError(
+                f"the model has no layer {given}", remedy=f"1 to {depth}, or -1 to -{depth}"
+            )
+    return tuple(dict.fromkeys(n if n > 0 else depth + 1 + n for n in layers))
+
+
+def blocks_of(model: Any) -> Sequence[torch.nn.Module]:
+    """The decoder's blocks, first to last. Raises SettingsError: they are kept elsewhere."""
+    blocks = getattr(model.get_decoder(), "layers", None)
+    if blocks is None:
+        raise SettingsError(
+            f"{type(model).__name__} keeps its blocks where they are not looked for",
+            remedy="record without hidden states: layers=()",
+        )
+    return blocks

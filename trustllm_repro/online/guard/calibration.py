@@ -9,8 +9,7 @@ import pandas as pd
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.monitors.base import InsufficientData
-from trustllm_repro.online.studies.estimates import upper_bound
-from trustllm_repro.online.studies.thresholds import threshold_at_fpr
+from trustllm_repro.online.studies.estimates import threshold_at_fpr, upper_bound
 
 RISKS = (0.01, 0.05, 0.10)
 DRAWS = 2000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Trace
 from trustllm_repro.online.guard.calibration import Calibration
 from trustllm_repro.online.guard.probe import Probe
 from trustllm_repro.online.guard.words import BUCKETS, WordProbe, buckets, split_words

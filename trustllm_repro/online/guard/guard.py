@@ -18,9 +18,8 @@ from safetensors.numpy import save
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
-from trustllm_repro.online.generations.recorder import blocks_of
-from trustllm_repro.online.generations.trace import Trace
-from trustllm_repro.online.generations.traces import Given, given
+from trustllm_repro.online.generations.generation import Trace
+from trustllm_repro.online.generations.recorder import blocks_of, given
 from trustllm_repro.online.guard.calibration import Calibration
 from trustllm_repro.online.guard.criteria import GuardCriteria
 from trustllm_repro.online.guard.examples import checked
@@ -100,8 +99,7 @@ class Guard:
         local = _local(model, tokenizer, dtype, device)
         depth = len(blocks_of(local.model))
         chosen = tuple(layers) or tuple(sorted({max(depth * k // 6, 1) for k in (2, 3, 4)}))
-        texts = [Given(r.prompt, r.answer, MOST) for r in rows.itertuples()]
-        traces = [t for _, t in sorted(_flat(given(local, texts, chosen)))]
+        traces = [t for _, t in sorted(_flat(given(local, rows.prompt, rows.answer, MOST, chosen)))]
         spec = model if isinstance(model, str) else ""
         return cls.of_traces(local, traces, rows.unsafe, rows.prompt, spec, risk, card)
 
@@ -265,7 +263,7 @@ class Guard:
             SettingsError: a model that was held in memory then cannot be found. GuardDiffers.
         """
         local = self._found(strict)
-        ((_, trace),) = _flat(given(local, [Given(prompt, answer, self.most)], self.probe.layers))
+        ((_, trace),) = _flat(given(local, [prompt], [answer], self.most, self.probe.layers))
         states = [trace.hidden[n] for n in self.probe.layers]
         return self.probe.read(np.concatenate(states, axis=1).astype(np.float32))
 

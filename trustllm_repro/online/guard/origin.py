@@ -80,7 +80,7 @@ def _sampled(model: torch.nn.Module) -> str:
 
 
 def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters by name, those of layers packed for the CPU as they were (models.linear)."""
+    """Parameters by name, those of layers packed for the CPU as they were (models.cpu)."""
     head = model.get_output_embeddings() if model.config.tie_word_embeddings else None
     found: dict[str, torch.Tensor] = {}
     for prefix, module in model.named_modules():

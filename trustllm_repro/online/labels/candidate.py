@@ -1,13 +1,14 @@
 """The process in which one program is run: started by execution.py, never imported.
 
-It reads a job from its input, takes on the limits, runs the program, and then says so through a
-pipe. Standard library only, because it is started without any site packages.
+It reads a job from its input, takes on the limits, runs the program, and says so in the file that
+was its output. Standard library only, because it is started without any site packages.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 
 # What a program that only computes never does. Names of audit events, or of their families.
@@ -34,24 +35,19 @@ def guard(folder: str):
     return hook
 
 
-def limit(wanted: dict[str, list[int]]) -> None:
-    """Soft and hard limits by name of a `resource`; what the machine has none of is passed over."""
-    import resource
-
-    for name, (soft, hard) in wanted.items():
-        if hasattr(resource, name):
-            resource.setrlimit(getattr(resource, name), (soft, hard))
-
-
 def main() -> None:
     job = json.loads(sys.stdin.buffer.read())
     code = job["program"]
-    limit(job["limits"])
+    report = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the program prints goes nowhere
+    for name, both in job["limits"].items():
+        if hasattr(resource, name):  # not every system has all of them
+            resource.setrlimit(getattr(resource, name), both)
     sys.addaudithook(guard(os.getcwd()))
-    os.write(job["fd"], b"started ")
+    os.write(report, b"started ")
     exec(compile(code, "program", "exec"), {"__name__": "candidate"})
     # Reached only where nothing was raised and nobody left; a program that leaves early has failed.
-    os.write(job["fd"], job["token"].encode())
+    os.write(report, job["token"].encode())
 
 
 if __name__ == "__main__":

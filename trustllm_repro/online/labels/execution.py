@@ -5,25 +5,30 @@ sandbox. A program that means harm runs with the user's rights, can read what th
 can get round the guard, which lives in its own process. Whoever does not trust a model gives the
 consent inside a container or a virtual machine that holds nothing of value.
 
-Source of the idea: HumanEval's own harness (Chen et al. 2021), which tells the same of itself.
+Source of the idea: HumanEval's own harness (Chen et al. 2021), which tells the same of itself. The
+second half finds the program in an answer; there, nothing is run.
 """
 
 from __future__ import annotations
 
+import ast
+import codeop
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
-from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO
 
 from trustllm_repro.errors import SettingsError
 
@@ -32,45 +37,19 @@ ALLOW = (
     "trustllm_repro/online/labels/execution.py"
 )
 PARALLEL = 2
+SECONDS = 20.0  # by the clock, for programs that wait
+# Soft and hard limits of a process, by name in the module `resource`: seconds of the processor
+# (what counts on a busy machine too), bytes of address space and of any file.
+LIMITS = {
+    "RLIMIT_CPU": [5, 6],
+    "RLIMIT_AS": [512 * 2**20] * 2,
+    "RLIMIT_FSIZE": [2**20] * 2,
+    "RLIMIT_NPROC": [0, 0],  # the kernel does not hold root to it; the guard does
+    "RLIMIT_NOFILE": [32, 32],
+    "RLIMIT_CORE": [0, 0],
+}
 _CANDIDATE = Path(__file__).with_name("candidate.py")
 _consent: ContextVar[bool] = ContextVar("consent to run programs", default=False)
-
-
-class Outcome(StrEnum):
-    """What became of a program."""
-
-    PASSED = "passed"  # it ran to its end
-    FAILED = "failed"  # it raised, left early, hit a limit other than time, or crashed
-    TIMEOUT = "timeout"  # of the processor or by the clock
-    CANNOT_RUN = "cannot run"  # the process did not come as far as the program
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of one process.
-
-    Attributes:
-        cpu: seconds of the processor; what counts on a busy machine too.
-        wall: seconds by the clock, for programs that wait.
-        memory: bytes of address space. file: bytes of any file it writes.
-    """
-
-    cpu: int = 5
-    wall: float = 20.0
-    memory: int = 512 * 2**20
-    file: int = 2**20
-
-    def wanted(self) -> dict[str, list[int]]:
-        """Soft and hard limits by name in the module `resource`."""
-        return {
-            "RLIMIT_CPU": [self.cpu, self.cpu + 1],
-            "RLIMIT_AS": [self.memory, self.memory],
-            "RLIMIT_FSIZE": [self.file, self.file],
-            # No further process. The kernel does not hold root to it; the guard does.
-            "RLIMIT_NPROC": [0, 0],
-            "RLIMIT_NOFILE": [32, 32],
-            "RLIMIT_CORE": [0, 0],
-        }
 
 
 @contextmanager
@@ -84,78 +63,121 @@ def consent(given: bool = True) -> Iterator[None]:
 
 
 def check_allowed() -> None:
-    """Whether programs may, and can, be run here.
-
-    Raises:
-        SettingsError: no consent, or a system whose processes cannot be limited.
-    """
+    """Raises SettingsError: no consent, or a system whose processes cannot be limited."""
     if not _consent.get():
         raise SettingsError("programs that a model wrote are run with consent only", remedy=ALLOW)
-    try:
-        import resource  # noqa: F401
-    except ImportError as e:
+    if find_spec("resource") is None:
         raise SettingsError(
             "this system cannot limit what a process uses, so no program of a model is run",
             remedy="use Linux or macOS, or leave the task out with --task",
-        ) from e
+        )
 
 
-def run_programs(programs: Sequence[str], limits: Limits | None = None) -> list[Outcome]:
-    """Run each program, PARALLEL at a time. It has passed if it came to its end.
+def run_programs(programs: Sequence[str]) -> list[bool | None]:
+    """Whether each program came to its end, and did not raise, leave early, hit a limit or crash.
 
-    Raises:
-        SettingsError: as check_allowed.
+    None: its process did not come as far as the program. Raises as check_allowed.
     """
     check_allowed()
     with ThreadPoolExecutor(PARALLEL) as pool:
-        return list(pool.map(lambda p: _run(p, limits or Limits()), programs))
+        return list(pool.map(_passes, programs))
 
 
-def _run(program: str, limits: Limits) -> Outcome:
+def _passes(program: str) -> bool | None:
     token = secrets.token_hex(16)  # what a program that leaves early with success cannot have said
-    heard, said = os.pipe()
-    job = {"program": program, "token": token, "fd": said, "limits": limits.wanted()}
+    job = json.dumps({"program": program, "token": token, "limits": LIMITS}).encode()
     try:
-        with tempfile.TemporaryDirectory(prefix="trustllm-") as folder:
-            late, code = _wait(json.dumps(job).encode(), folder, said, limits.wall)
-        os.set_blocking(heard, False)
-        return _outcome(_read(heard), token, late or code == -signal.SIGXCPU)
+        with TemporaryDirectory(prefix="trustllm-") as folder, TemporaryFile() as report:
+            _run(job, folder, report)
+            report.seek(0)
+            said = report.read(256).decode("ascii", "replace")
     except OSError:
-        return Outcome.CANNOT_RUN
-    finally:
-        os.close(heard)
-        os.close(said)
+        return None
+    return said == f"started {token}" if said.startswith("started ") else None
 
 
-def _wait(job: bytes, folder: str, said: int, seconds: float) -> tuple[bool, int]:
-    """Whether the time was over, and the exit code; nothing of the process's group is left."""
-    late = False
+def _run(job: bytes, folder: str, report: IO[bytes]) -> None:
+    """Until it ends or the time is over; nothing of the process's group is left."""
     with subprocess.Popen(
         # Isolated, no site packages, no byte code written.
         [sys.executable, "-I", "-S", "-B", str(_CANDIDATE)],
-        cwd=folder, env={}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, pass_fds=(said,), start_new_session=True,
+        cwd=folder, env={}, stdin=subprocess.PIPE, stdout=report, stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            process.communicate(job, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            late = True
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(job, timeout=SECONDS)
         finally:
             with suppress(ProcessLookupError):  # all of the group has ended
                 os.killpg(process.pid, signal.SIGKILL)
-    return late, process.returncode
 
 
-def _read(heard: int) -> str:
+FENCE = "```"
+# What the compiler raises on text that is no program; the last two on absurdly nested text.
+NO_PROGRAM = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
+# A line of a program's head, or an indented line, with blank lines before it.
+_CODE = re.compile(
+    r"(?:[ \t]*\n)*(?:(?:def|async def|class|import|from \S+ import|@)[ \w]|[ \t]+\S)"
+)
+
+
+def code_of(text: str) -> tuple[str, bool, bool]:
+    """The Python code in an answer; whether it has begun; and whether it is over, whatever follows.
+
+    It stands in the first fence, or before it (some models open with the code and put a fence only
+    behind it), or is the whole answer.
+    """
+    before, *fenced = text.split(FENCE)
+    if not fenced or _CODE.match(before):
+        return before, bool(_CODE.match(before)), bool(fenced)
+    language, newline, rest = fenced[0].partition("\n")
+    return (rest if newline else language), bool(newline), len(fenced) > 1
+
+
+def parses(code: str) -> bool:
+    """Whether it is Python."""
+    return _accepts(ast.parse, code)
+
+
+def certainly_broken(text: str, problem: Mapping[str, str]) -> bool:
+    """Whether an answer that starts like this holds no program, however it goes on.
+
+    Only whole lines count: the last one may still change. Text before the program says nothing.
+    """
+    code, begun, over = code_of(text)
+    if over:
+        return not parses(written(text, problem))
+    lines = code.splitlines(keepends=True)
+    whole = "".join(lines if not lines or lines[-1].endswith("\n") else lines[:-1])
+    prefix = _joined(whole, problem)
+    return begun and not _accepts(lambda c: codeop.compile_command(c, symbol="exec"), prefix)
+
+
+def _accepts(compiler: Callable[[str], object], code: str) -> bool:
     try:
-        return os.read(heard, 256).decode("ascii", "replace")
-    except BlockingIOError:
-        return ""
+        with warnings.catch_warnings(action="ignore"):
+            compiler(code)
+    except NO_PROGRAM:
+        return False
+    return True
 
 
-def _outcome(heard: str, token: str, late: bool) -> Outcome:
-    if heard == f"started {token}":
-        return Outcome.PASSED
-    if not heard.startswith("started "):
-        return Outcome.CANNOT_RUN
-    return Outcome.TIMEOUT if late else Outcome.FAILED
+def written(text: str, problem: Mapping[str, str]) -> str:
+    """The program an answer makes of a HumanEval problem.
+
+    The prompt stands first: its imports and helpers are needed. An answer redefines the function, or
+    is its body, up to the first line that is not indented.
+    """
+    return _joined(code_of(text)[0], problem)
+
+
+def _joined(code: str, problem: Mapping[str, str]) -> str:
+    if re.search(rf"^(?:async )?def {re.escape(problem['entry_point'])}\b", code, re.MULTILINE):
+        return f"{problem['prompt']}\n{code}"
+    body = re.match(r"(?:[ \t]*\n|[ \t]+[^\n]*(?:\n|$))*", code)  # lines blank or indented
+    return problem["prompt"] + ((body and body[0]) or code)
+
+
+def with_tests(text: str, problem: Mapping[str, str]) -> str:
+    """The same with the problem's tests behind it; run, it raises unless they are passed."""
+    return f"{written(text, problem)}\n{problem['test']}\ncheck({problem['entry_point']})\n"

@@ -14,10 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from trustllm_repro.judges.matching import normalise, token_f1
+from trustllm_repro.judges.rules import normalise, token_f1
 from trustllm_repro.judges.similarity import Embed, default_embedder
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.trace import sentence_ends
+from trustllm_repro.online.generations.generation import Generation, sentence_ends
 from trustllm_repro.online.monitors.base import Access, Need, StatelessMonitor, held
 
 # All pairwise distances of texts, 0 to 1, shape (texts, texts).

@@ -2,7 +2,7 @@
 
 A monitor reads an answer up to a token and gives an unsafety score: higher means more likely unsafe.
 It declares which access to the model it has and what it needs; whatever costs generation is made
-once (online/generations/extras.py) and lent to all monitors that need it.
+once (online/generations/collect.py) and lent to all monitors that need it.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class TextClassifier(StatelessMonitor):
 
 @dataclass(frozen=True, kw_only=True)
 class Replies(StatelessMonitor):
-    """Score that the replies to one question (online.generations.extras.QUESTIONS) stand for."""
+    """Score that the replies to one question (online.generations.collect) stand for."""
 
     question: str
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.REPLIES})

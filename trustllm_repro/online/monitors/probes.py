@@ -9,8 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors import running
 from trustllm_repro.online.monitors.base import Access, Need, Scores, require_both_classes
 from trustllm_repro.online.monitors.states import TOKENS, StateMonitor, once, states_of

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import entr, softmax
 
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors.base import Access, Need, StatelessMonitor
 
 

@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.trace import Trace
+from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors import running
 from trustllm_repro.online.monitors.base import Access, InsufficientData, Need, Scores
 

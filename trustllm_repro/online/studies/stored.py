@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,20 +9,19 @@ from pathlib import Path
 import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.generations.index import NAME, read_generations
-from trustllm_repro.online.studies import evaluate, figures
+from trustllm_repro.online.generations.generation import INDEX, Generation, read_generations
+from trustllm_repro.online.studies import evaluate
+from trustllm_repro.online.studies.evaluate import CELL
 from trustllm_repro.store.atomic import write_with
 
-_CELL = evaluate.CELL
-COLUMNS: dict[str, Sequence[str]] = {
+COLUMNS = {
     "scores": evaluate.SCORE_COLUMNS,
     "token_scores": evaluate.TOKEN_COLUMNS,
-    "figures": figures.COLUMNS,
-    "labels": [*_CELL, "judge", "case", "score", "unsafe", "disputed"],
-    "quality": [*_CELL, "judge", "against", "n"],
+    "figures": evaluate.FIGURE_COLUMNS,
+    "labels": [*CELL, "judge", "case", "score", "unsafe", "disputed"],
+    "quality": [*CELL, "judge", "against", "n"],
     "pilot": [
-        *_CELL, "judge", "labels", "group", "detection", "unit", "prefix", "value", "ci_low",
+        *CELL, "judge", "labels", "group", "detection", "unit", "prefix", "value", "ci_low",
         "ci_high", "n",
     ],
 }  # fmt: skip
@@ -42,21 +40,17 @@ class Study:
       seen, labels as they are.
     * figures: see `online_figures`.
     * labels: model, task, judge, case, score, unsafe, disputed. quality: how good a judge is
-      (online.labels.quality). pilot: how early it calls prefixes unsafe (studies.pilot).
+      (online.labels.judges). pilot: how early it calls prefixes unsafe (studies.pilot).
     """
 
     path: Path
 
-    scores = cached_property(lambda self: read_frame(self.path, "scores"))
-    token_scores = cached_property(lambda self: read_frame(self.path, "token_scores"))
-    figures = cached_property(lambda self: read_frame(self.path, "figures"))
-    labels = cached_property(lambda self: read_frame(self.path, "labels"))
-    quality = cached_property(lambda self: read_frame(self.path, "quality"))
-    pilot = cached_property(lambda self: read_frame(self.path, "pilot"))
-
-    @property
-    def models(self) -> list[str]:
-        return list(dict.fromkeys(self.labels["model"]))
+    scores = cached_property(lambda self: self._read("scores"))
+    token_scores = cached_property(lambda self: self._read("token_scores"))
+    figures = cached_property(lambda self: self._read("figures"))
+    labels = cached_property(lambda self: self._read("labels"))
+    quality = cached_property(lambda self: self._read("quality"))
+    pilot = cached_property(lambda self: self._read("pilot"))
 
     @property
     def tasks(self) -> list[str]:
@@ -68,7 +62,7 @@ class Study:
         Raises:
             SourceMissing: none are stored here. SourceCorrupt: their files are damaged.
         """
-        folders = sorted(p.parent for p in self.path.glob(f"online/*/{task}/{NAME}"))
+        folders = sorted(p.parent for p in self.path.glob(f"online/*/{task}/{INDEX}"))
         folders = [f for f in folders if model in (None, f.parent.name)]
         if not folders:
             raise SourceMissing(
@@ -83,35 +77,32 @@ class Study:
         Raises:
             SourceCorrupt: the file that stands there is none of ours. OutputError.
         """
-        old = read_frame(self.path, name)
+        old = self._read(name)
         if len(old) and len(new):
-            mine = pd.MultiIndex.from_frame(old[_CELL].astype(str))
-            cells = pd.MultiIndex.from_frame(new[_CELL].astype(str).drop_duplicates())
+            mine = pd.MultiIndex.from_frame(old[CELL].astype(str))
+            cells = pd.MultiIndex.from_frame(new[CELL].astype(str).drop_duplicates())
             new = pd.concat([f for f in (old[~mine.isin(cells)], new) if len(f)])
         words = [c for c in _WORDS if c in new]
         frame = new.astype(dict.fromkeys(words, str)).astype(dict.fromkeys(words, "category"))
         return write_with(
-            _file(self.path, name), lambda p: frame.to_parquet(p, index=False, compression="zstd")
+            self._file(name), lambda p: frame.to_parquet(p, index=False, compression="zstd")
         )
 
+    def _file(self, name: str) -> Path:
+        return self.path / f"online_{name}.parquet"
 
-def _file(folder: Path, name: str) -> Path:
-    return folder / f"online_{name}.parquet"
-
-
-def read_frame(folder: Path, name: str) -> pd.DataFrame:
-    """Raises SourceCorrupt."""
-    path = _file(folder, name)
-    if not path.exists():
-        return pd.DataFrame(columns=list(COLUMNS[name]))
-    try:
-        frame = pd.read_parquet(path)
-        frame[_CELL]
-    except (ValueError, KeyError, OSError) as e:  # pyarrow's errors are among these
-        raise SourceCorrupt(
-            f"{path} cannot be read: {e}", remedy="delete it; the next run writes it anew"
-        ) from e
-    return frame
+    def _read(self, name: str) -> pd.DataFrame:
+        path = self._file(name)
+        if not path.exists():
+            return pd.DataFrame(columns=COLUMNS[name])
+        try:
+            frame = pd.read_parquet(path)
+            frame[CELL]
+        except (ValueError, KeyError, OSError) as e:  # pyarrow's errors are among these
+            raise SourceCorrupt(
+                f"{path} cannot be read: {e}", remedy="delete it; the next run writes it anew"
+            ) from e
+        return frame
 
 
 def open_study(run_dir: str | Path) -> Study:
@@ -121,7 +112,7 @@ def open_study(run_dir: str | Path) -> Study:
         SourceMissing: nothing was watched in it.
     """
     path = Path(run_dir)
-    if not any(_file(path, name).exists() for name in COLUMNS):
+    if not any(path.glob("online_*.parquet")):
         raise SourceMissing(
             f"no online study in {path}",
             remedy=f"trustllm-repro monitor --model smollm2-135m --out {path}",

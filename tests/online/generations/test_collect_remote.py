@@ -1,0 +1,168 @@
+"""Answers through an endpoint: the same traces as here, as far as it shows them, and asked for once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("openai")
+
+from tests.models.server import serving
+from trustllm_repro.models.base import Completion, Finish
+from trustllm_repro.models.endpoint import Endpoint, TokenLogprobs
+from trustllm_repro.online.generations.collect import Collector, RemoteCollector, _of_tokens
+from trustllm_repro.online.generations.levels import TEXT, TOP5, level_of, mask
+from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
+from trustllm_repro.online.monitors.base import Need, all_monitors
+
+CASES = [Case(i, str(i), f"Question {i}?") for i in range(4)]
+TASK = OnlineTask("toy", "Toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
+PLENTY = frozenset(Need)
+
+
+def collector(address: str, folder: Path, chat: bool = True) -> RemoteCollector:
+    model = Endpoint(address, "tiny", chat=chat, parallel=2, timeout=20.0, tries=2)
+    return RemoteCollector(model, folder)
+
+
+def test_traces_are_those_of_the_same_model_here_seen_through_five(tiny, model, tmp_path) -> None:
+    local = Collector(model, tmp_path / "local", (1,)).collect(TASK, CASES, frozenset())
+    with serving(tiny) as (address, _):
+        remote = collector(address, tmp_path / "remote")
+        found = remote.collect(TASK, CASES, frozenset())
+    assert level_of(found) is TOP5
+    for here, there in zip(local, found, strict=True):
+        one, two = mask(here, TOP5).trace, there.trace
+        assert (two.text, two.finish, two.prompt_tokens) == (
+            one.text,
+            one.finish,
+            one.prompt_tokens,
+        )
+        assert np.allclose(two.logp, one.logp, atol=1e-4)
+        assert np.allclose(two.top_logp, one.top_logp, atol=1e-4)
+        assert np.allclose(two.entropy, one.entropy, atol=1e-4)
+        assert np.allclose(two.first_logp, one.first_logp, atol=1e-4)
+        assert two.prefix(len(two)) == two.text
+
+
+def test_the_second_run_asks_nothing(tiny, tmp_path) -> None:
+    with serving(tiny) as (address, desk):
+        first = collector(address, tmp_path).collect(TASK, CASES, PLENTY)
+        assert len(desk.calls) > 3 * len(CASES)
+        desk.calls.clear()
+        again = collector(address, tmp_path).collect(TASK, CASES, PLENTY)
+        assert desk.calls == []
+    for one, two in zip(first, again, strict=True):
+        assert one.trace.text == two.trace.text
+        assert [s.text for s in one.samples] == [s.text for s in two.samples]
+        assert one.replies.keys() == two.replies.keys()
+        assert len(one.samples) == 5
+        assert not one.branches
+
+
+@pytest.mark.parametrize("logprobs", ["null", "400", "403"])
+def test_without_log_probabilities_there_is_text(tiny, tmp_path, logprobs: str) -> None:
+    with serving(tiny, logprobs=logprobs) as (address, _):
+        remote = collector(address, tmp_path)
+        found = remote.collect(TASK, CASES, frozenset({Need.SAMPLES}))
+    assert level_of(found) is TEXT
+    for seen in found:
+        assert seen.trace.prefix(len(seen.trace)) == seen.trace.text
+        assert np.isnan(seen.trace.logp).all()
+        assert np.isnan(seen.trace.entropy).all()
+    monitors = all_monitors()
+    for name in ("sample VR, words", "SelfCheck unigram, mean"):
+        assert [len(x) for x in monitors[name](found)] == [len(s.trace) for s in found]
+
+
+def spoiled(kind: str):
+    def spoil(sent):
+        items = sent["content"]
+        if kind == "nan":
+            items[0]["logprob"] = math.nan
+        elif kind == "missing":
+            del items[0]["logprob"], items[0]["top_logprobs"]
+        elif kind == "short":
+            items = items[:2]
+        elif kind == "no list":
+            items = {"a": 1}
+        elif kind == "one likeliest":
+            for item in items:
+                item["top_logprobs"] = item["top_logprobs"][:1]
+        return {"content": items}
+
+    return spoil
+
+
+@pytest.mark.parametrize("kind", ["nan", "missing", "short", "no list", "one likeliest"])
+def test_malformed_log_probabilities_do_no_harm(tiny, tmp_path, kind: str) -> None:
+    with serving(tiny, spoil=spoiled(kind)) as (address, _):
+        found = collector(address, tmp_path).collect(TASK, CASES, frozenset())
+        again = collector(address, tmp_path).collect(TASK, CASES, frozenset())
+    monitors = all_monitors()
+    for one, two in zip(found, again, strict=True):
+        assert np.array_equal(one.trace.logp, two.trace.logp, equal_nan=True)
+        assert len(one.trace.ends) == len(one.trace.logp) == len(one.trace.top_logp)
+        assert one.trace.prefix(len(one.trace)) == one.trace.text
+        if kind in ("nan", "missing"):
+            assert np.isnan(one.trace.logp[0])
+            assert np.isfinite(one.trace.logp[1:]).all()
+        if kind in ("one likeliest", "no list"):
+            assert np.isnan(one.trace.entropy).all()
+    for name in ("average entropy", "average likelihood", "maximum entropy, top 5"):
+        assert [len(x) for x in monitors[name](found)] == [len(s.trace) for s in found]
+
+
+def test_a_failed_prompt_is_asked_again_by_the_next_run(tiny, tmp_path) -> None:
+    needs = frozenset({Need.SAMPLES, Need.REPLIES})
+    with serving(tiny, faults=[None, "400", "400"]) as (address, desk):
+        remote = collector(address, tmp_path)
+        remote.model.parallel = 1
+        first = remote.collect(TASK, CASES, needs)
+        assert [s.trace.finish for s in first].count("error") == 1
+        desk.calls.clear()
+        again = collector(address, tmp_path).collect(TASK, CASES, needs)
+        prompts = [c["messages"][0]["content"] for c in desk.calls]
+    lost = next(i for i, s in enumerate(first) if s.trace.finish == "error")
+    assert [s.trace.finish for s in again].count("error") == 0
+    assert prompts.count(CASES[lost].prompt) == 1
+    assert len(again[lost].trace) > 0
+
+
+def test_tasks_that_cannot_be_done_say_why(tiny, tmp_path) -> None:
+    with serving(tiny, plain=False) as (address, _):
+        remote = collector(address, tmp_path)
+        with pytest.raises(LeftOut, match="given answers"):
+            remote.collect(TASK, [replace(CASES[0], answer="x")], frozenset())
+        with pytest.raises(LeftOut, match="no plain completions"):
+            remote.collect(replace(TASK, continues=True), CASES, frozenset())
+
+
+def test_texts_are_continued_by_plain_completions(tiny, tmp_path) -> None:
+    with serving(tiny) as (address, desk):
+        remote = collector(address, tmp_path)
+        remote.collect(replace(TASK, continues=True), CASES, frozenset())
+        assert {call.get("prompt") for call in desk.calls[1:]} == {c.prompt for c in CASES}
+
+
+def test_yes_is_read_among_the_likeliest_or_in_the_words(tmp_path, monkeypatch) -> None:
+    likely = tuple((t, math.log(p)) for t, p in ((" Yes", 0.5), ("No", 0.2), ("yes", 0.1)))
+    blank = TokenLogprobs(b"\n", -0.1, (("\n", -0.1),))
+    assert _of_tokens([blank, TokenLogprobs(b"Yes", -1.0, likely)]) == pytest.approx(0.6 / 0.8)
+    assert math.isnan(_of_tokens([blank]))
+    said = {"a": "Yes, it is.", "b": "no", "c": "perhaps", "d": None}
+
+    def show(self, requests):
+        for i, r in enumerate(requests):
+            yield [(i, Completion(said[r.prompt], Finish.STOP, 1, 1), [])]
+
+    monkeypatch.setattr(Endpoint, "show", show)
+    model = Endpoint("http://127.0.0.1:9/v1", "m")
+    found = RemoteCollector(model, tmp_path)._yes(list(said))
+    assert found[:2].tolist() == [1, 0]
+    assert np.isnan(found[2:]).all()

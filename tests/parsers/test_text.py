@@ -1,0 +1,93 @@
+"""Word lists as patterns, and what markup and typography leave behind."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from trustllm_repro.parsers.text import (
+    NO,
+    YES,
+    as_group,
+    either,
+    plain,
+    sentences,
+    words,
+)
+
+# --- word lists -----------------------------------------------------------------------------------
+
+
+listed = st.lists(st.text("abc", min_size=1, max_size=5), min_size=1, max_size=8, unique=True)
+
+
+@given(listed, st.text("abc", max_size=6))
+def test_a_group_matches_its_words_alone(some: list[str], text: str) -> None:
+    assert bool(re.fullmatch(as_group("|".join(some)), text)) == (text in some)
+
+
+def test_line_breaks_and_blanks() -> None:
+    assert re.fullmatch(as_group("\nas well\n|so\n"), "as well")
+    assert re.fullmatch(either("of_course so"), "of course")
+
+
+@pytest.mark.parametrize("name", sorted(vars(words)))
+def test_every_list_is_a_pattern_without_gaps(name: str) -> None:
+    pattern = as_group(getattr(words, name))
+    re.compile(pattern)
+    assert not re.search(r"<[a-z_]+>|\|\||\|\)$", pattern)  # a list not filled in; an empty word
+
+
+def test_yes_and_no_are_told_apart() -> None:
+    assert [bool(re.match(pattern, "yes, it is")) for pattern in (YES[0], NO[0])] == [True, False]
+    assert [bool(re.match(pattern, "no, it is")) for pattern in (YES[0], NO[0])] == [False, True]
+
+
+# --- plain text -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("**B**", "B"),
+        ("`B`", "B"),
+        ("# Answer", "Answer"),
+        ("- B", "B"),
+        ("“not wrong”", '"not wrong"'),
+        ("−50", "-50"),
+        ("Ｂ：好", "B:好"),
+        ("B 👍", "B"),
+        ("<b>B</b>", " B "),
+        ("<think>C</think>B", "B"),
+        ("<think>C, or maybe", ""),  # cut off while thinking
+        ("B</think>", "B "),
+        ("$50,000", "$50,000"),  # money is no LaTeX
+        ("2️⃣", "2"),
+    ],
+)
+def test_markup_goes(text: str, left: str) -> None:
+    assert plain(text) == left
+
+
+@given(st.text())
+def test_case_folding_keeps_places(text: str) -> None:
+    clean = plain(text)
+    assert len(clean.lower()) == len(clean)
+
+
+@given(st.text())
+@example("\x1f")
+def test_sentences_are_in_order_and_do_not_overlap(text: str) -> None:
+    clean = plain(text)
+    parts = sentences(clean)
+    assert all(a.end <= b.start for a, b in pairwise(parts))
+    assert all(clean[p.start : p.end].strip() for p in parts)
+
+
+def test_sentences() -> None:
+    found = sentences("It costs $1.50. Is it B? Yes.\nC")
+    assert [s.question for s in found] == [False, True, False, False]

@@ -1,0 +1,178 @@
+"""Key-value caches: slots that running answers share, and views that repeat what was read.
+
+Shapes: keys and values (rows, heads, columns, head size) per layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+# Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code
+# and scratch memory for every shape they meet, which would otherwise be a new one at every step
+# (300 MB after 100 steps in bfloat16).
+GRAIN = 32
+
+
+class SlotLayer(DynamicLayer):
+    """One layer's buffers. `is_sliding` stays False: attention windows are applied by the mask."""
+
+    def __init__(self, like: DynamicLayer, reserve: int) -> None:
+        super().__init__()
+        self.length, self.reserve = 0, reserve
+        _, self.heads, _, self.size = like.keys.shape
+        self.dtype, self.device, self.is_initialized = like.keys.dtype, like.keys.device, True
+        self._store: torch.Tensor | None = None  # keys, then values, and room for more of both
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the new columns in place; views of what is filled, and of some columns more."""
+        end = self.length + key_states.shape[-2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        shown = self.shown(end)
+        return self.keys[:, :, :shown], self.values[:, :, :shown]
+
+    def shown(self, length: int) -> int:
+        """Columns attention is shown when `length` of them are filled."""
+        return min(-(-length // GRAIN) * GRAIN, self.keys.shape[2])
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.shown(self.length + query_length), 0
+
+    def shape(self, rows: int, capacity: int) -> None:
+        """Give keys and values a new shape, all zeros; allocate only what is not there yet.
+
+        Zeros, because a NaN would poison a weighted sum even where its weight is masked.
+        """
+        shape = (2, rows, self.heads, capacity, self.size)
+        cells = math.prod(shape)
+        if self._store is None or len(self._store) < cells:
+            self.keys = self.values = self._store = None  # gone before the larger one comes
+            most = max(cells, 2 * self.reserve * self.heads * self.size)
+            self._store = torch.empty(most, dtype=self.dtype, device=self.device)
+        self.keys, self.values = self._store[:cells].view(shape).zero_()
+
+
+class SlotCache(Cache):
+    """A cache whose rows are slots: a finished answer's row is taken by the next prompt.
+
+    All rows share one right end, `length`; row b holds its tokens in [start[b], length). Buffers
+    are written in place, where the usual cache copies itself at every step.
+
+    Args:
+        like: a cache of the same model. rows, capacity: the shape at first. length: the right end.
+        reserve: tokens, rows times capacity, that may be needed later. A buffer that grows leaves
+            a hole that the next one does not fit into; memory not yet written to costs nothing.
+    """
+
+    def __init__(
+        self, like: Cache, rows: int, capacity: int, length: int, reserve: int = 0
+    ) -> None:
+        super().__init__(layers=[SlotLayer(layer, reserve) for layer in like.layers])
+        for layer in self.layers:
+            layer.shape(rows, capacity)
+        self._count(rows, capacity, length)
+
+    def _count(self, rows: int, capacity: int, length: int) -> None:
+        """Empty rows, all of which end at `length`."""
+        self.rows, self.capacity, self.length = rows, capacity, length
+        device = self.layers[0].device
+        self.start = torch.full((rows,), length, dtype=torch.long, device=device)
+        self._columns = torch.arange(capacity, device=device)
+
+    @property
+    def length(self) -> int:
+        return self.layers[0].length
+
+    @length.setter
+    def length(self, value: int) -> None:
+        for layer in self.layers:
+            layer.length = value
+
+    def put(self, row: int, other: Cache, source: int, columns: Sequence[slice]) -> None:
+        """Fill a row's end with columns of one row of another cache, in order."""
+        size = sum(c.stop - c.start for c in columns)
+        for layer, given in zip(self.layers, other.layers, strict=True):
+            at = self.length - size
+            for c in columns:
+                end = at + c.stop - c.start
+                layer.keys[row, :, at:end] = given.keys[source, :, c]
+                layer.values[row, :, at:end] = given.values[source, :, c]
+                at = end
+        self.start[row] = self.length - size
+
+    def clear(self, row: int) -> None:
+        """Zero what is not a number: the row's next prompt masks it, but 0 x NaN is NaN."""
+        for layer in self.layers:
+            layer.keys[row].zero_()
+            layer.values[row].zero_()
+
+    def rebuild(self, keep: Sequence[int], rows: int, capacity: int, length: int) -> None:
+        """Another shape, in which the rows `keep` come first and end at `length`.
+
+        `length` must leave room for the longest kept row. Buffers are used again, so besides them
+        only one layer's keys and values are there a second time.
+        """
+        kept = torch.tensor(list(keep), dtype=torch.long, device=self.start.device)
+        start, end = self.start[kept], self.length
+        first = int(start.min()) if len(kept) else end
+        for layer in self.layers:
+            keys, values = (x[kept, :, first:end] for x in (layer.keys, layer.values))
+            layer.shape(rows, capacity)
+            layer.keys[: len(kept), :, length - (end - first) : length] = keys
+            layer.values[: len(kept), :, length - (end - first) : length] = values
+        self._count(rows, capacity, length)
+        self.start[: len(kept)] = start + length - end
+
+    def mask(self) -> torch.Tensor:
+        """Which columns each row may see at the next step, the new one included."""
+        columns = self._columns[None, : self.layers[0].shown(self.length + 1)]
+        return (columns >= self.start[:, None]) & (columns <= self.length)
+
+
+def spread(cache: Cache, rows: int) -> Cache:
+    """A cache of one row, seen as one of several equal rows. Nothing is copied until it grows."""
+    wide = DynamicCache()
+    for layer in cache.layers:
+        new = DynamicLayer()
+        new.lazy_initialization(layer.keys, layer.values)
+        new.keys, new.values = (t.expand(rows, -1, -1, -1) for t in (layer.keys, layer.values))
+        wide.layers.append(new)
+    return wide
+
+
+class LentLayer(DynamicLayer):
+    """One layer of another cache for one forward pass: rows repeated, new columns not kept. So no
+    more than one layer is ever there `times` times."""
+
+    def __init__(self, lent: DynamicLayer, times: int, rows: slice) -> None:
+        super().__init__()
+        self.lazy_initialization(lent.keys, lent.values)
+        self.keys, self.values, self.times = lent.keys[rows], lent.values[rows], times
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is lent and the new columns, side by side."""
+        return self._wide(self.keys, key_states), self._wide(self.values, value_states)
+
+    def _wide(self, lent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        rows, heads, length, size = lent.shape
+        again = lent[:, None].expand(rows, self.times, heads, length, size)
+        return torch.cat([again, new.unflatten(0, (rows, self.times))], dim=3).flatten(0, 1)
+
+
+def repeated(cache: Cache, times: int, rows: slice) -> Cache:
+    """Some rows of a cache, each `times` times in a row, for one forward pass."""
+    wide = DynamicCache()
+    wide.layers = [LentLayer(layer, times, rows) for layer in cache.layers]
+    return wide

@@ -1,0 +1,144 @@
+"""Text to be read: the word lists of language.toml as patterns, answers as plain text, sentences.
+
+Every step that makes an answer plain is one pass of a pattern without nested repetition, so the
+time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from dataclasses import dataclass
+from importlib.resources import files
+from types import SimpleNamespace
+
+# Letters, digits and the underscore of Latin script, as a character set of lower-case text. Words
+# end where they end, also beside scripts without blanks.
+LATIN = "a-z0-9_à-öø-ÿœ"
+# Chinese and Japanese characters: each is a word of its own, as no blanks stand between words.
+HAN = "\u3040-\u30ff\u3400-\u9fff"
+
+
+def one_line(pattern: str) -> str:
+    """A list as it is written: a line break means nothing, a blank is any blank."""
+    return pattern.strip("\n").replace("\n", "").replace(" ", r"\s")
+
+
+def as_group(pattern: str) -> str:
+    """A list of words as one group."""
+    return f"(?:{one_line(pattern)})"
+
+
+def either(words: str) -> str:
+    """Any of the words; blanks part them, an underscore is a blank within one."""
+    return as_group("|".join(words.split()).replace("_", " "))
+
+
+def _filled(pattern: str) -> str:
+    """A list with the lists it names."""
+    return re.sub(r"<([a-z_]+)>", lambda m: _filled(_LISTS[m[1]]), pattern.strip("\n"))
+
+
+_LISTS: dict[str, str] = tomllib.loads((files(__package__) / "language.toml").read_text("utf-8"))
+# `words.verbs` is the list of that name.
+words = SimpleNamespace(**{name: _filled(pattern) for name, pattern in _LISTS.items()})
+# Yes and no as answers: pattern of words, and of characters of scripts without blanks.
+YES = one_line(words.yes), words.yes_cjk
+NO = one_line(words.no), words.no_cjk
+
+# --- plain text ---------------------------------------------------------------------------------
+
+# Characters that mean the same to a reader. NFKC has already made full-width forms plain.
+_SAME = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛ʼ`´′", "'"),
+        **dict.fromkeys("“”„‟«»「」『』《》〈〉‹›″", '"'),
+        **dict.fromkeys("−–‒‐‑﹣", "-"),
+        **dict.fromkeys("—―", "\u2014"),
+        **dict.fromkeys("【〔{", "["),
+        **dict.fromkeys("】〕}", "]"),
+        **dict.fromkeys("\u200b\u200c\u200d\ufeff\u00ad\ufe0f\u20e3", ""),
+        "İ": "I",  # the only letter whose small form is longer
+        "。": ".",
+        "、": ",",
+        "\u2028": "\n",
+        "\u2029": "\n",
+        "\r": "\n",
+    }
+)
+# \boxed{B}, \text{B}, \textbf{B}, \mathrm{B}: the name goes, the braces become brackets.
+_LATEX = re.compile(r"\\[a-zA-Z]{3,12}(?=\s{0,2}[\[{])|\\[()\[\]]|\$(?!\s{0,2}\d)")
+_TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9_-]{0,20}(?:\s[^<>\n]{0,80})?/?>")
+_MARKDOWN = re.compile(r"[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}|`+|^[ \t]{0,3}(?:#{1,6}|>)[ \t]+", re.M)
+_BULLET = re.compile(r"^[ \t]{0,8}[-*+\u2022\u25cf\u25aa][ \t]+", re.M)
+_EMOJI = re.compile(
+    "[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2190-\u21ff\u25a0-\u25ff\u2611]"
+)
+# A minus sign, however it is set apart or spelled; a hyphen at the start of a line is a bullet.
+_SIGN = re.compile(r"[\u2212\u2013]\s?(?=\d)(?<!\d.)(?<!\d\s.)")
+_MINUS = re.compile(
+    r"(?<![a-z])(?:minus|negative|moins|menos)\s(?=\d)|负(?=\s?\d)|(?<=[:=(])\s?-\s?(?=\d)", re.I
+)
+_ARROW = re.compile(r"(?:->|=>|\u2192|\u21d2|\u2794)")
+_THINK = re.compile(r"<think(?:ing)?>", re.I)
+_THOUGHT = re.compile(r"</think(?:ing)?>", re.I)
+
+
+def plain(text: str) -> str:
+    """The answer without markdown, LaTeX, tags, thoughts, emoji and typographic variants.
+
+    A step is taken only where its characters occur: most answers need few of them.
+    """
+    foreign = not text.isascii()
+    text = _without_thoughts(text)
+    if foreign or ">" in text:
+        text = _ARROW.sub(": ", text)
+    if foreign:
+        text = unicodedata.normalize("NFKC", _SIGN.sub("-", text))
+    if "\\" in text or "$" in text:
+        text = _LATEX.sub("", text)  # before braces become brackets
+    text = _BULLET.sub("", text)
+    if any(c in text for c in "*_~`#>"):
+        text = _MARKDOWN.sub("", text)
+    text = text.translate(_SAME)
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    text = _MINUS.sub("-", text)
+    return text if text.isascii() else _EMOJI.sub(" ", text).rstrip(" ")
+
+
+def _without_thoughts(text: str) -> str:
+    """The text less what stands from the first <think> to the last </think>, or to the end."""
+    opened = _THINK.search(text) if "<" in text else None
+    if opened is None:
+        return text
+    ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
+    return text[: opened.start()] + (text[ends[-1] :] if ends else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a plain text, by its place in it; `question` if it ends with a question mark."""
+
+    start: int
+    end: int
+    question: bool
+
+
+# A period inside a number or an abbreviation ends nothing; a line break always ends a sentence.
+_END = re.compile(
+    r"(?<![.!?;\u037e\u061f])[.!?;\u037e\u061f]++[\"')\]]*(?=\s|$|[A-Z\u3400-\u9fff\"'(\[])|\n+|(?<=[\u3400-\u9fff])[.!?;]+"
+)
+
+
+def sentences(text: str) -> list[Sentence]:
+    """Sentences in order, without the blanks before them; those of punctuation alone are left out."""
+    found, start = [], 0
+    ends = [(m.end(), "?" in m.group()) for m in _END.finditer(text)]
+    for end, question in [*ends, (len(text), False)]:
+        body = text[start:end]
+        if body.strip().strip(" \t\n.!?;\"'()[],:-"):
+            found.append(Sentence(end - len(body.lstrip()), end, question))
+        start = end
+    return found
