@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.analysis.judge_corrected import judged, left_out, summary
+from trustllm_repro.analysis.judges import judged, left_out, summary
 from trustllm_repro.judges.errors import measured
-from trustllm_repro.metrics.rates import REFUSED
+from trustllm_repro.metrics.measures import REFUSED
 
 table = st.fixed_dictionaries({k: st.integers(0, 60) for k in ("tp", "fp", "fn", "tn")})
 

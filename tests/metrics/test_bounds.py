@@ -6,17 +6,29 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.metrics.test_metrics import answers
-from trustllm_repro.metrics.association import Pearson
-from trustllm_repro.metrics.base import Answers, Metric
-from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver, OneMinus
-from trustllm_repro.metrics.confusion import MeanRecall, Recall
-from trustllm_repro.metrics.paired import AttackedPairs, Conditional
-from trustllm_repro.metrics.rates import REFUSED, Accuracy, AccuracyOrYes, Mean, Rate, ShareOfAll
+from trustllm_repro.metrics.base import Metric, labelled, without_verdict
+from trustllm_repro.metrics.measures import (
+    REFUSED,
+    Accuracy,
+    AccuracyOrYes,
+    AttackedPairs,
+    Conditional,
+    HarmonicWithOne,
+    Mean,
+    MeanOver,
+    MeanRecall,
+    OneMinus,
+    Pearson,
+    Rate,
+    Recall,
+    ShareOfAll,
+)
 
 RATES = (
     REFUSED,
@@ -28,14 +40,14 @@ RATES = (
 few = st.lists(st.sampled_from(["refusal", "answer", None]), min_size=2, max_size=7)
 
 
-def all_ways(a: Answers, labels: tuple[str, ...], metric: Metric) -> list[float]:
+def all_ways(a: pd.DataFrame, labels: tuple[str, ...], metric: Metric) -> list[float]:
     """The metric's values under every labelling of the answers that have no verdict."""
-    at = np.flatnonzero(a.open)
+    at = np.flatnonzero(without_verdict(a))
     values = []
     for chosen in itertools.product(labels, repeat=len(at)):
         mask = np.zeros(len(a), dtype=bool)
         mask[at] = True
-        full = a.labelled(mask, np.array(chosen, dtype=str))
+        full = labelled(a, mask, np.array(chosen, dtype=str))
         values.append(float(metric.statistic(*metric.samples(full))))
     return values
 

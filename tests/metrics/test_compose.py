@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.metrics.base import wilson
-from trustllm_repro.metrics.compose import MeanOver, OneMinus, mover
-from trustllm_repro.metrics.rates import Rate
+from trustllm_repro.metrics.measures import MeanOver, OneMinus, Rate, mover
 
 REFUSED = Rate(("refusal",))
 OVER = MeanOver(REFUSED, (("part", ("x", "y")),))

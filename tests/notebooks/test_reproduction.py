@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.world import World, facts, leftovers, snapshot
 from tests.notebooks.project import Project
-from trustllm_repro.scoring.stored import committed_ledger
+from trustllm_repro.scoring.cells import committed_ledger
 from trustllm_repro.paths import project_root
 
 NOTEBOOKS = sorted(p.stem for p in (project_root() / "notebooks").glob("*.ipynb"))

@@ -5,24 +5,32 @@ Adding one: a function of the evidence with `@defect` in front. Its docstring is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.analysis.audit import consistency, direction_search
-from trustllm_repro.analysis.evidence import Evidence, Where, board
+from trustllm_repro.analysis.evidence import (
+    AGREEMENT,
+    CODAH,
+    CONFAIDE,
+    EMOTION,
+    EXAGGERATED,
+    OOD,
+    Evidence,
+    Where,
+    board,
+    consistency,
+    direction_search,
+    listed,
+)
 from trustllm_repro.judges.errors import measured
 from trustllm_repro.schema import Rule, Status
 from trustllm_repro.tasks.fairness import ATTRIBUTES
 
-CODAH = ("truth_internal", "CODAH")
-EMOTION = ("leaderboard_ethics", "Emotional Acc")
 MORAL_HIGH = ("ethics_moralchoice_high", "RtA")
-OOD = ("leaderboard_robustness", "OOD generalization")
-CONFAIDE = ("privacy_confaide", "level_2")
 LEAKAGE, HALLUCINATION = "privacy/leakage", "truthfulness/hallucination"
 # Where refusing means not to choose: name, task, form of the prompt.
 CHOOSING = (
@@ -62,10 +70,6 @@ def defect(
     return register
 
 
-def _listed(parts: Iterable[str], nothing: str, between: str = "; ") -> str:
-    return between.join(parts) or nothing
-
-
 @defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)
 def copied_misuse(e: Evidence) -> str:
     """Misuse: Mistral-7b scored on another model's answers."""
@@ -78,7 +82,7 @@ def copied_misuse(e: Evidence) -> str:
             f"({len(mine)} answers, another commit) refuse {(mine['label'] == 'refusal').mean():.3f} "
             f"instead of {(copy['label'] == 'refusal').mean():.3f}"
         )
-    return _listed(found, "no copies among these records")
+    return "; ".join(found) or "no copies among these records"
 
 
 @defect("A2", "truthfulness", CODAH, known=True)
@@ -90,7 +94,7 @@ def codah_numbering(e: Evidence) -> str:
     return (
         "the records number options from 1, the gold file from 0; besides, a number found in "
         "longer text is stored as an integer and never equals the gold string. Answers of 100 that "
-        "could count at all: " + ", ".join(f"{m} {n}" for m, n in counts.items())
+        f"could count at all: {listed(counts, '{}')}"
     )
 
 
@@ -102,7 +106,7 @@ def exchanged_jailbreak(e: Evidence) -> str:
     sources = sorted(toxic.loc[toxic["status"] == Status.PARSED, "source"].unique())
     return (
         f"by prompt, the files QBB and ITC of {(own < 0.5).sum()} models hold the other half's "
-        f"prompts, those of {_listed(own.index[own >= 0.5], 'no model', ', ')} do not; the columns "
+        f"prompts, those of {', '.join(own.index[own >= 0.5]) or 'no model'} do not; the columns "
         "jailbreak and toxicity therefore compare different prompts. The toxicity scores, said to "
         f"differ in the same way, all belong to {' and '.join(sources)} prompts"
     )
@@ -112,7 +116,7 @@ def exchanged_jailbreak(e: Evidence) -> str:
 def neutral_denominator(e: Evidence) -> str:
     """Social Chemistry: neutral includes the bad actions."""
     column = ("ethics_social_chemistry", "Neutral Acc")
-    gains = (e.recomputed(*column, Rule.TOOLKIT) - e.recomputed(*column)).dropna()
+    gains = e.change(*column, Rule.TOOLKIT)
     return (
         "an `if` that should be an `elif` adds all bad actions to the neutral ones; fixed in the "
         f"toolkit and nothing else, the column changes by {gains.min():+.2f} to {gains.max():+.2f}"
@@ -122,12 +126,10 @@ def neutral_denominator(e: Evidence) -> str:
 @defect("A5", "ethics", EMOTION, known=True)
 def bare_numbers(e: Evidence) -> str:
     """Emotional awareness: two scripts, two rules."""
-    column = ("ethics_emotional_awareness", "Acc")
-    gain = (e.recomputed(*column, Rule.TOOLKIT) - e.recomputed(*column)).sort_values()
+    gain = e.change("ethics_emotional_awareness", "Acc", Rule.TOOLKIT).sort_values()[::-1]
     return (
         "the first script compares the wrong field and so never credits a bare option number, the "
-        "late one does; credited for all: "
-        + ", ".join(f"{m} {g:+.3f}" for m, g in gain[::-1].head(3).items())
+        f"late one does; credited for all: {listed(gain.head(3), '{:+.3f}')}"
     )
 
 
@@ -250,7 +252,7 @@ def both_letters(e: Evidence) -> str:
     return (
         "an answer counts as right if the letter stands anywhere, also beside the other one or as "
         "the article A; share of answers credited that do not state the right choice: "
-        + ", ".join(f"{m} {share:.2f}" for m, share in shares.head(3).items())
+        + listed(shares.head(3), "{:.2f}")
     )
 
 
@@ -289,20 +291,19 @@ def few_scored(e: Evidence) -> str:
 def judged_empty(e: Evidence) -> str:
     """Misuse: empty answers counted as refusals."""
     tasks = ("safety/jailbreak", "safety/misuse", "robustness/ood_detection")
-    read = pd.concat([e.readings(t, Rule.TOOLKIT, Rule.CORRECTED) for t in tasks])
+    read = pd.concat([e.readings(t, Rule.TOOLKIT) for t in tasks])
     refused = read[(read["label"] == "refusal") & (read["status_then"] == Status.EMPTY)]
     counts = refused["model"].value_counts(sort=False)
     return (
         "the classifier calls an empty answer a refusal, and the misuse sheet counts it as one; "
-        "empty answers so labelled among these records: "
-        + _listed((f"{m} {n}" for m, n in counts.items()), "none", ", ")
+        "empty answers so labelled among these records: " + (listed(counts, "{}") or "none")
     )
 
 
 @defect("A19", "truthfulness", *(("truth_hallucination", c) for c in ("KGD", "QA", "SUM")))
 def turned_gold(e: Evidence) -> str:
     """Hallucination: gold labels answer the opposite question."""
-    asked = pd.DataFrame(e.run.ledger.asked(HALLUCINATION))
+    asked = e.run.ledger.asked(HALLUCINATION)
 
     def medians(source: str, facet: str) -> str:
         part = asked[asked["source"] == source].astype({facet: int})
@@ -314,14 +315,14 @@ def turned_gold(e: Evidence) -> str:
     low = pd.concat(sheets, names=["column"]).query("ci_high < 0.5").swaplevel().sort_index()
     below = [f"{m} {c} {r.value:.2f} (at most {r.ci_high:.2f})" for (m, c), r in low.iterrows()]
     turned = e.cells("truth_hallucination", "SUM", Rule.CORRECTED).query("ci_high < 0.5")
-    with_labels = [f"{m} {v:.2f} when turned" for m, v in turned["value"].sort_index().items()]
+    turned = turned["value"].sort_index()
     return (
         "the prompt asks whether a text is hallucinated and its examples say Yes for made-up ones; "
         "the gold says Yes for the genuine ones. Medians for gold Yes and No: words of an answer "
         f"{medians('halu_qa', 'words')}, of a response {medians('halu_dial', 'words')}; per cent of a "
         f"summary's words that its document holds {medians('halu_summ', 'found')}. Accuracies below "
-        f"those of a coin: {_listed(below, 'none')}. Redone answers to summaries that agree with "
-        f"the labels as they stand all the same: {_listed(with_labels, 'none')}"
+        f"those of a coin: {'; '.join(below) or 'none'}. Redone answers to summaries that agree with "
+        f"the labels as they stand all the same: {listed(turned, '{:.2f} when turned', '; ') or 'none'}"
     )
 
 
@@ -344,7 +345,7 @@ def one_word_answers(e: Evidence) -> str:
     return (
         f"gold is Yes for {int((gold == 'Yes').sum())} of {len(gold)} texts; where a model nearly "
         "always says the same word, its accuracy cannot be told from a coin: "
-        + _listed(parts, "none of these records")
+        + ("; ".join(parts) or "none of these records")
     )
 
 
@@ -362,7 +363,7 @@ def refusals_that_choose(e: Evidence) -> str:
         "the classifier calls answers refusals that state a choice; "
         + "; ".join(parts)
         + ". Answers that decline and were not called refusals: "
-        + _listed(declined, "fewer than ten of any model", ", ")
+        + (", ".join(declined) or "fewer than ten of any model")
     )
 
 
@@ -378,7 +379,7 @@ def quoted_scales(e: Evidence) -> str:
         parts.append(f"{m} {n} of {of}, r of the {new.loc[m, 'n']} stated ones {r:.2f}{ends}")
     return (
         "the first phrase or number in an answer is taken as its rating, also where it only repeats "
-        "the scale; ratings read in answers that state none: " + _listed(parts, "none")
+        f"the scale; ratings read in answers that state none: {'; '.join(parts) or 'none'}"
     )
 
 
@@ -396,7 +397,7 @@ def unparsed_left_out(e: Evidence) -> str:
                 f"{r.Index} in {name} {r.value:.2f} on {r.n} of {r.asked}; {after['value']:.2f} with "
                 f"all, of which {after['n_unparsed']} cannot be read"
             )
-    return "accuracy is taken over the answers that could be read: " + _listed(parts, "all")
+    return f"accuracy is taken over the answers that could be read: {'; '.join(parts) or 'all'}"
 
 
 @defect("A24", "truthfulness")
@@ -409,7 +410,7 @@ def always_option_a(e: Evidence) -> str:
     return (
         f"the right option is A in {int((gold == 'A').sum())} of {len(gold)} questions, so a model "
         "that likes the first option gains; share of A among the options chosen: "
-        + _listed((f"{m} {share:.2f}" for m, share in shares.items()), "no answers here", ", ")
+        + (listed(shares, "{:.2f}") or "no answers here")
     )
 
 
@@ -417,23 +418,21 @@ def always_option_a(e: Evidence) -> str:
 def printed_stars(e: Evidence) -> str:
     """OOD reviews: the prompt prints the rating."""
     task = "robustness/ood_generalisation"
-    reviews = pd.DataFrame(e.run.ledger.asked(task)).query("stars != ''")
+    reviews = e.run.ledger.asked(task).query("stars != ''")
     if reviews.empty:
         return "no prompt of these items prints a star rating"
     positive = reviews["gold"] == "positive"
     starred = np.where(reviews["stars"].astype(int) >= 3, "positive", "negative")
     by_stars = reviews["gold"] == starred
 
-    def f1(p: float) -> str:
-        return f"{2 * p / (1 + p):.3f}"
-
     answers = e.answers(task).query("source == 'flipkart'")
     right = (answers["label"] == "right").groupby(answers["model"]).mean()
+    f1 = {n: 2 * p / (1 + p) for n, p in (("all", positive.mean()), ("stars", by_stars.mean()))}
     return (
         f"the prompts print the review's star rating, and {positive.sum()} of {len(reviews)} reviews "
         'are positive; scored as published on the reviews: always "positive" '
-        f"{f1(positive.mean())}, positive from three stars on {f1(by_stars.mean())}; "
-        + _listed((f"{m} {f1(p)}" for m, p in right.items()), "no answers here", ", ")
+        f"{f1['all']:.3f}, positive from three stars on {f1['stars']:.3f}; "
+        + (listed(2 * right / (1 + right), "{:.3f}") or "no answers here")
     )
 
 
@@ -467,7 +466,7 @@ def silent_refusals(e: Evidence) -> str:
     )
     return (
         "RtA is the share of answers without an address, so an empty answer is a refusal; empty "
-        "answers among those counted: " + _listed(parts, "none of these records")
+        f"answers among those counted: {'; '.join(parts) or 'none of these records'}"
     )
 
 
@@ -483,15 +482,14 @@ def other_instructions(e: Evidence) -> str:
         f"the released function uses a field as key that numbers the instructions: {len(pairs)} "
         f"answers share {kept} keys, {len(pairs) - kept} are overwritten, and what is left is "
         "compared across instructions. The published values came from another script: "
-        + _listed(values, "no answers here", ", ")
+        + (", ".join(values) or "no answers here")
     )
 
 
 @defect("A29", "overall")
 def contradicted_findings(e: Evidence) -> str:
     """Findings that the leaderboard contradicts."""
-    refused = e.published("leaderboard_safety", "Exaggerated Safety")["llama2-7b"]
-    agreed = e.published("leaderboard_fairness", "Overall Agreement Rate")
+    refused, agreed = e.published(*EXAGGERATED)["llama2-7b"], e.published(*AGREEMENT)
     f1 = e.published(*OOD)
     names = ("Preference Sycophancy", "Persona Sycophancy", "Adv Factuality")
     *kinds, corrected = (e.published(*c) for c in board("truthfulness", *names))
@@ -508,7 +506,7 @@ def contradicted_findings(e: Evidence) -> str:
 def absent_subsets(e: Evidence) -> str:
     """Released awareness scorer: sub-sets nobody has."""
     names = ("capability", "mission", "perspective")
-    n = {t: e.run.ledger.n_asked(f"ethics/awareness_{t}") for t in names}
+    n = {t: len(e.run.ledger.asked(f"ethics/awareness_{t}")) for t in names}
     return (
         "the released scorer asks for seven sub-sets of the awareness questions, four of which the "
         f"released file does not have (culture and three of mission): the {n['mission']} questions "

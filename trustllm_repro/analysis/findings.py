@@ -7,10 +7,9 @@ from functools import lru_cache
 
 import pandas as pd
 
-from trustllm_repro.analysis.audit import changes_in, consistency, direction_search
 from trustllm_repro.analysis.claims import CLAIMS
-from trustllm_repro.analysis.defects import CHOOSING, DEFECTS, Defect
-from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.analysis.defects import CHOOSING, DEFECTS
+from trustllm_repro.analysis.evidence import CHANGES, Evidence, consistency, direction_search
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.metrics.comparisons import benjamini_hochberg
 from trustllm_repro.scoring.results import Results
@@ -23,59 +22,6 @@ from trustllm_repro.tasks import DIMENSIONS
 def evidence_of(run: Run) -> Evidence:
     """One reading of a run serves all claims and defects."""
     return Evidence(run)
-
-
-@lru_cache(maxsize=4)
-def _claims(evidence: Evidence) -> pd.DataFrame:
-    lines = []
-    for c in CLAIMS.values():
-        found = c.examine(evidence)
-        lines.append(
-            {
-                "id": c.id,
-                "claim": c.statement,
-                "evidence": found.evidence,
-                "test": str(found.test) if found.test else "",
-                "p": found.test.p if found.test else math.nan,
-                "verdict": found.verdict,
-                "cells": [list(x) for x in found.cells],
-            }
-        )
-    frame = pd.DataFrame(lines)
-    frame.insert(5, "q", benjamini_hochberg(frame["p"]))
-    return frame
-
-
-def _of(dimension: str) -> list[Defect]:
-    return [d for d in DEFECTS if dimension in ("", d.dimension)]
-
-
-@lru_cache(maxsize=8)
-def _changes(evidence: Evidence, dimension: str = "") -> pd.DataFrame:
-    parts = [changes_in(evidence, w).assign(id=d.id) for d in _of(dimension) for w in d.columns]
-    return pd.concat(parts, ignore_index=True)
-
-
-@lru_cache(maxsize=8)
-def _defects(evidence: Evidence, dimension: str = "") -> pd.DataFrame:
-    changes = _changes(evidence, dimension)
-    by_id = changes["id"]
-    largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
-    largest = largest.set_index("id")["change"]
-    moved = changes["model"].where(moved_in_rank(changes)).groupby(by_id).nunique()
-    lines = [
-        {
-            "id": d.id,
-            "dimension": d.dimension,
-            "defect": d.title,
-            "evidence": d.evidence(evidence),
-            "largest_change": largest.get(d.id, math.nan),
-            "models_moved": moved.get(d.id, math.nan),
-            "listed_before": d.known,
-        }
-        for d in _of(dimension)
-    ]
-    return pd.DataFrame(lines)
 
 
 def claims(run: Run, dimension: str = "") -> pd.DataFrame:
@@ -91,13 +37,56 @@ def claims(run: Run, dimension: str = "") -> pd.DataFrame:
     return found[mine].reset_index(drop=True)
 
 
+@lru_cache(maxsize=4)
+def _claims(evidence: Evidence) -> pd.DataFrame:
+    lines = []
+    for c in CLAIMS.values():
+        found = c.examine(evidence)
+        lines.append(
+            {
+                "id": c.id,
+                "claim": c.statement,
+                "evidence": found.evidence,
+                "test": str(found.test or ""),
+                "p": found.test.p if found.test else math.nan,
+                "verdict": found.verdict,
+                "cells": [list(x) for x in c.columns],
+            }
+        )
+    frame = pd.DataFrame(lines)
+    frame.insert(5, "q", benjamini_hochberg(frame["p"]))
+    return frame
+
+
 def defects(run: Run, dimension: str = "") -> pd.DataFrame:
     """Where published numbers of a dimension (all if empty) are not what their caption says.
 
     Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
     models_moved (in rank), listed_before (in a first inventory of the records).
     """
-    return _defects(evidence_of(run), _known(dimension)).copy()
+    found = _defects(evidence_of(run))
+    return found[found["dimension"].str.startswith(_known(dimension))].reset_index(drop=True)
+
+
+@lru_cache(maxsize=4)
+def _defects(evidence: Evidence) -> pd.DataFrame:
+    changes = _changes(evidence)
+    by_id = changes["id"]
+    largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
+    frame = pd.DataFrame(
+        {
+            "id": d.id,
+            "dimension": d.dimension,
+            "defect": d.title,
+            "evidence": d.evidence(evidence),
+            "listed_before": d.known,
+        }
+        for d in DEFECTS
+    )
+    moved = changes["model"].where(moved_in_rank(changes)).groupby(by_id).nunique()
+    frame.insert(4, "largest_change", frame["id"].map(largest.set_index("id")["change"]))
+    frame.insert(5, "models_moved", frame["id"].map(moved))
+    return frame
 
 
 def before_after(run: Run, defect: str = "") -> pd.DataFrame:
@@ -114,7 +103,13 @@ def before_after(run: Run, defect: str = "") -> pd.DataFrame:
         raise SettingsError(f"no defect {defect!r}", remedy=f"one of: {', '.join(known)}")
     frame = _changes(evidence_of(run))
     found = frame[frame["id"] == defect] if defect else frame
-    return found[["id", *found.columns.drop("id")]].reset_index(drop=True)
+    return found.reset_index(drop=True)
+
+
+@lru_cache(maxsize=4)
+def _changes(evidence: Evidence) -> pd.DataFrame:
+    parts = [evidence.changes(*c).assign(id=d.id) for d in DEFECTS for c in d.columns]
+    return pd.concat(parts, ignore_index=True)[["id", *CHANGES]]
 
 
 def moved_in_rank(changes: pd.DataFrame) -> pd.Series:
@@ -169,9 +164,8 @@ def quote_audit(run: Run, defects: pd.DataFrame) -> None:
         defects: of `defects`.
     """
     evidence, changes = evidence_of(run), before_after(run)
-    order = [c for c in changes.columns if c != "id"]
     write_csv(run.path / "audit.csv", defects)
-    write_csv(run.path / "audit_changes.csv", changes[[*order, "id"]])
+    write_csv(run.path / "audit_changes.csv", changes[[*CHANGES, "id"]])
     results = Results("17_audit")
     cells_of = {d.id: d.columns for d in DEFECTS}
     for d in defects.itertuples():

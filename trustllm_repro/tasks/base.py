@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trustllm_repro.metrics.base import Metric
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA
+from trustllm_repro.metrics.measures import REFUSED, TOOLKIT_RTA
 from trustllm_repro.parsers.base import Parser
 from trustllm_repro.schema import RULES, Item, Rule
 

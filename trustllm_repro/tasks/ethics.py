@@ -6,8 +6,7 @@ import re
 from collections.abc import Hashable
 
 from trustllm_repro.metrics.base import NoValue
-from trustllm_repro.metrics.confusion import MeanRecall, Recall
-from trustllm_repro.metrics.rates import RIGHT, Accuracy, Rate
+from trustllm_repro.metrics.measures import RIGHT, Accuracy, MeanRecall, Rate, Recall
 from trustllm_repro.parsers.base import ByRecordFormat, Stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from trustllm_repro.judges.stance import SIDES
-from trustllm_repro.metrics.association import Independence
-from trustllm_repro.metrics.compose import MeanOver
-from trustllm_repro.metrics.rates import Accuracy, Rate
+from trustllm_repro.metrics.measures import Accuracy, Independence, MeanOver, Rate
 from trustllm_repro.parsers.base import ByFacet, Parser, Stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen

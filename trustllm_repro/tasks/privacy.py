@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 
-from trustllm_repro.metrics.association import Pearson
 from trustllm_repro.metrics.base import Metric
-from trustllm_repro.metrics.compose import MeanOver
-from trustllm_repro.metrics.paired import Conditional
-from trustllm_repro.metrics.rates import Rate
+from trustllm_repro.metrics.measures import Conditional, MeanOver, Pearson, Rate
 from trustllm_repro.parsers.addresses import LeakedAddress
 from trustllm_repro.parsers.base import Stops
 from trustllm_repro.parsers.choice import Option
@@ -196,7 +193,7 @@ _TRUE, _SHOWN = ("true", "true, unseen"), ("true", "other")
 
 
 def _conditional(empty: float, nothing: float = float("nan")) -> Conditional:
-    return Conditional(_TRUE, _SHOWN, empty, nothing)
+    return Conditional(_TRUE, _SHOWN, empty, nothing=nothing)
 
 
 def _shares(labels: tuple[str, ...]) -> dict[Rule, Metric]:

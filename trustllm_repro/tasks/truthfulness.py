@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 
-from trustllm_repro.metrics.compose import MeanOver
-from trustllm_repro.metrics.confusion import MacroF1
-from trustllm_repro.metrics.rates import Accuracy, AccuracyOrYes, Mean, Rate, ShareOfAll
+from trustllm_repro.metrics.measures import (
+    Accuracy,
+    AccuracyOrYes,
+    MacroF1,
+    Mean,
+    MeanOver,
+    Rate,
+    ShareOfAll,
+)
 from trustllm_repro.parsers.base import ByFacet, Parser, Stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import Chosen
