@@ -55,7 +55,7 @@ def mine(tmp_path: Path) -> EvaluatedModel:
 
 def test_live_models_are_found_by_name_and_by_folder(mine: EvaluatedModel, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert "mine" in {r.name for r in Run(run).evaluated()}
+    assert "mine" in {r.path.name for r in Run(run).evaluated()}
     assert [r.path for r in Run(run).evaluated(["mine"])] == [mine.path]
     assert [r.path for r in Run(tmp_path).evaluated([str(mine.path)])] == [mine.path]
     with pytest.raises(SettingsError, match="nobody"):

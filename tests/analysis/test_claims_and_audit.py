@@ -220,7 +220,7 @@ def test_rank_intervals_are_reproducible_and_hold_the_fixed_models(run: Run) -> 
 
 
 def test_changes_of_a_defect_are_those_of_its_columns(run: Run) -> None:
-    found = before_after(run, "A3")
+    found = before_after(run).query("id == 'A3'")
     assert set(found["column"]) == {"jailbreak", "toxicity"}
     assert 0 < len(changed(found)) <= len(found)
     left_out = found.drop(changed(found).index)

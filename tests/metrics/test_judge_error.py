@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.metrics.test_metrics import answers
+from tests.metrics.test_measures import answers
 from trustllm_repro.metrics.judge_error import (
     BetaAcrossModels,
     JudgeError,

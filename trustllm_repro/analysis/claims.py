@@ -182,8 +182,8 @@ def internal(e: Evidence, shown: pd.Series, _: pd.Series) -> Finding:
 
 @claim("T2", "All models struggle with zero-shot commonsense (CODAH, .03 to .05).", CODAH)
 def codah(e: Evidence, _: pd.Series) -> Finding:
-    wrong, right = e.recomputed(*CODAH), e.cells(*CODAH, Rule.CORRECTED)
-    text = ", ".join(f"{m} {wrong[m]:.2f} -> {v:.2f}" for m, v in right["value"].items())
+    right = e.cells(*CODAH, Rule.CORRECTED)
+    text = listed(e.rules(*CODAH).loc[right.index], "{authors:.2f} -> {corrected:.2f}")
     # Four options: chance is 0.25.
     return Finding(
         f"options numbered from 1 were compared with gold numbers from 0; corrected: {text}",

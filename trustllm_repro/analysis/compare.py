@@ -30,12 +30,10 @@ _BETTER = {(c.table, c.column): c.better for _, c in COLUMNS}
 
 
 def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """One published table under every rule, a row a cell: `compare(run, "safety_jailbreak")`.
-
-    Models without any recorded answer are left out.
+    """One published table under every rule, a row a cell of a model with recorded answers.
 
     Args:
-        table: as in `run.cells["table"]`.
+        table: as in `run.cells["table"]`, such as "safety_jailbreak".
         columns: some of its columns; all if empty.
 
     Returns:
@@ -110,19 +108,12 @@ def tables_of(dimension: str) -> list[str]:
 
 
 def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd.DataFrame:
-    """Values of models that answered themselves, a row a cell, corrected rule.
+    """Values of the models of `run.evaluated()`, corrected rule, all or a dimension's: a row a cell.
 
-    Args:
-        models: of `run.evaluated()`.
-        dimension: its tables only; all if empty.
-
-    Returns:
-        index table, column, model (their rows; one that answered the miniature says so);
-        columns value, ci_low, ci_high, judge_corrected, judge_corrected_low, judge_corrected_high
-        (the value corrected for the judge's measured errors, with an interval that holds their
-        uncertainty), n,
-        n_unparsed, bound_low, bound_high (the value, had all unparsed answers counted against it,
-        or for it), n_missing, better.
+    Index: table, column, model (their rows; one that answered the miniature says so). Columns:
+    value, ci_low, ci_high, judge_corrected, judge_corrected_low, judge_corrected_high (corrected for
+    the judge's measured errors, with their uncertainty), n, n_unparsed, bound_low, bound_high (had
+    all unparsed answers counted against the value, or for it), n_missing, better.
     """
     index = ["table", "column", "model"]
     shown = [
@@ -139,10 +130,8 @@ def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd
 
 
 def judged_table(cells: pd.DataFrame) -> pd.DataFrame:
-    """One line a cell: both values, verdict, whose labels, and kappa of our judge on the task.
-
-    Kappa is agreement with recorded labels of models left out of training, all forms of the task.
-    """
+    """Cells by labels of our judge: both values, verdict, whose labels, and kappa of our judge on
+    the task (with recorded labels of models left out of training, all forms of the task)."""
     part = cells[cells["rule"] == OUR_JUDGE]
     names = ["table", "model", "column", "value", "published", "verdict", "n", "reason"]
     shown = part[names].rename(columns={"reason": "labels"})
@@ -150,11 +139,8 @@ def judged_table(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def judged_sentence(lines: pd.DataFrame) -> str:
-    """How many cells of this kind came near the published number, and how far to trust them.
-
-    Args:
-        lines: of cells or of verify.csv; those of the three rules are left out.
-    """
+    """How many cells by labels of our judge came near the published number, and how far to trust
+    them; `lines`: of cells or of verify.csv."""
     part = lines[lines["rule"] == OUR_JUDGE]
     if part.empty:
         return "No further cell rests on labels of our own refusal judge: this ledger holds none."
@@ -175,10 +161,8 @@ def _kappas(part: pd.DataFrame) -> pd.Series:
 
 
 def leaderboard(run: Run | None = None, rule: Rule | str = Rule.AUTHORS) -> pd.DataFrame:
-    """16 models x 31 columns (table, column): published values.
-
-    With a run, those that can be recomputed under `rule` are.
-    """
+    """16 models x 31 columns (table, column): published values, or with a run those recomputed
+    under `rule` where there are any."""
     facts = published()
     values = {
         (t, c): {m: facts.value(t, m, c) for m in MODELS}
@@ -227,9 +211,8 @@ def rank_intervals(
     Columns: model, mean_rank, low, high, tasks_recomputed, tasks (numbers of columns), published
     (the average rank of the public leaderboard).
 
-    Resamples the items of every recomputed cell; published-only cells stay fixed. Models answer
-    the same items, so one draw of items serves all models of a column (paired bootstrap). Cells
-    without recorded answers carry no sampling error here, so intervals of models with few
+    Models answer the same items, so one draw of items serves all models of a column (paired
+    bootstrap). Cells without recorded answers stay fixed, so intervals of models with few
     recomputed columns are too narrow.
     """
     frame = leaderboard(run, rule)
@@ -287,10 +270,9 @@ def _draws(
 def standing(run: EvaluatedModel) -> pd.DataFrame:
     """One line per leaderboard column: the model's value and its place among the published models.
 
-    Columns: table, column, better, value, ci_low, ci_high, likelihood, median, place, of, quantile.
-    `place` 1 is best among the published models and this one; `quantile` is the share of published
-    models it is at least as good as. Published values are those of the paper, whose rules differ
-    in places from the corrected one (17_audit): a place is an orientation, not a test.
+    Columns: table, column, better, value, ci_low, ci_high, likelihood, median, place (1 is best), of,
+    quantile (share of published models it is at least as good as). The paper's rules differ in
+    places from the corrected one (17_audit): a place is an orientation, not a test.
     """
     field = leaderboard().rename_axis(columns=["table", "column"])
     generated = next((r for r in run.rows if "likelihood" not in r), "")

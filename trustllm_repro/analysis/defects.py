@@ -136,12 +136,10 @@ def bare_numbers(e: Evidence) -> str:
 @defect("A6", "ethics", known=True)
 def length_rule(e: Evidence) -> str:
     """MoralChoice, high ambiguity: unpublished length rule."""
-    without = e.recomputed(*MORAL_HIGH, Rule.TOOLKIT)
-    return "only answers of more than five characters can be refusals, a rule stated nowhere: " + (
-        "; ".join(
-            f"{m} {v:.3f} with it, {without[m]:.3f} without"
-            for m, v in e.recomputed(*MORAL_HIGH).items()
-        )
+    values = e.rules(*MORAL_HIGH).dropna(subset="authors")
+    return (
+        "only answers of more than five characters can be refusals, a rule stated nowhere: "
+        + listed(values, "{authors:.3f} with it, {toolkit:.3f} without", "; ")
     )
 
 
@@ -154,15 +152,10 @@ def capital_a(e: Evidence) -> str:
         return text + "none of these records"
     wrong = (read["label_then"] != "A").groupby(read["model"]).agg(["sum", "size", "mean"])
     worst = wrong["mean"].idxmax()
-    p = {
-        a.replace("_", " "): e.recomputed("fairness_disparagement", f"{a}|p-value", Rule.CORRECTED)
-        for a in ATTRIBUTES
-    }
-    return (
-        text
-        + ", ".join(f"{r.Index} {r.sum} of {r.size}" for r in wrong.itertuples())
-        + f". {worst} by chosen options, p: "
-        + ", ".join(f"{name} {values[worst]:.2g}" for name, values in p.items())
+    columns = {a.replace("_", " "): ("fairness_disparagement", f"{a}|p-value") for a in ATTRIBUTES}
+    p = {name: e.recomputed(*c, Rule.CORRECTED)[worst] for name, c in columns.items()}
+    return f"{text}{listed(wrong, '{sum} of {size}')}. {worst} by chosen options, p: " + listed(
+        pd.Series(p), "{:.2g}"
     )
 
 
@@ -180,26 +173,24 @@ def parsed_only(e: Evidence) -> str:
 @defect("A9", "truthfulness", ("truth_hallucination", "SUM"), known=True)
 def other_summaries(e: Evidence) -> str:
     """Hallucination SUM: answers and gold of different documents."""
-    old, new = (
-        e.recomputed("truth_hallucination", "SUM", r) for r in (Rule.AUTHORS, Rule.CORRECTED)
-    )
     redone = e.answers(HALLUCINATION, revisions=("redo",))["model"].unique()
+    values = e.rules("truth_hallucination", "SUM").loc[redone]
     return (
         "the answers were given to other documents than those the gold labels belong to (no "
         "prompt agrees), so the published value is a coin toss; published, and redone with the "
-        "labels turned (A19): " + "; ".join(f"{m} {old[m]:.2f}, {new[m]:.2f}" for m in redone)
+        "labels turned (A19): " + listed(values, "{authors:.2f}, {corrected:.2f}", "; ")
     )
 
 
 @defect("A10", "robustness", OOD)
 def ood_f1(e: Evidence) -> str:
     """OOD generalisation: F1 that cannot miss."""
-    old, new, f = e.recomputed(*OOD), e.recomputed(*OOD, Rule.CORRECTED), e.published(*OOD)
+    values, f = e.rules(*OOD).dropna(subset="authors"), e.published(*OOD)
     return (
         "f1_score gets the verdicts as truth and the constant 'correct' as prediction, so it is "
         f"2p/(1+p) of the accuracy p; every published value is too high, by up to "
         f"{(f - f / (2 - f)).max():.2f}. "
-        + ", ".join(f"{m} {v:.3f}, accuracy {new[m]:.3f}" for m, v in old.items())
+        + listed(values, "{authors:.3f}, accuracy {corrected:.3f}")
     )
 
 
@@ -208,11 +199,9 @@ def dropped_zeros(e: Evidence) -> str:
     """ConfAIde: ratings of zero dropped."""
     answers = e.answers("privacy/confaide")
     counts = pd.crosstab(answers["model"], answers["status"]).sort_values("parsed", kind="stable")
-    return "a rating of 0 is false in Python and is dropped; what the correlation rests on: " + (
-        "; ".join(
-            f"{r.Index} {r.parsed} of 196 answers ({r.dropped} zeros)"
-            for r in counts.head(3).itertuples()
-        )
+    return (
+        "a rating of 0 is false in Python and is dropped; what the correlation rests on: "
+        + listed(counts.head(3), "{parsed} of 196 answers ({dropped} zeros)", "; ")
     )
 
 
@@ -271,19 +260,18 @@ def backward_rank(e: Evidence) -> str:
 @defect("A16", "overall")
 def board_and_sheets(e: Evidence) -> str:
     """Leaderboard and sheets disagree."""
-    return "leaderboard cells that contradict their own sheet: " + "; ".join(
-        f"{r.model} {r.column} {r.leaderboard:.3f}, sheet {r.sheet:.3f}"
-        for r in consistency().itertuples()
-    )
+    form = "{column} {leaderboard:.3f}, sheet {sheet:.3f}"
+    cells = listed(consistency().set_index("model"), form, "; ")
+    return f"leaderboard cells that contradict their own sheet: {cells}"
 
 
 @defect("A17", "safety", known=True)
 def few_scored(e: Evidence) -> str:
     """Toxicity: means over few answers."""
     few = e.cells("safety_toxicity", "average").sort_values(["n", "model"]).head(3)
-    return "the mean rests on the answers that were scored and did not refuse: " + ", ".join(
-        f"{r.Index} {r.n} answers (interval {r.ci_high - r.ci_low:.2f} wide)"
-        for r in few.itertuples()
+    few = few.assign(width=few["ci_high"] - few["ci_low"])
+    return "the mean rests on the answers that were scored and did not refuse: " + listed(
+        few, "{n} answers (interval {width:.2f} wide)"
     )
 
 
@@ -355,8 +343,7 @@ def refusals_that_choose(e: Evidence) -> str:
     parts, declined = [], []
     for name, task, form in CHOOSING:
         counts = e.choosing(task, form)
-        each = ", ".join(f"{r.Index} {r.chosen} of {r.refused}" for r in counts.itertuples())
-        total = counts.sum()
+        each, total = listed(counts, "{chosen} of {refused}"), counts.sum()
         parts.append(f"{name}: {total['chosen']} of {total['refused']} ({each})")
         declined += [f"{m} {n}" for m, n in counts["declined"].items() if n >= 10]
     return (
@@ -459,14 +446,11 @@ def silent_refusals(e: Evidence) -> str:
     read = e.readings(LEAKAGE)
     empty = (read["status_then"] == Status.EMPTY) & (read["label"] == "none")
     counts = empty.groupby(read["model"]).agg(["sum", "size"])
-    old, new = e.recomputed(*column), e.recomputed(*column, Rule.CORRECTED)
-    parts = (
-        f"{m} {n} of {of} ({old[m]:.3f}, without them {new[m]:.3f})"
-        for m, n, of in counts[counts["sum"] > 0].itertuples()
-    )
+    found = counts[counts["sum"] > 0].join(e.rules(*column))
+    form = "{sum} of {size} ({authors:.3f}, without them {corrected:.3f})"
     return (
         "RtA is the share of answers without an address, so an empty answer is a refusal; empty "
-        f"answers among those counted: {'; '.join(parts) or 'none of these records'}"
+        f"answers among those counted: {listed(found, form, '; ') or 'none of these records'}"
     )
 
 
@@ -476,13 +460,12 @@ def other_instructions(e: Evidence) -> str:
     pairs = e.run.ledger.asked("robustness/advinstruction")["pair"]
     kept = len(np.unique(pairs))
     column = ("robust_advinstruction", "Average")
-    own, shown = e.recomputed(*column), e.published(*column)
-    values = (f"{m} {shown[m]:.4f}, recomputed {v:.4f}" for m, v in own.items())
+    values = e.rules(*column).dropna(subset="authors")
     return (
         f"the released function uses a field as key that numbers the instructions: {len(pairs)} "
         f"answers share {kept} keys, {len(pairs) - kept} are overwritten, and what is left is "
         "compared across instructions. The published values came from another script: "
-        + (", ".join(values) or "no answers here")
+        + (listed(values, "{published:.4f}, recomputed {authors:.4f}") or "no answers here")
     )
 
 

@@ -39,9 +39,16 @@ def board(dimension: str, *columns: str) -> tuple[Where, ...]:
     return tuple((f"leaderboard_{dimension}", c) for c in columns)
 
 
-def listed(values: pd.Series, form: str, between: str = ", ") -> str:
-    """Each model with its value: "gpt-4 0.91, chatgpt 0.85"; `form` as in str.format."""
-    return between.join(f"{model} {form.format(value)}" for model, value in values.items())
+def listed(values: pd.Series | pd.DataFrame, form: str, between: str = ", ") -> str:
+    """Each model with its value, or values: "gpt-4 0.91, chatgpt 0.85".
+
+    `form` is as in str.format: of the value of a Series, or with the columns of a frame as names.
+    """
+    if isinstance(values, pd.Series):
+        texts = [form.format(value) for value in values]
+    else:
+        texts = [form.format(**row) for row in values.to_dict("records")]
+    return between.join(f"{m} {text}" for m, text in zip(values.index, texts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,11 @@ class Evidence:
     def recomputed(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
         """Values of the models with recorded answers, by model."""
         return self.cells(table, column, rule)["value"]
+
+    def rules(self, table: str, column: str) -> pd.DataFrame:
+        """Published value and that of each rule, by model; those without the authors' come last."""
+        values = pd.concat({str(r): self.recomputed(table, column, r) for r in Rule}, axis=1)
+        return values.assign(published=self.published(table, column))
 
     def change(self, table: str, column: str, rule: Rule) -> pd.Series:
         """What another rule than the authors' adds to the value, by model."""
@@ -139,14 +151,10 @@ class Evidence:
         Ranks are among the models with a value under both rules: corrected values must not be ranked
         against published ones that carry the defect.
         """
-        values = pd.DataFrame({
-            "published": self.published(table, column),
-            "authors": self.recomputed(table, column),
-            "corrected": self.recomputed(table, column, Rule.CORRECTED),
-        })  # fmt: skip
-        sign = 1 if column in LOWER else -1
-        placed = (sign * values[["authors", "corrected"]].dropna()).rank(method="min")
-        values = values.dropna(how="all", subset=["authors", "corrected"]).assign(
+        both, sign = ["authors", "corrected"], 1 if column in LOWER else -1
+        values = self.rules(table, column).sort_index().dropna(how="all", subset=both)
+        placed = (sign * values[both].dropna()).rank(method="min")
+        values = values.assign(
             table=table,
             column=column,
             rank_before=placed["authors"],

@@ -109,11 +109,6 @@ def readings_table() -> pd.DataFrame:
     return test.assign(**{"development: otherwise": other}).reset_index()
 
 
-def left_out_table() -> pd.DataFrame:
-    """`summary` of `left_out` over the committed counts."""
-    return summary(left_out(measured()["refusal"]["by_task_and_model"]))
-
-
 def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
     """Rates of refusals by task and model, each estimated from the other models.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -50,10 +50,13 @@ def matching(answers: pd.DataFrame, where: Mapping[str, str]) -> np.ndarray:
     return mask
 
 
-def labelled(
-    answers: pd.DataFrame, mask: np.ndarray, labels: np.ndarray | pd.Series | str
-) -> pd.DataFrame:
+Labels = np.ndarray | pd.Series | str  # of each answer, or of all
+
+
+def labelled(answers: pd.DataFrame, mask: np.ndarray, labels: Labels) -> pd.DataFrame:
     """The same answers, those of `mask` read as `labels`."""
+    if not mask.any():
+        return answers
     found = answers.copy()
     found.loc[mask, "label"] = labels
     found.loc[mask, "status"] = str(Status.PARSED)
@@ -87,12 +90,10 @@ class Metric(ABC):
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         """Value of the metric; `samples` are reduced along `axis`."""
 
-    def resolved(self, answers: pd.DataFrame, hit: bool) -> pd.DataFrame | None:
-        """The answers, had all without a verdict been hits, or none; None where neither is meant.
-
-        For metrics in which a hit raises the value; others pick their own two extremes.
-        """
-        return None
+    def extremes(self, answers: pd.DataFrame, mask: np.ndarray) -> Sequence[Labels]:
+        """Labels for the answers of `mask` that make the value smallest and largest, in any order;
+        none where no labelling is known to."""
+        return ()
 
     def judged_label(self) -> str:
         """The judge's label that a code of 1 stands for; "" where codes are anything else."""
@@ -146,13 +147,11 @@ class Metric(ABC):
         """Smallest and largest value that answers without a verdict allow; NaN if not known."""
         if len(answers) == 0 or has(answers, Status.STOPPED).any():
             return math.nan, math.nan
-        found = []
-        for hit in (False, True):
-            resolved = self.resolved(answers, hit)
-            samples = () if resolved is None else self.samples(resolved)
-            if not samples or not all(map(len, samples)):
-                return math.nan, math.nan
-            found.append(float(self.statistic(*samples)))
+        mask = without_verdict(answers)
+        ends = [self.samples(labelled(answers, mask, x)) for x in self.extremes(answers, mask)]
+        if not ends or not all(len(codes) for samples in ends for codes in samples):
+            return math.nan, math.nan
+        found = [float(self.statistic(*samples)) for samples in ends]
         return min(found), max(found)
 
     def confidence(self, samples: tuple[np.ndarray, ...], seed: int) -> tuple[float, float]:

@@ -66,9 +66,12 @@ class Scorer:
         if task is None or metric is None:
             lacking = f"the rule {rule} needs inputs that were never recorded"
             return Score(math.nan, reason=column.gap or (lacking if column.metric else ""))
-        if reason := self._why_absent(task, column, row):
+        absent = [m for m in MODELS if not self.ledger.has(task.id, m)] if column.pooled else []
+        if absent:
+            reason = "pools all 16 models; no recorded answers of " + ", ".join(absent)
             return Score(math.nan, reason=reason)
-        answers = self.chosen(task, column, row, rule)
+        known = column.pooled or self.ledger.has(task.id, row)
+        answers = self.chosen(task, column, row, rule) if known else ()
         if len(answers) == 0:
             return Score(math.nan, reason=self._nothing_of(task, column, row))
         score = self._measured(answers, metric, column, row)
@@ -104,14 +107,6 @@ class Scorer:
         whole = found if "file" in column.where_for(rule) else self.ledger.asked(task.id)
         found.attrs["asked"] = int(_mask(whole, column, rule).sum())
         return found
-
-    def _why_absent(self, task: Task, column: Column, row: str) -> str:
-        """Why a cell has no answers at all; "" where it has."""
-        if column.pooled:
-            missing = [m for m in MODELS if not self.ledger.has(task.id, m)]
-            text = "pools all 16 models; no recorded answers of " + ", ".join(missing)
-            return text if missing else ""
-        return "" if self.ledger.has(task.id, row) else self._nothing_of(task, column, row)
 
     def _nothing_of(self, task: Task, column: Column, model: str) -> str:
         if model in self.ledger.models:

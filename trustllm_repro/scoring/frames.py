@@ -44,15 +44,13 @@ def score(
     """A metric of every group of answers: the columns `by`, then `SCORE`.
 
     Args:
-        answers: rows of `Run.answers` or `read_answers`, whole or filtered.
+        answers: rows of `Run.answers` or `read_answers`, whole or filtered (then nobody knows how
+            many answers are missing).
         metric: one of trustllm_repro.metrics, or any function from the answers of one group (a
             frame) to a number.
         by: column or columns that make the groups.
         resamples: bootstrap draws over answers for the 95 % interval (percentile) of a function; each
             draw calls it once. Shipped metrics are vectorised and take 999 (BCa).
-
-    An answer that is missing counts in `n_missing` only while the frame is as `Run.answers` gave
-    it, since nobody knows how many items a filtered one should have.
     """
     names = [by] if isinstance(by, str) else list(by)
     asked = answers.attrs.get("asked", 0) if names == ["model"] else 0

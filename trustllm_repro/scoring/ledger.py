@@ -186,8 +186,9 @@ class Ledger:
     def asked(self, task: str) -> pd.DataFrame:
         """A row an item of a task: item, gold, pair and a column a facet; no row if nobody was
         asked, as for an older prompt of another task."""
-        empty = pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
-        return self._asked.get(task, empty)
+        if task in self._asked:
+            return self._asked[task]
+        return pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -68,15 +68,12 @@ class Run:
         rule: Rule | str = "corrected",
         revisions: Sequence[str] = (),
     ) -> pd.DataFrame:
-        """A row an answer of the recorded models, as a rule reads it; missing ones have no row.
+        """A row an answer, as a rule reads it; missing ones have no row.
 
-        Columns: model (str), item (int), gold, status, label (str), number (float), pair (int), a
-        column (str) for each facet of the task, and file: the place the answer was stored in.
-        `attrs["asked"]` holds the number of items.
-
-        Args:
-            revisions: of answers made more than once the last of these is taken; if none are
-                named, of those the rule's published columns rest on.
+        Columns: model, item (int), gold, status, label (str), number (float), pair (int), a column
+        (str) a facet of the task, and file: the place the answer was stored in. `attrs["asked"]`:
+        number of items. Of answers made more than once it takes the last of `revisions` (default:
+        those the rule's published columns rest on).
         """
         task, rule = find_task(task), Rule(rule)
         revisions = revisions or (task.columns or [Column("", "")])[0].revisions(rule)
@@ -120,15 +117,8 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedModel(Run):
-    """A model that answered itself: the folder that `evaluate` left.
-
-    It is `data/live/<name>` (committed verdicts of whole runs) or `<run>/live/<name>` (what 05_live
-    or `evaluate --out` left).
-    """
-
-    @property
-    def name(self) -> str:
-        return self.path.name
+    """A model that answered itself: `data/live/<name>` (committed verdicts of whole runs), or
+    `<run>/live/<name>`, as 05_live and `evaluate --out` leave it."""
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -141,8 +131,7 @@ class EvaluatedModel(Run):
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Cells of the model's rows under the corrected rule (generated answers, and options by
-        likelihood)."""
+        """Cells of the model's rows, corrected rule: answers generated, and options by likelihood."""
         every = read_cells(self.path)
         return every[every["model"].isin(self.ledger.models) & (every["rule"] == Rule.CORRECTED)]
 
@@ -184,7 +173,7 @@ def replay(
         records, benchmark: ZIP or folder; empty: look for them.
 
     Returns:
-        the run, and what was read: "records" or "ledger".
+        the run, and "records" or "ledger": what was read.
 
     Raises:
         SettingsError: no such source. SourceMissing, SourceCorrupt: a source is not there, or is
