@@ -194,9 +194,13 @@ def wilson(k: int, n: int) -> tuple[float, float]:
 
 
 def bootstrap(
-    samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], seed: int
+    samples: tuple[np.ndarray, ...],
+    statistic: Callable[..., np.ndarray],
+    seed: int,
+    resamples: int = RESAMPLES,
+    paired: bool = False,
 ) -> tuple[float, float]:
-    """BCa interval over items; strata are resampled independently of each other.
+    """BCa interval over units; samples are resampled independently of each other, or as pairs.
 
     Where all resamples agree, BCa is undefined and the percentile interval (a point) is given; so
     it is where up to a tenth of the resamples have no value, such as the correlation of answers
@@ -209,7 +213,8 @@ def bootstrap(
         result = stats.bootstrap(
             samples,
             statistic,
-            n_resamples=RESAMPLES,
+            n_resamples=resamples,
+            paired=paired,
             confidence_level=CONFIDENCE,
             method="BCa",
             vectorized=True,
@@ -219,7 +224,7 @@ def bootstrap(
     low, high = result.confidence_interval
     if math.isnan(low) or math.isnan(high):
         draws = result.bootstrap_distribution[~np.isnan(result.bootstrap_distribution)]
-        if len(draws) < 0.9 * RESAMPLES:
+        if len(draws) < 0.9 * resamples:
             return math.nan, math.nan
         tail = 50 * (1 - CONFIDENCE)
         low, high = np.percentile(draws, [tail, 100 - tail])

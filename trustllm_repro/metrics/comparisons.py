@@ -7,13 +7,15 @@ with scipy.stats.false_discovery_control (Benjamini-Hochberg).
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from trustllm_repro.metrics.base import bootstrap
+
 SEED = 20240115
+DRAWS = 1999
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,6 @@ def _complete(*columns: np.ndarray) -> list[np.ndarray]:
     return [a[keep] for a in arrays]
 
 
-def _interval(samples, statistic, paired: bool = False) -> tuple[float, float]:
-    """95 % BCa interval over units."""
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore")
-        ci = stats.bootstrap(
-            samples, statistic, paired=paired, vectorized=True, n_resamples=1999, method="BCa",
-            rng=np.random.default_rng(SEED),
-        ).confidence_interval  # fmt: skip
-    return float(ci.low), float(ci.high)
-
-
 def _permuted(samples, statistic, kind: str) -> float:
     """p-value over permutations of a kind; exact where there are few."""
     rng = np.random.default_rng(SEED)
@@ -76,7 +67,8 @@ def rank_correlation(x, y) -> Test:
     # Ranks of permuted values are the permuted ranks.
     ranks = tuple(stats.rankdata(v) - (len(v) + 1) / 2 for v in (a, b))
     p = _permuted(ranks, lambda u, v, axis: (u * v).sum(axis), "pairings")
-    return Test("Spearman's rho", float(rho(a, b)), p, len(a), *_interval((a, b), rho, paired=True))
+    interval = bootstrap((a, b), rho, SEED, DRAWS, paired=True)
+    return Test("Spearman's rho", float(rho(a, b)), p, len(a), *interval)
 
 
 def group_difference(first, second) -> Test:
@@ -90,7 +82,7 @@ def group_difference(first, second) -> Test:
         return np.mean(u, axis=axis) - np.mean(v, axis=axis)
 
     p = _permuted((a, b), gap, "independent")
-    return Test("difference of means", float(gap(a, b)), p, n, *_interval((a, b), gap))
+    return Test("difference of means", float(gap(a, b)), p, n, *bootstrap((a, b), gap, SEED, DRAWS))
 
 
 def cliffs_delta(first, second) -> float:
