@@ -256,11 +256,10 @@ class AttackedPairs(Metric):
 
     def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
         part = answers[self.scored(answers)].drop_duplicates(["pair", "version"], keep="last")
-        right = part.assign(right=part["label"] == "right").pivot(
-            index="pair", columns="version", values="right"
-        )
-        both = right.reindex(columns=["original", "modified"]).dropna().to_numpy(float)
-        return (both @ [2.0, 1.0],)
+        attacked, pair = (part["version"] == "modified").to_numpy(), part["pair"].to_numpy()
+        right = (part["label"] == "right").to_numpy(float)
+        _, before, after = np.intersect1d(pair[~attacked], pair[attacked], return_indices=True)
+        return (2 * right[~attacked][before] + right[attacked][after],)
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         codes = samples[0]  # 0 wrong/wrong, 1 wrong/right, 2 right/wrong, 3 right/right
