@@ -61,7 +61,7 @@ class Scorer:
     _read: dict[tuple, pd.DataFrame] = field(default_factory=dict)
 
     def score(self, task: Task | None, column: Column, row: str, rule: Rule) -> Score:
-        """One cell. A value that cannot be had is NaN with its reason."""
+        """One cell. An absent value is NaN with its reason."""
         metric = column.metric_for(rule)
         if task is None or metric is None:
             lacking = f"the rule {rule} needs inputs that were never recorded"

@@ -147,7 +147,7 @@ class Ledger:
 
     @cached_property
     def _verdicts(self) -> dict[tuple[str, str, str], pd.DataFrame]:
-        """The looked-at verdicts of every (task, model, rule)."""
+        """Verdicts of the chosen sample, by task, model and rule."""
         frame = _frame(self.verdicts)
         frame = frame[frame["sample"] == self.sample]
         return dict(list(frame.groupby(["task", "model", "rule"])))

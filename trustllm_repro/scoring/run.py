@@ -42,7 +42,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 class Run:
     """One run folder: verdicts, scored cells, and where tables and figures go.
 
-    A folder without verdicts stands on the committed ones, so that any notebook runs alone.
+    A folder without verdicts shows the committed ones, so that any notebook runs alone.
     """
 
     path: Path

@@ -81,7 +81,7 @@ def wide(cells: pd.DataFrame, table: str, rule: Rule | str, value: str = "value"
 def latex(part: pd.DataFrame, rule: Rule = Rule.AUTHORS) -> str:
     """Booktabs table: value under one rule, and the published one in brackets.
 
-    Rows nothing was recorded for are left to the CSV; a dash stands where a cell has no value.
+    Rows nothing was recorded for are left to the CSV; a dash marks a cell without a value.
     """
     table = str(part["table"].iloc[0])
     value, published = (wide(part, table, rule, v) for v in ("value", "published"))
