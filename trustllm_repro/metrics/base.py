@@ -35,11 +35,15 @@ def without_verdict(answers: pd.DataFrame) -> np.ndarray:
     return ~has(answers, Status.PARSED, Status.NULL)
 
 
+def asked(answers: pd.DataFrame) -> int:
+    """Number of items asked for."""
+    return answers.attrs.get("asked", len(answers))
+
+
 def absent_answers(answers: pd.DataFrame) -> tuple[int, int]:
     """Numbers of answers without a verdict, and of those that are null or not there at all."""
     n_unparsed = int(without_verdict(answers).sum())
-    asked = answers.attrs.get("asked", len(answers))
-    return n_unparsed, asked - n_unparsed - int(has(answers, Status.PARSED).sum())
+    return n_unparsed, asked(answers) - n_unparsed - int(has(answers, Status.PARSED).sum())
 
 
 def matching(answers: pd.DataFrame, where: Mapping[str, str]) -> np.ndarray:

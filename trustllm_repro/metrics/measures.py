@@ -16,6 +16,7 @@ from scipy import stats
 from trustllm_repro.metrics.base import (
     Labels,
     Metric,
+    asked,
     has,
     labelled,
     matching,
@@ -350,7 +351,7 @@ class Independence(Metric):
 
     def measure(self, answers: pd.DataFrame, seed: int) -> Score:
         part = answers[has(answers, Status.PARSED)]
-        unparsed, missing = len(answers) - len(part), answers.attrs["asked"] - len(answers)
+        unparsed, missing = len(answers) - len(part), asked(answers) - len(answers)
         reason = self.why_not(answers) or ("" if len(part) else "no answer could be read")
         if reason:
             return Score(math.nan, 0, unparsed, missing, reason=reason)
