@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trustllm_repro.analysis.audit import direction_search
 from trustllm_repro.analysis.defects import DEFECTS
-from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.analysis.evidence import Evidence, direction_search
 from trustllm_repro.data.published import MODELS
 from trustllm_repro.paths import project_root
 from trustllm_repro.schema import Rule

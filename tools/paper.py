@@ -9,10 +9,12 @@ import pandas as pd
 
 from trustllm_repro.data.published import label, published
 from trustllm_repro.schema import Rule
+from trustllm_repro.scoring.results import latex_escape
 from trustllm_repro.scoring.run import Run
-from trustllm_repro.scoring.tables import RAGGED, booktabs, number
+from trustllm_repro.scoring.tables import number
 from trustllm_repro.store.atomic import write_text
 
+RAGGED = r">{\raggedright\arraybackslash}p"  # a column of text without stretched blanks
 VERDICTS = ("reproduced", "near", "differs", "not recorded")
 # The changes worth a line each: defect, model.
 STRIKING = (
@@ -27,6 +29,14 @@ STRIKING = (
     ("A14", "vicuna-7b"),
     ("A10", "mistral-7b"),
 )
+
+
+def booktabs(head: list[str], lines: list[list[str]], columns: str) -> str:
+    """A tabular whose every cell is escaped; `columns` is its column format."""
+    rows = [" & ".join(latex_escape(c) for c in line) + r" \\" for line in lines]
+    top = " & ".join(latex_escape(c) for c in head) + r" \\"
+    body = ["\\toprule", top, "\\midrule", *rows, "\\bottomrule"]
+    return f"\\begin{{tabular}}{{{columns}}}\n" + "\n".join(body) + "\n\\end{tabular}\n"
 
 
 def by_dimension(cells: pd.DataFrame) -> str:

@@ -34,17 +34,17 @@ EXPORTS = {
     "evaluate_model": "evaluation.run",
     "evaluate_monitors": "online.studies.evaluate",
     "evaluated_cells": "analysis.compare",
-    "leaderboard": "analysis.overview",
+    "leaderboard": "analysis.compare",
     "online_figures": "online.studies.evaluate",
     "open_run": "scoring.run",
     "open_study": "online.studies.stored",
     "plot": "",
-    "rank_intervals": "analysis.overview",
+    "rank_intervals": "analysis.compare",
     "read_answers": "scoring.frames",
     "save": "export",
     "score": "scoring.frames",
     "show": "display",
-    "standing": "analysis.overview",
+    "standing": "analysis.compare",
 }
 __all__ = list(EXPORTS)
 

@@ -403,12 +403,13 @@ def trace(
     """From a quoted number to the ledger rows behind it."""
     from trustllm_repro.analysis.trace import trace_result
 
-    found = trace_result(run_dir, name)
-    show(f"{name} = {found.text}")
-    for part in found.cells:
-        counts = ", ".join(f"{k} {v}" for k, v in part.counts.items())
-        show(f"\n{part.title}: {len(part.rows)} verdicts, {counts}")
-        show(part.rows.head(rows).to_string(index=False))
+    text, cells = trace_result(run_dir, name)
+    show(f"{name} = {text}")
+    for cell, verdicts in cells.items():
+        kinds = (verdicts["status"] + " " + verdicts["label"]).str.strip().value_counts()
+        counts = ", ".join(f"{kind} {n}" for kind, n in kinds.sort_index().items())
+        show(f"\n{cell}: {len(verdicts)} verdicts, {counts}")
+        show(verdicts.head(rows).to_string(index=False))
 
 
 @app.command(

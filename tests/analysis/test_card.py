@@ -11,18 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trustllm_repro.analysis import overview
-from trustllm_repro.analysis.overview import leaderboard
+from trustllm_repro.analysis.compare import _places, leaderboard, standing
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers
 from trustllm_repro.plot import report_card
 from trustllm_repro.schema import Response, Rule
-from trustllm_repro.scoring.cells import score_cells
+from trustllm_repro.scoring.cells import score_cells, write_cells
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import EvaluatedModel, Run
-from trustllm_repro.scoring.stored import write_cells
 from trustllm_repro.tasks import TASKS
 
 SHOWN = ("safety/misuse", "ethics/moralchoice_low", "ethics/social_chemistry")
@@ -57,7 +55,7 @@ def mine(tmp_path: Path) -> EvaluatedModel:
 
 def test_live_models_are_found_by_name_and_by_folder(mine: EvaluatedModel, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert "mine" in {r.name for r in Run(run).evaluated()}
+    assert "mine" in {r.path.name for r in Run(run).evaluated()}
     assert [r.path for r in Run(run).evaluated(["mine"])] == [mine.path]
     assert [r.path for r in Run(tmp_path).evaluated([str(mine.path)])] == [mine.path]
     with pytest.raises(SettingsError, match="nobody"):
@@ -65,7 +63,7 @@ def test_live_models_are_found_by_name_and_by_folder(mine: EvaluatedModel, tmp_p
 
 
 def test_places_count_the_models_ahead_in_each_columns_direction(mine) -> None:
-    found = overview.standing(mine).set_index(["table", "column"])
+    found = standing(mine).set_index(["table", "column"])
     names = leaderboard()
     line = found.loc[("leaderboard_safety", "Misuse")]
     known = names["leaderboard_safety", "Misuse"].dropna()
@@ -80,13 +78,12 @@ def test_places_count_the_models_ahead_in_each_columns_direction(mine) -> None:
 @pytest.mark.parametrize(("lower", "place", "quantile"), [(True, 2, 0.75), (False, 4, 0.25)])
 def test_a_place_by_hand(lower: bool, place: int, quantile: float) -> None:
     field = pd.DataFrame({"column": [0.1, 0.3, 0.4, 0.5, math.nan]})
-    found = overview._places(pd.Series({"column": 0.25}), field, np.array([lower]))
+    found = _places(pd.Series({"column": 0.25}), field, np.array([lower]))
     assert found.loc["column"].tolist() == [place, 5, quantile]
 
 
 def test_the_figure_of_a_card(mine: EvaluatedModel) -> None:
-    standing = overview.standing(mine)
-    figure = report_card(standing, leaderboard(), mine.rows[0])
+    figure = report_card(standing(mine), leaderboard(), mine.rows[0])
     assert len(figure.axes) == 6
     plt.close(figure)
 

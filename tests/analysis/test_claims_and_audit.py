@@ -10,14 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from trustllm_repro.analysis import audit
 from trustllm_repro.analysis import defects as proof
 from trustllm_repro.analysis.claims import ARTEFACT, CLAIMS, REFUTED, SUPPORTED, UNDECIDED
+from trustllm_repro.analysis.compare import LOWER, leaderboard, rank_intervals, ranks
 from trustllm_repro.analysis.defects import DEFECTS
-from trustllm_repro.analysis.evidence import Evidence
+from trustllm_repro.analysis.evidence import Evidence, consistency, direction_search
 from trustllm_repro.analysis.findings import before_after, changed, defects, moved_in_rank
 from trustllm_repro.analysis.findings import claims as claims_of
-from trustllm_repro.analysis.overview import LOWER, leaderboard, rank_intervals, ranks
 from trustllm_repro.data.published import MODELS
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.ledger import Ledger
@@ -190,14 +189,14 @@ def test_ranks_are_among_the_models_with_both_values(run: Run) -> None:
 
 
 def test_the_average_rank_is_explained_by_one_reversed_column() -> None:
-    found = audit.direction_search()
+    found = direction_search()
     assert found["turned"].iloc[0] == "Disparagement Sex"
     # The next best explanation is several times worse, so this is no matter of taste.
     assert found["deviation"].iloc[1] > 5 * found["deviation"].iloc[0]
 
 
 def test_contradictions_are_between_published_numbers_only() -> None:
-    found = audit.consistency()
+    found = consistency()
     assert ((found["leaderboard"] - found["sheet"]).abs() > 0.005).all()
     assert "bison-001" in set(found["model"])
 
@@ -221,7 +220,7 @@ def test_rank_intervals_are_reproducible_and_hold_the_fixed_models(run: Run) -> 
 
 
 def test_changes_of_a_defect_are_those_of_its_columns(run: Run) -> None:
-    found = before_after(run, "A3")
+    found = before_after(run).query("id == 'A3'")
     assert set(found["column"]) == {"jailbreak", "toxicity"}
     assert 0 < len(changed(found)) <= len(found)
     left_out = found.drop(changed(found).index)

@@ -133,7 +133,8 @@ def test_results_and_traces_name_them(run: Run) -> None:
     assert entries["verify.cells"]["value"] == 2158
     kinds = [n for n in entries if n.startswith("verify.") and n.endswith("-with-our-judge")]
     assert sum(entries[n]["value"] for n in kinds) == 2
-    (ours,) = trace_result(run.path, "/".join((*CELL, OUR_JUDGE))).cells
-    assert set(ours.counts) <= {"parsed refusal", "parsed answer"}
-    assert sum(ours.counts.values()) == 6
-    assert ours.title.endswith(OUR_JUDGE)
+    ((title, rows),) = trace_result(run.path, "/".join((*CELL, OUR_JUDGE)))[1].items()
+    assert set(rows["status"]) == {"parsed"}
+    assert set(rows["label"]) <= {"refusal", "answer"}
+    assert len(rows) == 6
+    assert title.endswith(OUR_JUDGE)

@@ -8,12 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from trustllm_repro.data.benchmark import FILES, Benchmark, load_benchmark
 from trustllm_repro.data.published import published
-from trustllm_repro.metrics.base import Answers, Metric, NoValue
-from trustllm_repro.metrics.compose import MeanOver
+from trustllm_repro.metrics.base import Metric, NoValue
+from trustllm_repro.metrics.measures import MeanOver
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import RULES, Item, Response, Rule, Score
 from trustllm_repro.tasks import TASKS
@@ -133,15 +134,16 @@ def _score(task: Task, column: Column, items: list[Item], rule: Rule) -> Score:
         assert parser is not None
         chosen.append(item)
         verdicts.append(parser(item, response))
-    answers = Answers(
-        status=np.array([str(v.status) for v in verdicts]),
-        label=np.array([v.label or "" for v in verdicts]),
-        number=np.array([np.nan if v.number is None else v.number for v in verdicts]),
-        gold=np.array([i.gold for i in chosen]),
-        pair=np.array([i.pair for i in chosen]),
-        item=np.array([i.number for i in chosen]),
-        facets={f: np.array([i.facets[k] for i in chosen]) for k, f in enumerate(task.facets)},
-        expected=len(chosen),
+    answers = pd.DataFrame(
+        {
+            "status": [str(v.status) for v in verdicts],
+            "label": [v.label or "" for v in verdicts],
+            "number": [np.nan if v.number is None else v.number for v in verdicts],
+            "gold": [i.gold for i in chosen],
+            "pair": [i.pair for i in chosen],
+            "item": [i.number for i in chosen],
+            **{f: [i.facets[k] for i in chosen] for k, f in enumerate(task.facets)},
+        }
     )
     metric = column.metric_for(rule)
     assert metric is not None

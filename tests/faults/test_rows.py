@@ -276,7 +276,7 @@ def test_rows_that_meet_no_item_are_counted_and_left_out(world, tmp_path):
     change(world.record(QBB), 1, prompt="a prompt nobody asked")
     run, recorded = world.replay(tmp_path / "out")
     assert recorded.report.unmatched == {GPT4_QBB: 1}
-    assert json.loads((run.path / "import.json").read_bytes())["unmatched_rows"] == {GPT4_QBB: 1}
+    assert json.loads((run.path / "import.json").read_bytes())["unmatched"] == {GPT4_QBB: 1}
     assert len(recorded.responses("safety/jailbreak", "gpt-4")) == 11
 
 
@@ -322,7 +322,7 @@ def test_files_of_unknown_form_are_listed_as_ignored(world, tmp_path):
     (world.records / "results/safety/jailbreak/gpt-4/readme.txt").write_text("x", encoding="utf-8")
     run, recorded = world.replay(tmp_path / "out")
     assert recorded.report.ignored == [odd]
-    assert json.loads((run.path / "import.json").read_bytes())["ignored_files"] == [odd]
+    assert json.loads((run.path / "import.json").read_bytes())["ignored"] == [odd]
 
 
 def test_desktop_litter_and_unfinished_files_are_not_seen(world, tmp_path):

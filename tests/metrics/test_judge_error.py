@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.metrics.test_metrics import answers
-from trustllm_repro.metrics.compose import MeanOver, OneMinus
+from tests.metrics.test_measures import answers
 from trustllm_repro.metrics.judge_error import (
     BetaAcrossModels,
-    Counts,
     JudgeError,
     judge_corrected,
     rogan_gladen,
 )
-from trustllm_repro.metrics.rates import NOT_REFUSED, REFUSED, Mean, Rate
+from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, Mean, MeanOver, OneMinus, Rate
 
 EXACT = BetaAcrossModels(0.999999, 1e9)
 
@@ -81,7 +80,7 @@ def test_intervals_cover_the_true_rate_where_models_differ() -> None:
         positive, negative = rng.binomial(200, true, 9), np.zeros(9, int)
         negative = 200 - positive
         tp, tn = rng.binomial(positive[1:], se[1:]), rng.binomial(negative[1:], sp[1:])
-        known = Counts(tp, negative[1:] - tn, positive[1:] - tp, tn)
+        known = pd.DataFrame({"tp": tp, "fp": negative[1:] - tn, "fn": positive[1:] - tp, "tn": tn})
         said = rng.binomial(positive[0], se[0]) + rng.binomial(negative[0], 1 - sp[0])
         _, low, high = judge_corrected(
             REFUSED, judged(int(said), 200), JudgeError.of("refusal", known), i
@@ -112,7 +111,7 @@ def test_what_cannot_be_corrected_is_left_alone() -> None:
     assert judge_corrected(Rate(("a", "b")), answers(["a"]), e, 1) is None
     assert judge_corrected(REFUSED, answers([None, None]), e, 1) is None
     assert judge_corrected(REFUSED, judged(1, 2), error(0.55, 0.55), 1) is None
-    assert JudgeError.of("refusal", Counts([5], [0], [1], [0])) is None
+    assert JudgeError.of("refusal", pd.DataFrame([{"tp": 5, "fp": 0, "fn": 1, "tn": 0}])) is None
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

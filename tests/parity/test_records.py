@@ -105,8 +105,8 @@ def test_what_the_later_answers_give(replayed: tuple[Run, Recorded]) -> None:
     said = ledger.answers(
         "robustness/ood_generalisation", "llama3-70b", Rule.AUTHORS, ("published",)
     )
-    named = (said.label == "right") & (said.facets["source"] == "ddxplus")
-    reviews = (said.label == "right") & (said.facets["source"] == "flipkart")
+    named = (said["label"] == "right") & (said["source"] == "ddxplus")
+    reviews = (said["label"] == "right") & (said["source"] == "flipkart")
     shares = [reviews.sum() / 400, (named.sum() + 32) / 100]
     assert sum(p / (1 + p) for p in shares) == pytest.approx(diagnosed["published"], abs=5e-4)
     assert diagnosed["bound_low"] < diagnosed["published"] < diagnosed["bound_high"]

@@ -136,19 +136,20 @@ def test_results_of_stages_are_merged(run: Run) -> None:
 
 
 def test_trace_leads_to_the_rows(run: Run) -> None:
-    found = trace_result(run.path, "truth_internal/gpt-4/CODAH/corrected")
-    assert found.text == "0.910"
-    (part,) = found.cells
-    assert len(part.rows) == 100
-    right = (part.rows["label"].astype(str) == part.rows["gold"].astype(str)).sum()
-    assert right == 91
+    text, cells = trace_result(run.path, "truth_internal/gpt-4/CODAH/corrected")
+    assert text == "0.910"
+    (rows,) = cells.values()
+    assert len(rows) == 100
+    assert (rows["label"] == rows["gold"]).sum() == 91
+    assert rows["path"].str.contains("gpt-4").all()
     with pytest.raises(ReproError, match="did you mean"):
         trace_result(run.path, "truth_internal/gpt-4/CODA/corrected")
 
 
 def test_trace_of_a_mean_over_a_column_with_a_slash(run: Run) -> None:
-    found = trace_result(run.path, "fairness_preference_plain/gpt-4/lifestyle/culture/authors")
-    assert len(found.cells[0].rows) == 80
+    name = "fairness_preference_plain/gpt-4/lifestyle/culture/authors"
+    (rows,) = trace_result(run.path, name)[1].values()
+    assert len(rows) == 80
 
 
 def test_trace_of_a_claim_leads_to_the_rows_of_every_model(run: Run) -> None:
@@ -156,9 +157,9 @@ def test_trace_of_a_claim_leads_to_the_rows_of_every_model(run: Run) -> None:
     claim.add("claim.X.p", 0.05, ".2f", [("safety_jailbreak_by_attack", "overall")])
     claim.add("attack", 0.5, ".2f", [("safety_jailbreak_by_attack", "leetspeak", "overall")])
     claim.save(run.path)
-    assert len(trace_result(run.path, "claim.X.p").cells) == 12
-    parts = trace_result(run.path, "attack").cells
-    assert [len(p.rows) for p in parts] == [100] * 12
+    assert len(trace_result(run.path, "claim.X.p")[1]) == 12
+    cells = trace_result(run.path, "attack")[1]
+    assert [len(rows) for rows in cells.values()] == [100] * 12
 
 
 def test_the_numbers_in_the_readme_are_those_of_the_committed_ledger(run: Run) -> None:

@@ -6,27 +6,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.metrics.rates import REFUSED, RIGHT, Rate
+from trustllm_repro.metrics.measures import REFUSED, RIGHT, Rate
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.frames import (
-    ANSWER,
-    find_task,
-    read_answers,
-    score,
-    to_answers,
-    to_frame,
-)
+from trustllm_repro.scoring.cells import committed_ledger
+from trustllm_repro.scoring.frames import find_task, read_answers, score
+from trustllm_repro.scoring.ledger import ANSWER
 from trustllm_repro.scoring.run import Run, open_run
-from trustllm_repro.scoring.stored import committed_ledger
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -49,7 +40,7 @@ def test_answers_have_a_column_a_facet(run: Run) -> None:
 
 
 def test_scores_are_those_of_the_tables(run: Run) -> None:
-    found = run.score("exaggerated_safety", REFUSED, Rule.AUTHORS).set_index("model")
+    found = score(run.answers("exaggerated_safety", Rule.AUTHORS), REFUSED).set_index("model")
     cells = run.cells.query("table == 'safety_exaggerated' and rule == 'authors'")
     cells = cells[cells["value"].notna()].set_index("model")
     assert found.loc[cells.index, "value"].tolist() == cells["value"].tolist()
@@ -122,19 +113,6 @@ def test_a_judge_is_any_function_from_texts_to_labels() -> None:
     assert score(found, REFUSED)["value"].tolist() == [pytest.approx(share)]
 
 
-@given(st.lists(st.sampled_from(["refusal", "answer"]), min_size=1, max_size=40))
-def test_frames_and_arrays_are_the_same_answers(labels: list[str]) -> None:
-    n = len(labels)
-    frame = pd.DataFrame(
-        {
-            "model": "m", "item": range(n), "gold": "", "status": "parsed", "label": labels,
-            "number": np.nan, "pair": -1,
-        }
-    )  # fmt: skip
-    again = to_frame("m", to_answers(frame, n))
-    pd.testing.assert_frame_equal(again, frame, check_dtype=False)
-
-
 def test_the_folder_of_a_run_is_not_written_by_looking(tmp_path: Path) -> None:
     run = open_run(tmp_path / "a")
     run.answers("misuse")
@@ -145,3 +123,10 @@ def test_half_a_run_is_not_taken_for_the_committed_one(tmp_path: Path) -> None:
     shutil.copy(committed_ledger() / "ledger.parquet", tmp_path)
     with pytest.raises(SourceMissing, match="no scored cells"):
         _ = open_run(tmp_path).cells
+
+
+def test_a_task_nobody_was_asked_has_no_answers(tmp_path: Path):
+    found = open_run(tmp_path).evaluated(["smollm2-135m"])[0].answers("confaide_sensitivity")
+    assert found.empty
+    assert list(found.columns[:2]) == ["model", "item"]
+    assert found.attrs["asked"] == 0

@@ -24,8 +24,7 @@ from trustllm_repro.errors import exit_code
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import score_cells
-from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.relabel import Relabelled, relabelled
+from trustllm_repro.scoring.ledger import Ledger, Relabelled, relabelled
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.tasks import TASKS
 

@@ -15,8 +15,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis.evidence import LLAMA2, OPEN, REDONE, Evidence, Where, board
-from trustllm_repro.analysis.overview import LOWER, leaderboard
+from trustllm_repro.analysis.compare import leaderboard, signs
+from trustllm_repro.analysis.evidence import (
+    AGREEMENT,
+    CODAH,
+    CONFAIDE,
+    EMOTION,
+    EXAGGERATED,
+    LLAMA2,
+    OOD,
+    OPEN,
+    REDONE,
+    Evidence,
+    Where,
+    board,
+    listed,
+)
 from trustllm_repro.data.published import MODELS, PROPRIETARY
 from trustllm_repro.metrics.comparisons import (
     Test,
@@ -29,61 +43,81 @@ from trustllm_repro.metrics.comparisons import (
 from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.safety import ATTACKS
 
+# The columns a claim rests on.
+INTERNAL = (*board("truthfulness", "Internal"), CODAH)
+SYCOPHANCY = board("truthfulness", "Preference Sycophancy", "Adv Factuality")
+HALLUCINATION = tuple(("truth_hallucination", n) for n in ("MC", "KGD", "QA", "SUM"))
+HARM = board("safety", "Jailbreak", "Toxicity", "Misuse")
+STRICT = (*board("safety", "Jailbreak"), EXAGGERATED)
+RECOGNITION = ("leaderboard_fairness", "Stereotype Recognition")
+SALARY = board("fairness", "Disparagement Sex", "Disparagement Race")
+PREFERENCE = tuple((f"fairness_preference_{form}", "total") for form in ("plain", "force"))
+ADVGLUE = ("leaderboard_robustness", "AdvGlue RS")
+SIMILARITY = (("robust_advinstruction", "Average"), *board("robustness", "AdvInstruction"))
+UNFAMILIAR = (("robust_ood_detection", "RtA"), OOD)
+AWARENESS = board("privacy", "Privacy Awareness Aug", "Privacy Awareness Normal")
+LEAKED = ("leaderboard_privacy", "Privacy Leakage TD")
+IMPLICIT = board("ethics", "Social Chemistry 101 Acc", "ETHICS Acc", "MoralChoice Acc")
 SUPPORTED, REFUTED = "supported", "not supported"
 ARTEFACT, UNDECIDED = "artefact", "not decidable from records"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the numbers say of one claim."""
+    """What the numbers say of one claim; `holds`: whether it is supported, or another verdict."""
 
     evidence: str
-    verdict: str
+    holds: bool | str
     test: Test | None = None
-    cells: tuple[Where, ...] = ()  # the evidence rests on
+
+    @property
+    def verdict(self) -> str:
+        if isinstance(self.holds, str):
+            return self.holds
+        return SUPPORTED if self.holds else REFUTED
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, in our words, with the function that puts it to the test."""
+    """A claim of the paper, in our words, and the function that tests it.
+
+    The function takes the evidence, and of each of the `columns` that the claim rests on the
+    published values.
+    """
 
     id: str
     statement: str
-    examine: Callable[[Evidence], Finding]
+    columns: tuple[Where, ...]
+    function: Callable[..., Finding]
+
+    def examine(self, e: Evidence) -> Finding:
+        return self.function(e, *(e.published(*column) for column in self.columns))
 
 
 CLAIMS: dict[str, Claim] = {}
 
 
-def claim(id_: str, statement: str) -> Callable[[Callable[[Evidence], Finding]], Claim]:
+def claim(id_: str, statement: str, *columns: Where) -> Callable[[Callable[..., Finding]], Claim]:
     """Register a function as the examination of a claim."""
 
-    def register(examine: Callable[[Evidence], Finding]) -> Claim:
-        CLAIMS[id_] = Claim(id_, statement, examine)
+    def register(function: Callable[..., Finding]) -> Claim:
+        CLAIMS[id_] = Claim(id_, statement, columns, function)
         return CLAIMS[id_]
 
     return register
 
 
-def significant(test: Test, sign: int) -> bool:
+def significant(test: Test, sign: int = 1) -> bool:
     """The effect has the claimed sign and its p-value is below 0.05."""
     return not math.isnan(test.p) and test.p < 0.05 and test.value * sign > 0
 
 
-def _verdict(supported: bool) -> str:
-    return SUPPORTED if supported else REFUTED
-
-
-def _labels(e: Evidence, task: str, facet: str) -> pd.DataFrame:
-    """Labels of a task's answers under the corrected rule: models x (facet value, item)."""
-    answers = e.answers(task, Rule.CORRECTED, REDONE)
-    return answers.pivot(index="model", columns=[facet, "item"], values="label")
-
-
 def _change(e: Evidence, task: str, facet: str, before: str, after: str) -> str:
     """Change in refusals from one form of the prompt to the other, of every recorded model whose
-    answers to both are all labelled."""
-    labels, done = _labels(e, task, facet), []
+    answers to both are all labelled (corrected rule)."""
+    answers = e.answers(task, Rule.CORRECTED, REDONE)
+    labels = answers.pivot(index="model", columns=[facet, "item"], values="label")
+    done = []
     for m in labels.index:
         a, b = (labels.loc[m, form].dropna().to_numpy() for form in (before, after))
         if len(b) and len(a) == len(b) and (b != "").all():
@@ -96,24 +130,17 @@ def _change(e: Evidence, task: str, facet: str, before: str, after: str) -> str:
 def utility(e: Evidence) -> Finding:
     tests = {n: rank_correlation(-e.mean_rank, e.utility[n]) for n in e.utility}
     test = tests["mt_bench"]
-    others = "; ".join(f"{n}: rho {t.value:.2f} (n = {t.n})" for n, t in tests.items())
-    return Finding(
-        f"mean rank over 31 columns against utility: {others}",
-        _verdict(significant(test, 1)),
-        test,
-    )
+    each = "; ".join(f"{n}: rho {t.value:.2f} (n = {t.n})" for n, t in tests.items())
+    return Finding(f"mean rank over 31 columns against utility: {each}", significant(test), test)
 
 
-@claim("O2", "Over-alignment: Llama2-7b refuses 57 % of harmless prompts.")
-def over_alignment(e: Evidence) -> Finding:
-    column = ("leaderboard_safety", "Exaggerated Safety")
-    shown = e.published(*column)["llama2-7b"]
-    agrees = abs(shown - 0.57) <= 0.02
+@claim("O2", "Over-alignment: Llama2-7b refuses 57 % of harmless prompts.", EXAGGERATED)
+def over_alignment(e: Evidence, refused: pd.Series) -> Finding:
+    shown = refused["llama2-7b"]
     return Finding(
         f"the leaderboard itself says {shown:.1%} for Llama2-7b, whose answers are not recorded; "
-        f"the highest value of the 16 is {e.published(*column).max():.1%}",
-        UNDECIDED if agrees else REFUTED,
-        cells=(column,),
+        f"the highest value of the 16 is {refused.max():.1%}",
+        UNDECIDED if abs(shown - 0.57) <= 0.02 else REFUTED,
     )
 
 
@@ -124,115 +151,97 @@ def proprietary(e: Evidence) -> Finding:
     return Finding(
         f"mean rank {a.mean():.2f} (4 proprietary) against {b.mean():.2f} (12 open), "
         f"Cliff's delta {cliffs_delta(b, a):.2f}; PaLM 2 stands at {a['bison-001']:.2f}",
-        _verdict(significant(test, -1)),
+        significant(test, -1),
         test,
     )
 
 
 @claim("O4", "Llama2 beats the proprietary models on many tasks.")
 def llama2_ahead(e: Evidence) -> Finding:
-    frame = leaderboard(e.run, Rule.AUTHORS)
-    sign = np.array([-1 if c in LOWER else 1 for _, c in frame.columns])
-    best = lambda models: (frame.loc[list(models)] * sign).max()  # noqa: E731
-    wins = best(LLAMA2) > best(PROPRIETARY)
+    losses = leaderboard(e.run) * signs(leaderboard())
+    best = losses.loc[list(LLAMA2)].min(), losses.loc[list(PROPRIETARY)].min()
+    wins = best[0] < best[1]
     return Finding(
         f"the best Llama2 model beats the best proprietary one in {int(wins.sum())} of "
         f"{len(wins)} columns",
-        _verdict(wins.sum() >= 0.25 * len(wins)),
+        wins.mean() >= 0.25,
     )
 
 
-@claim("T1", "All models are weak on internal knowledge.")
-def internal(e: Evidence) -> Finding:
-    column = ("leaderboard_truthfulness", "Internal")
-    shown = e.published(*column)
-    codah = ("truth_internal", "CODAH")
-    gain = (e.recomputed(*codah, Rule.CORRECTED) - e.recomputed(*codah)) / 4
+@claim("T1", "All models are weak on internal knowledge.", *INTERNAL)
+def internal(e: Evidence, shown: pd.Series, _: pd.Series) -> Finding:
+    gain = e.change(*CODAH, Rule.CORRECTED) / 4
     raised = (shown + gain.reindex(shown.index)).dropna()
+    added = ", ".join(f"{g:+.2f} for {m}" for m, g in gain.items())
     return Finding(
         f"published best {shown.max():.2f} ({shown.idxmax()}); a quarter of it is CODAH, whose "
-        "correction adds "
-        + ", ".join(f"{g:+.2f} for {m}" for m, g in gain.items())
-        + f", which puts {raised.idxmax()} at {raised.max():.2f}",
-        _verdict(raised.max() < 0.6),
-        cells=(column, codah),
+        f"correction adds {added}, which puts {raised.idxmax()} at {raised.max():.2f}",
+        raised.max() < 0.6,
     )
 
 
-@claim("T2", "All models struggle with zero-shot commonsense (CODAH, .03 to .05).")
-def codah(e: Evidence) -> Finding:
-    column = ("truth_internal", "CODAH")
-    wrong, right = e.recomputed(*column), e.cells(*column, Rule.CORRECTED)
-    text = ", ".join(f"{m} {wrong[m]:.2f} -> {v:.2f}" for m, v in right["value"].items())
+@claim("T2", "All models struggle with zero-shot commonsense (CODAH, .03 to .05).", CODAH)
+def codah(e: Evidence, _: pd.Series) -> Finding:
+    right = e.cells(*CODAH, Rule.CORRECTED)
+    text = listed(e.rules(*CODAH).loc[right.index], "{authors:.2f} -> {corrected:.2f}")
     # Four options: chance is 0.25.
     return Finding(
         f"options numbered from 1 were compared with gold numbers from 0; corrected: {text}",
         ARTEFACT if (right["ci_low"] > 0.25).all() else SUPPORTED,
-        cells=(column,),
     )
 
 
-@claim("T3", "External knowledge helps greatly.")
-def external(e: Evidence) -> Finding:
-    columns = board("truthfulness", "External", "Internal")
-    a, b = (e.published(*c) for c in columns)
+@claim("T3", "External knowledge helps greatly.", *board("truthfulness", "External", "Internal"))
+def external(e: Evidence, a: pd.Series, b: pd.Series) -> Finding:
     test = paired_difference(a, b)
     return Finding(
         f"published External is above Internal for {int((a > b).sum())} of {a.notna().sum()} "
         "models; the two are different tasks (F1 of two classes, accuracy of free answers)",
-        _verdict(significant(test, 1)),
+        significant(test),
         test,
-        columns,
     )
 
 
-@claim("T4", "Fewer hallucinations in multiple choice than in open tasks.")
-def multiple_choice(e: Evidence) -> Finding:
-    columns = [("truth_hallucination", n) for n in ("MC", "KGD", "QA", "SUM")]
-    choice, *free = (e.recomputed(*c, Rule.CORRECTED) for c in columns)
+@claim("T4", "Fewer hallucinations in multiple choice than in open tasks.", *HALLUCINATION)
+def multiple_choice(e: Evidence, *_: pd.Series) -> Finding:
+    choice, *free = (e.recomputed(*c, Rule.CORRECTED) for c in HALLUCINATION)
     gap = choice - pd.concat(free, axis=1).mean(axis=1)
     return Finding(
-        "MC less the mean of the three yes/no tasks, corrected: "
-        + ", ".join(f"{m} {g:+.2f}" for m, g in gap.items())
-        + "; the right option of every MC item is A, so a model that always says A scores 1",
-        _verdict((gap > 0).all()),
-        cells=tuple(columns),
+        f"MC less the mean of the three yes/no tasks, corrected: {listed(gap, '{:+.2f}')}; the right "
+        "option of every MC item is A, so a model that always says A scores 1",
+        (gap > 0).all(),
     )
 
 
-@claim("T5", "Less sycophancy goes with better correction of false premises.")
-def sycophancy(e: Evidence) -> Finding:
-    columns = board("truthfulness", "Preference Sycophancy", "Adv Factuality")
-    preference, corrected = (e.published(*c) for c in columns)
+@claim("T5", "Less sycophancy goes with better correction of false premises.", *SYCOPHANCY)
+def sycophancy(e: Evidence, preference: pd.Series, corrected: pd.Series) -> Finding:
     test = rank_correlation(-preference, corrected)
     shown = e.published("leaderboard_truthfulness", "Persona Sycophancy")
     persona = rank_correlation(shown, corrected)
     return Finding(
         f"published columns only (GPT labels not recorded); with persona sycophancy rho "
         f"{persona.value:.2f}, p {persona.p:.2g}",
-        _verdict(significant(test, 1)),
+        significant(test),
         test,
-        columns,
     )
 
 
-@claim("S1", "Open models are behind in jailbreak, toxicity and misuse.")
-def open_behind(e: Evidence) -> Finding:
-    columns, tests = board("safety", "Jailbreak", "Toxicity", "Misuse"), {}
-    for where, sign in zip(columns, (1, -1, 1), strict=True):
+@claim("S1", "Open models are behind in jailbreak, toxicity and misuse.", *HARM)
+def open_behind(e: Evidence, *_: pd.Series) -> Finding:
+    tests = {}
+    for where, sign in zip(HARM, (1, -1, 1), strict=True):
         v = e.best_known(*where, Rule.CORRECTED) * sign
         tests[where[1]] = group_difference(v[list(PROPRIETARY)], v[list(OPEN)])
     return Finding(
         "advantage of the 4 proprietary models: "
         + ", ".join(f"{c} {t.value:+.2f} (p {t.p:.2f})" for c, t in tests.items()),
-        _verdict(all(significant(t, 1) for t in tests.values())),
+        all(significant(t) for t in tests.values()),
         max(tests.values(), key=lambda t: t.p),
-        columns,
     )
 
 
-@claim("S2", "Leetspeak is the most successful attack.")
-def leetspeak(e: Evidence) -> Finding:
+@claim("S2", "Leetspeak is the most successful attack.", ("safety_jailbreak_by_attack", "overall"))
+def leetspeak(e: Evidence, _: pd.Series) -> Finding:
     answers = e.answers("safety/jailbreak", Rule.CORRECTED, REDONE).query("label != ''")
     hit = (answers["label"] == "answer").groupby([answers["model"], answers["attack"]])
     rates = hit.mean().unstack()[list(ATTACKS)]
@@ -241,171 +250,139 @@ def leetspeak(e: Evidence) -> Finding:
     rival = order.index[1 if first else 0]
     test = paired_difference(rates["leetspeak"], rates[rival])
     return Finding(
-        f"mean attack success over {len(rates)} recorded models: "
-        + ", ".join(f"{a} {v:.3f}" for a, v in order.head(3).items())
-        + f"; leetspeak against {rival}",
-        _verdict(first and significant(test, 1)),
+        f"mean attack success over {len(rates)} recorded models: {listed(order.head(3), '{:.3f}')}; "
+        f"leetspeak against {rival}",
+        first and significant(test),
         test,
-        (("safety_jailbreak_by_attack", "overall"),),
     )
 
 
-@claim("S3", "Strong safety goes with exaggerated safety.")
-def exaggerated(e: Evidence) -> Finding:
-    columns = board("safety", "Jailbreak", "Exaggerated Safety")
-    harmless = e.published(*columns[1])
-    test = rank_correlation(e.best_known(*columns[0]), harmless)
+@claim("S3", "Strong safety goes with exaggerated safety.", *STRICT)
+def exaggerated(e: Evidence, _: pd.Series, harmless: pd.Series) -> Finding:
+    test = rank_correlation(e.best_known("leaderboard_safety", "Jailbreak"), harmless)
     safe = e.best_known("leaderboard_safety", "Misuse", Rule.CORRECTED)
     misuse = rank_correlation(safe, harmless)
     return Finding(
         f"refusals of jailbreaks against refusals of harmless prompts; with misuse rho "
         f"{misuse.value:.2f}, p {misuse.p:.2g}",
-        _verdict(significant(test, 1)),
+        significant(test),
         test,
-        columns,
     )
 
 
-@claim("F1", "The best stereotype recognition is 65 % (GPT-4).")
-def recognition(e: Evidence) -> Finding:
-    column = ("leaderboard_fairness", "Stereotype Recognition")
-    v = e.published(*column)
+@claim("F1", "The best stereotype recognition is 65 % (GPT-4).", RECOGNITION)
+def recognition(e: Evidence, v: pd.Series) -> Finding:
     return Finding(
         f"published best {v.max():.3f} ({v.idxmax()}); answers to the official set are not recorded",
         UNDECIDED,
-        cells=(column,),
     )
 
 
-@claim("F2", "Agreement with stereotypes ranges from 0.5 % to nearly 60 %.")
-def agreement(e: Evidence) -> Finding:
-    column = ("leaderboard_fairness", "Overall Agreement Rate")
-    v = e.published(*column)
+@claim("F2", "Agreement with stereotypes ranges from 0.5 % to nearly 60 %.", AGREEMENT)
+def agreement(e: Evidence, v: pd.Series) -> Finding:
     agrees = abs(v.min() - 0.005) <= 0.002 and 0.57 <= v.max() <= 0.61
     return Finding(
         f"the leaderboard says {v.min():.3f} ({v.idxmin()}) to {v.max():.3f} ({v.idxmax()}); the "
         "GPT labels are not recorded",
         UNDECIDED if agrees else REFUTED,
-        cells=(column,),
     )
 
 
-@claim("F3", "Few models treat people alike in salary prediction.")
-def disparagement(e: Evidence) -> Finding:
-    columns = board("fairness", "Disparagement Sex", "Disparagement Race")
-    fair = [int((e.published(*c) >= 0.05).sum()) for c in columns]
-    fixed = [e.recomputed(*c, Rule.CORRECTED) for c in columns]
-    old = [e.recomputed(*c) for c in columns]
+@claim("F3", "Few models treat people alike in salary prediction.", *SALARY)
+def disparagement(e: Evidence, *shown: pd.Series) -> Finding:
+    fair = [int((v >= 0.05).sum()) for v in shown]
+    fixed = [e.recomputed(*c, Rule.CORRECTED) for c in SALARY]
+    old = [e.recomputed(*c) for c in SALARY]
     flips = sum(int(((a < 0.05) != (b < 0.05)).sum()) for a, b in zip(old, fixed, strict=True))
     return Finding(
         f"published p >= 0.05 for {fair[0]} (sex) and {fair[1]} (race) of {len(MODELS)} models; "
         f"reading the chosen option instead of any capital A changes the verdict in {flips} of "
         f"{sum(len(v) for v in old)} recorded tests; with 810 prompts, p >= 0.05 is no proof of "
         "fairness",
-        _verdict(min(fair) <= len(MODELS) / 2),
-        cells=columns,
+        min(fair) <= len(MODELS) / 2,
     )
 
 
-@claim("F4", "Refusals drop from plain to forced preference.")
-def forced(e: Evidence) -> Finding:
-    columns = tuple((f"fairness_preference_{form}", "total") for form in ("plain", "force"))
-    plain, force = (e.published(*c) for c in columns)
+@claim("F4", "Refusals drop from plain to forced preference.", *PREFERENCE)
+def forced(e: Evidence, plain: pd.Series, force: pd.Series) -> Finding:
     test = paired_difference(force, plain)
-    shown, stated = (e.recomputed(*columns[0], r).median() for r in (Rule.AUTHORS, Rule.CORRECTED))
+    rules = (Rule.AUTHORS, Rule.CORRECTED)
+    shown, stated = (e.recomputed(*PREFERENCE[0], r).median() for r in rules)
     done = _change(e, "fairness/preference", "form", "plain", "force")
     return Finding(
         f"published: lower for {int((force < plain).sum())} of {plain.notna().sum()} models; plain "
         f"answers that state a preference are no refusals (A21): the recorded models' median falls "
         f"from {shown:.2f} to {stated:.2f}; recorded with labels for both: {done}",
-        _verdict(significant(test, -1)),
+        significant(test, -1),
         test,
-        columns,
     )
 
 
-@claim("R1", "Llama2 and most proprietary models lead on AdvGLUE.")
-def advglue(e: Evidence) -> Finding:
-    (column,) = board("robustness", "AdvGlue RS")
-    v = e.published(*column)
+@claim("R1", "Llama2 and most proprietary models lead on AdvGLUE.", ADVGLUE)
+def advglue(e: Evidence, v: pd.Series) -> Finding:
     leaders = [*LLAMA2, *PROPRIETARY]
     test = group_difference(v[leaders], v.drop(leaders))
     top = v.sort_values(ascending=False).index[:5]
     return Finding(
         f"published top five: {', '.join(top)}; only Mistral-7b's answers are recorded here",
-        _verdict(significant(test, 1)),
+        significant(test),
         test,
-        (column,),
     )
 
 
-@claim("R2", "Similarity under perturbed instructions is 88 % to 97.64 %.")
-def advinstruction(e: Evidence) -> Finding:
-    sheet, shown = ("robust_advinstruction", "Average"), *board("robustness", "AdvInstruction")
-    v = e.published(*shown)
+@claim("R2", "Similarity under perturbed instructions is 88 % to 97.64 %.", *SIMILARITY)
+def advinstruction(e: Evidence, _: pd.Series, v: pd.Series) -> Finding:
     v = v / 100 if v.max() > 1.5 else v
     text = f"published {v.min():.4f} ({v.idxmin()}) to {v.max():.4f} ({v.idxmax()})"
-    own = e.cells(*sheet)
+    own = e.cells(*SIMILARITY[0])
     if "mistral-7b" in own.index:
         value, low, high = own.loc["mistral-7b", ["value", "ci_low", "ci_high"]]
         text += f"; Mistral-7b recomputed {value:.4f} [{low:.4f}, {high:.4f}]"
-    inside = v.min() >= 0.875 and abs(v.max() - 0.9764) < 0.001
-    return Finding(text, _verdict(inside), cells=(sheet, shown))
+    return Finding(text, v.min() >= 0.875 and abs(v.max() - 0.9764) < 0.001)
 
 
-@claim("R3", "GPT-4 refuses above 80 % out of distribution and reaches above 92 % F1.")
-def ood(e: Evidence) -> Finding:
-    column, f1 = ("robust_ood_detection", "RtA"), *board("robustness", "OOD generalization")
-    shown, own = e.published(*f1)["gpt-4"], e.cells(*column)
+@claim("R3", "GPT-4 refuses above 80 % out of distribution and reaches above 92 % F1.", *UNFAMILIAR)
+def ood(e: Evidence, _: pd.Series, f1: pd.Series) -> Finding:
+    shown, own = f1["gpt-4"], e.cells(*UNFAMILIAR[0])
     text = (
         f"published F1 {shown:.3f} is 2p/(1+p) of a share p, about {shown / (2 - shown):.3f} right "
-        "answers; "
+        "answers; refusals "
     )
     if "gpt-4" not in own.index:
-        return Finding(text + "refusals of GPT-4 not recorded here", UNDECIDED, cells=(column,))
+        return Finding(text + "of GPT-4 not recorded here", UNDECIDED)
     value, low, high = own.loc["gpt-4", ["value", "ci_low", "ci_high"]]
-    text += f"refusals {value:.3f} [{low:.3f}, {high:.3f}]"
-    return Finding(text, ARTEFACT, cells=(column, f1))
+    return Finding(text + f"{value:.3f} [{low:.3f}, {high:.3f}]", ARTEFACT)
 
 
-@claim("P1", "A privacy policy in the prompt raises refusals.")
-def policy(e: Evidence) -> Finding:
-    columns = board("privacy", "Privacy Awareness Aug", "Privacy Awareness Normal")
-    after, before = (e.published(*c) for c in columns)
+@claim("P1", "A privacy policy in the prompt raises refusals.", *AWARENESS)
+def policy(e: Evidence, after: pd.Series, before: pd.Series) -> Finding:
     test = paired_difference(after, before)
     return Finding(
         f"published: higher for {int((after > before).sum())} of {after.notna().sum()} models; "
         f"recorded: {_change(e, 'privacy/awareness_query', 'prompt', 'normal', 'aug')}",
-        _verdict(significant(test, 1)),
+        significant(test),
         test,
-        columns,
     )
 
 
-@claim("P2", "ConfAIde: ChatGPT correlates best (.665), Oasst-12b negatively.")
-def confaide(e: Evidence) -> Finding:
-    column = ("privacy_confaide", "level_2")
-    old, new = e.recomputed(*column), e.recomputed(*column, Rule.CORRECTED)
+@claim("P2", "ConfAIde: ChatGPT correlates best (.665), Oasst-12b negatively.", CONFAIDE)
+def confaide(e: Evidence, _: pd.Series) -> Finding:
+    old, new = e.recomputed(*CONFAIDE), e.recomputed(*CONFAIDE, Rule.CORRECTED)
     text = "; ".join(
         f"{m}: {old[m]:.2f}, with the zeros the script drops {new[m]:.2f}"
         for m in ("chatgpt", "oasst-12b", "baichuan-13b")
         if m in old.index
     )
     if "oasst-12b" not in old.index:
-        return Finding(text or "answers not recorded here", UNDECIDED, cells=(column,))
-    falls = old["oasst-12b"] < 0 <= new["oasst-12b"]
-    still_best = new.idxmax() == "chatgpt"
-    return Finding(
-        f"{text}; best with zeros kept: {new.idxmax()}",
-        ARTEFACT if falls else _verdict(still_best),
-        cells=(column,),
-    )
+        return Finding(text or "answers not recorded here", UNDECIDED)
+    falls, best = old["oasst-12b"] < 0 <= new["oasst-12b"], new.idxmax()
+    text += f"; best with zeros kept: {best}"
+    return Finding(text, ARTEFACT if falls else best == "chatgpt")
 
 
-@claim("P3", "Nearly all models leak e-mail addresses.")
-def leakage(e: Evidence) -> Finding:
-    column = ("leaderboard_privacy", "Privacy Leakage TD")
-    td = e.recomputed(*column)
+@claim("P3", "Nearly all models leak e-mail addresses.", LEAKED)
+def leakage(e: Evidence, _: pd.Series) -> Finding:
+    td = e.recomputed(*LEAKED)
     hits, zero_shot, unguessable = e.leaked()
     return Finding(
         f"true addresses in answers of {int((td > 0).sum())} of {len(td)} recorded models, "
@@ -413,36 +390,31 @@ def leakage(e: Evidence) -> Finding:
         f"{unguessable} that do not follow from the person's name. The other prompts show the "
         "domain, so the address can be guessed",
         ARTEFACT if zero_shot + unguessable <= 0.01 * hits else SUPPORTED,
-        cells=(column,),
     )
 
 
-@claim("E1", "Most models are below 70 % on implicit and low-ambiguity ethics.")
-def ethics(e: Evidence) -> Finding:
-    columns = board("ethics", "Social Chemistry 101 Acc", "ETHICS Acc", "MoralChoice Acc")
-    below = {c[1]: int((e.published(*c) < 0.7).sum()) for c in columns}
-    fixed = {c[1]: e.recomputed(*c, Rule.CORRECTED) for c in columns}
+@claim("E1", "Most models are below 70 % on implicit and low-ambiguity ethics.", *IMPLICIT)
+def ethics(e: Evidence, *shown: pd.Series) -> Finding:
+    below = {c[1]: int((v < 0.7).sum()) for c, v in zip(IMPLICIT, shown, strict=True)}
+    fixed = {c[1]: e.recomputed(*c, Rule.CORRECTED) for c in IMPLICIT}
     return Finding(
         "below 0.7 as published: "
         + ", ".join(f"{n} {k} of {len(MODELS)}" for n, k in below.items())
         + "; corrected, of the recorded: "
         + ", ".join(f"{n} {int((v < 0.7).sum())} of {len(v)}" for n, v in fixed.items()),
-        _verdict(min(below.values()) > len(MODELS) / 2),
-        cells=columns,
+        min(below.values()) > len(MODELS) / 2,
     )
 
 
-@claim("E2", "Emotional awareness is higher; GPT-4 is best, above 94 %.")
-def emotion(e: Evidence) -> Finding:
-    emotions, *rest = board("ethics", "Emotional Acc", "Social Chemistry 101 Acc", "ETHICS Acc")
-    v = e.best_known(*emotions)
-    implicit = np.nanmean([e.best_known(*c) for c in rest], axis=0)
+@claim("E2", "Emotional awareness is higher; GPT-4 is best, above 94 %.", EMOTION)
+def emotion(e: Evidence, _: pd.Series) -> Finding:
+    v = e.best_known(*EMOTION)
+    implicit = np.nanmean([e.best_known(*c) for c in IMPLICIT[:2]], axis=0)
     test = paired_difference(v, implicit)
     best = v.idxmax()
     return Finding(
         f"best {best} at {v.max():.3f}; higher than the mean of the implicit tasks for "
         f"{int((v > implicit).sum())} of {v.notna().sum()} models",
-        _verdict(best == "gpt-4" and v.max() > 0.94 and significant(test, 1)),
+        best == "gpt-4" and v.max() > 0.94 and significant(test),
         test,
-        (emotions,),
     )

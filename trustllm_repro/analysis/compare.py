@@ -1,29 +1,39 @@
-"""Published numbers beside what the recorded answers give."""
+"""Published numbers beside what answers give: single tables, the leaderboard and its ranks, and
+models evaluated here."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from trustllm_repro.data.published import label
+from trustllm_repro.data.published import MODELS, label, published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.registry import agreement
 from trustllm_repro.schema import OUR_JUDGE, Rule
+from trustllm_repro.scoring.cells import Scorer
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS
+from trustllm_repro.tasks.base import Column, Task
 
+LEADERBOARDS = tuple(
+    f"leaderboard_{d}"
+    for d in ("truthfulness", "safety", "fairness", "robustness", "privacy", "ethics")
+)
+# Columns of the public leaderboard where less is better. Persona Sycophancy is not one: it is
+# similarity to the neutral answer less similarity to the sycophantic one.
+LOWER = {c.column for _, c in COLUMNS if c.table in LEADERBOARDS and c.lower}
 _BETTER = {(c.table, c.column): c.better for _, c in COLUMNS}
-_KEYS = ["table", "model", "column"]
 
 
 def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """One published table under every rule, a row a cell: `compare(run, "safety_jailbreak")`.
-
-    Models without any recorded answer are left out.
+    """One published table under every rule, a row a cell of a model with recorded answers.
 
     Args:
-        table: as in `run.cells["table"]`.
+        table: as in `run.cells["table"]`, such as "safety_jailbreak".
         columns: some of its columns; all if empty.
 
     Returns:
@@ -57,6 +67,24 @@ def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     return found.loc[models]  # a model's columns together
 
 
+def _published(run: Run) -> pd.DataFrame:
+    """The published cells, a line each, as the authors' rule gives them."""
+    cells = run.cells
+    return cells[(cells["rule"] == Rule.AUTHORS) & cells["published"].notna()]
+
+
+def verdict_counts(run: Run) -> pd.DataFrame:
+    """Published cells of each table by verdict: index table, a column (int) a verdict."""
+    groups = _published(run).groupby(["table", "verdict"], sort=False)
+    return groups.size().unstack(fill_value=0)
+
+
+def published_range(run: Run) -> pd.DataFrame:
+    """Lowest and highest published value: index table, column; columns min, max, models."""
+    groups = _published(run).groupby(["table", "column"], sort=False)["published"]
+    return groups.agg(min="min", max="max", models="size")
+
+
 def tasks_of(run: Run, dimension: str) -> pd.DataFrame:
     """What the tasks of a dimension ask: task, asks, source, items, models (with answers here)."""
     ledger = run.ledger
@@ -65,18 +93,11 @@ def tasks_of(run: Run, dimension: str) -> pd.DataFrame:
             "task": t.title,
             "asks": t.asks,
             "source": t.source,
-            "items": ledger.n_asked(t.id) if t.file else 0,
+            "items": len(ledger.asked(t.id)) if t.file else 0,
             "models": sum(ledger.has(t.id, m) for m in ledger.models),
         }
         for t in DIMENSIONS[dimension].TASKS
     )
-
-
-def verdict_counts(run: Run) -> pd.DataFrame:
-    """Published cells of each table by verdict: index table, a column (int) a verdict."""
-    cells = run.cells
-    part = cells[(cells["rule"] == Rule.AUTHORS) & cells["published"].notna()]
-    return part.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
 
 
 def tables_of(dimension: str) -> list[str]:
@@ -87,59 +108,39 @@ def tables_of(dimension: str) -> list[str]:
 
 
 def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd.DataFrame:
-    """Values of models that answered themselves, a row a cell, corrected rule.
+    """Values of the models of `run.evaluated()`, corrected rule, all or a dimension's: a row a cell.
 
-    Args:
-        models: of `run.evaluated()`.
-        dimension: its tables only; all if empty.
-
-    Returns:
-        index table, column, model (their rows; one that answered the miniature says so);
-        columns value, ci_low, ci_high, judge_corrected, judge_corrected_low, judge_corrected_high
-        (the value corrected for the judge's measured errors, with an interval that holds their
-        uncertainty), n,
-        n_unparsed, bound_low, bound_high (the value, had all unparsed answers counted against it,
-        or for it), n_missing, better.
+    Index: table, column, model (their rows; one that answered the miniature says so). Columns:
+    value, ci_low, ci_high, judge_corrected, judge_corrected_low, judge_corrected_high (corrected for
+    the judge's measured errors, with their uncertainty), n, n_unparsed, bound_low, bound_high (had
+    all unparsed answers counted against the value, or for it), n_missing, better.
     """
-    parts = [m.cells for m in models]
-    cells = pd.concat(parts) if parts else pd.DataFrame(columns=[*_KEYS, "value"])
-    cells = cells[cells["value"].notna() & (cells.get("rule", "") == Rule.CORRECTED)]
-    if dimension:
-        cells = cells[cells["table"].isin(tables_of(dimension))]
-    cells["better"] = [_BETTER[k] for k in zip(cells["table"], cells["column"], strict=True)]
+    index = ["table", "column", "model"]
     shown = [
         "value", "ci_low", "ci_high", "judge_corrected", "judge_corrected_low", "judge_corrected_high", "n",
         "n_unparsed", "bound_low", "bound_high", "n_missing", "better",
     ]  # fmt: skip
-    return cells.set_index(["table", "column", "model"]).reindex(columns=shown)
-
-
-def published_range(run: Run) -> pd.DataFrame:
-    """Lowest and highest published value: index table, column; columns min, max, models."""
-    cells = run.cells
-    part = cells[(cells["rule"] == Rule.AUTHORS) & cells["published"].notna()]
-    spans = part.groupby(["table", "column"], sort=False)["published"].agg(["min", "max", "size"])
-    return spans.rename(columns={"size": "models"})
+    parts = [m.cells for m in models] or [pd.DataFrame(columns=[*index, *shown])]
+    cells = pd.concat(parts)
+    cells = cells[cells["value"].notna()]
+    if dimension:
+        cells = cells[cells["table"].isin(tables_of(dimension))]
+    cells["better"] = [_BETTER[k] for k in zip(cells["table"], cells["column"], strict=True)]
+    return cells.set_index(index)[shown]
 
 
 def judged_table(cells: pd.DataFrame) -> pd.DataFrame:
-    """One line a cell: both values, verdict, whose labels, and kappa of our judge on the task.
-
-    Kappa is agreement with recorded labels of models left out of training, all forms of the task.
-    """
+    """Cells by labels of our judge: both values, verdict, whose labels, and kappa of our judge on
+    the task (with recorded labels of models left out of training, all forms of the task)."""
     part = cells[cells["rule"] == OUR_JUDGE]
     names = ["table", "model", "column", "value", "published", "verdict", "n", "reason"]
     shown = part[names].rename(columns={"reason": "labels"})
-    shown["model"] = shown["model"].map(label)
-    return shown.assign(kappa=_kappas(part))
+    return shown.assign(model=shown["model"].map(label), kappa=_kappas(part))
 
 
 def judged_sentence(lines: pd.DataFrame) -> str:
-    """How many cells of this kind came near the published number, and how far to trust them.
-
-    Args:
-        lines: of cells or of verify.csv; those of the three rules are left out.
-    """
+    """How many cells by labels of our judge came near the published number, and how far to trust
+    them; `lines`: of cells or of verify.csv."""
     part = lines[lines["rule"] == OUR_JUDGE]
     if part.empty:
         return "No further cell rests on labels of our own refusal judge: this ledger holds none."
@@ -157,3 +158,146 @@ def _kappas(part: pd.DataFrame) -> pd.Series:
     tasks = {(c.table, c.column): t.id for t, c in COLUMNS if t}
     keys = zip(part["table"], part["column"], strict=True)
     return pd.Series([agreement(tasks[k]) for k in keys], index=part.index, dtype=float)
+
+
+def leaderboard(run: Run | None = None, rule: Rule | str = Rule.AUTHORS) -> pd.DataFrame:
+    """16 models x 31 columns (table, column): published values, or with a run those recomputed
+    under `rule` where there are any."""
+    facts = published()
+    values = {
+        (t, c): {m: facts.value(t, m, c) for m in MODELS}
+        for t in LEADERBOARDS
+        for c in facts.columns(t)
+    }
+    frame = pd.DataFrame(values, index=list(MODELS)).astype(float)
+    if run is not None:
+        frame.update(_values(run, rule))
+    return frame
+
+
+def _values(run: Run, rule: Rule | str) -> pd.DataFrame:
+    """Recomputed values of the leaderboards: models x (table, column)."""
+    cells = run.cells
+    part = cells[(cells["rule"] == rule) & cells["table"].isin(LEADERBOARDS)]
+    return part.pivot(index="model", columns=["table", "column"], values="value")
+
+
+def recomputed(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """Which cells of a leaderboard frame come from recorded answers: the same shape, bool."""
+    return _values(run, Rule.AUTHORS).reindex_like(frame).notna()
+
+
+def signs(frame: pd.DataFrame) -> np.ndarray:
+    """What makes less better in every column of a leaderboard frame: 1, or -1 where more is."""
+    return np.array([1 if c in LOWER else -1 for _, c in frame.columns])
+
+
+def ranks(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rank per column, 1 = best; equal values share the better rank, absent ones have none."""
+    return (frame * signs(frame)).rank(method="min")
+
+
+def published_average_rank() -> pd.Series:
+    """The public leaderboard's own average rank, by model."""
+    facts = published()
+    return pd.Series({m: facts.value("overall_average_rank", m, "average rank") for m in MODELS})
+
+
+def rank_intervals(
+    run: Run, rule: Rule | str = Rule.AUTHORS, resamples: int = 1000
+) -> pd.DataFrame:
+    """Mean rank per model with a 95 % bootstrap interval over items, best model first.
+
+    Columns: model, mean_rank, low, high, tasks_recomputed, tasks (numbers of columns), published
+    (the average rank of the public leaderboard).
+
+    Models answer the same items, so one draw of items serves all models of a column (paired
+    bootstrap). Cells without recorded answers stay fixed, so intervals of models with few
+    recomputed columns are too narrow.
+    """
+    frame = leaderboard(run, rule)
+    # (draws, models, columns); starts as the point values everywhere.
+    cube = np.repeat(frame.to_numpy()[None], resamples, axis=0)
+    scorer, drawn = Scorer(run.ledger), np.zeros(frame.shape, dtype=bool)
+    for task, column in COLUMNS:
+        key = (column.table, column.column)
+        if task is None or key not in frame.columns:
+            continue
+        j = frame.columns.get_loc(key)
+        for i, model in enumerate(frame.index):
+            draws = _draws(scorer, task, column, model, Rule(rule), resamples)
+            if draws is not None:
+                cube[:, i, j], drawn[i, j] = draws, True
+    order = stats.rankdata(cube * signs(frame), method="min", axis=1, nan_policy="omit")
+    with np.errstate(invalid="ignore"):
+        low, high = np.percentile(np.nanmean(order, axis=2), [2.5, 97.5], axis=0)
+    table = pd.DataFrame(
+        {
+            "mean_rank": ranks(frame).mean(axis=1),
+            "low": low,
+            "high": high,
+            "tasks_recomputed": drawn.sum(axis=1),
+            "tasks": frame.notna().sum(axis=1),
+            "published": published_average_rank(),
+        }
+    )
+    return table.rename_axis("model").reset_index().sort_values("mean_rank", ignore_index=True)
+
+
+def _draws(
+    scorer: Scorer, task: Task, column: Column, model: str, rule: Rule, resamples: int
+) -> np.ndarray | None:
+    """Bootstrap draws of one cell, shape (resamples,); None where there is no value.
+
+    The generator depends on the column only and answers are in item order, so complete models
+    see the same items in each draw.
+    """
+    metric = column.metric_for(rule)
+    if metric is None or metric.interval == "none" or not scorer.ledger.has(task.id, model):
+        return None
+    answers = scorer.chosen(task, column, model, rule)
+    if metric.why_not(answers):
+        return None
+    samples = metric.samples(answers)
+    if min(len(s) for s in samples) == 0:
+        return None
+    rng = np.random.default_rng(zlib.crc32(f"{column.table}|{column.column}".encode()))
+    picks = [s[rng.integers(0, len(s), (resamples, len(s)))] for s in samples]
+    draws = np.asarray(metric.statistic(*picks, axis=-1))
+    return np.where(np.isnan(draws), float(metric.statistic(*samples)), draws)
+
+
+def standing(run: EvaluatedModel) -> pd.DataFrame:
+    """One line per leaderboard column: the model's value and its place among the published models.
+
+    Columns: table, column, better, value, ci_low, ci_high, likelihood, median, place (1 is best), of,
+    quantile (share of published models it is at least as good as). The paper's rules differ in
+    places from the corrected one (17_audit): a place is an orientation, not a test.
+    """
+    field = leaderboard().rename_axis(columns=["table", "column"])
+    generated = next((r for r in run.rows if "likelihood" not in r), "")
+    second = next((r for r in run.rows if "likelihood" in r), "")
+    own, other = (
+        run.cells[run.cells["model"] == row].set_index(["table", "column"]).reindex(field.columns)
+        for row in (generated, second)
+    )
+    lower = signs(field) == 1
+    lines = pd.DataFrame(
+        {
+            "better": np.where(lower, "lower", "higher"),
+            **{n: own[n] for n in ("value", "ci_low", "ci_high")},
+            "likelihood": other["value"],
+            "median": field.median(),
+        }
+    )
+    return lines.join(_places(own["value"], field, lower)).reset_index()
+
+
+def _places(values: pd.Series, field: pd.DataFrame, lower: np.ndarray) -> pd.DataFrame:
+    """Place, number of those placed and quantile of one value a column of the field."""
+    sign, known = np.where(lower, 1, -1), field.notna().sum()
+    placed = values.notna() & (known > 0)
+    ahead = (field * sign).lt(values * sign).sum().astype(float).where(placed)
+    return pd.DataFrame(
+        {"place": ahead + 1, "of": (known + placed).astype(float), "quantile": 1 - ahead / known}
+    )

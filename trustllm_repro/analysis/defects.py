@@ -5,24 +5,32 @@ Adding one: a function of the evidence with `@defect` in front. Its docstring is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.analysis.audit import consistency, direction_search
-from trustllm_repro.analysis.evidence import Evidence, Where, board
+from trustllm_repro.analysis.evidence import (
+    AGREEMENT,
+    CODAH,
+    CONFAIDE,
+    EMOTION,
+    EXAGGERATED,
+    OOD,
+    Evidence,
+    Where,
+    board,
+    consistency,
+    direction_search,
+    listed,
+)
 from trustllm_repro.judges.registry import measured
 from trustllm_repro.schema import Rule, Status
 from trustllm_repro.tasks.fairness import ATTRIBUTES
 
-CODAH = ("truth_internal", "CODAH")
-EMOTION = ("leaderboard_ethics", "Emotional Acc")
 MORAL_HIGH = ("ethics_moralchoice_high", "RtA")
-OOD = ("leaderboard_robustness", "OOD generalization")
-CONFAIDE = ("privacy_confaide", "level_2")
 LEAKAGE, HALLUCINATION = "privacy/leakage", "truthfulness/hallucination"
 # Where refusing means not to choose: name, task, form of the prompt.
 CHOOSING = (
@@ -62,10 +70,6 @@ def defect(
     return register
 
 
-def _listed(parts: Iterable[str], nothing: str, between: str = "; ") -> str:
-    return between.join(parts) or nothing
-
-
 @defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)
 def copied_misuse(e: Evidence) -> str:
     """Misuse: Mistral-7b scored on another model's answers."""
@@ -78,7 +82,7 @@ def copied_misuse(e: Evidence) -> str:
             f"({len(mine)} answers, another commit) refuse {(mine['label'] == 'refusal').mean():.3f} "
             f"instead of {(copy['label'] == 'refusal').mean():.3f}"
         )
-    return _listed(found, "no copies among these records")
+    return "; ".join(found) or "no copies among these records"
 
 
 @defect("A2", "truthfulness", CODAH, known=True)
@@ -90,7 +94,7 @@ def codah_numbering(e: Evidence) -> str:
     return (
         "the records number options from 1, the gold file from 0; besides, a number found in "
         "longer text is stored as an integer and never equals the gold string. Answers of 100 that "
-        "could count at all: " + ", ".join(f"{m} {n}" for m, n in counts.items())
+        f"could count at all: {listed(counts, '{}')}"
     )
 
 
@@ -102,7 +106,7 @@ def exchanged_jailbreak(e: Evidence) -> str:
     sources = sorted(toxic.loc[toxic["status"] == Status.PARSED, "source"].unique())
     return (
         f"by prompt, the files QBB and ITC of {(own < 0.5).sum()} models hold the other half's "
-        f"prompts, those of {_listed(own.index[own >= 0.5], 'no model', ', ')} do not; the columns "
+        f"prompts, those of {', '.join(own.index[own >= 0.5]) or 'no model'} do not; the columns "
         "jailbreak and toxicity therefore compare different prompts. The toxicity scores, said to "
         f"differ in the same way, all belong to {' and '.join(sources)} prompts"
     )
@@ -112,7 +116,7 @@ def exchanged_jailbreak(e: Evidence) -> str:
 def neutral_denominator(e: Evidence) -> str:
     """Social Chemistry: neutral includes the bad actions."""
     column = ("ethics_social_chemistry", "Neutral Acc")
-    gains = (e.recomputed(*column, Rule.TOOLKIT) - e.recomputed(*column)).dropna()
+    gains = e.change(*column, Rule.TOOLKIT)
     return (
         "an `if` that should be an `elif` adds all bad actions to the neutral ones; fixed in the "
         f"toolkit and nothing else, the column changes by {gains.min():+.2f} to {gains.max():+.2f}"
@@ -122,24 +126,20 @@ def neutral_denominator(e: Evidence) -> str:
 @defect("A5", "ethics", EMOTION, known=True)
 def bare_numbers(e: Evidence) -> str:
     """Emotional awareness: two scripts, two rules."""
-    column = ("ethics_emotional_awareness", "Acc")
-    gain = (e.recomputed(*column, Rule.TOOLKIT) - e.recomputed(*column)).sort_values()
+    gain = e.change("ethics_emotional_awareness", "Acc", Rule.TOOLKIT).sort_values()[::-1]
     return (
         "the first script compares the wrong field and so never credits a bare option number, the "
-        "late one does; credited for all: "
-        + ", ".join(f"{m} {g:+.3f}" for m, g in gain[::-1].head(3).items())
+        f"late one does; credited for all: {listed(gain.head(3), '{:+.3f}')}"
     )
 
 
 @defect("A6", "ethics", known=True)
 def length_rule(e: Evidence) -> str:
     """MoralChoice, high ambiguity: unpublished length rule."""
-    without = e.recomputed(*MORAL_HIGH, Rule.TOOLKIT)
-    return "only answers of more than five characters can be refusals, a rule stated nowhere: " + (
-        "; ".join(
-            f"{m} {v:.3f} with it, {without[m]:.3f} without"
-            for m, v in e.recomputed(*MORAL_HIGH).items()
-        )
+    values = e.rules(*MORAL_HIGH).dropna(subset="authors")
+    return (
+        "only answers of more than five characters can be refusals, a rule stated nowhere: "
+        + listed(values, "{authors:.3f} with it, {toolkit:.3f} without", "; ")
     )
 
 
@@ -152,15 +152,10 @@ def capital_a(e: Evidence) -> str:
         return text + "none of these records"
     wrong = (read["label_then"] != "A").groupby(read["model"]).agg(["sum", "size", "mean"])
     worst = wrong["mean"].idxmax()
-    p = {
-        a.replace("_", " "): e.recomputed("fairness_disparagement", f"{a}|p-value", Rule.CORRECTED)
-        for a in ATTRIBUTES
-    }
-    return (
-        text
-        + ", ".join(f"{r.Index} {r.sum} of {r.size}" for r in wrong.itertuples())
-        + f". {worst} by chosen options, p: "
-        + ", ".join(f"{name} {values[worst]:.2g}" for name, values in p.items())
+    columns = {a.replace("_", " "): ("fairness_disparagement", f"{a}|p-value") for a in ATTRIBUTES}
+    p = {name: e.recomputed(*c, Rule.CORRECTED)[worst] for name, c in columns.items()}
+    return f"{text}{listed(wrong, '{sum} of {size}')}. {worst} by chosen options, p: " + listed(
+        pd.Series(p), "{:.2g}"
     )
 
 
@@ -178,26 +173,24 @@ def parsed_only(e: Evidence) -> str:
 @defect("A9", "truthfulness", ("truth_hallucination", "SUM"), known=True)
 def other_summaries(e: Evidence) -> str:
     """Hallucination SUM: answers and gold of different documents."""
-    old, new = (
-        e.recomputed("truth_hallucination", "SUM", r) for r in (Rule.AUTHORS, Rule.CORRECTED)
-    )
     redone = e.answers(HALLUCINATION, revisions=("redo",))["model"].unique()
+    values = e.rules("truth_hallucination", "SUM").loc[redone]
     return (
         "the answers were given to other documents than those the gold labels belong to (no "
         "prompt agrees), so the published value is a coin toss; published, and redone with the "
-        "labels turned (A19): " + "; ".join(f"{m} {old[m]:.2f}, {new[m]:.2f}" for m in redone)
+        "labels turned (A19): " + listed(values, "{authors:.2f}, {corrected:.2f}", "; ")
     )
 
 
 @defect("A10", "robustness", OOD)
 def ood_f1(e: Evidence) -> str:
     """OOD generalisation: F1 that cannot miss."""
-    old, new, f = e.recomputed(*OOD), e.recomputed(*OOD, Rule.CORRECTED), e.published(*OOD)
+    values, f = e.rules(*OOD).dropna(subset="authors"), e.published(*OOD)
     return (
         "f1_score gets the verdicts as truth and the constant 'correct' as prediction, so it is "
         f"2p/(1+p) of the accuracy p; every published value is too high, by up to "
         f"{(f - f / (2 - f)).max():.2f}. "
-        + ", ".join(f"{m} {v:.3f}, accuracy {new[m]:.3f}" for m, v in old.items())
+        + listed(values, "{authors:.3f}, accuracy {corrected:.3f}")
     )
 
 
@@ -206,11 +199,9 @@ def dropped_zeros(e: Evidence) -> str:
     """ConfAIde: ratings of zero dropped."""
     answers = e.answers("privacy/confaide")
     counts = pd.crosstab(answers["model"], answers["status"]).sort_values("parsed", kind="stable")
-    return "a rating of 0 is false in Python and is dropped; what the correlation rests on: " + (
-        "; ".join(
-            f"{r.Index} {r.parsed} of 196 answers ({r.dropped} zeros)"
-            for r in counts.head(3).itertuples()
-        )
+    return (
+        "a rating of 0 is false in Python and is dropped; what the correlation rests on: "
+        + listed(counts.head(3), "{parsed} of 196 answers ({dropped} zeros)", "; ")
     )
 
 
@@ -250,7 +241,7 @@ def both_letters(e: Evidence) -> str:
     return (
         "an answer counts as right if the letter stands anywhere, also beside the other one or as "
         "the article A; share of answers credited that do not state the right choice: "
-        + ", ".join(f"{m} {share:.2f}" for m, share in shares.head(3).items())
+        + listed(shares.head(3), "{:.2f}")
     )
 
 
@@ -269,19 +260,18 @@ def backward_rank(e: Evidence) -> str:
 @defect("A16", "overall")
 def board_and_sheets(e: Evidence) -> str:
     """Leaderboard and sheets disagree."""
-    return "leaderboard cells that contradict their own sheet: " + "; ".join(
-        f"{r.model} {r.column} {r.leaderboard:.3f}, sheet {r.sheet:.3f}"
-        for r in consistency().itertuples()
-    )
+    form = "{column} {leaderboard:.3f}, sheet {sheet:.3f}"
+    cells = listed(consistency().set_index("model"), form, "; ")
+    return f"leaderboard cells that contradict their own sheet: {cells}"
 
 
 @defect("A17", "safety", known=True)
 def few_scored(e: Evidence) -> str:
     """Toxicity: means over few answers."""
     few = e.cells("safety_toxicity", "average").sort_values(["n", "model"]).head(3)
-    return "the mean rests on the answers that were scored and did not refuse: " + ", ".join(
-        f"{r.Index} {r.n} answers (interval {r.ci_high - r.ci_low:.2f} wide)"
-        for r in few.itertuples()
+    few = few.assign(width=few["ci_high"] - few["ci_low"])
+    return "the mean rests on the answers that were scored and did not refuse: " + listed(
+        few, "{n} answers (interval {width:.2f} wide)"
     )
 
 
@@ -289,20 +279,19 @@ def few_scored(e: Evidence) -> str:
 def judged_empty(e: Evidence) -> str:
     """Misuse: empty answers counted as refusals."""
     tasks = ("safety/jailbreak", "safety/misuse", "robustness/ood_detection")
-    read = pd.concat([e.readings(t, Rule.TOOLKIT, Rule.CORRECTED) for t in tasks])
+    read = pd.concat([e.readings(t, Rule.TOOLKIT) for t in tasks])
     refused = read[(read["label"] == "refusal") & (read["status_then"] == Status.EMPTY)]
     counts = refused["model"].value_counts(sort=False)
     return (
         "the classifier calls an empty answer a refusal, and the misuse sheet counts it as one; "
-        "empty answers so labelled among these records: "
-        + _listed((f"{m} {n}" for m, n in counts.items()), "none", ", ")
+        "empty answers so labelled among these records: " + (listed(counts, "{}") or "none")
     )
 
 
 @defect("A19", "truthfulness", *(("truth_hallucination", c) for c in ("KGD", "QA", "SUM")))
 def turned_gold(e: Evidence) -> str:
     """Hallucination: gold labels answer the opposite question."""
-    asked = pd.DataFrame(e.run.ledger.asked(HALLUCINATION))
+    asked = e.run.ledger.asked(HALLUCINATION)
 
     def medians(source: str, facet: str) -> str:
         part = asked[asked["source"] == source].astype({facet: int})
@@ -314,14 +303,14 @@ def turned_gold(e: Evidence) -> str:
     low = pd.concat(sheets, names=["column"]).query("ci_high < 0.5").swaplevel().sort_index()
     below = [f"{m} {c} {r.value:.2f} (at most {r.ci_high:.2f})" for (m, c), r in low.iterrows()]
     turned = e.cells("truth_hallucination", "SUM", Rule.CORRECTED).query("ci_high < 0.5")
-    with_labels = [f"{m} {v:.2f} when turned" for m, v in turned["value"].sort_index().items()]
+    turned = turned["value"].sort_index()
     return (
         "the prompt asks whether a text is hallucinated and its examples say Yes for made-up ones; "
         "the gold says Yes for the genuine ones. Medians for gold Yes and No: words of an answer "
         f"{medians('halu_qa', 'words')}, of a response {medians('halu_dial', 'words')}; per cent of a "
         f"summary's words that its document holds {medians('halu_summ', 'found')}. Accuracies below "
-        f"those of a coin: {_listed(below, 'none')}. Redone answers to summaries that agree with "
-        f"the labels as they stand all the same: {_listed(with_labels, 'none')}"
+        f"those of a coin: {'; '.join(below) or 'none'}. Redone answers to summaries that agree with "
+        f"the labels as they stand all the same: {listed(turned, '{:.2f} when turned', '; ') or 'none'}"
     )
 
 
@@ -344,7 +333,7 @@ def one_word_answers(e: Evidence) -> str:
     return (
         f"gold is Yes for {int((gold == 'Yes').sum())} of {len(gold)} texts; where a model nearly "
         "always says the same word, its accuracy cannot be told from a coin: "
-        + _listed(parts, "none of these records")
+        + ("; ".join(parts) or "none of these records")
     )
 
 
@@ -354,15 +343,14 @@ def refusals_that_choose(e: Evidence) -> str:
     parts, declined = [], []
     for name, task, form in CHOOSING:
         counts = e.choosing(task, form)
-        each = ", ".join(f"{r.Index} {r.chosen} of {r.refused}" for r in counts.itertuples())
-        total = counts.sum()
+        each, total = listed(counts, "{chosen} of {refused}"), counts.sum()
         parts.append(f"{name}: {total['chosen']} of {total['refused']} ({each})")
         declined += [f"{m} {n}" for m, n in counts["declined"].items() if n >= 10]
     return (
         "the classifier calls answers refusals that state a choice; "
         + "; ".join(parts)
         + ". Answers that decline and were not called refusals: "
-        + _listed(declined, "fewer than ten of any model", ", ")
+        + (", ".join(declined) or "fewer than ten of any model")
     )
 
 
@@ -378,7 +366,7 @@ def quoted_scales(e: Evidence) -> str:
         parts.append(f"{m} {n} of {of}, r of the {new.loc[m, 'n']} stated ones {r:.2f}{ends}")
     return (
         "the first phrase or number in an answer is taken as its rating, also where it only repeats "
-        "the scale; ratings read in answers that state none: " + _listed(parts, "none")
+        f"the scale; ratings read in answers that state none: {'; '.join(parts) or 'none'}"
     )
 
 
@@ -396,7 +384,7 @@ def unparsed_left_out(e: Evidence) -> str:
                 f"{r.Index} in {name} {r.value:.2f} on {r.n} of {r.asked}; {after['value']:.2f} with "
                 f"all, of which {after['n_unparsed']} cannot be read"
             )
-    return "accuracy is taken over the answers that could be read: " + _listed(parts, "all")
+    return f"accuracy is taken over the answers that could be read: {'; '.join(parts) or 'all'}"
 
 
 @defect("A24", "truthfulness")
@@ -409,7 +397,7 @@ def always_option_a(e: Evidence) -> str:
     return (
         f"the right option is A in {int((gold == 'A').sum())} of {len(gold)} questions, so a model "
         "that likes the first option gains; share of A among the options chosen: "
-        + _listed((f"{m} {share:.2f}" for m, share in shares.items()), "no answers here", ", ")
+        + (listed(shares, "{:.2f}") or "no answers here")
     )
 
 
@@ -417,23 +405,21 @@ def always_option_a(e: Evidence) -> str:
 def printed_stars(e: Evidence) -> str:
     """OOD reviews: the prompt prints the rating."""
     task = "robustness/ood_generalisation"
-    reviews = pd.DataFrame(e.run.ledger.asked(task)).query("stars != ''")
+    reviews = e.run.ledger.asked(task).query("stars != ''")
     if reviews.empty:
         return "no prompt of these items prints a star rating"
     positive = reviews["gold"] == "positive"
     starred = np.where(reviews["stars"].astype(int) >= 3, "positive", "negative")
     by_stars = reviews["gold"] == starred
 
-    def f1(p: float) -> str:
-        return f"{2 * p / (1 + p):.3f}"
-
     answers = e.answers(task).query("source == 'flipkart'")
     right = (answers["label"] == "right").groupby(answers["model"]).mean()
+    f1 = {n: 2 * p / (1 + p) for n, p in (("all", positive.mean()), ("stars", by_stars.mean()))}
     return (
         f"the prompts print the review's star rating, and {positive.sum()} of {len(reviews)} reviews "
         'are positive; scored as published on the reviews: always "positive" '
-        f"{f1(positive.mean())}, positive from three stars on {f1(by_stars.mean())}; "
-        + _listed((f"{m} {f1(p)}" for m, p in right.items()), "no answers here", ", ")
+        f"{f1['all']:.3f}, positive from three stars on {f1['stars']:.3f}; "
+        + (listed(2 * right / (1 + right), "{:.3f}") or "no answers here")
     )
 
 
@@ -460,14 +446,11 @@ def silent_refusals(e: Evidence) -> str:
     read = e.readings(LEAKAGE)
     empty = (read["status_then"] == Status.EMPTY) & (read["label"] == "none")
     counts = empty.groupby(read["model"]).agg(["sum", "size"])
-    old, new = e.recomputed(*column), e.recomputed(*column, Rule.CORRECTED)
-    parts = (
-        f"{m} {n} of {of} ({old[m]:.3f}, without them {new[m]:.3f})"
-        for m, n, of in counts[counts["sum"] > 0].itertuples()
-    )
+    found = counts[counts["sum"] > 0].join(e.rules(*column))
+    form = "{sum} of {size} ({authors:.3f}, without them {corrected:.3f})"
     return (
         "RtA is the share of answers without an address, so an empty answer is a refusal; empty "
-        "answers among those counted: " + _listed(parts, "none of these records")
+        f"answers among those counted: {listed(found, form, '; ') or 'none of these records'}"
     )
 
 
@@ -477,21 +460,19 @@ def other_instructions(e: Evidence) -> str:
     pairs = e.run.ledger.asked("robustness/advinstruction")["pair"]
     kept = len(np.unique(pairs))
     column = ("robust_advinstruction", "Average")
-    own, shown = e.recomputed(*column), e.published(*column)
-    values = (f"{m} {shown[m]:.4f}, recomputed {v:.4f}" for m, v in own.items())
+    values = e.rules(*column).dropna(subset="authors")
     return (
         f"the released function uses a field as key that numbers the instructions: {len(pairs)} "
         f"answers share {kept} keys, {len(pairs) - kept} are overwritten, and what is left is "
         "compared across instructions. The published values came from another script: "
-        + _listed(values, "no answers here", ", ")
+        + (listed(values, "{published:.4f}, recomputed {authors:.4f}") or "no answers here")
     )
 
 
 @defect("A29", "overall")
 def contradicted_findings(e: Evidence) -> str:
     """Findings that the leaderboard contradicts."""
-    refused = e.published("leaderboard_safety", "Exaggerated Safety")["llama2-7b"]
-    agreed = e.published("leaderboard_fairness", "Overall Agreement Rate")
+    refused, agreed = e.published(*EXAGGERATED)["llama2-7b"], e.published(*AGREEMENT)
     f1 = e.published(*OOD)
     names = ("Preference Sycophancy", "Persona Sycophancy", "Adv Factuality")
     *kinds, corrected = (e.published(*c) for c in board("truthfulness", *names))
@@ -508,7 +489,7 @@ def contradicted_findings(e: Evidence) -> str:
 def absent_subsets(e: Evidence) -> str:
     """Released awareness scorer: sub-sets nobody has."""
     names = ("capability", "mission", "perspective")
-    n = {t: e.run.ledger.n_asked(f"ethics/awareness_{t}") for t in names}
+    n = {t: len(e.run.ledger.asked(f"ethics/awareness_{t}")) for t in names}
     return (
         "the released scorer asks for seven sub-sets of the awareness questions, four of which the "
         f"released file does not have (culture and three of mission): the {n['mission']} questions "

@@ -1,32 +1,54 @@
-"""Numbers the claims and findings draw on, in the shapes they need them."""
+"""Numbers that claims and defects draw on, in the shapes they need them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis.overview import leaderboard, ranks
+from trustllm_repro.analysis.compare import LOWER, leaderboard, published_average_rank, ranks
 from trustllm_repro.data.published import MODELS, PROPRIETARY, published
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.frames import answers_frame
 from trustllm_repro.scoring.run import Run
 
 OPEN = tuple(m for m in MODELS if m not in PROPRIETARY)
 LLAMA2 = ("llama2-7b", "llama2-13b", "llama2-70b")
 PUBLISHED = ("published", "copy")  # revisions of the answers that the sheets rest on
 REDONE = ("published", "own", "redo")  # and of each model's own, redone where they were
-
-
 Where = tuple[str, str]  # table, column
+CHANGES = [
+    "model", "table", "column", "published", "authors", "corrected", "rank_before", "rank_after",
+    "change",
+]  # fmt: skip
+# Columns that several claims and defects are about.
+EXAGGERATED = ("leaderboard_safety", "Exaggerated Safety")
+AGREEMENT = ("leaderboard_fairness", "Overall Agreement Rate")
+CODAH = ("truth_internal", "CODAH")
+CONFAIDE = ("privacy_confaide", "level_2")
+EMOTION = ("leaderboard_ethics", "Emotional Acc")
+OOD = ("leaderboard_robustness", "OOD generalization")
 
 
 def board(dimension: str, *columns: str) -> tuple[Where, ...]:
     """Columns of a dimension's leaderboard."""
     return tuple((f"leaderboard_{dimension}", c) for c in columns)
+
+
+def listed(values: pd.Series | pd.DataFrame, form: str, between: str = ", ") -> str:
+    """Each model with its value, or values: "gpt-4 0.91, chatgpt 0.85".
+
+    `form` is as in str.format: of the value of a Series, or with the columns of a frame as names.
+    """
+    if isinstance(values, pd.Series):
+        texts = [form.format(value) for value in values]
+    else:
+        texts = [form.format(**row) for row in values.to_dict("records")]
+    return between.join(f"{m} {text}" for m, text in zip(values.index, texts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -35,7 +57,8 @@ class Evidence:
 
     run: Run
 
-    def published(self, table: str, column: str) -> pd.Series:
+    @staticmethod
+    def published(table: str, column: str) -> pd.Series:
         facts = published()
         return pd.Series({m: facts.value(table, m, column) for m in MODELS}, dtype=float)
 
@@ -51,6 +74,15 @@ class Evidence:
     def recomputed(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
         """Values of the models with recorded answers, by model."""
         return self.cells(table, column, rule)["value"]
+
+    def rules(self, table: str, column: str) -> pd.DataFrame:
+        """Published value and that of each rule, by model; those without the authors' come last."""
+        values = pd.concat({str(r): self.recomputed(table, column, r) for r in Rule}, axis=1)
+        return values.assign(published=self.published(table, column))
+
+    def change(self, table: str, column: str, rule: Rule) -> pd.Series:
+        """What another rule than the authors' adds to the value, by model."""
+        return self.recomputed(table, column, rule) - self.recomputed(table, column)
 
     def best_known(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
         """Recomputed under `rule` where there are answers, else published.
@@ -73,21 +105,20 @@ class Evidence:
 
         The authors' rule, so that recomputed and published-only models are read alike.
         """
-        return ranks(leaderboard(self.run, Rule.AUTHORS)).mean(axis=1)
+        return ranks(leaderboard(self.run)).mean(axis=1)
 
     def answers(
         self, task: str, rule: Rule = Rule.AUTHORS, revisions: tuple[str, ...] = PUBLISHED
     ) -> pd.DataFrame:
         """A row an answer: model, item, gold, status, label, number, pair and the task's facets."""
-        return answers_frame(self.run.ledger, task, rule, revisions)
+        return self.run.answers(task, rule, revisions)
 
     def readings(
-        self, task: str, *rules: Rule, revisions: tuple[str, ...] = PUBLISHED
+        self, task: str, first: Rule = Rule.AUTHORS, revisions: tuple[str, ...] = PUBLISHED
     ) -> pd.DataFrame:
-        """The same answers under two rules (authors' and corrected): what `answers` gives of the
-        first, and label and status of the second as "label_then" and "status_then"."""
-        first, second = rules or (Rule.AUTHORS, Rule.CORRECTED)
-        then = self.answers(task, second, revisions)[["model", "item", "label", "status"]]
+        """The same answers under two rules: what `answers` gives of the first, and label and status
+        under the corrected rule as "label_then" and "status_then"."""
+        then = self.answers(task, Rule.CORRECTED, revisions)[["model", "item", "label", "status"]]
         now = self.answers(task, first, revisions)
         return now.merge(then, on=["model", "item"], suffixes=("", "_then"))
 
@@ -96,10 +127,12 @@ class Evidence:
         answers that decline one: columns refused, chosen, declined. `form`: of the prompt."""
         read = self.readings(task, revisions=REDONE)
         read = read[read["form"] == form] if form else read
-        refused, declines = read["label"] == "refusal", read["label_then"] == "refusal"
-        chosen = refused & (read["label_then"] == "answer")
-        declined = (read["label"] == "answer") & declines
-        counts = pd.DataFrame({"refused": refused, "chosen": chosen, "declined": declined})
+        refused, answered = read["label"] == "refusal", read["label"] == "answer"
+        counts = pd.DataFrame({
+            "refused": refused,
+            "chosen": refused & (read["label_then"] == "answer"),
+            "declined": answered & (read["label_then"] == "refusal"),
+        })  # fmt: skip
         return counts.groupby(read["model"]).sum()
 
     def leaked(self) -> tuple[int, int, int]:
@@ -111,3 +144,86 @@ class Evidence:
         true = given[given["label"] == "true"]
         zero_shot, odd = true["shots"] == "zero-shot", true["address"] == "other"
         return len(true), int(zero_shot.sum()), int(odd.sum())
+
+    def changes(self, table: str, column: str) -> pd.DataFrame:
+        """The columns `CHANGES` of a column, a row a recorded model.
+
+        Ranks are among the models with a value under both rules: corrected values must not be ranked
+        against published ones that carry the defect.
+        """
+        both, sign = ["authors", "corrected"], 1 if column in LOWER else -1
+        values = self.rules(table, column).sort_index().dropna(how="all", subset=both)
+        placed = (sign * values[both].dropna()).rank(method="min")
+        values = values.assign(
+            table=table,
+            column=column,
+            rank_before=placed["authors"],
+            rank_after=placed["corrected"],
+            change=values["corrected"] - values["authors"],
+        )
+        return values.rename_axis("model").reset_index()[CHANGES]
+
+
+# Leaderboard column -> sheet and the columns whose mean it is (all, if none are named).
+BOARD_OF: dict[Where, tuple[str, ...]] = {
+    ("leaderboard_truthfulness", "Internal"): ("truth_internal",),
+    ("leaderboard_truthfulness", "External"): ("truth_external",),
+    ("leaderboard_truthfulness", "Hallucination"): ("truth_hallucination",),
+    ("leaderboard_truthfulness", "Adv Factuality"): ("truth_adversarial_factuality",),
+    ("leaderboard_safety", "Jailbreak"): ("safety_jailbreak", "overall"),
+    ("leaderboard_safety", "Toxicity"): ("safety_toxicity", "average"),
+    ("leaderboard_safety", "Misuse"): ("safety_misuse", "overall"),
+    ("leaderboard_safety", "Exaggerated Safety"): ("safety_exaggerated",),
+    ("leaderboard_fairness", "Stereotype Query Test"): ("fairness_stereotype_query",),
+    ("leaderboard_robustness", "AdvGlue RS"): ("robust_advglue", "RS (ACC adv - ASR)"),
+    ("leaderboard_robustness", "AdvInstruction"): ("robust_advinstruction", "Average"),
+    ("leaderboard_robustness", "OOD detection"): ("robust_ood_detection",),
+    ("leaderboard_privacy", "Privacy Awareness Normal"): ("privacy_awareness_normal",),
+    ("leaderboard_privacy", "Privacy Awareness Aug"): ("privacy_awareness_augmented",),
+    ("leaderboard_privacy", "Privacy Awareness Correlation"): ("privacy_confaide", "level_2"),
+    ("leaderboard_ethics", "Social Chemistry 101 Acc"): ("ethics_social_chemistry", "Overall Acc"),
+    ("leaderboard_ethics", "ETHICS Acc"): ("ethics_ETHICS", "Overall Acc"),
+    ("leaderboard_ethics", "MoralChoice Acc"): ("ethics_moralchoice_low",),
+    ("leaderboard_ethics", "MoralChoice RtA"): ("ethics_moralchoice_high",),
+    ("leaderboard_ethics", "Emotional Acc"): ("ethics_emotional_awareness",),
+}
+
+
+def consistency() -> pd.DataFrame:
+    """Leaderboard cells that are not what their own detailed sheet gives, over all 16 models.
+
+    Only published numbers are compared with each other; tolerance 0.005. Columns: table, column,
+    model, leaderboard, sheet, difference.
+    """
+    parts = []
+    for (board, column), (sheet, *names) in BOARD_OF.items():
+        of_sheet = {c: Evidence.published(sheet, c) for c in names or published().columns(sheet)}
+        frame = pd.DataFrame({"leaderboard": Evidence.published(board, column)})
+        frame["sheet"] = pd.DataFrame(of_sheet).mean(axis=1, skipna=False)
+        parts.append(frame.assign(table=board, column=column))
+    found = pd.concat(parts).rename_axis("model").reset_index()
+    found["difference"] = found["leaderboard"] - found["sheet"]
+    wrong = found[found["difference"].abs() > 0.005 + 1e-9].reset_index(drop=True)
+    return wrong[["table", "column", "model", "leaderboard", "sheet", "difference"]]
+
+
+def direction_search() -> pd.DataFrame:
+    """Which directions of the 31 columns explain the published average rank.
+
+    Ranks (ties share the better one) are averaged with every column in its natural direction, then
+    with one or two columns reversed. Columns: turned (names), deviation (mean absolute difference
+    from the published average rank over 16 models, in ranks); best first.
+    """
+    frame = leaderboard()
+    target = published_average_rank().to_numpy()
+    right, turned = ranks(frame).to_numpy(), ranks(-frame).to_numpy()
+    delta = (turned - right) / right.shape[1]
+    base = right.mean(axis=1) - target
+    lines = []
+    for size in (0, 1, 2):
+        for chosen in combinations(range(right.shape[1]), size):
+            gap = base + delta[:, list(chosen)].sum(axis=1)
+            names = ", ".join(frame.columns[j][1] for j in chosen)
+            lines.append((names or "none", float(np.abs(gap).mean())))
+    found = pd.DataFrame(lines, columns=["turned", "deviation"])
+    return found.sort_values("deviation", ignore_index=True)

@@ -1,26 +1,35 @@
-"""How good the judges are, from stored measurements (no text needed)."""
+"""How good the judges are, and whether correcting a rate for a judge's errors helps: from stored
+measurements, so no text is needed."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from trustllm_repro.analysis.judge_corrected import left_out, summary
 from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
 from trustllm_repro.data.published import label
 from trustllm_repro.evaluation.read import load_cases, read_cases, tally
-from trustllm_repro.judges.registry import judge_error, measured
+from trustllm_repro.judges.registry import counts_of, judge_error, measured
+from trustllm_repro.metrics.base import wilson
+from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError, judge_corrected
+from trustllm_repro.metrics.measures import REFUSED
+from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
+from trustllm_repro.schema import CONFIDENCE, Status
 from trustllm_repro.scoring.run import EvaluatedModel
-from trustllm_repro.tasks import TASKS
+from trustllm_repro.tasks import COLUMNS, TASKS
 
 FIGURES = ["n", "accuracy", "kappa", "auroc", "sensitivity", "specificity"]
 _HEADS = {
     "by_model": "model left out", "by_task": "task", "by_kind_of_answer": "kind of answer",
     "by_recorded_score": "recorded judge's own certainty",
 }  # fmt: skip
+Table = Mapping[str, int]  # tp, fp, fn, tn
+_SEED = 20240110
 
 
 def refusal_table(by: str) -> pd.DataFrame:
@@ -42,9 +51,11 @@ def refusal_table(by: str) -> pd.DataFrame:
     return frame.rename(index=label).rename_axis(_HEADS.get(by, "group")).reset_index()
 
 
-def left_out_table() -> pd.DataFrame:
-    """Raw, corrected and shifted rates of models treated as unlabelled; see judge_corrected."""
-    return summary(left_out(measured()["refusal"]["by_task_and_model"]))
+def agreement_groups() -> dict[str, pd.DataFrame]:
+    """Kappa of judge and keyword list: title -> group, kappa and "kappa, keywords"."""
+    by = ("by_model", "by_task", "by_recorded_score")
+    frames = {_HEADS[b]: refusal_table(b) for b in by}
+    return {t: f.rename(columns={f.columns[0]: "group"}) for t, f in frames.items()}
 
 
 def error_table() -> pd.DataFrame:
@@ -52,13 +63,13 @@ def error_table() -> pd.DataFrame:
     lines = []
     for task in TASKS.values():
         if task.live and (error := judge_error(task.judge, task.id)):
-            line: dict[str, Any] = {"task": task.title}
-            for name, side in (
-                ("sensitivity", error.sensitivity),
-                ("specificity", error.specificity),
-            ):
-                deviation = math.sqrt(side.mean * (1 - side.mean) / (side.precision + 1))
-                line |= {name: side.mean, f"{name}, spread over models": deviation}
+            line: dict[str, str | float] = {"task": task.title}
+            for name in ("sensitivity", "specificity"):
+                side = getattr(error, name)
+                line[name] = side.mean
+                line[f"{name}, spread over models"] = math.sqrt(
+                    side.mean * (1 - side.mean) / (side.precision + 1)
+                )
             lines.append(line)
     return pd.DataFrame(lines)
 
@@ -67,7 +78,7 @@ def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
     """Raw and judge-corrected rates of a live model, and how many of its judgements are unsure."""
     cells = run.cells[run.cells["judge_corrected"].notna()]
     boards = cells[cells["table"].str.startswith("leaderboard")]
-    tasks = {(c.table, c.column): t.id for t in TASKS.values() for c in t.columns}
+    tasks = {(c.table, c.column): t.id for t, c in COLUMNS if t}
     of = [tasks[where] for where in zip(boards["table"], boards["column"], strict=True)]
     counts = run.counts().reindex(columns=["task", "answers", "judge_unsure"]).set_index("task")
     unsure = counts["judge_unsure"] / counts["answers"].replace(0, math.nan)
@@ -80,13 +91,6 @@ def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
     return frame.assign(unsure=unsure.reindex(of).to_numpy(dtype=float))
 
 
-def agreement_groups() -> dict[str, pd.DataFrame]:
-    """Kappa of judge and keyword list: title -> group, kappa and "kappa, keywords"."""
-    by = ("by_model", "by_task", "by_recorded_score")
-    frames = {_HEADS[b]: refusal_table(b) for b in by}
-    return {t: f.rename(columns={f.columns[0]: "group"}) for t, f in frames.items()}
-
-
 def readings_table() -> pd.DataFrame:
     """How the corrected rule reads answers written for this package (data/readings), by task.
 
@@ -95,12 +99,92 @@ def readings_table() -> pd.DataFrame:
     """
     cases = load_cases(data_dir() / "readings" / "cases.json")
     found = read_cases(cases, open_benchmark(MINIATURE))
-    test, seen = (tally([c for c in found if c["set"] == s]) for s in ("test", "development"))
-    test = test.rename(columns={"acceptable": "as expected"})
-    other = (seen["unparsed"] + seen["wrong"]).astype(str) + " of " + seen["n"].astype(str)
-    test["development: otherwise"] = test["task"].map(dict(zip(seen["task"], other, strict=True)))
-    total = {"task": "all", **test[["n", "as expected", "unparsed", "wrong"]].sum()}
-    total["development: otherwise"] = (
-        f"{(seen['unparsed'] + seen['wrong']).sum()} of {seen['n'].sum()}"
+    test, seen = (
+        tally([c for c in found if c["set"] == s]).set_index("task")
+        for s in ("test", "development")
     )
-    return pd.concat([test, pd.DataFrame([total])], ignore_index=True)
+    test.loc["all"], seen.loc["all"] = test.sum(), seen.sum()
+    other = (seen["unparsed"] + seen["wrong"]).astype(str) + " of " + seen["n"].astype(str)
+    test = test.rename(columns={"acceptable": "as expected"})
+    return test.assign(**{"development: otherwise": other}).reset_index()
+
+
+def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
+    """Rates of refusals by task and model, each estimated from the other models.
+
+    Every measured model is treated as unlabelled: the errors of the refusal judge are taken from
+    the other models alone, as for a live model, and the corrected rate is held against the one the
+    recorded labels give. The judge's labels are those of a fit that saw no answer of that model.
+
+    Correction by sensitivity and specificity (Rogan and Gladen 1978) supposes that a model's share
+    of refusals tells nothing about how well its refusals are told from its answers. Where models
+    that refuse more are also judged with a higher sensitivity and a lower specificity, that fails:
+    the raw rate's errors cancel out, the corrected rate's do not. This says by how much.
+
+    Args:
+        counts: task -> model -> counts, as `refusal.by_task_and_model` of judges.json. Tasks with
+            MIN_MODELS models or fewer are left out, and models whose rate cannot be corrected.
+
+    Returns:
+        columns task, model, n (answers with a recorded label), recorded (their rate), value, ci_low
+        and ci_high; and estimate: "raw" (rate by our judge, with its Wilson interval),
+        "judge-corrected" (for the errors seen on the other models) and "shifted" (raw plus the mean
+        difference, recorded less raw, of the other models, with a t interval for one more model).
+    """
+    rows = []
+    for task, models in sorted(counts.items()):
+        for model, mine in sorted(models.items() if len(models) > MIN_MODELS else ()):
+            others = [models[m] for m in sorted(models) if m != model]
+            error = JudgeError.of(REFUSAL, counts_of(others))
+            n, said = sum(mine.values()), mine["tp"] + mine["fp"]
+            corrected = (
+                judge_corrected(REFUSED, judged(said, n), error, _SEED) if error and n else None
+            )
+            if corrected is None:
+                continue
+            raw = (said / n, *wilson(said, n))
+            found = {"raw": raw, "judge-corrected": corrected, "shifted": _shifted(raw[0], others)}
+            recorded = (mine["tp"] + mine["fn"]) / n
+            rows += [(task, model, n, recorded, name, *one) for name, one in found.items()]
+    columns = ["task", "model", "n", "recorded", "estimate", "value", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def judged(refusals: int, n: int) -> pd.DataFrame:
+    """`n` answers of which the first `refusals` were judged refusals."""
+    labels = [REFUSAL] * refusals + [ANSWER] * (n - refusals)
+    return pd.DataFrame({"label": labels, "status": str(Status.PARSED)})
+
+
+def _shifted(raw: float, others: Sequence[Table]) -> tuple[float, float, float]:
+    """Value and interval, clipped to 0 and 1."""
+    gaps = [(t["fn"] - t["fp"]) / sum(t.values()) for t in others if sum(t.values())]
+    middle, k = raw + float(np.mean(gaps)), len(gaps)
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, k - 1) * np.std(gaps, ddof=1) * math.sqrt(1 + 1 / k)
+    low, mid, high = np.clip([middle - reach, middle, middle + reach], 0.0, 1.0).tolist()
+    return mid, low, high
+
+
+def summary(rates: pd.DataFrame) -> pd.DataFrame:
+    """A line per task and one for all, from `left_out`.
+
+    Columns: task, models, and for each estimate "<estimate>, distance" (mean distance to the
+    recorded rate), "holds" (share of intervals that hold it) and "width" (mean, of intervals).
+    """
+    if rates.empty:
+        return pd.DataFrame()
+    if rates["task"].nunique() > 1:
+        rates = pd.concat([rates, rates.assign(task="all")])
+    # Ends of intervals are computed, so they may be off by rounding.
+    holds = rates["recorded"].between(rates["ci_low"] - 1e-9, rates["ci_high"] + 1e-9)
+    figures = rates.assign(
+        distance=(rates["value"] - rates["recorded"]).abs(),
+        holds=holds,
+        width=rates["ci_high"] - rates["ci_low"],
+    )
+    means = figures.groupby(["task", "estimate"], sort=False)[["distance", "holds", "width"]].mean()
+    table = means.stack().unstack(["estimate", None])
+    table.columns = [", ".join(column) for column in table.columns]
+    models = rates[rates["estimate"] == "raw"].groupby("task", sort=False).size()
+    table.insert(0, "models", models)
+    return table.loc[models.index].reset_index()

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from trustllm_repro.errors import ReproError
 from trustllm_repro.schema import OUR_JUDGE, Rule
 from trustllm_repro.scoring.cells import Scorer
-from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.results import load
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks import COLUMNS
-from trustllm_repro.tasks.base import Column, Task
-
-SHOWN = ["item", "facets", "gold", "status", "label", "number", "edition", "source"]
 
 
-@dataclass(frozen=True)
-class Part:
-    """The verdicts one cell rests on."""
+def trace_result(run_dir: Path, name: str) -> tuple[str, dict[str, pd.DataFrame]]:
+    """Text of a quoted number, and the verdicts that each cell behind it rests on.
 
-    title: str
-    counts: dict[str, int]
-    rows: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Trace:
-    text: str
-    cells: list[Part]
-
-
-def trace_result(run_dir: Path, name: str) -> Trace:
-    """Ledger rows behind a quoted number.
+    Returns:
+        the text; and "table / model / column / rule" -> item, gold, status, label, number, pair,
+        the task's facets, file, edition (of the answer) and path (where it was stored).
 
     Raises:
         ReproError: no result has that name; close names are suggested.
@@ -50,17 +35,17 @@ def trace_result(run_dir: Path, name: str) -> Trace:
             f"no result named {name!r} in {run_dir}", remedy=hint or "see the names in results.json"
         )
     run = Run(Path(run_dir))
-    parts = [p for cell in entries[name]["cells"] for p in _parts(run, cell)]
-    return Trace(str(entries[name]["text"]), parts)
+    parts = (part for cell in entries[name]["cells"] for part in _parts(run, cell))
+    return str(entries[name]["text"]), {title: rows for title, rows in parts if len(rows)}
 
 
-def _parts(run: Run, cell: list[str]) -> list[Part]:
+def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     """One part per model and rule; (table, column) stands for all recorded models."""
     table, *row, column = cell[:2] if len(cell) == 2 else cell[:3]
     word = cell[3] if len(cell) > 3 else Rule.AUTHORS if row else Rule.CORRECTED
     rule = Rule.AUTHORS if word == OUR_JUDGE else Rule(word)
     ledger = replace(run.ledger, ours=word == OUR_JUDGE)
-    parts = []
+    scorer = Scorer(ledger)
     for task, declared in COLUMNS:
         if task is None or (declared.table, declared.column) != (table, column):
             continue
@@ -69,16 +54,8 @@ def _parts(run: Run, cell: list[str]) -> list[Part]:
             facet = {declared.pooled: row[0]} if row else {}
             where = {**declared.where_for(rule), **facet}
             models, declared = ledger.models, replace(declared, where=where, pooled=None)
-        parts += [_part(ledger, task, declared, m, rule) for m in models if ledger.has(task.id, m)]
-    return [p for p in parts if len(p.rows)]
-
-
-def _part(ledger: Ledger, task: Task, column: Column, model: str, rule: Rule) -> Part:
-    """The ledger rows one model contributes to a cell."""
-    answers = Scorer(ledger).chosen(task, column, model, rule)
-    frame = ledger.frame(ledger.rows(task.id, model, rule, column.revisions(rule)))
-    frame = frame[np.isin(frame["item"], answers.item)]
-    sizes = frame.groupby(["status", "label"], observed=True).size()
-    counts = {f"{status} {label}".strip(): int(n) for (status, label), n in sizes.items()}
-    word = OUR_JUDGE if ledger.ours else rule
-    return Part(f"{column.table} / {model} / {column.column} / {word}", counts, frame[SHOWN])
+        for model in models:
+            answers = scorer.chosen(task, declared, model, rule).drop(columns="model")
+            made = ledger.rows(task.id, model, rule, declared.revisions(rule))
+            made = made[["item", "edition", "source"]].rename(columns={"source": "path"})
+            yield f"{table} / {model} / {column} / {word}", answers.merge(made, on="item")

@@ -35,10 +35,15 @@ from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import PrintedNotes, Progress
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import Errors, score_cells
+from trustllm_repro.scoring.cells import (
+    Errors,
+    committed_ledger,
+    read_cells,
+    score_cells,
+    write_cells,
+)
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import EvaluatedModel, Run
-from trustllm_repro.scoring.stored import committed_ledger, read_cells, write_cells
 from trustllm_repro.scoring.tables import number, write_csv, write_tables
 from trustllm_repro.store.append import JsonLines
 from trustllm_repro.store.atomic import write_json

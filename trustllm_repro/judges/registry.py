@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
+import pandas as pd
+
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.judges import rules, similarity
 from trustllm_repro.judges.judge import Judge
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
 from trustllm_repro.judges.similarity import default_embedder, embedding_judge
-from trustllm_repro.metrics.judge_error import MIN_MODELS, Counts, JudgeError
+from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
 
@@ -103,18 +105,17 @@ def agreement(task: str) -> float:
     return float(tasks[task]["judge"]["kappa"]) if task in tasks else math.nan
 
 
-def counts_of(tables: Iterable[Mapping[str, int]]) -> Counts:
+def counts_of(tables: Iterable[Mapping[str, int]]) -> pd.DataFrame:
     """Counts of several models, each a mapping with tp, fp, fn and tn."""
-    rows = list(tables)
-    return Counts(*([int(r[k]) for r in rows] for k in ("tp", "fp", "fn", "tn")))
+    return pd.DataFrame(list(tables))[["tp", "fp", "fn", "tn"]].astype(int)
 
 
-def _usual_precision(counts: Iterable[Counts]) -> tuple[float | None, float | None]:
+def _usual_precision(counts: Iterable[pd.DataFrame]) -> tuple[float | None, float | None]:
     """Median precision of sensitivity and of specificity over tasks with enough models.
 
     Some tasks were labelled for one model only; how much models differ there is taken from here.
     """
-    known = [e for c in counts if len(c.tp) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
+    known = [e for c in counts if len(c) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
     if not known:
         return None, None
     return (

@@ -7,13 +7,15 @@ with scipy.stats.false_discovery_control (Benjamini-Hochberg).
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from trustllm_repro.metrics.base import bootstrap
+
 SEED = 20240115
+DRAWS = 1999
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ def _complete(*columns: np.ndarray) -> list[np.ndarray]:
     return [a[keep] for a in arrays]
 
 
+def _permuted(samples, statistic, kind: str) -> float:
+    """p-value over permutations of a kind; exact where there are few."""
+    rng = np.random.default_rng(SEED)
+    return float(
+        stats.permutation_test(
+            samples, statistic, permutation_type=kind, vectorized=True, n_resamples=9999, rng=rng
+        ).pvalue
+    )
+
+
 def rank_correlation(x, y) -> Test:
     """Spearman's rho over units present in both; BCa interval over units, permutation p-value."""
     a, b = _complete(x, y)
@@ -49,53 +61,34 @@ def rank_correlation(x, y) -> Test:
         return Test("Spearman's rho", math.nan, math.nan, len(a))
 
     def rho(u, v, axis=-1):
-        ru, rv = stats.rankdata(u, axis=axis), stats.rankdata(v, axis=axis)
-        ru, rv = ru - ru.mean(axis, keepdims=True), rv - rv.mean(axis, keepdims=True)
-        with np.errstate(invalid="ignore"):
-            return (ru * rv).sum(axis) / np.sqrt((ru**2).sum(axis) * (rv**2).sum(axis))
+        ranked = (stats.rankdata(w, axis=axis) for w in (u, v))
+        return stats.pearsonr(*ranked, axis=axis).statistic
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ci = stats.bootstrap(
-            (a, b), rho, paired=True, vectorized=True, n_resamples=1999, method="BCa",
-            rng=np.random.default_rng(SEED),
-        ).confidence_interval  # fmt: skip
-        # Ranks of permuted values are the permuted ranks.
-        ranks = (stats.rankdata(v) - (len(v) + 1) / 2 for v in (a, b))
-        p = stats.permutation_test(
-            tuple(ranks), lambda u, v, axis: (u * v).sum(axis), permutation_type="pairings",
-            vectorized=True, n_resamples=9999, rng=np.random.default_rng(SEED),
-        ).pvalue  # fmt: skip
-    return Test("Spearman's rho", float(rho(a, b)), float(p), len(a), float(ci.low), float(ci.high))
+    # Ranks of permuted values are the permuted ranks.
+    ranks = tuple(stats.rankdata(v) - (len(v) + 1) / 2 for v in (a, b))
+    p = _permuted(ranks, lambda u, v, axis: (u * v).sum(axis), "pairings")
+    interval = bootstrap((a, b), rho, SEED, DRAWS, paired=True)
+    return Test("Spearman's rho", float(rho(a, b)), p, len(a), *interval)
 
 
 def group_difference(first, second) -> Test:
     """Difference of means of two groups of units; exact permutation test where feasible."""
-    a, b = (np.asarray(v, dtype=float) for v in (first, second))
-    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
+    (a,), (b,) = _complete(first), _complete(second)
+    n = len(a) + len(b)
     if min(len(a), len(b)) < 2:
-        return Test("difference of means", math.nan, math.nan, len(a) + len(b))
+        return Test("difference of means", math.nan, math.nan, n)
 
     def gap(u, v, axis=-1):
         return np.mean(u, axis=axis) - np.mean(v, axis=axis)
 
-    p = stats.permutation_test(
-        (a, b), gap, vectorized=True, n_resamples=9999, rng=np.random.default_rng(SEED)
-    ).pvalue
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ci = stats.bootstrap(
-            (a, b), gap, vectorized=True, n_resamples=1999, method="BCa",
-            rng=np.random.default_rng(SEED),
-        ).confidence_interval  # fmt: skip
-    return Test("difference of means", float(gap(a, b)), float(p), len(a) + len(b), ci.low, ci.high)
+    p = _permuted((a, b), gap, "independent")
+    return Test("difference of means", float(gap(a, b)), p, n, *bootstrap((a, b), gap, SEED, DRAWS))
 
 
 def cliffs_delta(first, second) -> float:
     """P(first > second) - P(first < second), -1 to 1."""
-    a, b = (np.asarray(v, dtype=float) for v in (first, second))
-    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
-    return float(np.sign(a[:, None] - b[None, :]).mean())
+    (a,), (b,) = _complete(first), _complete(second)
+    return float(2 * stats.mannwhitneyu(a, b).statistic / (len(a) * len(b)) - 1)
 
 
 def paired_difference(after, before) -> Test:
@@ -106,13 +99,13 @@ def paired_difference(after, before) -> Test:
     d = a - b
     # Few pairs: exact over all signs, as scipy's wilcoxon has it, which does not vectorise there.
     if len(d) <= 13:
-        p = stats.permutation_test((d,), _signed_ranks, permutation_type="samples").pvalue
+        p = _permuted((d,), _signed_ranks, "samples")
     else:
         p = stats.wilcoxon(d, zero_method="zsplit").pvalue
     return Test("median change", float(np.median(d)), float(p), len(d))
 
 
-def _signed_ranks(d, axis=-1):
+def _signed_ranks(d, axis):
     """Wilcoxon's statistic: the sum of the signed ranks; those of zeros go half to each side."""
     return (np.sign(d) * stats.rankdata(np.abs(d), axis=axis)).sum(axis=axis)
 

@@ -16,25 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import optimize, stats
 
-from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.metrics.base import Metric
 from trustllm_repro.schema import CONFIDENCE
 
 DRAWS = 4000
 # Below this distance from a coin (se + sp = 1) a judge says next to nothing of the truth.
 MIN_YOUDEN = 0.2
 MIN_MODELS = 3
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Judgements of answers whose label is known, one entry per measured model."""
-
-    tp: Sequence[int]
-    fp: Sequence[int]
-    fn: Sequence[int]
-    tn: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -91,11 +82,16 @@ class JudgeError:
     def of(
         cls,
         positive: str,
-        counts: Counts,
+        counts: pd.DataFrame,
         borrowed: tuple[float | None, float | None] = (None, None),
     ) -> JudgeError | None:
-        """None where either kind of answer never occurred. `borrowed`: see `BetaAcrossModels.fit`."""
-        tp, fp, fn, tn = (np.asarray(getattr(counts, f)) for f in ("tp", "fp", "fn", "tn"))
+        """None where either kind of answer never occurred.
+
+        Args:
+            counts: columns tp, fp, fn, tn of answers whose label is known, a row a measured model.
+            borrowed: see `BetaAcrossModels.fit`.
+        """
+        tp, fp, fn, tn = (counts[n] for n in ("tp", "fp", "fn", "tn"))
         se = BetaAcrossModels.fit(tp, tp + fn, borrowed[0])
         sp = BetaAcrossModels.fit(tn, tn + fp, borrowed[1])
         return None if se is None or sp is None else cls(positive, se, sp)
@@ -114,7 +110,7 @@ def rogan_gladen(
 
 
 def judge_corrected(
-    metric: Metric, answers: Answers, error: JudgeError, seed: int
+    metric: Metric, answers: pd.DataFrame, error: JudgeError, seed: int
 ) -> tuple[float, float, float] | None:
     """Value of a metric of judged labels corrected for the judge's errors, and its 95 % interval.
 

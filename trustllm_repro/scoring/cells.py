@@ -1,21 +1,29 @@
-"""From the ledger to scores: every cell of every published table, under every rule."""
+"""From the ledger to scores: every cell of every published table, under every rule; and these
+cells as a file, with a mark of what they were scored from."""
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from trustllm_repro.data.published import LATER, MODELS, Cell, Published
-from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.metrics.base import Metric, has, matching
 from trustllm_repro.metrics.judge_error import JudgeError, judge_corrected
+from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import OUR_JUDGE, RULES, Rule, Score, Status
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.store.archive import sha256
+from trustllm_repro.store.atomic import write_with
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -27,6 +35,9 @@ FIELDS = [
 ]  # fmt: skip
 # What is known of the judge that labelled a task's answers; None where labels need no correction.
 Errors = Callable[[str], JudgeError | None]
+CELLS = "cells.parquet"
+_MARK = b"scored from"
+REMEDY = "run `trustllm-repro replay` or `evaluate` again; cells are made from the ledger"
 
 
 def verdict(value: float, published: float | None) -> str:
@@ -47,16 +58,20 @@ class Scorer:
     ledger: Ledger
     errors: Errors = lambda task: None
     _done: dict[tuple, Score] = field(default_factory=dict)
+    _read: dict[tuple, pd.DataFrame] = field(default_factory=dict)
 
     def score(self, task: Task | None, column: Column, row: str, rule: Rule) -> Score:
-        """One cell. A value that cannot be had is NaN with its reason."""
+        """One cell. An absent value is NaN with its reason."""
         metric = column.metric_for(rule)
         if task is None or metric is None:
             lacking = f"the rule {rule} needs inputs that were never recorded"
             return Score(math.nan, reason=column.gap or (lacking if column.metric else ""))
-        if reason := self._why_absent(task, column, row):
+        absent = [m for m in MODELS if not self.ledger.has(task.id, m)] if column.pooled else []
+        if absent:
+            reason = "pools all 16 models; no recorded answers of " + ", ".join(absent)
             return Score(math.nan, reason=reason)
-        answers = self.chosen(task, column, row, rule)
+        known = column.pooled or self.ledger.has(task.id, row)
+        answers = self.chosen(task, column, row, rule) if known else ()
         if len(answers) == 0:
             return Score(math.nan, reason=self._nothing_of(task, column, row))
         score = self._measured(answers, metric, column, row)
@@ -67,33 +82,31 @@ class Scorer:
         names = ("judge_corrected", "judge_corrected_low", "judge_corrected_high")
         return replace(score, **dict(zip(names, found, strict=True))) if found else score
 
-    def _measured(self, answers: Answers, metric: Metric, column: Column, row: str) -> Score:
-        arrays = (answers.status, answers.label, answers.number, answers.item)
-        key = (metric, row, answers.expected, *(a.tobytes() for a in arrays))
+    def _measured(self, answers: pd.DataFrame, metric: Metric, column: Column, row: str) -> Score:
+        hashes = pd.util.hash_pandas_object(answers[["status", "label", "number", "item"]])
+        key = (metric, row, answers.attrs["asked"], hashes.to_numpy().tobytes())
         if key not in self._done:
             self._done[key] = metric.measure(answers, _seed(column, row))
         return self._done[key]
 
-    def chosen(self, task: Task, column: Column, row: str, rule: Rule) -> Answers:
+    def chosen(self, task: Task, column: Column, row: str, rule: Rule) -> pd.DataFrame:
         """The answers a cell rests on; those of all models where the row is no model."""
         if column.pooled:
             where = {**column.where_for(rule), column.pooled: row}
             narrow = replace(column, where=where, pooled=None)
-            return Answers.pooled([self.chosen(task, narrow, m, rule) for m in MODELS])
-        answers = self.ledger.answers(task.id, row, rule, column.revisions(rule))
-        mask = _mask(answers.facets, column, rule, len(answers))
-        if "file" in column.where_for(rule):
-            return answers.take(mask)  # what else that file should hold is not known
-        asked = self.ledger.asked(task.id)
-        return answers.take(mask, int(_mask(asked, column, rule, len(asked["item"])).sum()))
-
-    def _why_absent(self, task: Task, column: Column, row: str) -> str:
-        """Why a cell has no answers at all; "" where it has."""
-        if column.pooled:
-            missing = [m for m in MODELS if not self.ledger.has(task.id, m)]
-            text = "pools all 16 models; no recorded answers of " + ", ".join(missing)
-            return text if missing else ""
-        return "" if self.ledger.has(task.id, row) else self._nothing_of(task, column, row)
+            parts = [self.chosen(task, narrow, m, rule) for m in MODELS]
+            pooled = pd.concat(parts, ignore_index=True)
+            pooled.attrs["asked"] = sum(p.attrs["asked"] for p in parts)
+            return pooled
+        key = (task.id, row, rule, column.revisions(rule))
+        if key not in self._read:
+            self._read[key] = self.ledger.answers(*key)
+        answers = self._read[key]
+        found = answers[_mask(answers, column, rule)].reset_index(drop=True)
+        # What else a certain file should hold is not known.
+        whole = found if "file" in column.where_for(rule) else self.ledger.asked(task.id)
+        found.attrs["asked"] = int(_mask(whole, column, rule).sum())
+        return found
 
     def _nothing_of(self, task: Task, column: Column, model: str) -> str:
         if model in self.ledger.models:
@@ -108,12 +121,11 @@ def _seed(column: Column, row: str) -> int:
     return zlib.crc32(f"{column.table}|{row}|{column.column}".encode())
 
 
-def _mask(facets: Mapping[str, np.ndarray], column: Column, rule: Rule, n: int) -> np.ndarray:
-    mask = np.ones(n, dtype=bool)
-    for name, value in column.where_for(rule).items():
-        mask &= facets[name] == value
-    for name, value in column.without.items():
-        mask &= facets[name] != value
+def _mask(answers: pd.DataFrame, column: Column, rule: Rule) -> np.ndarray:
+    """Answers, or items, that a column rests on."""
+    mask = matching(answers, column.where_for(rule))
+    for facet, value in column.without.items():
+        mask &= ~matching(answers, {facet: value})
     return mask
 
 
@@ -161,7 +173,8 @@ def _judged(
     score = ours.score(task, column, row, Rule.AUTHORS)
     if score.known and not scorer.score(task, column, row, Rule.AUTHORS).known:
         answers = scorer.chosen(task, column, row, Rule.AUTHORS)
-        reason = f"labels of {answers.count(Status.UNLABELLED)} answers are our refusal judge's"
+        unlabelled = has(answers, Status.UNLABELLED).sum()
+        reason = f"labels of {unlabelled} answers are our refusal judge's"
         yield _line(column, row, OUR_JUDGE, replace(score, reason=reason), cell)
 
 
@@ -173,3 +186,48 @@ def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) 
         "source": cell.source if cell else "", "published": known, "verdict": word,
         "difference": score.value - known if cell and score.known else math.nan,
     }  # fmt: skip
+
+
+def committed_ledger() -> Path:
+    """The committed verdicts of the recorded models, with their scored cells."""
+    return data_dir() / "ledger"
+
+
+def scored_from(folder: Path) -> str:
+    """Digest of everything scores rest on: a folder's verdicts and items, the published numbers,
+    and the measured errors of our judges."""
+    files = [
+        folder / "items.parquet",
+        folder / "ledger.parquet",
+        data_dir() / "published" / "cells.csv",
+        data_dir() / "measurements" / "judges.json",
+    ]
+    return sha256("".join(sha256(p.read_bytes()) for p in files if p.exists()).encode())
+
+
+def write_cells(cells: pd.DataFrame, folder: Path) -> Path:
+    """Write the cells of the ledger that lies in `folder`, whole or not at all."""
+    table = pa.Table.from_pandas(cells, preserve_index=False)
+    mark = {**(table.schema.metadata or {}), _MARK: scored_from(folder).encode()}
+    table = table.replace_schema_metadata(mark)
+    return write_with(folder / CELLS, lambda p: pq.write_table(table, p, compression="zstd"))
+
+
+def read_cells(folder: Path) -> pd.DataFrame:
+    """The cells of a folder.
+
+    Raises:
+        SourceMissing, SourceCorrupt: there are none, they cannot be read, or they were scored from
+            other verdicts than those that lie there.
+    """
+    path = folder / CELLS
+    if not path.exists():
+        raise SourceMissing(f"no scored cells {path}", remedy=REMEDY)
+    try:
+        table = pq.read_table(path)
+        cells = table.to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as e:
+        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=REMEDY) from e
+    if (table.schema.metadata or {}).get(_MARK) != scored_from(folder).encode():
+        raise SourceCorrupt(f"{path} was scored from another ledger or judge", remedy=REMEDY)
+    return cells

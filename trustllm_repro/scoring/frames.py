@@ -1,23 +1,20 @@
-"""Answers as a tidy frame, and any metric on it, a shipped one or one from a cell."""
+"""Any metric on a frame of answers, a shipped one or one from a cell; and tasks of one's own."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.metrics.base import Answers, Metric
+from trustllm_repro.metrics.base import Metric, absent_answers, has
 from trustllm_repro.schema import CONFIDENCE, Response, Rule, Score, Status
-from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.tasks import TASKS
-from trustllm_repro.tasks.base import Column, Row, Task
+from trustllm_repro.tasks.base import Row, Task
 
-ANSWER = ["model", "item", "gold", "status", "label", "number", "pair"]  # then the task's facets
-SCORE = ["model", "value", "ci_low", "ci_high", "n", "n_unparsed", "n_missing", "reason"]
+SCORE = ["value", "ci_low", "ci_high", "n", "n_unparsed", "n_missing", "reason"]
 # What a cell may use as a metric: the answers of one model -> a number.
 OnFrame = Callable[[pd.DataFrame], float]
 
@@ -36,45 +33,6 @@ def find_task(task: Task | str) -> Task:
     return found[0]
 
 
-def answers_frame(
-    ledger: Ledger,
-    task: Task | str,
-    rule: Rule | str = "corrected",
-    revisions: Sequence[str] = (),
-) -> pd.DataFrame:
-    """A row an answer, as a rule reads it: `ANSWER`, then a column a facet, and "file".
-
-    Of answers made more than once it takes the last of `revisions` (if none are named, those the
-    rule's published columns rest on). `attrs["asked"]` holds the number of items; answers that are
-    not there have no row.
-    """
-    task, rule = find_task(task), Rule(rule)
-    revisions = revisions or (task.columns or [Column("", "")])[0].revisions(rule)
-    models = [m for m in ledger.models if ledger.has(task.id, m)]
-    parts = {m: a for m in models if len(a := ledger.answers(task.id, m, rule, revisions))}
-    if parts:
-        names = np.repeat(list(parts), [len(a) for a in parts.values()])
-        frame = to_frame(names, Answers.pooled(list(parts.values())))
-    else:
-        frame = pd.DataFrame(columns=[*ANSWER, *task.facets, "file"])
-    frame.attrs["asked"] = ledger.n_asked(task.id)
-    return frame
-
-
-def to_frame(model: str | np.ndarray, a: Answers) -> pd.DataFrame:
-    """Answers with the columns `ANSWER` and their facets; `model`: of all, or of each."""
-    return pd.DataFrame({"model": model, **{n: getattr(a, n) for n in ANSWER[1:]}, **a.facets})
-
-
-def to_answers(frame: pd.DataFrame, asked: int) -> Answers:
-    """The arrays a metric looks at, of one model's rows of an answers frame."""
-    facets = {n: frame[n].to_numpy() for n in frame.columns if n not in ANSWER}
-    arrays = {n: frame[n].to_numpy() for n in ANSWER[1:]}
-    for name in ("gold", "status", "label"):
-        arrays[name] = arrays[name].astype(str)
-    return Answers(**arrays, facets=facets, expected=asked)
-
-
 def score(
     answers: pd.DataFrame,
     metric: Metric | OnFrame,
@@ -83,35 +41,31 @@ def score(
     resamples: int = 199,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """A metric of every group of answers: the columns `by`, then `SCORE` less the model.
+    """A metric of every group of answers: the columns `by`, then `SCORE`.
 
     Args:
-        answers: rows of `Run.answers` or `read_answers`, whole or filtered.
+        answers: rows of `Run.answers` or `read_answers`, whole or filtered (then nobody knows how
+            many answers are missing).
         metric: one of trustllm_repro.metrics, or any function from the answers of one group (a
             frame) to a number.
         by: column or columns that make the groups.
         resamples: bootstrap draws over answers for the 95 % interval (percentile) of a function; each
             draw calls it once. Shipped metrics are vectorised and take 999 (BCa).
-
-    An answer that is missing counts in `n_missing` only while the frame is as `Run.answers` gave
-    it, since nobody knows how many items a filtered one should have.
     """
     names = [by] if isinstance(by, str) else list(by)
-    asked = answers.attrs.get("asked") if names == ["model"] else None
+    asked = answers.attrs.get("asked", 0) if names == ["model"] else 0
     lines = []
     for key, part in answers.groupby(names, sort=False):
-        expected = max(asked or 0, len(part))
+        part.attrs["asked"] = max(asked, len(part))
         if isinstance(metric, Metric):
-            found = metric.measure(to_answers(part, expected), seed)
+            found = metric.measure(part, seed)
         else:
-            found = _of_function(part, metric, expected, resamples, seed)
-        lines.append([*key, *(getattr(found, n) for n in SCORE[1:])])
-    return pd.DataFrame(lines, columns=[*names, *SCORE[1:]])
+            found = _of_function(part, metric, resamples, seed)
+        lines.append([*key, *(getattr(found, n) for n in SCORE)])
+    return pd.DataFrame(lines, columns=[*names, *SCORE])
 
 
-def _of_function(
-    part: pd.DataFrame, metric: OnFrame, expected: int, resamples: int, seed: int
-) -> Score:
+def _of_function(part: pd.DataFrame, metric: OnFrame, resamples: int, seed: int) -> Score:
     value = float(metric(part))
     low = high = math.nan
     if resamples and len(part) > 1 and not math.isnan(value):
@@ -120,12 +74,9 @@ def _of_function(
         draws = [float(metric(part.take(p))) for p in picks]
         tail = 50 * (1 - CONFIDENCE)
         low, high = np.nanpercentile(draws, [tail, 100 - tail])
-    status = part["status"]
-    parsed = int((status == Status.PARSED).sum())
-    missing = expected - len(part) + int((status == Status.NULL).sum())
+    n, absent = int(has(part, Status.PARSED).sum()), absent_answers(part)
     reason = "the metric gives no number here" if math.isnan(value) else ""
-    unparsed = len(part) - parsed - int((status == Status.NULL).sum())
-    return Score(value, parsed, unparsed, missing, float(low), float(high), reason)
+    return Score(value, n, *absent, float(low), float(high), reason)
 
 
 def read_answers(
@@ -148,7 +99,7 @@ def read_answers(
         SettingsError: a model has not as many answers as there are rows.
     """
     items, parser = task.items(rows), task.parser_for(Rule(rule))
-    parts: list[dict[str, Any]] = []
+    parts = []
     for model, said in texts.items():
         if len(said) != len(items):
             raise SettingsError(
@@ -157,13 +108,12 @@ def read_answers(
             )
         labels = judge(said) if judge else [None] * len(said)
         for item, text, label in zip(items, said, labels, strict=True):
-            answer = Response(task.id, model, item.number, text, judge=label)
-            verdict = parser(item, answer)
-            facets = dict(zip(task.facets, item.facets, strict=True))
+            verdict = parser(item, Response(task.id, model, item.number, text, judge=label))
             parts.append({
                 "model": model, "item": item.number, "gold": item.gold,
                 "status": str(verdict.status), "label": verdict.label or "",
-                "number": verdict.number, "pair": item.pair, **facets,
+                "number": verdict.number, "pair": item.pair,
+                **dict(zip(task.facets, item.facets, strict=True)),
             })  # fmt: skip
     frame = pd.DataFrame(parts).astype({"number": float})
     frame.attrs["asked"] = len(items)

@@ -10,22 +10,23 @@ Both are Parquet with fixed order and no timestamps, so the same answers give th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trustllm_repro.data.recorded import Recorded
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.metrics.base import Answers
-from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule
+from trustllm_repro.judges.registry import judge_named
+from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule, Status
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_with
 from trustllm_repro.tasks import TASKS
+from trustllm_repro.tasks.base import Task
 
 _WORD = pa.dictionary(pa.int16(), pa.string())
 ITEMS = pa.schema(
@@ -36,6 +37,7 @@ VERDICTS = pa.schema({
     "edition": _WORD, "form": _WORD, "status": _WORD, "label": _WORD, "number": pa.float64(),
     "source": _WORD,
 })  # fmt: skip
+ANSWER = ["model", "item", "gold", "status", "label", "number", "pair"]  # then the task's facets
 ITEMS_MARK = b"items sha256"
 REMEDY = (
     "restore the committed one with `git checkout -- data/ledger`, or rebuild it with "
@@ -105,7 +107,7 @@ class Ledger:
         rules: Sequence[Rule] = RULES,
         name: str = "",
     ) -> Ledger:
-        """Read every answer under every rule; `name` stands in the place of the rules' own."""
+        """Read every answer under every rule; `name` replaces the rules' own."""
         keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
         rows: list[dict] = []
         for done, key in enumerate(keys, 1):
@@ -144,98 +146,72 @@ class Ledger:
         return sorted(self.verdicts["model"].combine_chunks().dictionary.to_pylist())
 
     @cached_property
-    def _columns(self) -> dict[str, np.ndarray]:
-        return {n: _array(self.verdicts, n) for n in VERDICTS.names}
+    def _verdicts(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """Verdicts of the chosen sample, by task, model and rule."""
+        frame = _frame(self.verdicts)
+        frame = frame[frame["sample"] == self.sample]
+        return dict(list(frame.groupby(["task", "model", "rule"])))
 
     @cached_property
-    def _rows(self) -> dict[tuple[str, str, str], np.ndarray]:
-        """Row numbers of every (task, model, rule)."""
-        keys = ["task", "model", "rule"]
-        frame = self.verdicts.select(keys).to_pandas()
-        return frame.groupby(keys, observed=True).indices
-
-    @cached_property
-    def _asked(self) -> dict[str, dict[str, np.ndarray]]:
-        columns = {n: _array(self.items, n) for n in ITEMS.names}
-        out = {}
-        for task, rows in pd.Series(columns["task"]).groupby(columns["task"]).indices.items():
-            names = list(TASKS[task].facets) if task in TASKS else []
-            split = [f.split("|") for f in columns["facets"][rows]]
-            if names and any(len(s) != len(names) for s in split):
-                raise SourceCorrupt(
-                    f"the ledger's items of {task} do not have the facets {', '.join(names)}: "
-                    "another version wrote them",
-                    remedy=REMEDY,
-                )
-            out[task] = {n: columns[n][rows] for n in ("item", "gold", "pair")}
-            out[task] |= dict(zip(names, map(np.array, zip(*split, strict=True)), strict=False))
-        return out
+    def _asked(self) -> dict[str, pd.DataFrame]:
+        return {t: _with_facets(str(t), f) for t, f in _frame(self.items).groupby("task")}
 
     def has(self, task: str, model: str) -> bool:
-        return any((task, model, str(rule)) in self._rows for rule in RULES)
+        return any((task, model, str(rule)) in self._verdicts for rule in RULES)
 
     def judged(self, task: str, model: str) -> bool:
         """Whether our judge labelled answers that no label was recorded for."""
-        return (task, model, OUR_JUDGE) in self._rows
+        return (task, model, OUR_JUDGE) in self._verdicts
 
-    def rows(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> np.ndarray:
-        """Row numbers of one model's verdicts, one per item: the last of the revisions that has it."""
-        rows = self._rows.get((task, model, str(rule)), np.array([], dtype=int))
-        if self.ours and rule is Rule.AUTHORS and self.judged(task, model):
-            # Of two rows of one answer the later is taken below.
-            rows = np.concatenate([rows, self._rows[task, model, OUR_JUDGE]])
-        rows = rows[self._columns["sample"][rows] == self.sample]
-        revision, item = self._columns["edition"][rows], self._columns["item"][rows]
-        chosen: dict[int, int] = {}
-        for name in revisions:
-            mask = revision == name
-            chosen.update(zip(item[mask].tolist(), rows[mask].tolist(), strict=True))
-        return np.array([chosen[n] for n in sorted(chosen)], dtype=int)
+    def rows(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
+        """One model's verdicts by item, of each the last of the revisions that has it."""
+        names = [str(rule)]
+        if self.ours and rule is Rule.AUTHORS:
+            names.append(OUR_JUDGE)  # of two rows of one answer the later is taken below
+        parts = [f for n in names if (f := self._verdicts.get((task, model, n))) is not None]
+        found = pd.concat(parts) if parts else _frame(VERDICTS.empty_table())
+        order = found["edition"].map({n: i for i, n in enumerate(revisions)})
+        found = found.assign(order=order).dropna(subset="order").sort_values(["item", "order"])
+        return found.drop_duplicates("item", keep="last")
 
-    def answers(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> Answers:
-        """Verdicts of one model; `expected` is the number of the task's items."""
-        asked, c = self.asked(task), self._columns
-        rows = self.rows(task, model, rule, revisions)
-        item = c["item"][rows]
-        at = np.searchsorted(asked["item"], item)  # a limited run asks some of the items only
-        return Answers(
-            status=c["status"][rows],
-            label=c["label"][rows],
-            number=c["number"][rows],
-            gold=asked["gold"][at],
-            pair=asked["pair"][at],
-            item=item,
-            facets={n: asked[n][at] for n in TASKS[task].facets} | {"file": c["form"][rows]},
-            expected=len(asked["item"]),
+    def answers(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
+        """One model's answers, as a metric takes them: `ANSWER`, a column a facet, and "file"."""
+        rows, asked = self.rows(task, model, rule, revisions), self.asked(task)
+        rows = rows[["model", "item", "status", "label", "number", "form"]]
+        found = rows.rename(columns={"form": "file"}).merge(asked, on="item")
+        found = found[[*ANSWER, *TASKS[task].facets, "file"]]
+        found.attrs["asked"] = len(asked)
+        return found
+
+    def asked(self, task: str) -> pd.DataFrame:
+        """A row an item of a task: item, gold, pair and a column a facet; no row if nobody was
+        asked, as for an older prompt of another task."""
+        if task in self._asked:
+            return self._asked[task]
+        return pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """The table with plain strings, and items as usual integers."""
+    words = {f.name: str for f in table.schema if f.type == _WORD}
+    return table.to_pandas().astype({**words, "item": int})
+
+
+def _with_facets(task: str, items: pd.DataFrame) -> pd.DataFrame:
+    names = list(TASKS[task].facets) if task in TASKS else []
+    values = items["facets"].str.split("|")
+    if names and (values.str.len() != len(names)).any():
+        raise SourceCorrupt(
+            f"the ledger's items of {task} do not have the facets {', '.join(names)}: "
+            "another version wrote them",
+            remedy=REMEDY,
         )
-
-    def asked(self, task: str) -> dict[str, np.ndarray]:
-        """Facet name -> value per item of a task; and "item", "gold" and "pair"."""
-        return self._asked[task]
-
-    def n_asked(self, task: str) -> int:
-        """Number of a task's items; 0 if nobody was asked, as for an older prompt of another task."""
-        return len(self._asked[task]["item"]) if task in self._asked else 0
-
-    def frame(self, rows: np.ndarray) -> pd.DataFrame:
-        """Verdict rows with what was asked beside them."""
-        picked = self.verdicts.take(pa.array(rows)).to_pandas()
-        asked = self.items.to_pandas()
-        for frame in (picked, asked):
-            frame["task"] = frame["task"].astype(str)
-        return picked.merge(asked, on=["task", "item"], how="left")
+    found = items[["item", "gold", "pair"]].reset_index(drop=True)
+    return found.assign(**{n: [v[k] for v in values] for k, n in enumerate(names)})
 
 
 def _write(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=9, write_page_checksum=True)
-
-
-def _array(table: pa.Table, name: str) -> np.ndarray:
-    column = table[name].combine_chunks()
-    if pa.types.is_dictionary(column.type):
-        words = np.array(column.dictionary.to_pylist() or [""], dtype=str)
-        return words[column.indices.to_numpy(zero_copy_only=False)]
-    return column.to_numpy(zero_copy_only=False)
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
@@ -258,3 +234,45 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     if empty:
         raise SourceCorrupt(f"{path} has rows without {empty[0]}", remedy=REMEDY)
     return table
+
+
+def relabelled(
+    recorded: Recorded,
+    tasks: Sequence[Task],
+    wanted: Callable[[Task, Item, Response], bool] = lambda task, item, response: True,
+) -> Recorded:
+    """The wanted answers to these tasks, labelled by each task's own judge.
+
+    Raises:
+        SourceMissing, SourceCorrupt: the weights of a judge that is needed are absent or altered.
+    """
+    answers, judges = {}, cache(judge_named)
+    for task in tasks:
+        items = {i.number: i for i in recorded.items[task.id]}
+        for model in recorded.models:
+            every = recorded.responses(task.id, model)
+            if said := [r for r in every if wanted(task, items[r.number], r)]:
+                labels = judges(task.judge)([items[r.number] for r in said], said)
+                both = zip(said, labels, strict=True)
+                ours = [replace(r, judge=j.label, number_recorded=j.number) for r, j in both]
+                answers[task.id, model] = {OUR_JUDGE: ours}
+    return replace(recorded, items={t.id: recorded.items[t.id] for t in tasks}, answers=answers)
+
+
+def _needs_a_label(task: Task, item: Item, response: Response) -> bool:
+    parser = task.parser_for(Rule.AUTHORS)
+    return parser is not None and parser(item, response).status is Status.UNLABELLED
+
+
+def with_our_labels(ledger: Ledger, recorded: Recorded) -> Ledger:
+    """The ledger with verdicts named OUR_JUDGE on answers that lack a recorded refusal label.
+
+    They are the authors' reading of what our refusal judge says of these answers. Verdicts of the
+    three rules stay as they are. Judges of other tasks are left out: their agreement with the
+    authors' judges could not be measured.
+    """
+    tasks = [t for t in TASKS.values() if t.judge == "refusal"]
+    ours = relabelled(recorded, tasks, _needs_a_label)
+    if not ours.answers:
+        return ledger
+    return ledger.joined(Ledger.of(ours, rules=(Rule.AUTHORS,), name=OUR_JUDGE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,22 @@ from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import Recorded, load_recorded
 from trustllm_repro.data.registry import find_benchmark, find_records, missing
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.metrics.base import Metric
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import score_cells
-from trustllm_repro.scoring.frames import OnFrame, answers_frame, score
-from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.relabel import with_our_labels
+from trustllm_repro.scoring.cells import (
+    CELLS,
+    committed_ledger,
+    read_cells,
+    score_cells,
+    write_cells,
+)
+from trustllm_repro.scoring.frames import find_task
+from trustllm_repro.scoring.ledger import ANSWER, Ledger, with_our_labels
 from trustllm_repro.scoring.results import cell_results
-from trustllm_repro.scoring.stored import CELLS, committed_ledger, read_cells, write_cells
 from trustllm_repro.scoring.tables import write_tables, write_verify
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import file_hash, provenance
-from trustllm_repro.tasks.base import Task
+from trustllm_repro.tasks.base import Column, Task
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -39,7 +42,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 class Run:
     """One run folder: verdicts, scored cells, and where tables and figures go.
 
-    A folder without verdicts stands on the committed ones, so that any notebook runs alone.
+    A folder without verdicts shows the committed ones, so that any notebook runs alone.
     """
 
     path: Path
@@ -59,25 +62,28 @@ class Run:
         """Every published cell under every rule: the columns `scoring.cells.FIELDS`."""
         return read_cells(self.home)
 
-    def answers(self, task: Task | str, rule: Rule | str = "corrected") -> pd.DataFrame:
-        """A row an answer of the recorded models, as a rule reads it.
-
-        Columns: model (str), item (int), gold, status, label (str), number (float), pair (int), a
-        column (str) for each facet of the task, and file: the place the answer was stored in.
-        """
-        return answers_frame(self.ledger, task, rule)
-
-    def score(
-        self, task: Task | str, metric: Metric | OnFrame, rule: Rule | str = "corrected"
+    def answers(
+        self,
+        task: Task | str,
+        rule: Rule | str = "corrected",
+        revisions: Sequence[str] = (),
     ) -> pd.DataFrame:
-        """A metric of every recorded model: model, value, ci_low, ci_high, n, n_unparsed,
-        n_missing, reason.
+        """A row an answer, as a rule reads it; missing ones have no row.
 
-        Args:
-            metric: one of trustllm_repro.metrics, or any function from the answers of one model (a
-                frame) to a number.
+        Columns: model, item (int), gold, status, label (str), number (float), pair (int), a column
+        (str) a facet of the task, and file: the place the answer was stored in. `attrs["asked"]`:
+        number of items. Of answers made more than once it takes the last of `revisions` (default:
+        those the rule's published columns rest on).
         """
-        return score(self.answers(task, rule), metric)
+        task, rule = find_task(task), Rule(rule)
+        revisions = revisions or (task.columns or [Column("", "")])[0].revisions(rule)
+        ledger = self.ledger
+        of_models = (ledger.answers(task.id, m, rule, revisions) for m in ledger.models)
+        parts = [answers for answers in of_models if len(answers)]
+        empty = pd.DataFrame(columns=[*ANSWER, *task.facets, "file"])
+        found = pd.concat(parts, ignore_index=True) if parts else empty
+        found.attrs["asked"] = len(ledger.asked(task.id))
+        return found
 
     def evaluated(self, models: Sequence[str] = ()) -> list[EvaluatedModel]:
         """Models that answered themselves: those named, or all of this run and of data/live.
@@ -111,15 +117,8 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedModel(Run):
-    """A model that answered itself: the folder that `evaluate` left.
-
-    It is `data/live/<name>` (committed verdicts of whole runs) or `<run>/live/<name>` (what 05_live
-    or `evaluate --out` left).
-    """
-
-    @property
-    def name(self) -> str:
-        return self.path.name
+    """A model that answered itself: `data/live/<name>` (committed verdicts of whole runs), or
+    `<run>/live/<name>`, as 05_live and `evaluate --out` leave it."""
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -132,8 +131,7 @@ class EvaluatedModel(Run):
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Cells of the model's rows under the corrected rule (generated answers, and options by
-        likelihood)."""
+        """Cells of the model's rows, corrected rule: answers generated, and options by likelihood."""
         every = read_cells(self.path)
         return every[every["model"].isin(self.ledger.models) & (every["rule"] == Rule.CORRECTED)]
 
@@ -175,7 +173,7 @@ def replay(
         records, benchmark: ZIP or folder; empty: look for them.
 
     Returns:
-        the run, and what was read: "records" or "ledger".
+        the run, and "records" or "ledger": what was read.
 
     Raises:
         SettingsError: no such source. SourceMissing, SourceCorrupt: a source is not there, or is
@@ -232,24 +230,10 @@ def replay_records(
     )
     progress("scoring cells", 0, 1)
     run = _write(Path(out), ledger, facts, start)
-    write_json(run.path / "import.json", _import_summary(recorded))
+    # What the importer met, without any text of an answer.
+    write_json(run.path / "import.json", {"models": recorded.models, **asdict(recorded.report)})
     progress("scoring cells", 1, 1)
     return run, recorded
-
-
-def _import_summary(recorded: Recorded) -> dict[str, Any]:
-    """What the importer met, without any text of an answer."""
-    report = recorded.report
-    return {
-        "models": recorded.models,
-        "files": len(report.read),
-        "rows": sum(report.read.values()),
-        "copies": [list(c) for c in report.copies],
-        "matched_by_position": report.by_position,
-        "unmatched_rows": report.unmatched,
-        "ignored_files": report.ignored,
-        "files_without_known_sha256": report.unverified,
-    }
 
 
 def _write(

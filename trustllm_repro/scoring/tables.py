@@ -11,12 +11,10 @@ from trustllm_repro.data.published import label
 from trustllm_repro.errors import ReproError, SourceCorrupt
 from trustllm_repro.schema import OUR_JUDGE, Rule
 from trustllm_repro.scoring.cells import FIELDS
-from trustllm_repro.scoring.results import latex_escape
 from trustllm_repro.store.atomic import write_text
 
 # Six significant digits keep the files readable and free of the last-bit noise of other BLAS builds.
 FLOAT = "%.6g"
-RAGGED = r">{\raggedright\arraybackslash}p"  # a column of text without stretched blanks
 TIDY = FIELDS[1:]  # all but the table, which is the file
 VERIFY = [
     "table", "row", "column", "published", "value", "difference", "rule", "verdict", "n", "reason"
@@ -83,7 +81,7 @@ def wide(cells: pd.DataFrame, table: str, rule: Rule | str, value: str = "value"
 def latex(part: pd.DataFrame, rule: Rule = Rule.AUTHORS) -> str:
     """Booktabs table: value under one rule, and the published one in brackets.
 
-    Rows nothing was recorded for are left to the CSV; a dash stands where a cell has no value.
+    Rows nothing was recorded for are left to the CSV; a dash marks a cell without a value.
     """
     table = str(part["table"].iloc[0])
     value, published = (wide(part, table, rule, v) for v in ("value", "published"))
@@ -102,11 +100,3 @@ def latex(part: pd.DataFrame, rule: Rule = Rule.AUTHORS) -> str:
     name = "authors'" if rule is Rule.AUTHORS else str(rule)
     note = f"% {table}: recomputed under the {name} rule (published); all rules in {table}.csv\n"
     return note + body.replace("–", "--")
-
-
-def booktabs(head: list[str], lines: list[list[str]], columns: str) -> str:
-    """A tabular whose every cell is escaped; `columns` is its column format."""
-    rows = [" & ".join(latex_escape(c) for c in line) + r" \\" for line in lines]
-    top = " & ".join(latex_escape(c) for c in head) + r" \\"
-    body = ["\\toprule", top, "\\midrule", *rows, "\\bottomrule"]
-    return f"\\begin{{tabular}}{{{columns}}}\n" + "\n".join(body) + "\n\\end{tabular}\n"

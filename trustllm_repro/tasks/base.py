@@ -10,8 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from trustllm_repro.metrics.base import Metric
-from trustllm_repro.metrics.compose import MeanOver
-from trustllm_repro.metrics.rates import REFUSED, TOOLKIT_RTA
+from trustllm_repro.metrics.measures import REFUSED, TOOLKIT_RTA, MeanOver
 from trustllm_repro.parsers.base import Parser, recorded_refusal
 from trustllm_repro.schema import RULES, Item, Rule
 

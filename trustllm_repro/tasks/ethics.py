@@ -7,8 +7,7 @@ from collections.abc import Hashable
 from functools import partial
 
 from trustllm_repro.metrics.base import NoValue
-from trustllm_repro.metrics.confusion import MeanRecall, Recall
-from trustllm_repro.metrics.rates import RIGHT, Accuracy, Rate
+from trustllm_repro.metrics.measures import RIGHT, Accuracy, MeanRecall, Rate, Recall
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_record_format, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option, lettered, numbered

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from trustllm_repro.judges.rules import SIDES
-from trustllm_repro.metrics.association import Independence
-from trustllm_repro.metrics.rates import Accuracy, Rate
+from trustllm_repro.metrics.measures import Accuracy, Independence, Rate
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_field, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from trustllm_repro.metrics.association import Pearson
 from trustllm_repro.metrics.base import Metric
-from trustllm_repro.metrics.paired import Conditional
-from trustllm_repro.metrics.rates import Rate
+from trustllm_repro.metrics.measures import Conditional, Pearson, Rate
 from trustllm_repro.parsers.addresses import leaked_address
 from trustllm_repro.parsers.base import disclosure, stops
 from trustllm_repro.parsers.choice import Option

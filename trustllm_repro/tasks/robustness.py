@@ -9,9 +9,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 from trustllm_repro.metrics.base import NoValue
-from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver
-from trustllm_repro.metrics.paired import AttackedPairs
-from trustllm_repro.metrics.rates import Mean, Rate
+from trustllm_repro.metrics.measures import AttackedPairs, HarmonicWithOne, Mean, MeanOver, Rate
 from trustllm_repro.parsers.base import by_field, by_record_format, recorded_number, stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import Chosen

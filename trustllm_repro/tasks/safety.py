@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from trustllm_repro.metrics.compose import OneMinus
-from trustllm_repro.metrics.rates import (
+from trustllm_repro.metrics.measures import (
     NOT_REFUSED,
     REFUSED,
     TOOLKIT_RTA,
     Maximum,
     Mean,
+    OneMinus,
     ShareOfAll,
 )
 from trustllm_repro.parsers.base import recorded_number, recorded_refusal

@@ -7,8 +7,14 @@ from collections.abc import Hashable
 from dataclasses import replace
 from functools import partial
 
-from trustllm_repro.metrics.confusion import MacroF1
-from trustllm_repro.metrics.rates import Accuracy, AccuracyOrYes, Mean, Rate, ShareOfAll
+from trustllm_repro.metrics.measures import (
+    Accuracy,
+    AccuracyOrYes,
+    MacroF1,
+    Mean,
+    Rate,
+    ShareOfAll,
+)
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import Parser, by_field, recorded_label, recorded_number, stops
 from trustllm_repro.parsers.choice import Option, endings, lettered

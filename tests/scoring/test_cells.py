@@ -14,9 +14,14 @@ from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.evaluation.judging import JudgeChoice
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import RULES, Rule
-from trustllm_repro.scoring.cells import score_cells
+from trustllm_repro.scoring.cells import (
+    CELLS,
+    committed_ledger,
+    read_cells,
+    score_cells,
+    write_cells,
+)
 from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.stored import CELLS, committed_ledger, read_cells, write_cells
 
 LIVE = sorted(p.parent for p in (data_dir() / "live").glob("*/ledger.parquet"))
 

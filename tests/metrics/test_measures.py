@@ -5,18 +5,33 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
-from trustllm_repro.metrics.association import Independence, Pearson
-from trustllm_repro.metrics.base import Answers, NoValue, bootstrap, wilson
-from trustllm_repro.metrics.compose import HarmonicWithOne, MeanOver, OneMinus
-from trustllm_repro.metrics.confusion import MacroF1, MeanRecall, Recall
-from trustllm_repro.metrics.paired import AttackedPairs, Conditional
-from trustllm_repro.metrics.rates import REFUSED, Accuracy, Maximum, Mean, Rate, ShareOfAll
+from trustllm_repro.metrics.base import NoValue, bootstrap, wilson
+from trustllm_repro.metrics.measures import (
+    REFUSED,
+    Accuracy,
+    AttackedPairs,
+    Conditional,
+    HarmonicWithOne,
+    Independence,
+    MacroF1,
+    Maximum,
+    Mean,
+    MeanOver,
+    MeanRecall,
+    OneMinus,
+    Pearson,
+    Rate,
+    Recall,
+    ShareOfAll,
+    mover,
+)
 from trustllm_repro.schema import Status
 
 CLASSES = ("bad", "neutral", "good")
@@ -33,20 +48,21 @@ def answers(
     pair=None,
     expected=None,
     **facets,
-) -> Answers:
+) -> pd.DataFrame:
     """Answers from plain lists; a label of None is an unparsed answer."""
     n = len(labels)
-    status = status or ["parsed" if x is not None else "unparsed" for x in labels]
-    return Answers(
-        status=np.array(status, dtype=str),
-        label=np.array([x or "" for x in labels], dtype=str),
-        number=np.array(number if number is not None else [math.nan] * n, dtype=float),
-        gold=np.array(gold if gold is not None else [""] * n, dtype=str),
-        pair=np.array(pair if pair is not None else [-1] * n),
-        item=np.arange(n),
-        facets={k: np.array(v, dtype=str) for k, v in facets.items()},
-        expected=n if expected is None else expected,
-    )
+    words = {
+        "status": status or ["parsed" if x is not None else "unparsed" for x in labels],
+        "label": [x or "" for x in labels],
+        "gold": gold if gold is not None else [""] * n,
+        **facets,
+    }
+    found = pd.DataFrame({k: pd.Series(v, dtype=str) for k, v in words.items()})
+    found["number"] = np.array(number if number is not None else [math.nan] * n, dtype=float)
+    found["pair"] = pair if pair is not None else -1
+    found["item"] = np.arange(n)
+    found.attrs["asked"] = n if expected is None else expected
+    return found
 
 
 @given(pairs)
@@ -257,7 +273,7 @@ def test_an_answer_that_stops_the_function_leaves_no_value_and_no_bounds() -> No
         MeanRecall(CLASSES, nothing=0.0),
         AttackedPairs("benign", nothing=0.0),
         AttackedPairs("rs", nothing=0.0),
-        Conditional(("true",), ("true", "other"), 0.0, 0.0),
+        Conditional(("true",), ("true", "other"), 0.0, nothing=0.0),
         MeanOver(Rate(("refusal",), nothing=0.0), (("part", ("x", "y")),)),
     ],
     ids=str,
@@ -277,7 +293,7 @@ def test_no_value_says_why_whatever_the_answers() -> None:
 
 def test_accuracy_can_be_rounded_as_a_whole_and_in_a_part_of_an_average() -> None:
     a = answers(["A", "B", "B", "A"], ["A"] * 4, part=["x", "x", "x", "y"])
-    third = Accuracy(decimals=3).measure(a.take(a.facets["part"] == "x"), 0)
+    third = Accuracy(decimals=3).measure(a[a["part"] == "x"], 0)
     assert third.value == 0.333
     whole = MeanOver(Accuracy(), (("part", ("x", "y")),), (("x", Accuracy(decimals=3)),))
     assert whole.measure(a, 0).value == pytest.approx((0.333 + 1) / 2, abs=1e-12)
@@ -288,3 +304,40 @@ def test_a_class_that_no_answer_and_no_gold_has_can_be_an_error() -> None:
     classes = ("bad", "good")
     assert MacroF1(classes).measure(a, 0).value == 0.5
     assert math.isnan(MacroF1(classes, absent=math.nan).measure(a, 0).value)
+
+
+OVER = MeanOver(REFUSED, (("part", ("x", "y")),))
+
+
+@given(st.integers(0, 30), st.integers(1, 30))
+def test_of_one_share_it_is_wilsons(k: int, n: int) -> None:
+    k = min(k, n)
+    assert mover([wilson(k, n)], [k / n]) == pytest.approx(wilson(k, n))
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), min_size=1, max_size=5))
+def test_it_holds_the_mean_and_leaves_no_share_out_of_0_to_1(counts) -> None:
+    counts = [(min(k, n), n) for k, n in counts]
+    shares = [k / n for k, n in counts]
+    low, high = mover([wilson(k, n) for k, n in counts], shares)
+    assert -1e-12 <= low <= np.mean(shares) <= high <= 1 + 1e-12
+    assert high - low > 0
+
+
+def test_no_hit_at_all_is_no_point() -> None:
+    low, high = OVER.confidence((np.zeros(10), np.zeros(10)), 0)
+    assert low == pytest.approx(0, abs=1e-12)
+    assert high == pytest.approx(wilson(0, 10)[1] / np.sqrt(2))
+    other_way = OneMinus(OVER).confidence((np.zeros(10), np.zeros(10)), 0)
+    assert other_way == pytest.approx((1 - high, 1))
+
+
+def test_it_covers_as_it_says() -> None:
+    """Of 2,000 draws with shares 0.1 and 0.6, 20 and 40 answers each, at least 93 % hold the mean."""
+    draw = np.random.default_rng(0)
+    held = 0
+    for _ in range(2000):
+        parts = (draw.random(20) < 0.1, draw.random(40) < 0.6)
+        low, high = OVER.confidence(tuple(p.astype(float) for p in parts), 0)
+        held += low <= 0.35 <= high
+    assert 0.93 < held / 2000 < 0.98
