@@ -19,8 +19,8 @@ from trustllm_repro.online.generations.collect import Collector
 from trustllm_repro.online.generations.index import reply_rows
 from trustllm_repro.online.generations.store import SUFFIX
 from trustllm_repro.online.generations.tasks import OnlineTask
-from trustllm_repro.online.monitors.agreement import POSITIONS
 from trustllm_repro.online.monitors.base import Need, all_monitors
+from trustllm_repro.online.monitors.texts import POSITIONS
 
 ALL = frozenset(Need)
 CASES = [

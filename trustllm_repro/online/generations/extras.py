@@ -13,7 +13,7 @@ import numpy as np
 from trustllm_repro.models.base import Request, item_seed
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.trace import Trace
-from trustllm_repro.online.monitors.agreement import POSITIONS, checkpoints, sentences
+from trustllm_repro.online.monitors.texts import POSITIONS, checkpoints, sentences
 
 SAMPLES, TEMPERATURE = 5, 0.7
 ALTERNATIVES = 4  # ranks 2 to 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,24 +21,22 @@ from trustllm_repro.models.local import LocalModel, ends_of
 from trustllm_repro.online.generations.recorder import blocks_of
 from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.generations.traces import Given, given
-from trustllm_repro.online.guard.calibration import Calibration
-from trustllm_repro.online.guard.criteria import GuardCriteria
-from trustllm_repro.online.guard.examples import checked
-from trustllm_repro.online.guard.fit import Examples, fit_states, fit_words
+from trustllm_repro.online.guard.criteria import GuardCriteria, Piece, Probe, stream
+from trustllm_repro.online.guard.fit import (
+    ENTROPY,
+    STATES,
+    WORDS,
+    Calibration,
+    checked,
+    fit_readers,
+)
 from trustllm_repro.online.guard.origin import Origin
-from trustllm_repro.online.guard.piece import Piece
-from trustllm_repro.online.guard.probe import Probe
-from trustllm_repro.online.guard.stream import stream
-from trustllm_repro.online.guard.watch import watch
-from trustllm_repro.online.guard.words import WordProbe
+from trustllm_repro.online.guard.watch import Watch
+from trustllm_repro.online.monitors.words import Words
 from trustllm_repro.store.atomic import write_bytes
 
 FORMAT = 1
 MOST = 256  # tokens of an example that are read
-
-
-class GuardDiffers(SettingsError):
-    """A model, tokenizer, template or dtype is not the one the guard was fitted to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,20 +49,21 @@ class Guard:
         model.generate(**inputs, stopping_criteria=[guard.criteria(model, tokenizer)])
 
     It promises something about answers like those it was fitted to: at most a share `risk` of the
-    safe ones is stopped. How many unsafe ones it stops is in `operating_points`, a frame with the
-    columns reader ("states", "words"), risk, threshold, stopped_safe, upper (of it, 95 %,
-    one-sided), stopped_unsafe (float64), of answers to prompts that the scoring model had not seen.
+    safe ones is stopped. How many unsafe ones it stops is in `operating_points`.
 
     Attributes:
         probe: of hidden states. words: of text, for models that show nothing else.
-        calibrations: "states" and "words" -> largest scores of answers to unseen prompts.
+        entropy: weight of the mean entropy of the five most likely tokens beside the words' score.
+        calibrations: by reader ("states", "words", "words + entropy"; older files lack the last),
+            largest scores of answers to unseen prompts.
         origin: the model it was fitted to. most: tokens of the longest answer it was fitted to.
         risk: of stopping a safe answer, that `criteria`, `stream` and `watch` keep.
         card: what its labels mean, and what it must not be used for; free words, by heading.
     """
 
     probe: Probe
-    words: WordProbe
+    words: Words
+    entropy: float
     calibrations: dict[str, Calibration]
     origin: Origin
     most: int
@@ -88,8 +87,8 @@ class Guard:
 
         Args:
             model: as for `find_model`. examples: (prompt, answer, unsafe), or a frame with these
-                columns; at least examples.LEAST unsafe and as many safe ones. Answers to one prompt are never
-                in two folds.
+                columns; at least fit.LEAST unsafe and as many safe ones, to fit.FOLDS prompts or
+                more. Answers to one prompt are never in two folds; those without a token count not.
             layers: numbered from 1; default: three, at a third, a half and two thirds of the depth.
 
         Raises:
@@ -99,41 +98,16 @@ class Guard:
         rows = checked(examples)
         local = _local(model, tokenizer, dtype, device)
         depth = len(blocks_of(local.model))
-        chosen = tuple(layers) or tuple(sorted({max(depth * k // 6, 1) for k in (2, 3, 4)}))
-        texts = [Given(r.prompt, r.answer, MOST) for r in rows.itertuples()]
-        traces = [t for _, t in sorted(_flat(given(local, texts, chosen)))]
-        spec = model if isinstance(model, str) else ""
-        return cls.of_traces(local, traces, rows.unsafe, rows.prompt, spec, risk, card)
-
-    @classmethod
-    def of_traces(
-        cls,
-        local: LocalModel,
-        traces: Sequence[Trace],
-        unsafe: Sequence[bool],
-        prompts: Sequence[str],
-        spec: str = "",
-        risk: float = 0.05,
-        card: dict[str, str] | None = None,
-    ) -> Self:
-        """The same of answers that `local` has read or written already.
-
-        Args:
-            traces: with the states of the layers to learn from; those without a token are left out.
-            spec: what finds the model again.
-        """
-        some = [i for i, t in enumerate(traces) if len(t)]
-        learned = Examples.of(
-            [traces[i] for i in some], np.asarray(unsafe, bool)[some], np.asarray(prompts)[some]
-        )
-        probe, of_states = fit_states(learned, sorted(traces[some[0]].hidden))
-        words, of_words = fit_words(learned)
+        layers = layers or sorted({max(depth * k // 6, 1) for k in (2, 3, 4)})
+        traces = _read(local, [(r.prompt, r.answer) for r in rows.itertuples()], MOST, layers)
+        some = np.array([len(t) > 0 for t in traces])
+        unsafe = rows.unsafe.to_numpy(dtype=bool)
         guard = cls(
-            probe=probe,
-            words=words,
-            calibrations={"states": of_states, "words": of_words},
-            origin=Origin.of(local.model, local.tokenizer, spec, local.name),
-            most=max(len(t) for t in traces),
+            **fit_readers([t for t in traces if len(t)], unsafe[some], rows.prompt[some]),
+            origin=Origin.of(
+                local.model, local.tokenizer, model if isinstance(model, str) else "", local.name
+            ),
+            most=max(map(len, traces)),
             card=card or {},
         ).at(risk)
         guard.__dict__["_model"] = local
@@ -147,19 +121,24 @@ class Guard:
 
     @property
     def operating_points(self) -> pd.DataFrame:
-        """reader ("states", "words"), risk, threshold, stopped_safe, upper, stopped_unsafe."""
-        frames = [c.operating_points().assign(reader=name) for name, c in self.calibrations.items()]
-        return pd.concat(frames, ignore_index=True).set_index("reader").reset_index()
+        """A row a reader and risk, float64 but for reader ("states", "words", "words + entropy").
+
+        risk, threshold, stopped_safe, upper (of it, 95 %, one-sided) and stopped_unsafe, of answers
+        to prompts that the scoring model had not seen.
+        """
+        frames = {name: c.operating_points() for name, c in self.calibrations.items()}
+        return pd.concat(frames, names=["reader"]).reset_index("reader").reset_index(drop=True)
 
     def save(self, path: str | Path) -> Path:
         """One safetensors file; what is no array is JSON in its header. Raises OutputError."""
-        arrays = {"probe": self.probe.weight.numpy(), "words": self.words.weight}
+        arrays = {"probe": self.probe.weight.numpy(), "words": self.words.model}
         for name, calibration in self.calibrations.items():
             arrays |= {f"{name}.{key}": value for key, value in vars(calibration).items()}
         facts = {
             "format": FORMAT,
             "layers": self.probe.layers,
             "bias": self.probe.bias,
+            "entropy": self.entropy,
             "origin": asdict(self.origin),
             "most": self.most,
             "risk": self.risk,
@@ -187,16 +166,18 @@ class Guard:
 
     @classmethod
     def _of(cls, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        if not all(np.isfinite(a).all() for a in (arrays["probe"], arrays["words"])):
+        weight = arrays["probe"]
+        entropy = float(facts.get("entropy", 0.0))  # files of earlier versions have none
+        if not all(np.isfinite(x).all() for x in (weight, arrays["words"], entropy)):
             raise ValueError("a weight is not finite")
+        readers = [STATES, WORDS, *([ENTROPY] if "entropy" in facts else [])]
         return cls(
-            probe=Probe(
-                tuple(facts["layers"]), torch.from_numpy(arrays["probe"]), float(facts["bias"])
-            ),
-            words=WordProbe(arrays["words"]),
+            probe=Probe(tuple(facts["layers"]), torch.from_numpy(weight), float(facts["bias"])),
+            words=Words(model=arrays["words"]),
+            entropy=entropy,
             calibrations={
-                name: Calibration(*(arrays[f"{name}.{key}"] for key in _CALIBRATION))
-                for name in ("states", "words")
+                name: Calibration(*(arrays[f"{name}.{f.name}"] for f in fields(Calibration)))
+                for name in readers
             },
             origin=Origin(**facts["origin"]),
             most=int(facts["most"]),
@@ -204,12 +185,12 @@ class Guard:
         ).at(float(facts["risk"]))
 
     def check(self, model: torch.nn.Module, tokenizer: Any, strict: bool = True) -> None:
-        """Raise GuardDiffers, or warn, unless the model is the one the guard was fitted to."""
+        """Raise SettingsError, or warn, unless the model is the one the guard was fitted to."""
         if not (wrong := self.origin.differences(Origin.of(model, tokenizer))):
             return
         problem = f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}"
         if strict:
-            raise GuardDiffers(
+            raise SettingsError(
                 problem, remedy="fit a guard to this model; or strict=False, and no promise holds"
             )
         warnings.warn(problem, stacklevel=3)
@@ -223,13 +204,13 @@ class Guard:
             strict: see `check`; also, whether an answer longer than `most` is an error.
 
         Raises:
-            GuardDiffers. From `generate`, Unwatched: a token cannot be watched.
+            SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched.
         """
         self.check(model, tokenizer, strict)
         return GuardCriteria(
             self.probe,
             model,
-            self.calibrations["states"].threshold(self.risk),
+            self._threshold(STATES),
             ends_of(model, tokenizer),
             self.most,
             strict,
@@ -249,12 +230,32 @@ class Guard:
         """
         return stream(self.criteria(model, tokenizer, strict), model, tokenizer, messages, asked)
 
-    def watch(self, chunks: Iterable[Any]) -> Iterator[Piece]:
+    def watch(self, chunks: Iterable[Any], reader: str = "") -> Iterator[Piece]:
         """Read the stream of an OpenAI-compatible server, and end it at the alarm.
 
-        See online.guard.watch.watch.
+        Args:
+            chunks: of chat or plain completions with one answer, as the `openai` client gives them,
+                or as dictionaries.
+            reader: "words" reads the text; "words + entropy" the log-probabilities as well, which
+                say something about the model the guard was fitted to, and no other. Default: the
+                latter where the stream shows five of them with its first piece and the guard's file
+                holds it. `operating_points` says what each is worth.
+
+        Yields:
+            Piece: given out when it has been read; at the alarm one without text, and the stream is
+                closed.
+
+        Raises:
+            SettingsError: the guard has no such reader. Unwatched: log-probabilities are missing
+                from some piece on; an answer longer than `most`; several answers; what is no text.
         """
-        return watch(self.words, self.calibrations["words"].threshold(self.risk), chunks)
+        readers = [name for name in self.calibrations if name != STATES]
+        if reader and reader not in readers:
+            raise SettingsError(
+                f"the guard cannot read a stream by {reader!r}", remedy=" or ".join(readers)
+            )
+        thresholds = {r: self._threshold(r) for r in readers if reader in ("", r)}
+        return Watch(self.words, self.entropy, thresholds, self.most).pieces(chunks)
 
     def score(self, prompt: str, answer: str, strict: bool = True) -> np.ndarray:
         """(tokens,) float64: score after each token of a given answer, as its model reads it.
@@ -262,16 +263,19 @@ class Guard:
         The model is the one it was fitted to in this process, or is found by its name.
 
         Raises:
-            SettingsError: a model that was held in memory then cannot be found. GuardDiffers.
+            SettingsError: a model that was held in memory then cannot be found; see also `check`.
         """
         local = self._found(strict)
-        ((_, trace),) = _flat(given(local, [Given(prompt, answer, self.most)], self.probe.layers))
+        (trace,) = _read(local, [(prompt, answer)], self.most, self.probe.layers)
         states = [trace.hidden[n] for n in self.probe.layers]
         return self.probe.read(np.concatenate(states, axis=1).astype(np.float32))
 
+    def _threshold(self, reader: str) -> float:
+        return self.calibrations[reader].threshold(self.risk)
+
     def alarm(self, scores: np.ndarray) -> int:
         """Tokens of an answer with these scores of states at its alarm; 0: it raises none."""
-        hits = np.flatnonzero(scores >= self.calibrations["states"].threshold(self.risk))
+        hits = np.flatnonzero(scores >= self._threshold(STATES))
         return int(hits[0]) + 1 if len(hits) else 0
 
     def load_model(self) -> tuple[Any, Any]:
@@ -299,9 +303,6 @@ class Guard:
         return self.__dict__["_model"]
 
 
-_CALIBRATION = ("peaks", "unsafe", "fold", "group")
-
-
 def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = False) -> LocalModel:
     found = find_model(model, tokenizer=tokenizer, dtype=dtype, device=device, stock=stock)
     if not isinstance(found, LocalModel):
@@ -311,5 +312,10 @@ def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = Fa
     return found
 
 
-def _flat(batches: Iterable[list[tuple[int, Any]]]) -> list[tuple[int, Any]]:
-    return [one for batch in batches for one in batch]
+def _read(
+    local: LocalModel, texts: Iterable[tuple[str, str]], most: int, layers: Sequence[int]
+) -> list[Trace]:
+    """Traces of answers to prompts, in their order."""
+    asked = [Given(prompt, answer, most) for prompt, answer in texts]
+    found = {i: trace for batch in given(local, asked, tuple(layers)) for i, trace in batch}
+    return [found[i] for i in range(len(asked))]

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors import running
+from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors.base import require_both_classes
-from trustllm_repro.online.monitors.states import TOKENS, StateMonitor
+from trustllm_repro.online.monitors.probes import TOKENS, StateMonitor
+from trustllm_repro.online.monitors.running import Highest, Last, Mean
 
 # The same point projected within another batch may differ in its last bits.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Mahalanobis(StateMonitor):
+class SafeRegion(StateMonitor):
+    """What is learned from the states of safe answers alone."""
+
+    def safe_states(
+        self, generations: Sequence[Generation], unsafe: np.ndarray, most: int = 0
+    ) -> np.ndarray:
+        """In one table, see known_states. Raises InsufficientData."""
+        require_both_classes(unsafe, least=1)
+        safe = [g for g, u in zip(generations, unsafe, strict=True) if not u]
+        return np.concatenate(self.known_states(safe, most))
+
+
+@dataclass(frozen=True)
+class Mahalanobis(SafeRegion):
     """Running mean of the distance to the safe tokens' mean under their shrunk covariance."""
 
     name: str = "Mahalanobis distance"
     source: str = "Lee et al. 2018 (arXiv 1807.03888); covariance: Ledoit and Wolf 2004"
-    tokens: int = TOKENS
 
-    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.covariance import LedoitWolf
 
-        require_both_classes(unsafe, least=1)
-        found = LedoitWolf().fit(self.safe_states(generations, unsafe, self.tokens))
+        found = LedoitWolf().fit(self.safe_states(generations, unsafe, TOKENS))
         # With the inverse covariance as L L', the distance is the length of (state - mean) L.
         factor = np.linalg.cholesky(found.precision_)
-        return found.location_.astype(np.float32), factor.astype(np.float32)
+        model = found.location_.astype(np.float32), factor.astype(np.float32)
+        return replace(self, model=model)
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         mean, factor = self.model
@@ -40,7 +53,7 @@ class Mahalanobis(StateMonitor):
 
 
 @dataclass(frozen=True)
-class Box(StateMonitor):
+class Box(SafeRegion):
     """Largest distance so far to the nearest box, in radii.
 
     Attributes:
@@ -50,19 +63,19 @@ class Box(StateMonitor):
 
     name: str = "box abstraction"
     source: str = "Henzinger et al. 2020 (arXiv 1911.09032)"
-    statistic: Any = running.highest
+    statistic: Callable[[], Last] = Highest
     size: int = 16
     gain: float = 0.07
     most: int = 32
 
-    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.decomposition import PCA
 
-        require_both_classes(unsafe, least=1)
         states = self.safe_states(generations, unsafe).astype(np.float64)
         parts = PCA(min(self.size, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
-        return parts, *around(points, clusters(points, self.gain, self.most))
+        corners = around(points, clusters(points, self.gain, self.most))
+        return replace(self, model=(parts, *corners))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         parts, low, high = self.model
@@ -108,6 +121,28 @@ def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
     return least
 
 
+class ChainMean(Mean):
+    """Mean of how unsafe the states so far are, and the steps into them.
+
+    Args:
+        of_state: (states,). of_step: (states + 1, states), from each to each; the last row is that
+            of no state before the first.
+    """
+
+    def __init__(self, of_state: np.ndarray, of_step: np.ndarray) -> None:
+        self.of_state, self.of_step, self.last = of_state, of_step, len(of_state)
+
+    def add(self, values: np.ndarray, tokens: Trace) -> np.ndarray:
+        """`values` are the numbers of the tokens' states; NaN: it has none."""
+        known = np.isfinite(values)
+        visited = np.array([self.last, *values[known]], dtype=int)
+        before, found = visited[:-1], visited[1:]
+        self.last = visited[-1]
+        scores = np.full(len(values), np.nan)
+        scores[known] = (self.of_state[found] + self.of_step[before, found]) / 2
+        return super().add(scores, tokens)
+
+
 @dataclass(frozen=True)
 class AbstractStates(StateMonitor):
     """Running mean of how often a state, and the step into it, belonged to unsafe answers.
@@ -123,7 +158,7 @@ class AbstractStates(StateMonitor):
     clusters: int = 64
     prior: float = 10.0
 
-    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.cluster import KMeans
         from sklearn.decomposition import PCA
         from sklearn.pipeline import make_pipeline
@@ -133,7 +168,7 @@ class AbstractStates(StateMonitor):
         k = min(self.clusters, len(drawn))
         parts = PCA(min(self.size, *drawn.shape), random_state=0)
         chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
-        counts = np.zeros((2, k + 1, k))  # row k: no state before the first
+        counts = np.zeros((2, k + 1, k))  # of safe and unsafe answers; row k: no state before
         known = self.known_states(generations)
         visited = chain.predict(np.concatenate(known))
         ends = np.cumsum([len(states) for states in known])[:-1]
@@ -145,13 +180,13 @@ class AbstractStates(StateMonitor):
         def share(n: np.ndarray) -> np.ndarray:
             return (n[1] + self.prior * base) / (n.sum(axis=0) + self.prior)
 
-        return chain, share(counts.sum(axis=1)), share(counts)
+        return replace(self, model=(chain, share(counts.sum(axis=1)), share(counts)))
+
+    def begin(self, generation: Generation) -> ChainMean:
+        return ChainMean(*self.model[1:])
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
-        chain, of_state, of_step = self.model
-        found = chain.predict(states)
-        before = np.concatenate([[len(of_state)], found[:-1]])
-        return (of_state[found] + of_step[before, found]) / 2
+        return self.model[0].predict(states)
 
 
 MONITORS = (Mahalanobis(), Box(), AbstractStates())
