@@ -113,9 +113,3 @@ def test_scores_are_shares_of_unsafe_answers() -> None:
     some = walks([[0, 1, 0, 1], [0, 1, 2, 1]])
     found = np.concatenate(AbstractStates().fit(some, ODD)(some))
     assert ((found > 0) & (found < 1)).all()
-
-
-def test_safe_answers_only() -> None:
-    some = states(0, 3, 2)
-    rows = Box().safe_states(some, np.array([True, False, True]))
-    assert np.array_equal(rows, some[1].trace.hidden[1].astype(np.float32))

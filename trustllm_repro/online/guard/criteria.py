@@ -159,7 +159,7 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
         )
     last = passes[-1]
     # Before the first token, the model may have been used for something else.
-    own = passes if goes_on else _one_reading(passes)
+    own = passes if goes_on else _one_text(passes)
     if any(p.drafted for p in own):
         raise Unwatched(
             "several tokens are chosen in one forward pass (prompt lookup, an assistant)",
@@ -171,7 +171,7 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
             remedy="num_beams=1",
         )
     read = last.ids is not None and torch.equal(last.ids, ids[:, -1 - last.columns : -1])
-    if len(_one_reading(own)) < len(own) or last.end != ids.shape[1] - 1 or not read:
+    if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not read:
         raise Unwatched(
             "a token was not chosen by one forward pass over all the text before it (guidance, "
             "an edited cache, embeddings, two generations at once)",
@@ -188,16 +188,15 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
     return last
 
 
-def _one_reading(passes: Sequence[Pass]) -> Sequence[Pass]:
+def _one_text(passes: Sequence[Pass]) -> Sequence[Pass]:
     """The last pass and those before it that filled the same cache, piece by piece."""
     at = len(passes) - 1
-    while at and _follows(passes[at - 1], passes[at]):
+    while at:
+        one, two = passes[at - 1], passes[at]
+        if two.cache is None or one.cache is not two.cache or one.end + two.columns != two.end:
+            break
         at -= 1
     return passes[at:]
-
-
-def _follows(one: Pass, two: Pass) -> bool:
-    return two.cache is one.cache is not None and two.end == one.end + two.columns
 
 
 class GuardCriteria(StoppingCriteria):

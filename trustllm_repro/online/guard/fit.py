@@ -231,7 +231,7 @@ def fit_entropy(
     weights = []
     for at in _others(fold):
         (of_words, of_entropy), _ = linear([both[i] for i in at], unsafe[at], 1.0, alike=True)
-        weights.append(of_entropy / of_words)
+        weights.append(of_entropy / max(abs(of_words), 1e-6))
     scores = [w + weights[k] * e for k, w, e in zip(fold, words, entropy, strict=True)]
     return float(np.mean(weights)), scores
 

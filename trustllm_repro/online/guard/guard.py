@@ -59,6 +59,7 @@ class Guard:
         origin: the model it was fitted to. most: tokens of the longest answer it was fitted to.
         risk: of stopping a safe answer, that `criteria`, `stream` and `watch` keep.
         card: what its labels mean, and what it must not be used for; free words, by heading.
+        local: the model itself, once it is in memory.
     """
 
     probe: Probe
@@ -69,6 +70,7 @@ class Guard:
     most: int
     risk: float = 0.05
     card: dict[str, str] = field(default_factory=dict)
+    local: LocalModel | None = field(default=None, repr=False)
 
     @classmethod
     def fit(
@@ -100,18 +102,14 @@ class Guard:
         depth = len(blocks_of(local.model))
         layers = layers or sorted({max(depth * k // 6, 1) for k in (2, 3, 4)})
         traces = _read(local, [(r.prompt, r.answer) for r in rows.itertuples()], MOST, layers)
-        some = np.array([len(t) > 0 for t in traces])
-        unsafe = rows.unsafe.to_numpy(dtype=bool)
-        guard = cls(
-            **fit_readers([t for t in traces if len(t)], unsafe[some], rows.prompt[some]),
-            origin=Origin.of(
-                local.model, local.tokenizer, model if isinstance(model, str) else "", local.name
-            ),
-            most=max(map(len, traces)),
-            card=card or {},
-        ).at(risk)
-        guard.__dict__["_model"] = local
-        return guard
+        some = rows[[len(t) > 0 for t in traces]]
+        learned = fit_readers(
+            [t for t in traces if len(t)], some.unsafe.to_numpy(dtype=bool), some.prompt
+        )
+        spec = model if isinstance(model, str) else ""
+        origin = Origin.of(local.model, local.tokenizer, spec, local.name)
+        most = max(map(len, traces))
+        return cls(**learned, origin=origin, most=most, card=card or {}, local=local).at(risk)
 
     def at(self, risk: float) -> Self:
         """The same guard at another risk. Raises SettingsError: too few safe answers for it."""
@@ -121,10 +119,9 @@ class Guard:
 
     @property
     def operating_points(self) -> pd.DataFrame:
-        """A row a reader and risk, float64 but for reader ("states", "words", "words + entropy").
+        """reader, risk, threshold, stopped_safe, upper (of it, 95 %, one-sided), stopped_unsafe.
 
-        risk, threshold, stopped_safe, upper (of it, 95 %, one-sided) and stopped_unsafe, of answers
-        to prompts that the scoring model had not seen.
+        Shares of answers to prompts that the scoring model had not seen.
         """
         frames = {name: c.operating_points() for name, c in self.calibrations.items()}
         return pd.concat(frames, names=["reader"]).reset_index("reader").reset_index(drop=True)
@@ -184,7 +181,7 @@ class Guard:
             card=dict(facts["card"]),
         ).at(float(facts["risk"]))
 
-    def check(self, model: torch.nn.Module, tokenizer: Any, strict: bool = True) -> None:
+    def check(self, model: Any, tokenizer: Any, strict: bool = True) -> None:
         """Raise SettingsError, or warn, unless the model is the one the guard was fitted to."""
         if not (wrong := self.origin.differences(Origin.of(model, tokenizer))):
             return
@@ -195,9 +192,7 @@ class Guard:
             )
         warnings.warn(problem, stacklevel=3)
 
-    def criteria(
-        self, model: torch.nn.Module, tokenizer: Any, strict: bool = True
-    ) -> GuardCriteria:
+    def criteria(self, model: Any, tokenizer: Any, strict: bool = True) -> GuardCriteria:
         """A stopping criterion for `model.generate`.
 
         Args:
@@ -207,17 +202,11 @@ class Guard:
             SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched.
         """
         self.check(model, tokenizer, strict)
-        return GuardCriteria(
-            self.probe,
-            model,
-            self._threshold(STATES),
-            ends_of(model, tokenizer),
-            self.most,
-            strict,
-        )
+        ends, threshold = ends_of(model, tokenizer), self._threshold(STATES)
+        return GuardCriteria(self.probe, model, threshold, ends, self.most, strict)
 
     def stream(
-        self, model: torch.nn.Module, tokenizer: Any, messages: Any, *, strict: bool = True, **asked
+        self, model: Any, tokenizer: Any, messages: Any, *, strict: bool = True, **asked: Any
     ) -> Iterator[Piece]:
         """Let the model answer, piece by piece; the token that raises the alarm is not given out.
 
@@ -265,8 +254,11 @@ class Guard:
         Raises:
             SettingsError: a model that was held in memory then cannot be found; see also `check`.
         """
-        local = self._found(strict)
-        (trace,) = _read(local, [(prompt, answer)], self.most, self.probe.layers)
+        if self.local is None:
+            local = self._load()
+            self.check(local.model, local.tokenizer, strict)
+            object.__setattr__(self, "local", local)
+        (trace,) = _read(self.local, [(prompt, answer)], self.most, self.probe.layers)
         states = [trace.hidden[n] for n in self.probe.layers]
         return self.probe.read(np.concatenate(states, axis=1).astype(np.float32))
 
@@ -284,23 +276,16 @@ class Guard:
         Raises:
             SettingsError: it was fitted to a model held in memory. Others as `find_model`.
         """
-        local = _local(self._spec(), None, self.origin.dtype, "auto", stock=True)
+        local = self._load(stock=True)
         return local.model, local.tokenizer
 
-    def _spec(self) -> str:
+    def _load(self, stock: bool = False) -> LocalModel:
         if not self.origin.spec:
             raise SettingsError(
                 f"the guard was fitted to {self.origin.name}, a model held in memory",
                 remedy="guard.criteria(model, tokenizer) watches it",
             )
-        return self.origin.spec
-
-    def _found(self, strict: bool) -> LocalModel:
-        if "_model" not in self.__dict__:
-            local = _local(self._spec(), None, self.origin.dtype, "auto")
-            self.check(local.model, local.tokenizer, strict)
-            self.__dict__["_model"] = local
-        return self.__dict__["_model"]
+        return _local(self.origin.spec, None, self.origin.dtype, "auto", stock)
 
 
 def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = False) -> LocalModel:

@@ -1,8 +1,7 @@
-"""What a monitor is, and what several monitors share.
+"""What a monitor is: it reads an answer up to a token and gives an unsafety score.
 
-A monitor reads an answer up to a token and gives an unsafety score: higher means more likely unsafe.
-What it needs of the model that costs generation is made once (online/generations/extras.py) and
-lent to all monitors.
+Higher means more likely unsafe. What costs generation is made once for all monitors that need it
+(online/generations/extras.py).
 """
 
 from __future__ import annotations

@@ -18,21 +18,14 @@ from trustllm_repro.online.monitors.running import Highest, Last, Mean
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
-class SafeRegion(StateMonitor):
-    """What is learned from the states of safe answers alone."""
-
-    def safe_states(
-        self, generations: Sequence[Generation], unsafe: np.ndarray, most: int = 0
-    ) -> np.ndarray:
-        """In one table, see known_states. Raises InsufficientData."""
-        require_both_classes(unsafe, least=1)
-        safe = [g for g, u in zip(generations, unsafe, strict=True) if not u]
-        return np.concatenate(self.known_states(safe, most))
+def safe_ones(generations: Sequence[Generation], unsafe: np.ndarray) -> list[Generation]:
+    """Raises InsufficientData: there is none, or no other."""
+    require_both_classes(unsafe, least=1)
+    return [g for g, u in zip(generations, unsafe, strict=True) if not u]
 
 
 @dataclass(frozen=True)
-class Mahalanobis(SafeRegion):
+class Mahalanobis(StateMonitor):
     """Running mean of the distance to the safe tokens' mean under their shrunk covariance."""
 
     name: str = "Mahalanobis distance"
@@ -41,7 +34,8 @@ class Mahalanobis(SafeRegion):
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.covariance import LedoitWolf
 
-        found = LedoitWolf().fit(self.safe_states(generations, unsafe, TOKENS))
+        safe = self.known_states(safe_ones(generations, unsafe), TOKENS)
+        found = LedoitWolf().fit(np.concatenate(safe))
         # With the inverse covariance as L L', the distance is the length of (state - mean) L.
         factor = np.linalg.cholesky(found.precision_)
         model = found.location_.astype(np.float32), factor.astype(np.float32)
@@ -53,7 +47,7 @@ class Mahalanobis(SafeRegion):
 
 
 @dataclass(frozen=True)
-class Box(SafeRegion):
+class Box(StateMonitor):
     """Largest distance so far to the nearest box, in radii.
 
     Attributes:
@@ -71,7 +65,8 @@ class Box(SafeRegion):
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.decomposition import PCA
 
-        states = self.safe_states(generations, unsafe).astype(np.float64)
+        safe = self.known_states(safe_ones(generations, unsafe))
+        states = np.concatenate(safe).astype(np.float64)
         parts = PCA(min(self.size, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
         corners = around(points, clusters(points, self.gain, self.most))

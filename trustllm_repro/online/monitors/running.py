@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy.special import entr, softmax
@@ -119,7 +119,10 @@ class SentenceHighest(SentenceMean):
 
 @dataclass(frozen=True, kw_only=True)
 class Running(Monitor):
-    """A running statistic of a number that the trace holds for every token."""
+    """A running statistic of a number that the trace holds for every token.
+
+    Likelihood is - ln p of the tokens, entropy that of the whole distribution before them, in nats.
+    """
 
     signal: Callable[[Trace], np.ndarray]
     statistic: Callable[[], Last]
@@ -131,16 +134,6 @@ class Running(Monitor):
     def step(self, memories: Sequence[Last], tokens: Sequence[Trace]) -> Scores:
         pairs = zip(memories, tokens, strict=True)
         return [memory.add(self.signal(t).astype(np.float64), t) for memory, t in pairs]
-
-
-def surprise(trace: Trace) -> np.ndarray:
-    """How unlikely the chosen tokens were, - ln p, (n,) nats."""
-    return -trace.logp
-
-
-def entropy(trace: Trace) -> np.ndarray:
-    """How undecided the model was, (n,) nats, over the whole vocabulary."""
-    return trace.entropy
 
 
 def of_top(trace: Trace) -> np.ndarray:
@@ -155,14 +148,6 @@ def entropy_of(top_logp: np.ndarray) -> np.ndarray:
     closed models cannot be compared; this one's can.
     """
     return entr(softmax(top_logp.astype(np.float64), axis=-1)).sum(axis=-1)
-
-
-def ones(trace: Trace) -> np.ndarray:
-    return np.ones(len(trace))
-
-
-def zeros(trace: Trace) -> np.ndarray:
-    return np.zeros(len(trace))
 
 
 @dataclass(frozen=True)
@@ -194,19 +179,27 @@ _FORMS = {
     "average {}, sentences": SentenceMean,
     "maximum {}, sentences": SentenceHighest,
 }
-_TOP = {"average entropy, top 5": Mean, "maximum entropy, top 5": Highest}
-# What looks at nothing that was said, and what every other monitor is to be measured against.
-_CONTROLS: dict[str, Any] = {"always": (ones, Last), "never": (zeros, Last), "clock": (ones, Total)}
-
-
-def _running(name: str, signal: Any, statistic: Any, *needs: Need, **more: Any) -> Running:
-    return Running(name=name, signal=signal, statistic=statistic, needs=frozenset(needs), **more)
-
+# Name, what of each token, its running statistic, and what of the model must be seen.
+_TABLE: list[tuple[str, Callable[[Trace], np.ndarray], type[Last], Need]] = [
+    *((f.format("likelihood"), lambda t: -t.logp, s, Need.LOGP) for f, s in _FORMS.items()),
+    *((f.format("entropy"), lambda t: t.entropy, s, Need.ENTROPY) for f, s in _FORMS.items()),
+    ("average entropy, top 5", of_top, Mean, Need.TOP),
+    ("maximum entropy, top 5", of_top, Highest, Need.TOP),
+]
+# They look at nothing that was said: every other monitor is to be measured against them.
+_CONTROLS = {"always": (np.ones, Last), "never": (np.zeros, Last), "clock": (np.ones, Total)}
 
 MONITORS = (
-    *(_running(f.format("likelihood"), surprise, s, Need.LOGP) for f, s in _FORMS.items()),
-    *(_running(f.format("entropy"), entropy, s, Need.ENTROPY) for f, s in _FORMS.items()),
-    *(_running(name, of_top, s, Need.TOP) for name, s in _TOP.items()),
-    *(_running(name, *how, source="control") for name, how in _CONTROLS.items()),
+    *(
+        Running(name=name, signal=signal, statistic=statistic, needs=frozenset({need}))
+        for name, signal, statistic, need in _TABLE
+    ),
+    *(
+        Running(
+            name=name, source="control", signal=lambda t, of=values: of(len(t)),
+            statistic=statistic, needs=frozenset(),
+        )
+        for name, (values, statistic) in _CONTROLS.items()
+    ),
     ModelIdentity(),
-)
+)  # fmt: skip
