@@ -65,25 +65,16 @@ class Probe:
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass.
+    """One forward pass."""
 
-    Attributes:
-        ids: (rows, columns), what was read; None where it was not ids.
-        rows, columns: of what was read. end: positions behind it, those in its cache included.
-        cache: the cache it filled; None without one.
-        drafted: whether it checks several tokens at once that something else has proposed.
-        padded: whether a row ends in padding.
-        states: (rows, layers x size), of the last column, after each of the layers, in their order.
-    """
-
-    ids: torch.Tensor | None
+    ids: torch.Tensor | None  # (rows, columns), what was read; None where it was embeddings
     rows: int
     columns: int
-    end: int
+    end: int  # positions behind what was read, those in its cache included
     cache: Any
-    drafted: bool
-    padded: bool
-    states: torch.Tensor
+    drafted: bool  # several tokens are checked at once that something else has proposed
+    padded: bool  # a row ends in padding
+    states: torch.Tensor  # (rows, layers x size), of the last column
 
 
 class PassRecorder:
@@ -142,11 +133,10 @@ class PassRecorder:
 
 
 def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_on: bool) -> Pass:
-    """The pass that chose the last token of `ids`.
+    """The pass that chose the last token of `ids`, (rows, tokens).
 
     Args:
-        passes: since the last token. ids: (rows, tokens) with the token just chosen.
-        before: the pass that chose the token before, if there is one.
+        passes: since the last token. before: the pass that chose that one, if there is one.
         goes_on: whether ids are those of the last call and one token more.
 
     Raises:

@@ -38,10 +38,11 @@ from trustllm_repro.online.studies.thresholds import threshold_at_fpr
 
 # What reads an answer: hidden states, its text, or its text and the most likely tokens.
 STATES, WORDS, ENTROPY = "states", "words", "words + entropy"
-COLUMNS = ("prompt", "answer", "unsafe")
+COLUMNS = ["prompt", "answer", "unsafe"]
 LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
 _LABELS = {"0": False, "1": True, "false": False, "true": True}
 RISKS = (0.01, 0.05, 0.10)
+POINTS = ["risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
 DRAWS = 2000
 
 
@@ -65,16 +66,13 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFrame:
     """The examples as a frame. Raises SettingsError."""
-    columns = list(COLUMNS)
-    if isinstance(examples, pd.DataFrame):
-        if missing := [c for c in columns if c not in examples]:
-            raise SettingsError(
-                f"the examples have no column {missing[0]!r}",
-                remedy=f"columns {', '.join(columns)}",
-            )
-        rows = examples[columns].reset_index(drop=True)
-    else:
-        rows = pd.DataFrame(list(examples), columns=columns)
+    if not isinstance(examples, pd.DataFrame):
+        examples = pd.DataFrame(list(examples), columns=COLUMNS)
+    if missing := [c for c in COLUMNS if c not in examples]:
+        raise SettingsError(
+            f"the examples have no column {missing[0]!r}", remedy=f"columns {', '.join(COLUMNS)}"
+        )
+    rows = examples[COLUMNS].reset_index(drop=True)
     for i, row in enumerate(rows.itertuples(index=False)):
         if not (isinstance(row.prompt, str) and isinstance(row.answer, str)):
             raise SettingsError(f"example {i}: prompt or answer is no text", remedy="fix that row")
@@ -117,32 +115,22 @@ class Calibration:
         except InsufficientData as e:
             raise SettingsError(str(e), remedy="a larger risk, or more safe examples") from e
 
-    def operating_points(self, risks: tuple[float, ...] = RISKS) -> pd.DataFrame:
-        """A row a risk: risk, threshold, stopped_safe, upper (of it, 95 %, one-sided), stopped_unsafe.
+    def operating_points(self) -> pd.DataFrame:
+        """A row of POINTS a risk that can be kept; see Guard.operating_points.
 
         The rates are of thresholds set on the other folds, so they are no fit. `upper` is a
         bootstrap over prompts, but never below what as many independent prompts without any alarm
         would allow (Clopper and Pearson).
         """
-        rows = []
-        for risk in risks:
+        rows, safe = [], ~self.unsafe
+        for risk in RISKS:
             try:
-                threshold = self.threshold(risk)
-                hit = self._held_out(risk)
+                threshold, hit = self.threshold(risk), self._held_out(risk)
             except SettingsError:
                 continue
-            safe = ~self.unsafe
-            rows.append(
-                {
-                    "risk": risk,
-                    "threshold": threshold,
-                    "stopped_safe": float(hit[safe].mean()),
-                    "upper": _upper(hit[safe], self.group[safe]),
-                    "stopped_unsafe": float(hit[self.unsafe].mean()),
-                }
-            )
-        columns = ["risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
-        return pd.DataFrame(rows, columns=columns)
+            upper = _upper(hit[safe], self.group[safe])
+            rows.append((risk, threshold, hit[safe].mean(), upper, hit[self.unsafe].mean()))
+        return pd.DataFrame(rows, columns=POINTS)
 
     def _held_out(self, risk: float) -> np.ndarray:
         """(answers,) bool, whether each is stopped by a threshold of the other folds."""
@@ -154,12 +142,12 @@ class Calibration:
         return hit
 
 
-def _upper(hit: np.ndarray, group: np.ndarray, level: float = 0.95) -> float:
+def _upper(hit: np.ndarray, group: np.ndarray) -> float:
     """Upper bound of a rate of answers of which those to one prompt are alike."""
     table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
     draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
     hits, n = table[draws].sum(axis=1).T
-    return upper_bound(hits / n, len(table), level)
+    return upper_bound(hits / n, len(table))
 
 
 def fit_readers(

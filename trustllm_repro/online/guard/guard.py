@@ -89,13 +89,11 @@ class Guard:
 
         Args:
             model: as for `find_model`. examples: (prompt, answer, unsafe), or a frame with these
-                columns; at least fit.LEAST unsafe and as many safe ones, to fit.FOLDS prompts or
-                more. Answers to one prompt are never in two folds; those without a token count not.
+                columns; at least 20 unsafe and 20 safe ones, to 5 prompts or more.
             layers: numbered from 1; default: three, at a third, a half and two thirds of the depth.
 
         Raises:
-            SettingsError: an example is not of that form, or there are too few. Others as
-                `find_model`.
+            SettingsError: an example is not of that form, or there are too few; see `find_model`.
         """
         rows = checked(examples)
         local = _local(model, tokenizer, dtype, device)
@@ -225,18 +223,18 @@ class Guard:
         Args:
             chunks: of chat or plain completions with one answer, as the `openai` client gives them,
                 or as dictionaries.
-            reader: "words" reads the text; "words + entropy" the log-probabilities as well, which
-                say something about the model the guard was fitted to, and no other. Default: the
-                latter where the stream shows five of them with its first piece and the guard's file
-                holds it. `operating_points` says what each is worth.
+            reader: "words" reads the text, "words + entropy" log-probabilities as well, which keep
+                the promise for the model the guard was fitted to only. Default: the latter, if the
+                file has it and the stream's first piece shows them. `operating_points` says what
+                each is worth.
 
         Yields:
             Piece: given out when it has been read; at the alarm one without text, and the stream is
                 closed.
 
         Raises:
-            SettingsError: the guard has no such reader. Unwatched: log-probabilities are missing
-                from some piece on; an answer longer than `most`; several answers; what is no text.
+            SettingsError: the guard has no such reader. Unwatched: something of the answer is not
+                shown, or cannot be read.
         """
         readers = [name for name in self.calibrations if name != STATES]
         if reader and reader not in readers:

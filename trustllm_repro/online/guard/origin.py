@@ -14,19 +14,14 @@ SAMPLE = 64  # numbers taken of every tensor
 
 @dataclass(frozen=True)
 class Origin:
-    """The model whose states a guard learned from.
+    """The model whose states a guard learned from; model, tokenizer and template are digests."""
 
-    Attributes:
-        spec: what it was called by; see models.find.FORMS. "" for one held in memory.
-        model, tokenizer, template: digests; see `of`. dtype: such as "bfloat16".
-    """
-
-    spec: str
+    spec: str  # what it was called by, see models.find.FORMS; "" for one held in memory
     name: str
     model: str
     tokenizer: str
     template: str
-    dtype: str
+    dtype: str  # such as "bfloat16"
 
     @classmethod
     def of(cls, model: torch.nn.Module, tokenizer: Any, spec: str = "", name: str = "") -> Origin:
@@ -36,15 +31,9 @@ class Origin:
         bfloat16: it is the same in every dtype, and another after training or merging.
         """
         vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
-        template = tokenizer.chat_template or ""
-        return cls(
-            spec=spec,
-            name=name,
-            model=_sampled(model),
-            tokenizer=_sha256(vocabulary),
-            template=_sha256(str(template)),
-            dtype=str(model.dtype).removeprefix("torch."),
-        )
+        template = str(tokenizer.chat_template or "")
+        dtype = str(model.dtype).removeprefix("torch.")
+        return cls(spec, name, _sampled(model), _sha256(vocabulary), _sha256(template), dtype)
 
     def differences(self, other: Origin) -> list[str]:
         """In words, what of `other` is not as it was; [] if all is."""

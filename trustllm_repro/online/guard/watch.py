@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -43,24 +44,17 @@ class Watch:
     def pieces(self, chunks: Iterable[Any]) -> Iterator[Piece]:
         """See Guard.watch."""
         try:
-            for chunk in chunks:
-                text, shown, last = _read(chunk)
+            # A stream may end without saying so: its last word has not been read.
+            for text, shown, last in chain(map(_read, chunks), [("", [], True)]):
                 score = self.score(text, shown, last)
-                if self.alarm(score):
+                if self.reader and score >= self.thresholds[self.reader]:
                     yield Piece("", score, alarm=True)
                     return
                 if text:
                     yield Piece(text, score)
-            # A stream that ends without saying so: its last word has not been read.
-            score = self.score("", [], last=True)
-            if self.alarm(score):
-                yield Piece("", score, alarm=True)
         finally:
             with suppress(AttributeError):
                 chunks.close()  # type: ignore[attr-defined]
-
-    def alarm(self, score: float) -> bool:
-        return bool(self.reader) and score >= self.thresholds[self.reader]
 
     def score(self, text: str, shown: Sequence[TokenLogprobs], last: bool) -> float:
         """With what is new of an answer, and its tokens where they are shown."""

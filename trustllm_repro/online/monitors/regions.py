@@ -69,8 +69,10 @@ class Box(StateMonitor):
         states = np.concatenate(safe).astype(np.float64)
         parts = PCA(min(self.size, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
-        corners = around(points, clusters(points, self.gain, self.most))
-        return replace(self, model=(parts, *corners))
+        labels = clusters(points, self.gain, self.most)
+        groups = [points[labels == k] for k in np.unique(labels)]
+        low, high = (np.stack([f(g, axis=0) for g in groups]) for f in (np.min, np.max))
+        return replace(self, model=(parts, low, high))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         parts, low, high = self.model
@@ -93,12 +95,6 @@ def clusters(points: np.ndarray, gain: float, most: int) -> np.ndarray:
             break
         best = found
     return best.labels_
-
-
-def around(points: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high corners, (boxes, size) each."""
-    groups = [points[labels == k] for k in np.unique(labels)]
-    return np.stack([g.min(0) for g in groups]), np.stack([g.max(0) for g in groups])
 
 
 def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -158,9 +158,6 @@ class Branches(Monitor):
         return held(n, [n], [disagreement(self.statistic, by_words, generation.trace.text, others)])
 
 
-Classifier = Callable[[Sequence[str]], np.ndarray]  # texts -> score, 0 to 1
-
-
 def toxicity(texts: Sequence[str]) -> np.ndarray:
     """The toxicity judge of live answers, see judges.learned."""
     from trustllm_repro.judges.learned import ToxicityJudge
@@ -177,12 +174,12 @@ def compliance(texts: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassifier(Monitor):
-    """A classifier on every prefix that ends at a checkpoint.
+    """A classifier of texts, 0 to 1, on every prefix that ends at a checkpoint.
 
     Where the same classifier gives the labels (online.labels.judges), it is no monitor.
     """
 
-    classifier: Classifier
+    classifier: Callable[[Sequence[str]], np.ndarray]
     at: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
     source: str = "data/judges/README.md"
 
