@@ -274,6 +274,7 @@ def test_the_guard_that_comes_with_the_package() -> None:
     points = guard.operating_points.set_index(["reader", "risk"])
     assert points.loc[("states", 0.05), "stopped_unsafe"] > 0.35
     assert points.loc[("states", 0.05), "upper"] < 0.08
+    assert 0.2 < points.loc[("words + entropy", 0.05), "stopped_unsafe"] < 0.3
     assert "not for" in guard.card
 
 

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -85,15 +86,13 @@ class Words(Monitor):
         return Reading()
 
     def step(self, memories: Sequence[Reading], tokens: Sequence[Trace]) -> Scores:
-        return [self._read(reading, t) for reading, t in zip(memories, tokens, strict=True)]
-
-    def _read(self, reading: Reading, tokens: Trace) -> np.ndarray:
-        start, scores = 0, []
-        for i, end in enumerate(tokens.ends):
-            last = i == len(tokens) - 1 and bool(tokens.finish)
-            scores.append(self.add(reading, tokens.text[start:end], last))
-            start = end
-        return np.array(scores, dtype=np.float64)
+        found = []
+        for reading, t in zip(memories, tokens, strict=True):
+            pieces = [t.text[a:b] for a, b in pairwise([0, *t.ends])]
+            lasts = [bool(t.finish) and i == len(t) for i in range(1, len(t) + 1)]
+            scores = [self.add(reading, p, last) for p, last in zip(pieces, lasts, strict=True)]
+            found.append(np.array(scores, dtype=np.float64))
+        return found
 
     def add(self, reading: Reading, text: str, end: bool = False) -> float:
         """Score of the text so far, `text` being what is new of it.
