@@ -13,6 +13,7 @@ from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors.base import InsufficientData
 from trustllm_repro.online.monitors.probes import (
     MONITORS,
+    TOKENS,
     FirstToken,
     PrefixProbe,
     PromptProbe,
@@ -133,13 +134,12 @@ def test_a_layer_stands_once_where_few_were_recorded() -> None:
 
 
 def test_tables_hold_so_many_tokens_of_each_answer() -> None:
-    some = states(0, 3, 10)
-    assert [s.shape for s in PROBE.known_states(some, 4)] == [(4, 8)] * 3
-    again = PROBE.known_states(some, 4)
-    assert all(
-        np.array_equal(a, b) for a, b in zip(again, PROBE.known_states(some, 4), strict=True)
-    )
-    assert sum(map(len, PROBE.known_states(some))) == 30
+    some = states(0, 3, TOKENS + 4)
+    drawn = PROBE.known_states(some, drawn=True)
+    assert [s.shape for s in drawn] == [(TOKENS, 8)] * 3
+    again = PROBE.known_states(states(0, 3, TOKENS + 4), drawn=True)
+    assert all(np.array_equal(a, b) for a, b in zip(again, drawn, strict=True))
+    assert sum(map(len, PROBE.known_states(some))) == 3 * (TOKENS + 4)
 
 
 def test_states_that_are_no_numbers_are_left_out() -> None:

@@ -25,7 +25,7 @@ from trustllm_repro.online.monitors.base import InsufficientData
 from trustllm_repro.online.monitors.probes import (
     PREFIX_PENALTY,
     TOKEN_PENALTY,
-    TOKENS,
+    draw_tokens,
     linear,
     prefix_lengths,
     prefix_means,
@@ -232,7 +232,7 @@ def _states_probe(states: list[np.ndarray], unsafe: np.ndarray, layers: Sequence
     size = states[0].shape[1] // len(layers)
     at = slice(len(layers) // 2 * size, (len(layers) // 2 + 1) * size)
     draw = np.random.default_rng(0)
-    tokens = [_some(s[:, at], draw) for s in states]
+    tokens = [draw_tokens(s[:, at], draw) for s in states]
     token = linear(tokens, unsafe, TOKEN_PENALTY, alike=False)
     prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, alike=True)
     of_prefix = _spread([s @ prefix[0] + prefix[1] for s in states])
@@ -241,11 +241,6 @@ def _states_probe(states: list[np.ndarray], unsafe: np.ndarray, layers: Sequence
     weight[at] += token[0] / of_token
     bias = prefix[1] / of_prefix + token[1] / of_token
     return Probe(tuple(layers), torch.from_numpy(weight.astype(np.float32)), float(bias))
-
-
-def _some(states: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    n = len(states)
-    return states if n <= TOKENS else states[np.sort(draw.choice(n, TOKENS, replace=False))]
 
 
 def _spread(logits: Sequence[np.ndarray]) -> float:

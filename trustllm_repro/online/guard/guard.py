@@ -1,7 +1,8 @@
-"""A guard: fitted readers of an answer with their thresholds, in one file."""
+"""A guard: fitted readers of an answer with their thresholds, in one file, and their model."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,13 +31,45 @@ from trustllm_repro.online.guard.fit import (
     checked,
     fit_readers,
 )
-from trustllm_repro.online.guard.origin import Origin
 from trustllm_repro.online.guard.watch import Watch
 from trustllm_repro.online.monitors.words import Words
 from trustllm_repro.store.atomic import write_bytes
 
 FORMAT = 1
 MOST = 256  # tokens of an example that are read
+SAMPLE = 64  # numbers taken of every tensor
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model whose states a guard learned from; model, tokenizer and template are digests."""
+
+    spec: str  # what it was called by, see models.find.FORMS; "" for one held in memory
+    name: str
+    model: str
+    tokenizer: str
+    template: str
+    dtype: str  # such as "bfloat16"
+
+    @classmethod
+    def of(cls, model: torch.nn.Module, tokenizer: Any, spec: str = "", name: str = "") -> Origin:
+        """Digests of a model of transformers and its tokenizer.
+
+        The model's covers names and shapes of all tensors and SAMPLE numbers of each, rounded to
+        bfloat16: it is the same in every dtype, and another after training or merging.
+        """
+        vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
+        template = str(tokenizer.chat_template or "")
+        dtype = str(model.dtype).removeprefix("torch.")
+        return cls(spec, name, _sampled(model), _sha256(vocabulary), _sha256(template), dtype)
+
+
+_WHAT = {
+    "model": "the weights",
+    "tokenizer": "the tokenizer's vocabulary",
+    "template": "the chat template",
+    "dtype": "the dtype",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +214,13 @@ class Guard:
 
     def check(self, model: Any, tokenizer: Any, strict: bool = True) -> None:
         """Raise SettingsError, or warn, unless the model is the one the guard was fitted to."""
-        if not (wrong := self.origin.differences(Origin.of(model, tokenizer))):
+        now, then = asdict(Origin.of(model, tokenizer)), asdict(self.origin)
+        wrong = [
+            f"{what} ({now[key][:12] or 'none'} instead of {then[key][:12] or 'none'})"
+            for key, what in _WHAT.items()
+            if now[key] != then[key]
+        ]
+        if not wrong:
             return
         problem = f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}"
         if strict:
@@ -302,3 +341,34 @@ def _read(
     asked = [Given(prompt, answer, most) for prompt, answer in texts]
     found = {i: trace for batch in given(local, asked, tuple(layers)) for i, trace in batch}
     return [found[i] for i in range(len(asked))]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@torch.no_grad()
+def _sampled(model: torch.nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, tensor in sorted(_tensors(model).items()):
+        flat = tensor.detach().reshape(-1)
+        some = flat[:: max(flat.numel() // SAMPLE, 1)][:SAMPLE]
+        found.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        found.update(some.float().bfloat16().cpu().view(torch.int16).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters by name, those of layers packed for the CPU as they were (models.linear)."""
+    head = model.get_output_embeddings() if model.config.tie_word_embeddings else None
+    found: dict[str, torch.Tensor] = {}
+    for prefix, module in model.named_modules():
+        if module is head:
+            continue
+        own = dict(module.named_parameters(recurse=False))
+        if (packed := getattr(module, "packed", None)) is not None:
+            own = {"weight": packed.to_dense()}
+            if module.bias is not None:
+                own["bias"] = module.bias
+        found.update({f"{prefix}.{name}": tensor for name, tensor in own.items()})
+    return found

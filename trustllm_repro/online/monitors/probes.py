@@ -65,22 +65,22 @@ class StateMonitor(Monitor):
         parts = np.split(values, np.cumsum([len(t) for t in tokens])[:-1])
         return [m.add(v, t) for m, v, t in zip(memories, parts, tokens, strict=True)]
 
-    def known_states(self, generations: Sequence[Generation], most: int = 0) -> list[np.ndarray]:
-        """Of each answer the finite states, at most `most` drawn ones (0: all), (some, size) float32.
+    def known_states(
+        self, generations: Sequence[Generation], drawn: bool = False
+    ) -> list[np.ndarray]:
+        """Of each answer the finite states, or at most TOKENS `drawn` ones, (some, size) float32.
 
         Raises:
             InsufficientData: there is none at all.
         """
 
-        def drawn(trace: Trace) -> np.ndarray:
-            states = finite_states(trace, self.depths)
-            if not 0 < most < len(states):
-                return states
-            at = np.random.default_rng(0).choice(len(states), most, replace=False)
-            return states[np.sort(at)]
+        def draw(trace: Trace) -> np.ndarray:
+            return draw_tokens(finite_states(trace, self.depths), np.random.default_rng(0))
 
-        key = (self.depths, most)
-        found = [once(g.trace, key, drawn) if most else drawn(g.trace) for g in generations]
+        if drawn:
+            found = [once(g.trace, self.depths, draw) for g in generations]
+        else:
+            found = [finite_states(g.trace, self.depths) for g in generations]
         if not sum(map(len, found)):
             raise InsufficientData("no token with a finite hidden state")
         return found
@@ -113,6 +113,12 @@ def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
 def finite_states(trace: Trace, depths: Sequence[float]) -> np.ndarray:
     states = states_of(trace, depths)
     return states[np.isfinite(states).all(axis=1)]
+
+
+def draw_tokens(states: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """TOKENS of the rows, in their order; all where there are no more."""
+    n = len(states)
+    return states if n <= TOKENS else states[np.sort(draw.choice(n, TOKENS, replace=False))]
 
 
 def prefix_lengths(n: int) -> list[int]:
@@ -157,7 +163,7 @@ class TokenProbe(StateMonitor):
     source: str = "Alain and Bengio 2016 (arXiv 1610.01644); arXiv 2606.10487"
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        rows = self.known_states(generations, TOKENS)
+        rows = self.known_states(generations, drawn=True)
         return replace(self, model=linear(rows, unsafe, TOKEN_PENALTY, alike=False))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
@@ -247,8 +253,9 @@ class FirstToken(Monitor):
         table = first_tokens([generations[i].trace for i in some])
         if not table.nnz:
             raise InsufficientData("the first token's distribution was not recorded")
-        fixed = {"class_weight": "balanced", "max_iter": 1000, "random_state": 0}
-        lasso = LogisticRegression(l1_ratio=1.0, C=1.0, solver="liblinear", **fixed)
+        lasso = LogisticRegression(
+            l1_ratio=1.0, solver="liblinear", class_weight="balanced", max_iter=1000, random_state=0
+        )
         return replace(self, model=lasso.fit(table, unsafe[some]))
 
     def begin(self, generation: Generation) -> First:

@@ -11,7 +11,7 @@ import numpy as np
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.trace import Trace
 from trustllm_repro.online.monitors.base import require_both_classes
-from trustllm_repro.online.monitors.probes import TOKENS, StateMonitor
+from trustllm_repro.online.monitors.probes import StateMonitor
 from trustllm_repro.online.monitors.running import Highest, Last, Mean
 
 # The same point projected within another batch may differ in its last bits.
@@ -34,7 +34,7 @@ class Mahalanobis(StateMonitor):
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.covariance import LedoitWolf
 
-        safe = self.known_states(safe_ones(generations, unsafe), TOKENS)
+        safe = self.known_states(safe_ones(generations, unsafe), drawn=True)
         found = LedoitWolf().fit(np.concatenate(safe))
         # With the inverse covariance as L L', the distance is the length of (state - mean) L.
         factor = np.linalg.cholesky(found.precision_)
@@ -155,7 +155,7 @@ class AbstractStates(StateMonitor):
         from sklearn.pipeline import make_pipeline
 
         require_both_classes(unsafe)
-        drawn = np.concatenate(self.known_states(generations, TOKENS))
+        drawn = np.concatenate(self.known_states(generations, drawn=True))
         k = min(self.clusters, len(drawn))
         parts = PCA(min(self.size, *drawn.shape), random_state=0)
         chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
