@@ -18,8 +18,9 @@ from trustllm_repro.online.monitors.words import Reading, Words
 
 # Fields of a message that are text a reader may see, or act on, besides `content`.
 _UNREAD = ("tool_calls", "function_call", "audio", "reasoning", "reasoning_content")
-# Fewer than LIKELIEST tokens are enough if nothing can be left of the distribution beyond them.
+# Fewer than LIKELIEST tokens are enough if nothing is left of the distribution beyond them.
 _WHOLE = 0.999
+_ASK = f"ask for logprobs=True, top_logprobs={LIKELIEST}; or reader={WORDS!r}"
 
 
 @dataclass
@@ -66,9 +67,12 @@ class Watch:
         if text and not shown:
             raise Unwatched(
                 "the stream has stopped sending log-probabilities",
-                remedy=f"a server that sends them with every piece, or reader={WORDS!r}",
+                remedy=f"a server that sends them with every piece; or reader={WORDS!r}",
             )
-        self.entropy.add(np.array([entropy_of_token(token) for token in shown]))
+        if not all(map(_complete, shown)):
+            raise Unwatched(f"not all of the {LIKELIEST} most likely tokens are shown", remedy=_ASK)
+        logp = [np.array([nats for _, nats in token.likeliest]) for token in shown]
+        self.entropy.add(np.array([entropy_of(one) for one in logp]))
         if self.entropy.n > self.most:
             raise Unwatched(
                 f"the answer has more than the {self.most} tokens the threshold was calibrated on",
@@ -77,25 +81,17 @@ class Watch:
         return score + self.weight * self.entropy.total / max(self.entropy.n, 1)
 
     def _choose(self, shown: Sequence[TokenLogprobs]) -> str:
-        if ENTROPY in self.thresholds and any(len(token.likeliest) > 1 for token in shown):
+        if ENTROPY in self.thresholds and shown and all(map(_complete, shown)):
             return ENTROPY
         if WORDS in self.thresholds:
             return WORDS
-        raise Unwatched(
-            "the stream shows no log-probabilities",
-            remedy=f"ask for logprobs=True, top_logprobs={LIKELIEST}; or reader={WORDS!r}",
-        )
+        raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
 
 
-def entropy_of_token(token: TokenLogprobs) -> float:
-    """Nats, over the LIKELIEST tokens at its place. Raises Unwatched: they are not all shown."""
-    logp = np.array([nats for _, nats in token.likeliest])
-    if len(logp) < LIKELIEST and np.exp(logp).sum() < _WHOLE:
-        raise Unwatched(
-            f"of a token {len(logp)} of the {LIKELIEST} most likely ones are shown",
-            remedy=f"ask for logprobs=True, top_logprobs={LIKELIEST}; or reader={WORDS!r}",
-        )
-    return float(entropy_of(logp))
+def _complete(token: TokenLogprobs) -> bool:
+    """Whether as many of the most likely tokens are shown as count, or all there can be."""
+    likeliest = [nats for _, nats in token.likeliest]
+    return len(likeliest) >= LIKELIEST or np.exp(likeliest).sum() > _WHOLE
 
 
 def _read(chunk: Any) -> tuple[str, list[TokenLogprobs], bool]:
