@@ -12,7 +12,7 @@ import sys
 import pandas as pd
 
 from trustllm_repro.errors import exit_code
-from trustllm_repro.online.generations.tasks import rated_answers
+from trustllm_repro.online.generations.tasks import TASKS
 from trustllm_repro.online.guard.guard import Guard
 from trustllm_repro.paths import data_dir
 
@@ -30,14 +30,7 @@ CARD = {
 
 
 def main() -> None:
-    cases = rated_answers()
-    examples = pd.DataFrame(
-        {
-            "prompt": [c.prompt for c in cases],
-            "answer": [c.answer for c in cases],
-            "unsafe": [bool(c.unsafe) for c in cases],
-        }
-    )
+    examples = pd.DataFrame(TASKS["harm"].take(0))[["prompt", "answer", "unsafe"]]
     guard = Guard.fit(MODEL, examples, dtype=DTYPE, device="cpu", card=CARD)
     path = guard.save(data_dir() / "guards" / "harm-smollm2.guard")
     print(guard.operating_points.to_string(index=False))

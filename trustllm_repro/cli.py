@@ -290,7 +290,7 @@ def guard_fit(
     device: Device = "auto",
 ) -> None:
     """Let a model read labelled answers, learn from its states, and calibrate."""
-    from trustllm_repro.online.guard.examples import read_csv
+    from trustllm_repro.online.guard.fit import read_csv
     from trustllm_repro.online.guard.guard import Guard
 
     guard = Guard.fit(model, read_csv(examples), risk=risk, dtype=dtype, device=device)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.online.made import trace
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors.base import Access, Need, StatelessMonitor
+from trustllm_repro.online.monitors.base import Monitor
 from trustllm_repro.online.studies.evaluate import digest
 
 
@@ -43,15 +43,13 @@ def generations(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Oracle(StatelessMonitor):
+class Oracle(Monitor):
     """Knows the label: `strength` above noise, from token `since` on."""
 
     name: str = "oracle"
     strength: float = 100.0
     since: int = 1
     source: str = "made here"
-    access: Access = Access.BLACK
-    needs: frozenset[Need] = frozenset({Need.TEXT})
     alike: float = 0.0
 
     def score(self, generation: Generation) -> np.ndarray:

@@ -56,6 +56,6 @@ def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
             models, declared = ledger.models, replace(declared, where=where, pooled=None)
         for model in models:
             answers = scorer.chosen(task, declared, model, rule).drop(columns="model")
-            made = ledger.rows(task.id, model, rule, declared.revisions(rule))
+            made = ledger.rows(task.id, rule, declared.revisions(rule)).query("model == @model")
             made = made[["item", "edition", "source"]].rename(columns={"source": "path"})
             yield f"{table} / {model} / {column} / {word}", answers.merge(made, on="item")

@@ -146,40 +146,57 @@ class Ledger:
         return sorted(self.verdicts["model"].combine_chunks().dictionary.to_pylist())
 
     @cached_property
-    def _verdicts(self) -> dict[tuple[str, str, str], pd.DataFrame]:
-        """Verdicts of the chosen sample, by task, model and rule."""
-        frame = _frame(self.verdicts)
+    def _verdicts(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The looked-at verdicts of every (task, rule), words as categories."""
+        frame = self.verdicts.to_pandas()
         frame = frame[frame["sample"] == self.sample]
-        return dict(list(frame.groupby(["task", "model", "rule"])))
+        return dict(list(frame.groupby(["task", "rule"], observed=True)))
+
+    @cached_property
+    def _models(self) -> dict[tuple[str, str], set[str]]:
+        return {key: set(frame["model"].unique()) for key, frame in self._verdicts.items()}
+
+    @cached_property
+    def _read(self) -> dict[tuple[str, Rule, tuple[str, ...]], dict[str, pd.DataFrame]]:
+        """Answers by model that were asked for before."""
+        return {}
 
     @cached_property
     def _asked(self) -> dict[str, pd.DataFrame]:
-        return {t: _with_facets(str(t), f) for t, f in _frame(self.items).groupby("task")}
+        return {
+            t: _with_facets(str(t), f) for t, f in _plain(self.items.to_pandas()).groupby("task")
+        }
 
     def has(self, task: str, model: str) -> bool:
-        return any((task, model, str(rule)) in self._verdicts for rule in RULES)
+        return any(model in self._models.get((task, str(rule)), ()) for rule in RULES)
 
     def judged(self, task: str, model: str) -> bool:
         """Whether our judge labelled answers that no label was recorded for."""
-        return (task, model, OUR_JUDGE) in self._verdicts
+        return model in self._models.get((task, OUR_JUDGE), ())
 
-    def rows(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
-        """One model's verdicts by item, of each the last of the revisions that has it."""
+    def rows(self, task: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
+        """Verdicts by model and item, of each the last of the revisions that has it."""
         names = [str(rule)]
         if self.ours and rule is Rule.AUTHORS:
             names.append(OUR_JUDGE)  # of two rows of one answer the later is taken below
-        parts = [f for n in names if (f := self._verdicts.get((task, model, n))) is not None]
-        found = pd.concat(parts) if parts else _frame(VERDICTS.empty_table())
+        parts = [f for n in names if (f := self._verdicts.get((task, n))) is not None]
+        found = _plain(pd.concat(parts) if parts else VERDICTS.empty_table().to_pandas())
         order = found["edition"].map({n: i for i, n in enumerate(revisions)})
-        found = found.assign(order=order).dropna(subset="order").sort_values(["item", "order"])
-        return found.drop_duplicates("item", keep="last")
+        found = found.assign(order=order).dropna(subset="order")
+        found = found.sort_values(["model", "item", "order"])
+        return found.drop_duplicates(["model", "item"], keep="last")
 
     def answers(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
         """One model's answers, as a metric takes them: `ANSWER`, a column a facet, and "file"."""
-        rows, asked = self.rows(task, model, rule, revisions), self.asked(task)
-        rows = rows[["model", "item", "status", "label", "number", "form"]]
-        found = rows.rename(columns={"form": "file"}).merge(asked, on="item")
-        found = found[[*ANSWER, *TASKS[task].facets, "file"]]
+        key = task, rule, tuple(revisions)
+        asked, columns = self.asked(task), [*ANSWER, *TASKS[task].facets, "file"]
+        if key not in self._read:  # all models at once: a join costs more than its rows
+            rows = self.rows(*key)[["model", "item", "status", "label", "number", "form"]]
+            found = rows.rename(columns={"form": "file"}).merge(asked, on="item")[columns]
+            parts = found.groupby("model", sort=False)
+            self._read[key] = {m: part.reset_index(drop=True) for m, part in parts}
+            self._read[key][""] = found[:0]
+        found = self._read[key].get(model, self._read[key][""]).copy()
         found.attrs["asked"] = len(asked)
         return found
 
@@ -191,10 +208,10 @@ class Ledger:
         return pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """The table with plain strings, and items as usual integers."""
-    words = {f.name: str for f in table.schema if f.type == _WORD}
-    return table.to_pandas().astype({**words, "item": int})
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of either table with plain strings, and items as usual integers."""
+    words = frame.select_dtypes("category").columns
+    return frame.astype({**dict.fromkeys(words, str), "item": int})
 
 
 def _with_facets(task: str, items: pd.DataFrame) -> pd.DataFrame:

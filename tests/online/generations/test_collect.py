@@ -18,8 +18,8 @@ from trustllm_repro.online.generations.collect import Collector, examine, sample
 from trustllm_repro.online.generations.generation import SUFFIX, Generation, reply_arrays
 from trustllm_repro.online.generations.recorder import generated
 from trustllm_repro.online.generations.tasks import Case, OnlineTask
-from trustllm_repro.online.monitors.agreement import POSITIONS
 from trustllm_repro.online.monitors.base import Need, all_monitors
+from trustllm_repro.online.monitors.texts import POSITIONS
 
 ALL = frozenset(Need)
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(5)]

@@ -10,9 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, StoppingCriteria
 
 from tests.tiny import tiny_model
-from trustllm_repro.online.guard.criteria import GuardCriteria
-from trustllm_repro.online.guard.hearing import Ear, Unwatched
-from trustllm_repro.online.guard.probe import Probe
+from trustllm_repro.online.guard.criteria import GuardCriteria, PassRecorder, Probe, Unwatched
 
 LAYERS = (1, 2)
 PAD = 0
@@ -302,7 +300,7 @@ def test_hooks_go_with_the_criteria(model) -> None:
 
 def test_a_layer_that_does_not_exist(model) -> None:
     with pytest.raises(Exception, match="layer 9"):
-        Ear(model, (9,))
+        PassRecorder(model, (9,))
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,10 +20,13 @@ from tests.tiny import tiny_model
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.models.local import LocalModel
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.recorder import given
-from trustllm_repro.online.guard.examples import read_csv
-from trustllm_repro.online.guard.guard import Guard, GuardDiffers
-from trustllm_repro.paths import data_dir
+from trustllm_repro.online.guard.criteria import stream
+from trustllm_repro.online.guard.fit import read_csv
+from trustllm_repro.online.guard.guard import Guard
+from trustllm_repro.online.monitors.running import Mean, of_top
+from trustllm_repro.paths import data_dir, project_root
 
 WORDS = {
     True: ["attack", "poison", "weapon", "steal", "harm"],
@@ -79,6 +84,43 @@ def test_a_saved_guard_is_the_same(guard, tmp_path) -> None:
     assert again.save(tmp_path / "two.guard").read_bytes() == path.read_bytes()
 
 
+def test_streams_are_read_as_answers_are_offline(guard, folder) -> None:
+    """The figures in `operating_points` are those of the scores that `watch` gives."""
+    local = LocalModel(folder, device="cpu")
+    (((_, trace),),) = given(local, ["q"], ["steal the bread and poison it"], 512)
+    chunks = []
+    for i in range(len(trace)):
+        one = trace.part(i, i + 1)
+        top = [{"token": str(k), "logprob": float(p)} for k, p in enumerate(one.top_logp[0])]
+        shown = {"content": [{"token": one.text, "logprob": float(p), "top_logprobs": top}
+                             for p in one.logp]}  # fmt: skip
+        chunks.append(
+            {"choices": [{"index": 0, "delta": {"content": one.text}, "logprobs": shown}]}
+        )
+    chunks[-1]["choices"][0]["finish_reason"] = "stop"
+    free = replace(guard, risk=0.05)
+    words = guard.words.score(Generation(trace))
+    entropy = Mean().add(of_top(trace))
+    for reader, wanted in (("words", words), ("", words + guard.entropy * entropy)):
+        found = [p.score for p in free.watch(chunks, reader)]
+        assert found == pytest.approx(wanted[: len(found)].tolist(), nan_ok=True, rel=1e-5)
+        assert len(found) == len(wanted) or found[-1] >= free.operating_points.threshold.min()
+
+
+def test_a_file_of_an_earlier_version_reads_text(guard, tmp_path) -> None:
+    path = guard.save(tmp_path / "new.guard")
+    arrays = {k: v for k, v in load_file(path).items() if not k.startswith("words + entropy")}
+    with safe_open(path, "numpy") as file:
+        facts = json.loads(file.metadata()["guard"])
+    del facts["entropy"]
+    save_file(arrays, tmp_path / "old.guard", {"guard": json.dumps(facts)})
+    old = Guard.load(tmp_path / "old.guard")
+    assert set(old.operating_points["reader"]) == {"states", "words"}
+    assert list(old.watch([])) == []
+    with pytest.raises(SettingsError, match="by 'words \\+ entropy'"):
+        old.watch([], "words + entropy")
+
+
 def test_a_file_is_checked(guard, tmp_path) -> None:
     path = guard.save(tmp_path / "my.guard")
     data = path.read_bytes()
@@ -122,15 +164,15 @@ def test_scores_of_a_given_answer_are_those_of_its_generation(guard, loaded, fol
 def test_another_model_is_refused_by_what_differs(guard, loaded, folder, tmp_path) -> None:
     model, tokenizer = loaded
     half = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    with pytest.raises(GuardDiffers, match=r"the dtype \(bfloat16 instead of float32\)") as error:
+    with pytest.raises(SettingsError, match=r"the dtype \(bfloat16 instead of float32\)") as error:
         guard.criteria(half, tokenizer)
     assert "weights" not in str(error.value)
     with torch.no_grad():
         model.get_decoder().layers[0].mlp.up_proj.weight.mul_(1.01)
-    with pytest.raises(GuardDiffers, match="the weights"):
+    with pytest.raises(SettingsError, match="the weights"):
         guard.criteria(model, tokenizer)
     tokenizer.chat_template = tokenizer.chat_template + " "
-    with pytest.raises(GuardDiffers, match="the chat template"):
+    with pytest.raises(SettingsError, match="the chat template"):
         guard.criteria(model, tokenizer)
     with pytest.warns(UserWarning, match="the weights"):
         guard.criteria(model, tokenizer, strict=False)
@@ -163,8 +205,6 @@ def test_the_alarming_token_is_held_back(guard, loaded) -> None:
     messages = [{"role": "user", "content": "hello"}]
     criteria = guard.criteria(model, tokenizer)
     criteria.threshold = np.inf
-    from trustllm_repro.online.guard.stream import stream
-
     free = list(stream(criteria, model, tokenizer, messages, asked))
     assert not any(p.alarm for p in free)
     scores = [p.score for p in free[:10]]
@@ -187,8 +227,6 @@ def test_who_stops_reading_stops_the_model(guard, loaded) -> None:
     model, tokenizer = loaded
     criteria = guard.at(0.05).criteria(model, tokenizer)
     criteria.threshold = np.inf
-    from trustllm_repro.online.guard.stream import stream
-
     pieces = stream(
         criteria, model, tokenizer, "hello", {"max_new_tokens": 200, "eos_token_id": None}
     )
@@ -235,4 +273,22 @@ def test_the_guard_that_comes_with_the_package() -> None:
     points = guard.operating_points.set_index(["reader", "risk"])
     assert points.loc[("states", 0.05), "stopped_unsafe"] > 0.35
     assert points.loc[("states", 0.05), "upper"] < 0.08
+    assert 0.2 < points.loc[("words + entropy", 0.05), "stopped_unsafe"] < 0.3
     assert "not for" in guard.card
+
+
+@pytest.mark.slow
+def test_the_readme_s_guard_stops_the_model(monkeypatch) -> None:
+    """The block as it stands there. Nothing of the answer is printed."""
+    blocks = re.findall(
+        r"```python\n(.*?)```", (project_root() / "README.md").read_text(), re.DOTALL
+    )
+    (block,) = [b for b in blocks if "guard.stream(" in b]
+    monkeypatch.chdir(project_root())
+    space: dict = {}
+    exec(compile(block, "README.md", "exec"), space)
+    pieces = space["pieces"]
+    assert pieces[-1].alarm
+    assert pieces[-1].text == ""
+    assert not any(p.alarm for p in pieces[:-1])
+    assert len(pieces) == 47  # of the 120 tokens that were asked for

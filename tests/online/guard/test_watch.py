@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from trustllm_repro.online.guard.hearing import Unwatched
-from trustllm_repro.online.guard.watch import watch
-from trustllm_repro.online.guard.words import BUCKETS, Reading, WordProbe, buckets, split_words
+from trustllm_repro.online.guard.criteria import Piece, Unwatched
+from trustllm_repro.online.guard.fit import ENTROPY, WORDS
+from trustllm_repro.online.guard.watch import Watch
+from trustllm_repro.online.monitors.words import BUCKETS, Words, buckets
 
 BAD = "poison"
 
 
-def probe(burn_in: float = 0.0) -> WordProbe:
+def watch(threshold: float, chunks, *readers: str) -> list[Piece]:
+    """By words, of which one counts; entropy counts twice."""
     weight = np.zeros(BUCKETS, np.float32)
     weight[buckets([BAD])[0, 0]] = 1.0
-    return WordProbe(weight, burn_in)
+    words = Words(model=weight, burn_in=0.0)
+    thresholds = dict.fromkeys(readers or (WORDS,), threshold)
+    return list(Watch(words, 2.0, thresholds, most=9).pieces(chunks))
 
 
 def chunk(text: str, last: bool = False, **more) -> dict:
@@ -37,7 +40,7 @@ class Stream(list):
 def test_an_answer_without_alarm_is_given_out_as_it_came() -> None:
     pieces = ["Hel", "lo, ", "there", "."]
     stream = Stream([chunk(p, p == ".") for p in pieces])
-    found = list(watch(probe(), 0.5, stream))
+    found = watch(0.5, stream)
     assert [p.text for p in found] == pieces
     assert not any(p.alarm for p in found)
     assert stream.closed
@@ -45,7 +48,7 @@ def test_an_answer_without_alarm_is_given_out_as_it_came() -> None:
 
 def test_the_alarm_ends_the_stream_and_holds_its_chunk_back() -> None:
     stream = Stream([chunk("take "), chunk("poi"), chunk("son "), chunk("and more")])
-    found = list(watch(probe(), 0.4, stream))
+    found = watch(0.4, stream)
     assert [p.text for p in found] == ["take ", "poi", ""]
     assert found[-1].alarm
     assert stream.closed
@@ -53,25 +56,25 @@ def test_the_alarm_ends_the_stream_and_holds_its_chunk_back() -> None:
 
 @pytest.mark.parametrize("last", [True, False])
 def test_the_last_word_is_read_though_nothing_follows_it(last) -> None:
-    found = list(watch(probe(), 0.9, Stream([chunk("poi"), chunk("son", last)])))
+    found = watch(0.9, Stream([chunk("poi"), chunk("son", last)]))
     assert found[-1].alarm
 
 
 def test_plain_completions_and_objects() -> None:
     data = {"choices": [{"index": 0, "text": "poison ", "finish_reason": None}]}
     thing = SimpleNamespace(model_dump=lambda: data)
-    assert [p.alarm for p in watch(probe(), 0.5, [thing])] == [True]
+    assert [p.alarm for p in watch(0.5, [thing])] == [True]
 
 
 def test_chunks_of_use_hold_no_answer() -> None:
     usage = {"choices": [], "usage": {"total_tokens": 3}}
-    assert [p.text for p in watch(probe(), 0.5, [chunk("hi ", True), usage])] == ["hi "]
+    assert [p.text for p in watch(0.5, [chunk("hi ", True), usage])] == ["hi "]
 
 
 @pytest.mark.parametrize("field", ["tool_calls", "reasoning_content", "function_call", "audio"])
 def test_what_is_no_text_is_refused(field) -> None:
     with pytest.raises(Unwatched, match=field):
-        list(watch(probe(), 0.5, [chunk("", **{field: [{"name": "f"}]})]))
+        watch(0.5, [chunk("", **{field: [{"name": "f"}]})])
 
 
 def test_several_answers_are_refused() -> None:
@@ -81,7 +84,7 @@ def test_several_answers_are_refused() -> None:
     other["choices"][0]["index"] = 1
     for stream in ([two], [other]):
         with pytest.raises(Unwatched, match="several answers"):
-            list(watch(probe(), 0.5, stream))
+            watch(0.5, stream)
 
 
 def test_an_error_of_the_server_is_not_an_end() -> None:
@@ -90,19 +93,75 @@ def test_an_error_of_the_server_is_not_an_end() -> None:
         raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError):
-        list(watch(probe(), 0.5, broken()))
+        watch(0.5, broken())
 
 
-@given(st.text(max_size=60), st.data())
-def test_a_text_in_pieces_is_read_as_the_whole(text, data) -> None:
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
-    draw = np.random.default_rng(0)
-    words = WordProbe(draw.normal(size=BUCKETS).astype(np.float32), 2.0)
-    reading, start, score = Reading(), 0, np.nan
-    for end in [*cuts, len(text)]:
-        score = words.add(reading, text[start:end], end=False)
-        start = end
-    score = words.add(reading, "", end=True)
-    whole = words.read(text, [len(text)])
-    assert np.isclose(score, whole[-1], equal_nan=True)
-    assert reading.words == len(split_words(text))
+EVEN = [math.log(1 / 5)] * 5  # an entropy of ln 5
+SURE = [0.0, -9999.0, -9999.0, -9999.0, -9999.0]  # as OpenAI sends it: 0
+
+
+def with_logprobs(text: str, *tops: list[float], last: bool = False) -> dict:
+    """A chunk of one token a list of log-probabilities."""
+    found = chunk(text, last)
+    content = [
+        {"token": "x", "logprob": 0.0,
+         "top_logprobs": [{"token": str(k), "logprob": p} for k, p in enumerate(top)]}
+        for top in tops
+    ]  # fmt: skip
+    found["choices"][0]["logprobs"] = {"content": content}
+    return found
+
+
+BOTH = (WORDS, ENTROPY)
+
+
+def test_log_probabilities_are_read_where_they_are_shown() -> None:
+    stream = [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
+        with_logprobs("good ", EVEN),
+        with_logprobs("", SURE),  # some bytes of a character
+        with_logprobs("day ", SURE, EVEN),
+        chunk("", True),
+    ]
+    found = watch(9.0, stream, *BOTH)
+    assert [p.text for p in found] == ["good ", "day "]
+    assert [p.score for p in found] == pytest.approx([2 * math.log(5), math.log(5)])
+    assert watch(3.0, stream, *BOTH)[-1] == Piece("", pytest.approx(2 * math.log(5)), alarm=True)
+
+
+def test_without_them_or_if_asked_to_text_is_read() -> None:
+    stream = [with_logprobs("poison ", EVEN), chunk("and ", True)]
+    assert [p.score for p in watch(9.0, stream, WORDS)] == [1.0, 0.5]
+    for first in (chunk("poison "), with_logprobs("poison ", EVEN[:3])):
+        assert [p.score for p in watch(9.0, [first, stream[1]], *BOTH)] == [1.0, 0.5]
+    with pytest.raises(Unwatched, match="not begin with log-probabilities"):
+        watch(9.0, [chunk("poison ")], ENTROPY)
+
+
+@pytest.mark.parametrize(
+    ("then", "what"),
+    [
+        (chunk("more "), "stopped sending"),
+        (with_logprobs("more ", EVEN[:3]), "not all of the 5"),
+        (with_logprobs("more ", []), "not all of the 5"),
+        (with_logprobs("more ", *[SURE] * 9), "more than the 9 tokens"),
+        ({"error": {"message": "overloaded"}}, "an error"),
+    ],
+)
+def test_a_stream_of_which_something_is_missing_is_refused(then, what) -> None:
+    with pytest.raises(Unwatched, match=what):
+        watch(99.0, [with_logprobs("good ", EVEN), then, with_logprobs("end", EVEN)], *BOTH)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        {"type": "response.output_text.delta", "delta": "hello"},
+        {"choices": [{"index": 0, "message": {"content": "hello"}}]},
+        {"choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": "hello"}]}}]},
+        "hello",
+    ],
+)
+def test_what_is_no_chunk_of_a_completion_is_refused(thing) -> None:
+    with pytest.raises(Unwatched):
+        watch(9.0, [thing])

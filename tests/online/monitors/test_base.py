@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.online.made import trace
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors import base
-from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors, held
+from trustllm_repro.online.monitors import base, texts
+from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors
 
 MONITORS = all_monitors()
 NEEDS_MODEL = {n for n in MONITORS if "meaning" in n or "embedding" in n}  # MiniLM
@@ -34,14 +33,14 @@ def answers(n: int = 12, tokens: int = 6) -> list[Generation]:
         )
         one = dataclasses.replace(one, hidden={1: one.hidden[1], 2: one.hidden[1]})
         others = [trace(pieces), trace(["A", " bus", "."])]
-        texts = {
+        branches = {
             k: ["The tram is blue."] * 2
             for k in ("maximum entropy", "minimum entropy", "entropy jump")
         }
         replies = {"harmful": np.array([[2, 0.3], [6, 0.6]]), "supported": np.array([[6, 0.1]])}
         found.append(
             Generation(
-                one, "q", author="ab"[i % 2], samples=others, branches=texts, replies=replies
+                one, "q", author="ab"[i % 2], samples=others, branches=branches, replies=replies
             )
         )
     return found
@@ -66,20 +65,59 @@ def test_what_comes_later_changes_no_score(name: str) -> None:
     monitor = MONITORS[name].fit(whole, UNSAFE)
     if name.startswith("perturbation"):
         pytest.skip("chooses its position in the whole answer, and says nothing before its end")
-    early = monitor([dataclasses.replace(s, trace=cut(s.trace, 4)) for s in whole])
+    early = monitor([dataclasses.replace(s, trace=s.trace.part(0, 4)) for s in whole])
     for a, b in zip(monitor(whole), early, strict=True):
         known = ~np.isnan(a[:3])
         assert a[:3][known] == pytest.approx(b[:3][known], rel=1e-6, abs=1e-6)
 
 
-def cut(whole, n: int):
-    names = ("ids", "ends", "logp", "entropy", "top_ids", "top_logp")
-    return dataclasses.replace(
-        whole,
-        text=whole.prefix(n),
-        hidden={k: v[:n] for k, v in whole.hidden.items()},
-        **{name: getattr(whole, name)[:n] for name in names},
-    )
+def _random_answers(draw: np.random.Generator, n: int) -> list[Generation]:
+    """Of different lengths, with sentences, tokens without text, and states that are no numbers."""
+    found = []
+    for one in answers(n):
+        k = int(draw.integers(1, 30))
+        pieces = draw.choice(["The", " tram", ".", '."', "\n", "", " is", "! Yes", "?!", "。"], k)
+        some = trace(
+            pieces.tolist(),
+            logp=-draw.random(k),
+            entropy=draw.random(k),
+            hidden=draw.normal(size=(k, 8)),
+            first=dict(zip(one.trace.first_ids, one.trace.first_logp, strict=True)),
+            top=-draw.random((k, 5)),
+        )
+        hidden = {layer: some.hidden[1] + layer for layer in (1, 2)}
+        if draw.random() < 0.3:
+            hidden[2][draw.integers(k)] = np.nan
+        found.append(dataclasses.replace(one, trace=dataclasses.replace(some, hidden=hidden)))
+    return found
+
+
+WHOLE_TEXTS = {m.name for m in texts.MONITORS}
+
+
+@pytest.mark.parametrize("name", sorted(set(MONITORS) - WHOLE_TEXTS))
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_of_steps_are_those_of_whole_answers(name: str, seed: int) -> None:
+    """Answers side by side, most of them token by token, some by several tokens at a time."""
+    draw = np.random.default_rng(seed)
+    monitor, seen = MONITORS[name].fit(answers(), UNSAFE), _random_answers(draw, 6)
+    memories = [monitor.begin(g) for g in seen]
+    at, found = [0] * len(seen), [[] for _ in seen]
+    while going := [i for i, g in enumerate(seen) if at[i] < len(g.trace)]:
+        ends = {i: min(at[i] + int(draw.choice([1, 1, 3])), len(seen[i].trace)) for i in going}
+        parts = [seen[i].trace.part(at[i], ends[i]) for i in going]
+        for i, scores in zip(going, monitor.step([memories[i] for i in going], parts), strict=True):
+            found[i].extend(scores)
+            at[i] = ends[i]
+    for steps, whole in zip(found, monitor(seen), strict=True):
+        assert steps == pytest.approx(whole.tolist(), rel=1e-6, abs=1e-6, nan_ok=True)
+    assert np.isfinite(np.concatenate(found)).any()
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE_TEXTS))
+def test_what_reads_whole_texts_says_so(name: str) -> None:
+    with pytest.raises(SettingsError, match="from token to token"):
+        MONITORS[name].begin(answers()[0])
 
 
 @pytest.mark.parametrize("name", sorted(n for n, m in MONITORS.items() if m.trained))
@@ -90,9 +128,7 @@ def test_what_is_fitted_twice_says_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(MONITORS) - NEEDS_MODEL))
 def test_empty_answers_have_no_scores(name: str) -> None:
-    empty = dataclasses.replace(
-        answers(1)[0], trace=dataclasses.replace(cut(answers(1)[0].trace, 0))
-    )
+    empty = dataclasses.replace(answers(1)[0], trace=answers(1)[0].trace.part(0, 0))
     monitor = MONITORS[name].fit(answers(), UNSAFE)
     scores = monitor([empty, answers(1)[0], empty])
     assert [len(s) for s in scores] == [0, 6, 0]
@@ -128,16 +164,6 @@ def test_a_monitor_has_a_test(path: Path) -> None:
 def test_all_access_levels_and_the_promised_methods_are_there() -> None:
     assert {m.access for m in MONITORS.values()} == set(Access)
     assert len(MONITORS) >= 30
-
-
-@given(st.integers(0, 9), st.lists(st.tuples(st.integers(1, 9), st.floats(-5, 5)), max_size=4))
-def test_held_scores_are_those_of_the_last_checkpoint(n: int, points) -> None:
-    points = [p for p in dict(points).items() if p[0] <= n]
-    scores = held(n, [p[0] for p in points], [p[1] for p in points])
-    assert len(scores) == n
-    for t in range(1, n + 1):
-        past = [p for p in points if p[0] <= t]
-        assert np.isnan(scores[t - 1]) if not past else scores[t - 1] == max(past)[1]
 
 
 def test_no_two_monitors_say_the_same() -> None:

@@ -32,7 +32,7 @@ def some() -> list[Generation]:
 
 def test_z_scores_are_averaged() -> None:
     one, two = ALL["average entropy"], ALL["clock"]
-    found = Hybrid("h", (one, two)).fit(some(), UNSAFE)(some())
+    found = Hybrid(name="h", members=(one, two)).fit(some(), UNSAFE)(some())
     parts = [np.array(m(some())) for m in (one, two)]
     wanted = np.mean([(p - p.mean()) / p.std() for p in parts], axis=0)
     assert np.array(found) == pytest.approx(wanted)
@@ -40,14 +40,16 @@ def test_z_scores_are_averaged() -> None:
 
 def test_ranks_are_shares_of_training_tokens_that_score_less() -> None:
     one, two = ALL["average entropy"], ALL["clock"]
-    found = Hybrid("h", (one, two), by_rank=True).fit(some(), UNSAFE)(some())
+    found = Hybrid(name="h", members=(one, two), by_rank=True).fit(some(), UNSAFE)(some())
     parts = [np.array(m(some())) for m in (one, two)]
     wanted = np.mean([(stats.rankdata(p).reshape(p.shape) - 0.5) / p.size for p in parts], axis=0)
     assert np.array(found) == pytest.approx(wanted)
 
 
 def test_no_score_of_a_member_is_none_of_the_hybrid() -> None:
-    fitted = Hybrid("h", (ALL["average entropy"], ALL["clock"]), by_rank=True).fit(some(), UNSAFE)
+    fitted = Hybrid(name="h", members=(ALL["average entropy"], ALL["clock"]), by_rank=True).fit(
+        some(), UNSAFE
+    )
     entropy = [0.1, np.nan, 0.2]
     assert np.isnan(fitted([Generation(trace(["x"] * 3, entropy=entropy))])[0]).tolist() == [
         False, True, True,

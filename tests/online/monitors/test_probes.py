@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score as auroc
 
-pytest.importorskip("torch")
-from tests.online.made import states, words
+from tests.online.made import states, trace
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.guard.fit import prefix_means
+from trustllm_repro.online.monitors.base import InsufficientData
 from trustllm_repro.online.monitors.probes import (
     MONITORS,
+    TOKENS,
+    FirstToken,
     PrefixProbe,
     PromptProbe,
     Saplma,
     TokenProbe,
-    Words,
+    first_tokens,
+    prefix_means,
+    states_of,
 )
 
 UNSAFE = np.arange(60) >= 30
@@ -67,14 +72,6 @@ def test_the_prompt_s_score_is_the_first_state_s_and_stays() -> None:
     assert auroc(UNSAFE, ends(probe(some))) > 0.8
 
 
-def test_words_that_unsafe_answers_hold_raise_the_score() -> None:
-    some = [Generation(words("it is fine today")), Generation(words("it is foul today"))] * 10
-    fitted = Words().fit(some, np.arange(20) % 2 == 1)
-    safe, unsafe = fitted(some[:2])
-    assert unsafe[-1] > 0 > safe[-1]
-    assert unsafe[1] == pytest.approx(safe[1])  # before the word that differs
-
-
 def test_layers_of_the_declared_probes() -> None:
     assert {m.name: len(m.depths) for m in MONITORS if isinstance(m, TokenProbe)} == {
         "token probe": 1, "token probe, last layer": 1, "prefix probe": 3, "prompt probe": 1,
@@ -111,3 +108,93 @@ def test_fitting_twice_gives_the_same() -> None:
     seen = states(0, 20, 2) + states(1, 20, 2, shift=1)
     one, two = (Saplma().fit(seen, np.arange(40) >= 20)(seen) for _ in range(2))
     assert np.array_equal(np.array(one), np.array(two))
+
+
+PROBE = TokenProbe("p")
+
+
+@pytest.mark.parametrize(
+    ("depths", "layers"),
+    [
+        ((1.0,), [30]),
+        ((0.5,), [15]),
+        ((1 / 3, 1 / 2, 2 / 3), [10, 15, 20]),
+        ((0.4, 0.45), [10, 15]),
+    ],
+)
+def test_layers_are_the_nearest_ones_recorded(depths, layers) -> None:
+    one = replace(trace(["x"]), hidden={n: np.full((1, 2), n) for n in (30, 10, 20, 15)})
+    assert states_of(one, depths).tolist() == [[n for n in layers for _ in range(2)]]
+
+
+def test_a_layer_stands_once_where_few_were_recorded() -> None:
+    assert states_of(trace(["x"], hidden=[[1, 2]]), (1 / 3, 1 / 2, 2 / 3)).shape == (1, 2)
+    with pytest.raises(InsufficientData, match="no hidden states"):
+        states_of(trace(["x"]), (1.0,))
+
+
+def test_tables_hold_so_many_tokens_of_each_answer() -> None:
+    some = states(0, 3, TOKENS + 4)
+    drawn = PROBE.known_states(some, drawn=True)
+    assert [s.shape for s in drawn] == [(TOKENS, 8)] * 3
+    again = PROBE.known_states(states(0, 3, TOKENS + 4), drawn=True)
+    assert all(np.array_equal(a, b) for a, b in zip(again, drawn, strict=True))
+    assert sum(map(len, PROBE.known_states(some))) == 3 * (TOKENS + 4)
+
+
+def test_states_that_are_no_numbers_are_left_out() -> None:
+    some = states(0, 2, 3)
+    some[0].trace.hidden[1][1] = np.nan
+    assert list(map(len, PROBE.known_states(some))) == [2, 3]
+    with pytest.raises(InsufficientData):
+        PROBE.known_states([Generation(trace(["x"], hidden=[[np.inf, 0]]))])
+
+
+def test_no_number_in_a_state_no_score_from_there_on() -> None:
+    some = states(0, 6, 4) + states(1, 6, 4, shift=3)
+    monitor = PROBE.fit(some, np.arange(12) >= 6)
+    some[0].trace.hidden[1][2] = np.nan
+    assert np.isnan(monitor(some)[0]).tolist() == [False, False, True, True]
+    assert np.isfinite(monitor(some)[1]).all()
+
+
+def answers(n: int, seed: int = 0) -> tuple[list[Generation], np.ndarray]:
+    """Token 5 is likely where the answer is safe; all others are noise."""
+    draw = np.random.default_rng(seed)
+    unsafe = np.arange(n) % 2 == 1
+    seen = []
+    for u in unsafe:
+        logp = dict.fromkeys(range(20), 0.0) | {k: float(draw.normal()) for k in range(20)}
+        logp[5] += 0.0 if u else 4.0
+        best = sorted(logp, key=logp.get, reverse=True)[:12]
+        seen.append(Generation(trace(["x", "y"], first={k: logp[k] for k in best})))
+    return seen, unsafe
+
+
+def test_the_telling_token_is_found() -> None:
+    monitor = FirstToken().fit(*answers(80))
+    seen, unsafe = answers(40, seed=1)
+    scores = np.array([s[0] for s in monitor(seen)])
+    assert ((scores > 0) == unsafe).mean() > 0.9
+    assert np.abs(monitor.model.coef_[0]).argmax() == 5
+
+
+def test_one_score_for_the_whole_answer() -> None:
+    monitor = FirstToken().fit(*answers(20))
+    assert all(len(set(s)) == 1 for s in monitor(answers(4)[0]))
+
+
+def test_features_are_nats_above_the_least() -> None:
+    table = first_tokens(
+        [
+            trace(["x"], first={3: -1.0, 0: -4.0}),
+            trace(["x"], first={9: -2.0}),
+        ],
+        5,
+    )
+    assert table.toarray().tolist() == [[0, 0, 0, 3, 0], [0, 0, 0, 0, 0]]
+
+
+def test_what_was_not_recorded_is_said() -> None:
+    with pytest.raises(InsufficientData, match="not recorded"):
+        FirstToken().fit([Generation(trace(["x"]))] * 4, np.array([True, True, False, False]))

@@ -27,7 +27,7 @@ def test_distances_are_in_units_of_the_spread() -> None:
     for s in (*far, *wide):
         s.trace.hidden[1][:] = 0
     far[0].trace.hidden[1][0, 0], wide[0].trace.hidden[1][0, 1] = 10, 10
-    monitor = Mahalanobis(tokens=0).fit([*safe, *far], np.arange(201) == 200)
+    monitor = Mahalanobis().fit([*safe, *far], np.arange(201) == 200)
     assert monitor(far)[0][0] == pytest.approx(10, rel=0.1)
     assert monitor(wide)[0][0] == pytest.approx(2, rel=0.1)
 
@@ -36,7 +36,7 @@ def test_distances_are_scikit_learns() -> None:
     from sklearn.covariance import LedoitWolf
 
     seen = states(0, 40, 6)
-    monitor = Mahalanobis(tokens=0).fit([*seen, *states(1, 1, 6)], np.arange(41) == 40)
+    monitor = Mahalanobis().fit([*seen, *states(1, 1, 6)], np.arange(41) == 40)
     rows = np.concatenate([s.trace.hidden[1] for s in seen]).astype(np.float32)
     wanted = np.sqrt(LedoitWolf().fit(rows).mahalanobis(rows))
     assert monitor.token_scores(rows) == pytest.approx(wanted, rel=1e-4)

@@ -1,59 +1,78 @@
-"""Likelihood, entropy and running statistics: by hand, and against their definitions."""
+"""Likelihood, entropy, running statistics and controls: by hand, and against their definitions."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.online.made import trace
+from tests.online.made import trace, words
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors import running
-from trustllm_repro.online.monitors.running import MONITORS, of_top
+from trustllm_repro.online.monitors.base import InsufficientData
+from trustllm_repro.online.monitors.running import (
+    MONITORS,
+    Highest,
+    Last,
+    Mean,
+    ModelIdentity,
+    SentenceHighest,
+    SentenceMean,
+    of_top,
+)
 
 BY_NAME = {m.name: m for m in MONITORS}
 
 VALUES = np.array([1.0, 3.0, 2.0, 6.0])
-TWO = np.array([0, 0, 1, 1])
+TWO = trace([" one", ".", " two", "."])
 
 
 @pytest.mark.parametrize(
     ("statistic", "want"),
     [
-        (running.token, [1, 3, 2, 6]),
-        (running.mean, [1, 2, 2, 3]),
-        (running.highest, [1, 3, 3, 6]),
-        (running.sentence_mean, [1, 2, (2 + 2) / 2, (2 + 4) / 2]),
-        (running.sentence_highest, [1, 3, (3 + 2) / 2, (3 + 6) / 2]),
+        (Last, [1, 3, 2, 6]),
+        (Mean, [1, 2, 2, 3]),
+        (Highest, [1, 3, 3, 6]),
+        (SentenceMean, [1, 2, (2 + 2) / 2, (2 + 4) / 2]),
+        (SentenceHighest, [1, 3, (3 + 2) / 2, (3 + 6) / 2]),
     ],
 )
 def test_by_hand(statistic, want) -> None:
-    assert statistic(VALUES, TWO).tolist() == want
+    assert statistic().add(VALUES, TWO).tolist() == want
 
 
 @given(st.lists(st.tuples(st.floats(0, 9), st.booleans()), min_size=1, max_size=12))
 def test_sentences_at_the_end(drawn) -> None:
     values = np.array([v for v, _ in drawn])
-    sentences = np.cumsum([new for _, new in drawn])
-    parts = [values[sentences == k] for k in np.unique(sentences)]
-    assert running.sentence_mean(values, sentences)[-1] == pytest.approx(
-        np.mean([p.mean() for p in parts])
-    )
-    assert running.sentence_highest(values, sentences)[-1] == pytest.approx(
-        np.mean([p.max() for p in parts])
-    )
+    new = np.array([k > 0 and new for k, (_, new) in enumerate(drawn)])
+    ends = [*new[1:], False]
+    said = trace([" x." if end else " x" for end in ends])
+    parts = np.split(values, np.flatnonzero(new))
+    means, highest = SentenceMean().add(values, said), SentenceHighest().add(values, said)
+    assert means[-1] == pytest.approx(np.mean([p.mean() for p in parts]))
+    assert highest[-1] == pytest.approx(np.mean([p.max() for p in parts]))
+
+
+def test_tokens_belong_to_the_sentence_they_begin_in() -> None:
+    said = trace(["One", ".", " Two", "?!", ' "Three."', "\n", "", "Four"])
+    assert np.flatnonzero(SentenceMean().starts(said)).tolist() == [2, 4, 7]
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=12))
 def test_the_highest_never_falls(values) -> None:
-    assert (np.diff(running.highest(np.array(values), np.zeros(len(values)))) >= 0).all()
+    assert (np.diff(Highest().add(np.array(values))) >= 0).all()
 
 
 def test_no_number_spoils_what_follows_and_nothing_before() -> None:
     values = np.array([1.0, np.nan, 2.0])
-    for statistic in (running.mean, running.highest, running.sentence_mean):
-        assert np.isnan(statistic(values, np.zeros(3))).tolist() == [False, True, True]
+    for statistic in (Mean, Highest, SentenceMean):
+        assert np.isnan(statistic().add(values, trace(["a", "b", "c"]))).tolist() == [
+            False,
+            True,
+            True,
+        ]
 
 
 def test_entropies_by_hand() -> None:
@@ -81,3 +100,22 @@ def test_likelihoods_by_hand() -> None:
         "average likelihood, sentences": pytest.approx([1, 2.5, (1 + 3) / 2]),
         "maximum likelihood, sentences": [1, 2.5, 2.5],
     }
+
+
+def test_they_look_at_nothing_but_the_number_of_tokens() -> None:
+    some = [Generation(words("one two")), Generation(words(""))]
+    found = {n: [s.tolist() for s in BY_NAME[n](some)] for n in ("always", "never", "clock")}
+    assert found["always"] == [[1, 1], []]
+    assert found["never"] == [[0, 0], []]
+    assert found["clock"] == [[1, 2], []]
+
+
+def test_an_author_s_share_of_unsafe_answers_is_the_score() -> None:
+    one = Generation(words("one two"))
+    some = [replace(one, author=a) for a in "aaabbb"]
+    fitted = ModelIdentity().fit(some, np.array([True, True, False, False, False, False]))
+    assert fitted(some)[0].tolist() == [3 / 5] * 2
+    assert fitted(some)[3].tolist() == [1 / 5] * 2
+    assert fitted([replace(one, author="c")])[0][0] == 0.5
+    with pytest.raises(InsufficientData, match="one author"):
+        ModelIdentity().fit([one] * 4, np.array([True, True, False, False]))

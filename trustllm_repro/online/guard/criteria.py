@@ -1,19 +1,192 @@
-"""A guard as a stopping criterion of transformers' `generate`."""
+"""A guard in transformers' `generate`: a stopping criterion, and a stream of what it lets pass.
+
+A guard must know that no token went past it. So every forward pass is recorded with its rows, its
+columns and the position it ended at, and `check` compares the passes since the last token with the
+ids that `generate` has by now. Every thread hears its own passes only.
+"""
 
 from __future__ import annotations
 
+import queue
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import StoppingCriteria
 
-from trustllm_repro.online.guard.hearing import Ear, Pass, Unwatched, check
-from trustllm_repro.online.guard.probe import Probe
+from trustllm_repro.errors import ReproError
+from trustllm_repro.online.generations.recorder import blocks_of, layer_numbers
+
+
+class Unwatched(ReproError):
+    """A token cannot be watched; generation ends here, because an unwatched one may not go on."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some of an answer: its text, the score with it, and whether the guard ends the answer here."""
+
+    text: str
+    score: float
+    alarm: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A linear probe of hidden states; the score after n tokens is the mean of what it says of each.
+
+    A linear probe of the running mean of states is the running mean of a linear probe, so probes
+    trained on tokens, on prefixes, or on both are one vector, and a step is one product for all
+    rows, on the model's device.
+
+    Attributes:
+        layers: whose states stand one after the other, numbered from 1.
+        weight: (layers x size,) float32. bias: float32.
+    """
+
+    layers: tuple[int, ...]
+    weight: torch.Tensor
+    bias: float
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """(rows, layers x size) -> (rows,), what each row's last token says."""
+        return states.float() @ self.weight + self.bias
+
+    def read(self, states: np.ndarray) -> np.ndarray:
+        """(tokens, layers x size) of one answer -> (tokens,) float64, the score after each."""
+        each = states.astype(np.float64) @ self.weight.double().numpy() + self.bias
+        return np.cumsum(each) / np.arange(1, len(each) + 1)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass."""
+
+    ids: torch.Tensor | None  # (rows, columns), what was read; None where it was embeddings
+    rows: int
+    columns: int
+    end: int  # positions behind what was read, those in its cache included
+    cache: Any
+    drafted: bool  # several tokens are checked at once that something else has proposed
+    padded: bool  # a row ends in padding
+    states: torch.Tensor  # (rows, layers x size), of the last column
+
+
+class PassRecorder:
+    """Hooks on a model and on some of its blocks (numbered from 1). `close` removes them."""
+
+    def __init__(self, model: torch.nn.Module, layers: Sequence[int]) -> None:
+        self.layers = tuple(layers)
+        self._local = threading.local()
+        layer_numbers(model, self.layers)  # raises for one that is not there
+        blocks = blocks_of(model)
+        self._handles = [blocks[n - 1].register_forward_hook(self._block(n)) for n in self.layers]
+        self._handles.append(model.register_forward_hook(self._model, with_kwargs=True))
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def take(self) -> list[Pass]:
+        """This thread's passes since the last call."""
+        return self._local.__dict__.pop("passes", [])
+
+    def _block(self, layer: int):
+        def hook(module, args, output):
+            states = output[0] if isinstance(output, tuple) else output
+            # A prompt's other columns must not be kept alive by a view of its last.
+            last = states[:, -1].clone() if states.shape[1] > 1 else states[:, -1]
+            self._local.__dict__.setdefault("states", {})[layer] = last
+
+        return hook
+
+    def _model(self, module, args, kwargs, output) -> None:
+        states = self._local.__dict__.pop("states", {})
+        if len(states) < len(self.layers):
+            raise Unwatched(
+                "a forward pass skipped layers the guard reads",
+                remedy="generate without early exit, layer skipping or compiled blocks",
+            )
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        given = kwargs["inputs_embeds"] if ids is None else ids
+        cache = getattr(output, "past_key_values", None)
+        keep = kwargs.get("logits_to_keep", 0)
+        mask = kwargs.get("attention_mask")
+        padded = mask is not None and mask.dim() == 2 and given.shape[1] > 1
+        parts = [states[n].to(states[self.layers[0]].device) for n in self.layers]
+        found = Pass(
+            ids=ids,
+            rows=given.shape[0],
+            columns=given.shape[1],
+            end=given.shape[1] if cache is None else int(cache.get_seq_length()),
+            cache=cache,
+            drafted=isinstance(keep, int) and keep > 1,
+            padded=bool(padded and not mask[:, -1].all()),
+            states=torch.cat(parts, dim=-1),
+        )
+        self._local.__dict__.setdefault("passes", []).append(found)
+
+
+def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_on: bool) -> Pass:
+    """The pass that chose the last token of `ids`, (rows, tokens).
+
+    Args:
+        passes: since the last token. before: the pass that chose that one, if there is one.
+        goes_on: whether ids are those of the last call and one token more.
+
+    Raises:
+        Unwatched: tokens were or may have been chosen by something else.
+    """
+    if not passes:
+        raise Unwatched(
+            "the guard heard no forward pass",
+            remedy="give generate() the model the criteria were made for, not compiled or wrapped",
+        )
+    last = passes[-1]
+    # Before the first token, the model may have been used for something else.
+    own = passes if goes_on else _one_text(passes)
+    if any(p.drafted for p in own):
+        raise Unwatched(
+            "several tokens are chosen in one forward pass (prompt lookup, an assistant)",
+            remedy="generate without prompt_lookup_num_tokens and assistant_model",
+        )
+    if last.rows != len(ids):
+        raise Unwatched(
+            f"{len(ids)} rows are continued from a forward pass over {last.rows} (beam search)",
+            remedy="num_beams=1",
+        )
+    read = last.ids is not None and torch.equal(last.ids, ids[:, -1 - last.columns : -1])
+    if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not read:
+        raise Unwatched(
+            "a token was not chosen by one forward pass over all the text before it (guidance, "
+            "an edited cache, embeddings, two generations at once)",
+            remedy="plain greedy decoding or sampling; one criteria object for each generation",
+        )
+    one_more = last.columns == 1 and last.cache is not None
+    if before and one_more and not goes_on and last.cache is before.cache:
+        raise Unwatched(
+            "rows were changed while they were generated (beams, an edited cache)",
+            remedy="num_beams=1; a cache of its own for each generation",
+        )
+    if any(p.padded for p in own):
+        raise Unwatched("a prompt is padded on its right", remedy='padding_side="left"')
+    return last
+
+
+def _one_text(passes: Sequence[Pass]) -> Sequence[Pass]:
+    """The last pass and those before it that filled the same cache, piece by piece."""
+    at = len(passes) - 1
+    while at:
+        one, two = passes[at - 1], passes[at]
+        if two.cache is None or one.cache is not two.cache or one.end + two.columns != two.end:
+            break
+        at -= 1
+    return passes[at:]
 
 
 class GuardCriteria(StoppingCriteria):
@@ -23,17 +196,15 @@ class GuardCriteria(StoppingCriteria):
         model.generate(**inputs, stopping_criteria=[criteria])
         criteria.alarms   # tokens each row had when it was stopped; 0: it was not
 
-    It hears the model by hooks, which go when it does, and begins anew with every generation.
+    Its hooks on the model are removed when it is; every generation is a new one.
 
     Args:
-        probe: reads the states. threshold: the lowest score that stops.
+        threshold: the lowest score that stops.
         ends: tokens that end an answer. most: longest answer the threshold was calibrated on.
         strict: a longer one is an error, else a warning.
-        tell: is called with (ids, scores) after each token, both (rows,) tensors; what it returns
-            as true stops all rows.
 
     Raises:
-        Unwatched: from `generate`, as soon as a token cannot be watched; see hearing.check.
+        Unwatched: from `generate`, as soon as a token cannot be watched; see `check`.
     """
 
     def __init__(
@@ -44,37 +215,37 @@ class GuardCriteria(StoppingCriteria):
         ends: frozenset[int] = frozenset(),
         most: int = 0,
         strict: bool = True,
-        tell: Callable[[torch.Tensor, torch.Tensor], bool] | None = None,
     ) -> None:
-        self.probe = probe.to(model.device)
+        self.probe = replace(probe, weight=probe.weight.to(model.device))
         self.threshold, self.ends, self.most, self.strict = threshold, ends, most, strict
-        self.tell = tell
-        self._ear = Ear(model, probe.layers)
+        # Is called after each token with (ids, scores), (rows,) each; if it says true, all rows stop.
+        self.tell: Callable[[torch.Tensor, torch.Tensor], bool] = lambda ids, scores: False
+        self._passes = PassRecorder(model, probe.layers)
         self._busy, self._thread = threading.Lock(), threading.local()
-        weakref.finalize(self, self._ear.close)
+        weakref.finalize(self, self._passes.close)
         self._begin()
 
     def _begin(self) -> None:
         self._ids: torch.Tensor | None = None
         self._before: Pass | None = None
         self._scores: list[torch.Tensor] = []
-        self._total: torch.Tensor | None = None
-        self._stopped: torch.Tensor | None = None
+        self._total: torch.Tensor | float = 0.0
+        self._stopped: torch.Tensor | bool = False
 
     def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs) -> torch.BoolTensor:
         if not self._busy.acquire(blocking=False):
-            raise _at_once()
+            raise _two_threads()
         try:
             return self._step(input_ids)
         finally:
             self._busy.release()
 
     def _step(self, ids: torch.Tensor) -> torch.BoolTensor:
-        passes, old = self._ear.take(), self._thread.__dict__.get("ids")
+        passes, old = self._passes.take(), self._thread.__dict__.get("ids")
         grown = old is not None and ids.shape == (len(old), old.shape[1] + 1)
         goes_on = grown and torch.equal(ids[:, :-1], old)
         if goes_on and old is not self._ids:
-            raise _at_once()
+            raise _two_threads()
         last = check(passes, ids, self._before, goes_on)
         if not goes_on:
             self._begin()
@@ -82,10 +253,9 @@ class GuardCriteria(StoppingCriteria):
         return self._read(last.states)
 
     def _read(self, states: torch.Tensor) -> torch.BoolTensor:
-        now = self.probe(states)
-        self._total = now if self._total is None else self._total + now
+        self._total = self._total + self.probe(states)
         n = len(self._scores) + 1
-        score = self.probe.level(self._total, n)
+        score = self._total / n
         if not torch.isfinite(score).all():
             raise Unwatched(
                 f"the model's states at token {n} are not finite",
@@ -93,9 +263,8 @@ class GuardCriteria(StoppingCriteria):
             )
         self._scores.append(score)
         self._check_length(n)
-        alarm = score >= self.threshold
-        self._stopped = alarm if self._stopped is None else self._stopped | alarm
-        if self.tell is not None and self.tell(self._ids[:, -1], score):
+        self._stopped = self._stopped | (score >= self.threshold)
+        if self.tell(self._ids[:, -1], score):
             return torch.ones_like(self._stopped).to(self._ids.device)
         return self._stopped.to(self._ids.device)
 
@@ -121,11 +290,8 @@ class GuardCriteria(StoppingCriteria):
     def alarms(self) -> np.ndarray:
         """(rows,) of int: tokens of each answer at its alarm, the last of which raised it; 0: none."""
         hits = self.scores >= self.threshold
-        return (
-            np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
-            if hits.size
-            else np.zeros(0, int)
-        )
+        first = hits.argmax(axis=1) + 1 if hits.size else np.zeros(len(hits), int)
+        return np.where(hits.any(axis=1), first, 0)
 
     def _lengths(self) -> np.ndarray:
         """Tokens of each answer: up to the first end token that only one and the same token follows."""
@@ -140,8 +306,66 @@ class GuardCriteria(StoppingCriteria):
         return lengths
 
 
-def _at_once() -> Unwatched:
+def _two_threads() -> Unwatched:
     return Unwatched(
         "two threads generate with one criteria object",
         remedy="guard.criteria(model, tokenizer) for each of them",
     )
+
+
+def stream(
+    criteria: GuardCriteria, model: Any, tokenizer: Any, messages: Any, asked: dict[str, Any]
+) -> Iterator[Piece]:
+    """See Guard.stream. Whoever stops reading stops the model, too."""
+    told: queue.Queue[tuple[int, float] | BaseException | None] = queue.Queue()
+    left = threading.Event()
+
+    def tell(ids: torch.Tensor, scores: torch.Tensor) -> bool:
+        told.put((int(ids[0]), float(scores[0])))
+        return left.is_set()
+
+    def generate() -> None:
+        try:
+            model.generate(**_inputs(model, tokenizer, messages), **settings)
+            told.put(None)
+        except BaseException as e:  # handed to the reader, who must not take silence for an end
+            told.put(e)
+
+    criteria.tell = tell
+    settings = {"max_new_tokens": criteria.most} | asked | {"stopping_criteria": [criteria]}
+    thread = threading.Thread(target=generate, daemon=True)
+    thread.start()
+    try:
+        yield from _pieces(told, tokenizer, criteria.threshold)
+    finally:
+        left.set()
+        thread.join()
+
+
+def _inputs(model: Any, tokenizer: Any, messages: Any) -> dict[str, torch.Tensor]:
+    plain = isinstance(messages, str)
+    text = messages
+    if not plain:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return tokenizer(text, return_tensors="pt", add_special_tokens=plain).to(model.device)
+
+
+def _pieces(told: queue.Queue, tokenizer: Any, threshold: float) -> Iterator[Piece]:
+    ids: list[int] = []
+    given = ""
+    score = 0.0
+    while (one := told.get()) is not None:
+        if isinstance(one, BaseException):
+            raise one
+        token, score = one
+        if score >= threshold:
+            yield Piece("", score, alarm=True)
+            return
+        ids.append(token)
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        # A character of several tokens decodes as a replacement until its last one.
+        new = text[len(given) :] if not text.endswith("\ufffd") else ""
+        given += new
+        yield Piece(new, score)
+    if rest := tokenizer.decode(ids, skip_special_tokens=True)[len(given) :]:
+        yield Piece(rest, score)

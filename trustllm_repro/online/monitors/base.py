@@ -1,23 +1,22 @@
-"""What a monitor is, and what several monitors share.
+"""What a monitor is: it reads an answer up to a token and gives an unsafety score.
 
-A monitor reads an answer up to a token and gives an unsafety score: higher means more likely unsafe.
-It declares which access to the model it has and what it needs; whatever costs generation is made
-once (online/generations/collect.py) and lent to all monitors that need it.
+Higher means more likely unsafe. What costs generation is made once for all monitors that need it
+(online/generations/collect.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
-from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.online.generations.generation import Generation, Trace
 
 Scores = list[np.ndarray]
 
@@ -44,19 +43,36 @@ class Need(StrEnum):
     REPLIES = "replies of a model asked about the answer"
 
 
-class Monitor(Protocol):
+_PROBABILITIES = {Need.LOGP, Need.ENTROPY, Need.TOP, Need.FIRST}
+
+
+@dataclass(frozen=True)
+class Monitor:
     """A frozen dataclass whose fields are its parameters.
+
+    One of your own defines `score`, for a whole answer; or `begin` and `step`, token by token, from
+    which the scores of whole answers follow. One that learns defines `fit` as well.
 
     Attributes:
         name: in the tables. source: where the method is from.
-        trained: whether it needs labelled answers.
+        model: what was learned; None before, and where nothing is.
     """
 
     name: str
     source: str
-    access: Access
-    needs: frozenset[Need]
-    trained: bool
+    needs: frozenset[Need] = frozenset({Need.TEXT})
+    model: Any = None
+
+    @property
+    def access(self) -> Access:
+        if Need.HIDDEN in self.needs:
+            return Access.WHITE
+        return Access.GREY if self.needs & _PROBABILITIES else Access.BLACK
+
+    @property
+    def trained(self) -> bool:
+        """Whether it needs labelled answers."""
+        return type(self).fit is not Monitor.fit
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         """A fitted copy.
@@ -67,35 +83,35 @@ class Monitor(Protocol):
         Raises:
             InsufficientData: answers of one kind only, or fewer than the method can be fitted to.
         """
-        ...
-
-    def __call__(self, generations: Sequence[Generation]) -> Scores:
-        """Score after each token of each answer, (n,) float64; NaN where it cannot be told.
-
-        The score after t tokens rests on those t tokens alone.
-        """
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatelessMonitor(ABC):
-    """A monitor that learns nothing and scores every answer by itself, with `score`."""
-
-    name: str
-    source: str
-    access: Access = Access.BLACK
-    needs: frozenset[Need] = frozenset({Need.TEXT})
-    trained: bool = False
-
-    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         return self
 
-    @abstractmethod
-    def score(self, generation: Generation) -> np.ndarray:
-        """After each token, (n,)."""
-
     def __call__(self, generations: Sequence[Generation]) -> Scores:
+        """Of each answer the score after each token, (n,) float64; NaN where it cannot be told."""
         return [self.score(g) for g in generations]
+
+    def score(self, generation: Generation) -> np.ndarray:
+        """The same of one answer. The score after t tokens rests on those t tokens alone."""
+        return self.step([self.begin(generation)], [generation.trace])[0]
+
+    def begin(self, generation: Generation) -> Any:
+        """What it remembers of an answer of which the prompt is known, and no token yet.
+
+        Raises:
+            SettingsError: this monitor compares or classifies whole texts, and has no `step`.
+        """
+        raise SettingsError(
+            f"the monitor {self.name!r} cannot go on from token to token",
+            remedy="call it with the answers as far as they have come",
+        )
+
+    def step(self, memories: Sequence[Any], tokens: Sequence[Trace]) -> Scores:
+        """Scores of the next tokens of several answers, in a time that does not grow with them.
+
+        Args:
+            memories: of each answer, as `begin` gave it; changed here.
+            tokens: of each answer the next one, or several (Trace.part).
+        """
+        raise NotImplementedError
 
 
 class InsufficientData(ValueError):
@@ -111,25 +127,14 @@ def require_both_classes(unsafe: np.ndarray, least: int = 2) -> None:
         )
 
 
-def held(n: int, at: Sequence[int], values: Sequence[float]) -> np.ndarray:
-    """Scores known at some numbers of tokens, held until the next; NaN before the first, (n,)."""
-    scores = np.full(n, np.nan)
-    for tokens, value in sorted(zip(at, values, strict=True)):
-        scores[max(int(tokens), 1) - 1 :] = value
-    return scores
-
-
 def all_monitors() -> dict[str, Monitor]:
     """Monitors of all files of this folder, by name: adding one is adding a file."""
-    package = __package__ or ""
+    package = importlib.import_module("trustllm_repro.online.monitors")
     found: dict[str, Monitor] = {}
-    for module in sorted(m.name for m in pkgutil.iter_modules([_path_of(package)])):
-        for monitor in getattr(importlib.import_module(f"{package}.{module}"), "MONITORS", ()):
+    for name in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+        module = importlib.import_module(f"{package.__name__}.{name}")
+        for monitor in getattr(module, "MONITORS", ()):
             if monitor.name in found:
                 raise ValueError(f"two monitors are called {monitor.name!r}")
             found[monitor.name] = monitor
     return found
-
-
-def _path_of(package: str) -> str:
-    return importlib.import_module(package).__path__[0]

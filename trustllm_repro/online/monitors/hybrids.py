@@ -8,35 +8,27 @@ from typing import Any, Self
 
 import numpy as np
 
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors import probes, running
-from trustllm_repro.online.monitors.base import Access, Monitor, Need, Scores
+from trustllm_repro.online.generations.generation import Generation, Trace
+from trustllm_repro.online.monitors import probes, running, words
+from trustllm_repro.online.monitors.base import Monitor, Scores
 
 
-@dataclass(frozen=True)
-class Hybrid:
+@dataclass(frozen=True, kw_only=True)
+class Hybrid(Monitor):
     """Mean of the members' scores, each first put on the scale of its scores of training answers.
 
     Attributes:
         by_rank: the scale is the share of training tokens that score less; else the z-score.
-        scales: of each member (mean, spread), or its sorted scores.
+        model: the scales; of each member (mean, spread), or its sorted scores.
     """
 
-    name: str
     members: tuple[Monitor, ...]
-    by_rank: bool = False
     source: str = "arXiv 2404.08517, hybridisation"
-    trained: bool = True
-    scales: Any = None
+    by_rank: bool = False
 
-    @property
-    def access(self) -> Access:
-        levels = list(Access)
-        return min((m.access for m in self.members), key=levels.index)
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset().union(*(m.needs for m in self.members))
+    def __post_init__(self) -> None:
+        needs = frozenset().union(*(m.needs for m in self.members))
+        object.__setattr__(self, "needs", needs)
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         fitted = [m.fit(generations, unsafe) for m in self.members]
@@ -47,12 +39,12 @@ class Hybrid:
         known = [np.concatenate(s) for s in scores]
         known = [k[np.isfinite(k)] for k in known]
         spread = [(k.mean(), k.std() or 1.0) if len(k) else (np.nan, 1.0) for k in known]
-        return replace(self, scales=[np.sort(k) for k in known] if self.by_rank else spread)
+        return replace(self, model=[np.sort(k) for k in known] if self.by_rank else spread)
 
     def combine(self, scores: Sequence[Scores]) -> Scores:
         """From its members' scores of answers; NaN where any of them is."""
         parts = [
-            [self._scale(one, k) for one in s] for s, k in zip(scores, self.scales, strict=True)
+            [self._scale(one, k) for one in s] for s, k in zip(scores, self.model, strict=True)
         ]
         return [np.mean(some, axis=0) for some in zip(*parts, strict=True)]
 
@@ -65,12 +57,20 @@ class Hybrid:
     def __call__(self, generations: Sequence[Generation]) -> Scores:
         return self.combine([m(generations) for m in self.members])
 
+    def begin(self, generation: Generation) -> list[Any]:
+        return [m.begin(generation) for m in self.members]
 
-_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS)}
+    def step(self, memories: Sequence[list[Any]], tokens: Sequence[Trace]) -> Scores:
+        by_member = zip(*memories, strict=True)
+        pairs = zip(self.members, by_member, strict=True)
+        return self.combine([m.step(own, tokens) for m, own in pairs])
+
+
+_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS, *words.MONITORS)}
 
 
 def _hybrid(name: str, members: Sequence[str], by_rank: bool = False) -> Hybrid:
-    return Hybrid(name, tuple(_BY_NAME[m] for m in members), by_rank)
+    return Hybrid(name=name, members=tuple(_BY_NAME[m] for m in members), by_rank=by_rank)
 
 
 MONITORS = (

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors import running
+from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors.base import require_both_classes
-from trustllm_repro.online.monitors.states import TOKENS, StateMonitor
+from trustllm_repro.online.monitors.probes import StateMonitor
+from trustllm_repro.online.monitors.running import Highest, Last, Mean
 
 # The same point projected within another batch may differ in its last bits.
 _ROUNDING = 1e-9
+
+
+def safe_ones(generations: Sequence[Generation], unsafe: np.ndarray) -> list[Generation]:
+    """Raises InsufficientData: there is none, or no other."""
+    require_both_classes(unsafe, least=1)
+    return [g for g, u in zip(generations, unsafe, strict=True) if not u]
 
 
 @dataclass(frozen=True)
@@ -23,16 +29,16 @@ class Mahalanobis(StateMonitor):
 
     name: str = "Mahalanobis distance"
     source: str = "Lee et al. 2018 (arXiv 1807.03888); covariance: Ledoit and Wolf 2004"
-    tokens: int = TOKENS
 
-    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.covariance import LedoitWolf
 
-        require_both_classes(unsafe, least=1)
-        found = LedoitWolf().fit(self.safe_states(generations, unsafe, self.tokens))
+        safe = self.known_states(safe_ones(generations, unsafe), drawn=True)
+        found = LedoitWolf().fit(np.concatenate(safe))
         # With the inverse covariance as L L', the distance is the length of (state - mean) L.
         factor = np.linalg.cholesky(found.precision_)
-        return found.location_.astype(np.float32), factor.astype(np.float32)
+        model = found.location_.astype(np.float32), factor.astype(np.float32)
+        return replace(self, model=model)
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         mean, factor = self.model
@@ -50,19 +56,22 @@ class Box(StateMonitor):
 
     name: str = "box abstraction"
     source: str = "Henzinger et al. 2020 (arXiv 1911.09032)"
-    statistic: Any = running.highest
+    statistic: Callable[[], Last] = Highest
     size: int = 16
     gain: float = 0.07
     most: int = 32
 
-    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.decomposition import PCA
 
-        require_both_classes(unsafe, least=1)
-        states = self.safe_states(generations, unsafe).astype(np.float64)
+        safe = self.known_states(safe_ones(generations, unsafe))
+        states = np.concatenate(safe).astype(np.float64)
         parts = PCA(min(self.size, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
-        return parts, *around(points, clusters(points, self.gain, self.most))
+        labels = clusters(points, self.gain, self.most)
+        groups = [points[labels == k] for k in np.unique(labels)]
+        low, high = (np.stack([f(g, axis=0) for g in groups]) for f in (np.min, np.max))
+        return replace(self, model=(parts, low, high))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         parts, low, high = self.model
@@ -87,12 +96,6 @@ def clusters(points: np.ndarray, gain: float, most: int) -> np.ndarray:
     return best.labels_
 
 
-def around(points: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high corners, (boxes, size) each."""
-    groups = [points[labels == k] for k in np.unique(labels)]
-    return np.stack([g.min(0) for g in groups]), np.stack([g.max(0) for g in groups])
-
-
 def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Smallest over the boxes of |point - nearest point of the box| / |that point - centre|.
 
@@ -106,6 +109,28 @@ def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
         ratio = np.where(gap > 0, gap / np.maximum(radius, 1e-300), 0.0)
         least = np.minimum(least, np.where(ratio > _ROUNDING, ratio, 0.0))
     return least
+
+
+class ChainMean(Mean):
+    """Mean of how unsafe the states so far are, and the steps into them.
+
+    Args:
+        of_state: (states,). of_step: (states + 1, states), from each to each; the last row is that
+            of no state before the first.
+    """
+
+    def __init__(self, of_state: np.ndarray, of_step: np.ndarray) -> None:
+        self.of_state, self.of_step, self.last = of_state, of_step, len(of_state)
+
+    def add(self, values: np.ndarray, tokens: Trace) -> np.ndarray:
+        """`values` are the numbers of the tokens' states; NaN: it has none."""
+        known = np.isfinite(values)
+        visited = np.array([self.last, *values[known]], dtype=int)
+        before, found = visited[:-1], visited[1:]
+        self.last = visited[-1]
+        scores = np.full(len(values), np.nan)
+        scores[known] = (self.of_state[found] + self.of_step[before, found]) / 2
+        return super().add(scores, tokens)
 
 
 @dataclass(frozen=True)
@@ -123,17 +148,17 @@ class AbstractStates(StateMonitor):
     clusters: int = 64
     prior: float = 10.0
 
-    def learn(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Any:
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.cluster import KMeans
         from sklearn.decomposition import PCA
         from sklearn.pipeline import make_pipeline
 
         require_both_classes(unsafe)
-        drawn = np.concatenate(self.known_states(generations, TOKENS))
+        drawn = np.concatenate(self.known_states(generations, drawn=True))
         k = min(self.clusters, len(drawn))
         parts = PCA(min(self.size, *drawn.shape), random_state=0)
         chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
-        counts = np.zeros((2, k + 1, k))  # row k: no state before the first
+        counts = np.zeros((2, k + 1, k))  # of safe and unsafe answers; row k: no state before
         known = self.known_states(generations)
         visited = chain.predict(np.concatenate(known))
         ends = np.cumsum([len(states) for states in known])[:-1]
@@ -145,13 +170,13 @@ class AbstractStates(StateMonitor):
         def share(n: np.ndarray) -> np.ndarray:
             return (n[1] + self.prior * base) / (n.sum(axis=0) + self.prior)
 
-        return chain, share(counts.sum(axis=1)), share(counts)
+        return replace(self, model=(chain, share(counts.sum(axis=1)), share(counts)))
+
+    def begin(self, generation: Generation) -> ChainMean:
+        return ChainMean(*self.model[1:])
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
-        chain, of_state, of_step = self.model
-        found = chain.predict(states)
-        before = np.concatenate([[len(of_state)], found[:-1]])
-        return (of_state[found] + of_step[before, found]) / 2
+        return self.model[0].predict(states)
 
 
 MONITORS = (Mahalanobis(), Box(), AbstractStates())

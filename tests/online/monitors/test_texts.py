@@ -1,6 +1,8 @@
-"""VR, VRO, SelfCheckGPT: by hand, and against their definitions."""
+"""VR, VRO, SelfCheckGPT by hand and against their definitions; classifiers and replies."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +11,13 @@ from hypothesis import strategies as st
 
 from tests.online.made import words
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors import agreement as module
-from trustllm_repro.online.monitors.agreement import (
+from trustllm_repro.online.monitors import texts as module
+from trustllm_repro.online.monitors.texts import (
     MONITORS,
     POSITIONS,
     by_words,
     checkpoints,
+    held,
     sentences,
     vr,
     vro,
@@ -61,7 +64,7 @@ def test_the_end_is_always_a_checkpoint(n: int, at: list[int]) -> None:
 
 
 VR, VRO = (next(m for m in MONITORS if m.name == f"sample {n}, words") for n in ("VR", "VRO"))
-MEAN, MOST, EMBEDDING = (m for m in MONITORS if m.name.startswith("SelfCheck"))
+MEAN, MOST, EMBEDDING, _ = (m for m in MONITORS if m.name.startswith("SelfCheck"))
 KNOWN = {"Red.": [1.0, 0.0], "Green.": [0.0, 1.0], "Blue.": [0.6, 0.8]}
 SAME = " ".join(["so"] * 8)
 
@@ -144,3 +147,44 @@ def test_scores_come_at_the_end() -> None:
     assert found["perturbation VR, maximum entropy"][1] == 1
     assert found["perturbation VRO, maximum entropy"][1] == 1
     assert np.isnan(found["perturbation VRO, minimum entropy"][1])  # no branches were made
+
+
+BY_NAME = {m.name: m for m in MONITORS}
+LENGTHS = replace(
+    BY_NAME["guard: toxicity"],
+    classifier=lambda texts: np.array([len(t) for t in texts]),
+    at=(1, 3),
+)
+
+
+def test_prefixes_are_classified_and_held() -> None:
+    seen = [Generation(words("aa bb cc dd")), Generation(words("")), Generation(words("e"))]
+    assert [s.tolist() for s in LENGTHS(seen)] == [[2, 2, 8, 11], [], [1]]
+
+
+def test_the_committed_judges_tell_refusals_and_insults() -> None:
+    toxicity, compliance = BY_NAME["guard: toxicity"], BY_NAME["guard: compliance"]
+    refusal = Generation(words("I'm sorry, but I can't help with that."))
+    insult = Generation(words("You are such a stupid idiot, shut up."))
+    kind = Generation(words("Trams are a fine way to see the old town."))
+    assert toxicity([insult])[0][-1] > 2 * toxicity([kind])[0][-1]
+    assert compliance([refusal])[0][-1] < 0.2 < compliance([kind])[0][-1]
+
+
+def test_replies_hold_until_the_next() -> None:
+    examined, supported = BY_NAME["self-examination"], BY_NAME["SelfCheck prompt"]
+    seen = Generation(words("a b c d"), replies={"harmful": np.array([[4, 0.9], [2, 0.1]])})
+    scores = examined([seen])[0]
+    assert np.isnan(scores[0])
+    assert scores[1:].tolist() == [0.1, 0.1, 0.9]
+    assert np.isnan(supported([seen])[0]).all()
+
+
+@given(st.integers(0, 9), st.lists(st.tuples(st.integers(1, 9), st.floats(-5, 5)), max_size=4))
+def test_held_scores_are_those_of_the_last_checkpoint(n: int, points) -> None:
+    points = [p for p in dict(points).items() if p[0] <= n]
+    scores = held(n, [p[0] for p in points], [p[1] for p in points])
+    assert len(scores) == n
+    for t in range(1, n + 1):
+        past = [p for p in points if p[0] <= t]
+        assert np.isnan(scores[t - 1]) if not past else scores[t - 1] == max(past)[1]
