@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -13,6 +14,7 @@ from trustllm_repro.scoring.run import Run
 from trustllm_repro.scoring.tables import write_csv
 from trustllm_repro.store.atomic import write_bytes
 
+SHOWN_DPI = 150  # pixels of a page for an inch of the figure
 # Without dates and program versions, the same numbers give the same bytes.
 _METADATA = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
@@ -24,7 +26,8 @@ _METADATA = {
 def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -> None:
     """Write figures/<name>.pdf, .svg, .png (300 dots per inch) and .csv (the numbers drawn).
 
-    The figure stays open. The same cells give the same bytes with the same fonts and libraries.
+    The same cells give the same bytes with the same fonts and libraries. A notebook shows the PNG,
+    so that the figure is not drawn once more.
 
     Args:
         run: a run, or any folder.
@@ -46,5 +49,10 @@ def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -
             figure.savefig(buffer, format=kind, metadata=metadata, bbox_inches=box)
             write_bytes(folder / f"{name}.{kind}", buffer.getvalue())
     figure.set_layout_engine(engine)
+    if "inline" in plt.get_backend():
+        from IPython.display import Image, display
+
+        plt.close(figure)
+        display(Image(buffer.getvalue(), width=round(SHOWN_DPI * box.width)))
     named = data.reset_index() if data.index.names != [None] else data
     write_csv(folder / f"{name}.csv", named)

@@ -150,7 +150,8 @@ def report_card(standing: pd.DataFrame, field: pd.DataFrame, name: str = "") -> 
 
 def _strip(axis: Any, part: pd.DataFrame, field: pd.DataFrame) -> None:
     part = part[::-1]
-    names = part["column"] + " " + part["better"].map(ARROWS)
+    spelt = part["column"].str.replace("Prefereence", "Preference")  # so the leaderboard has it
+    names = spelt + " " + part["better"].map(ARROWS)
     known = field[part["column"]].set_axis(names, axis=1)
     axis.hlines(names, known.min(), known.max(), color=LIGHT, linewidth=1)
     known = known.melt(var_name="name").dropna()

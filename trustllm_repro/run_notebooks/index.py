@@ -14,7 +14,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from trustllm_repro.analysis.compare import judged_sentence
 from trustllm_repro.errors import ReproError
 from trustllm_repro.escape import without_controls
 from trustllm_repro.progress import duration
@@ -63,6 +62,8 @@ def write_index(plan: Plan, status: Mapping[str, Status]) -> Path:
 
 def _verdicts(run: Path) -> dict[str, Any]:
     """Counts of verdicts under the authors' rule; empty until there is a verify.csv to count."""
+    from trustllm_repro.analysis.compare import judged_sentence  # loads scipy, not needed to start
+
     try:
         frame = read_verify(run / "verify.csv")
     except ReproError:
