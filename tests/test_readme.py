@@ -1,15 +1,17 @@
-"""The README's list of defects says what the ledger says."""
+"""What the README says of defects and speed is what ledger and measurements say."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from trustllm_repro.analysis.defects import DEFECTS
 from trustllm_repro.analysis.evidence import Evidence, direction_search
 from trustllm_repro.data.published import MODELS
-from trustllm_repro.paths import project_root
+from trustllm_repro.paths import data_dir, project_root
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import replay_ledger
 
@@ -102,3 +104,17 @@ def test_the_number_of_defects(readme: str) -> None:
 def test_the_miniature_follows_the_labels_of_the_real_file() -> None:
     text = (Path(project_root()) / "data" / "miniature" / "README.md").read_text(encoding="utf-8")
     assert "summary made up" not in " ".join(text.split())
+
+
+def test_other_engines() -> None:
+    lines = (project_root() / "README.md").read_text(encoding="utf-8").splitlines()
+    facts = json.loads((data_dir() / "measurements" / "sequences.json").read_text("utf-8"))
+    rows = pd.DataFrame(facts["rows"]).pivot(index="contender", columns="sequences", values="ratio")
+    for named, contender in (
+        ("llama.cpp (llama-cpp-python", "llama.cpp"),
+        ("transformers' `generate` |", "generate"),
+        ("transformers' `generate_batch`", "generate_batch"),
+    ):
+        (line,) = [text for text in lines if text.startswith(f"| {named}")]
+        shown = [float(cell) for cell in line.split("|")[2:-1]]
+        assert shown == rows.loc[contender].tolist()
