@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -244,6 +245,13 @@ def rank_intervals(
     return table.rename_axis("model").reset_index().sort_values("mean_rank", ignore_index=True)
 
 
+@lru_cache(maxsize=8)
+def _picks(column: str, lengths: tuple[int, ...], resamples: int) -> list[np.ndarray]:
+    """Rows drawn of each sample, shape (resamples, length); models of a column share them."""
+    rng = np.random.default_rng(zlib.crc32(column.encode()))
+    return [rng.integers(0, n, (resamples, n)) for n in lengths]
+
+
 def _draws(
     scorer: Scorer, task: Task, column: Column, model: str, rule: Rule, resamples: int
 ) -> np.ndarray | None:
@@ -261,9 +269,9 @@ def _draws(
     samples = metric.samples(answers)
     if min(len(s) for s in samples) == 0:
         return None
-    rng = np.random.default_rng(zlib.crc32(f"{column.table}|{column.column}".encode()))
-    picks = [s[rng.integers(0, len(s), (resamples, len(s)))] for s in samples]
-    draws = np.asarray(metric.statistic(*picks, axis=-1))
+    picks = _picks(f"{column.table}|{column.column}", tuple(map(len, samples)), resamples)
+    drawn = [s[p] for s, p in zip(samples, picks, strict=True)]
+    draws = np.asarray(metric.statistic(*drawn, axis=-1))
     return np.where(np.isnan(draws), float(metric.statistic(*samples)), draws)
 
 
