@@ -39,13 +39,10 @@ def evaluate_answers(
 ) -> Evaluation:
     """Read, judge, score, write; no model is asked. For the arguments see `evaluate --help`.
 
-    The row stands under two rules: `corrected`, by this package's judges (labels of the paper's
-    refusal judge are kept, unless another one is asked for), and `toolkit`, where what the official
-    functions need is in the answers.
+    Two rules read the answers: `corrected`, by this package's judges (the paper's refusal labels
+    are kept, unless another judge is asked for), and `toolkit`, as far as the answers allow it.
 
-    Raises:
-        ReproError: a source is missing or malformed, or `out` cannot be written or holds another
-            model's run.
+    Raises ReproError: a source is missing or malformed, or `out` holds another model's run.
     """
     choice = JudgeChoice(judges)
     Settings(dimensions)  # an unknown dimension is refused before anything is read
@@ -55,8 +52,7 @@ def evaluate_answers(
     plan = _plan(questions, given, dimensions)
     row = row_name(given.model, miniature=questions.path == MINIATURE)
     labels = {} if "refusal" in choice.replaced else given.labels
-    counted = Counter(task for task, _ in labels)
-    kept = {t: counted[t] for t in plan.items if counted[t]}
+    kept = dict(Counter(task for task, _ in labels if task in plan.items))
 
     def measured(task: str) -> JudgeError | None:
         return None if task in kept else choice.measured(task)
