@@ -17,7 +17,7 @@ from tests.models.server import serving
 from tests.models.test_endpoint import PROMPTS, REQUESTS, endpoint
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.endpoint import LIKELIEST, TokenLogprobs, read_logprobs
+from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs, read_logprobs
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.recorder import generated
 
@@ -39,9 +39,9 @@ def test_numbers_are_those_of_the_same_model_here(tiny: Path, base: Path, chat: 
         assert done.text == trace.text
         assert np.allclose([t.nats for t in tokens], trace.logp, atol=1e-4)
         for token, nats in zip(tokens, trace.top_logp, strict=True):
-            best = [p for _, p in token.likeliest]
+            best = [p for _, p in token.top]
             # Plain completions send them by text, which bytes of unfinished characters share.
-            assert len(best) == LIKELIEST or not chat
+            assert len(best) == TOP_LOGPROBS or not chat
             assert np.isclose(best[0], nats[0], atol=1e-4) or not chat
             assert best == sorted(best, reverse=True)
 
@@ -104,8 +104,8 @@ def test_nothing_malformed_raises(sent) -> None:
     for choice in (sent, {"logprobs": sent}, {"logprobs": {"content": sent, "tokens": ["a"]}}):
         for token in read_logprobs(choice):
             assert math.isnan(token.nats) or token.nats <= 0
-            assert all(p <= 0 for _, p in token.likeliest)
-            assert len(token.likeliest) <= LIKELIEST
+            assert all(p <= 0 for _, p in token.top)
+            assert len(token.top) <= TOP_LOGPROBS
 
 
 @pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, -math.inf, 0.5, -9999.0])
@@ -119,7 +119,7 @@ def test_lists_of_another_length_say_nothing() -> None:
     sent = {"tokens": ["a", "b"], "token_logprobs": [-1.0], "top_logprobs": [{"a": -1.0}] * 3}
     found = read_logprobs({"logprobs": sent})
     assert [t.said for t in found] == [b"a", b"b"]
-    assert all(math.isnan(t.nats) and not t.likeliest for t in found)
+    assert all(math.isnan(t.nats) and not t.top for t in found)
 
 
 def test_one_unreadable_token_takes_all_with_it() -> None:

@@ -30,7 +30,7 @@ FIRST_FAILURES = 8  # prompts that reached nobody before any was answered
 FAILURES_IN_A_ROW = 64  # prompts in a row that failed after all tries, whatever was answered before
 CONNECT = 10.0  # seconds to wait for a connection; an answer may take far longer
 KEY = "OPENAI_API_KEY"  # the environment variable that may hold it
-LIKELIEST = 5  # tokens shown at each place, as many as servers usually give
+TOP_LOGPROBS = 5  # tokens shown at each place, as many as servers usually give
 _NOT_TOLD = -9999.0  # nats: what OpenAI's servers send for "too unlikely to be told"
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
 _FAILED = Completion(None, Finish.ERROR, 0, 0)
@@ -43,12 +43,12 @@ class TokenLogprobs:
     Attributes:
         said: its bytes, which may be part of a character.
         nats: its log-probability; NaN where it was not sent.
-        likeliest: (text, nats) of the likeliest tokens at its place, best first.
+        top: (text, nats) of the most likely tokens at its place, best first.
     """
 
     said: bytes
     nats: float
-    likeliest: tuple[tuple[str, float], ...] = ()
+    top: tuple[tuple[str, float], ...] = ()
 
 
 Shown = tuple[Completion, list[TokenLogprobs]]
@@ -282,9 +282,9 @@ class Endpoint:
         else:
             body["prompt"] = request.prompt
         if shown and self.chat:
-            body |= {"logprobs": True, "top_logprobs": LIKELIEST}
+            body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         elif shown:
-            body["logprobs"] = LIKELIEST
+            body["logprobs"] = TOP_LOGPROBS
         return body
 
     def _completion(self, data: Any) -> Completion:
@@ -325,7 +325,7 @@ def read_logprobs(choice: Any) -> list[TokenLogprobs]:
     if not all(isinstance(i, dict) and isinstance(i.get("token"), str) for i in items):
         return []  # without one token the others have no place in the text
     return [
-        TokenLogprobs(_bytes(i), _nats(i.get("logprob")), _likeliest(i.get("top_logprobs")))
+        TokenLogprobs(_bytes(i), _nats(i.get("logprob")), _top(i.get("top_logprobs")))
         for i in items
     ]
 
@@ -361,11 +361,11 @@ def _nats(value: Any) -> float:
     return min(float(value), 0.0) if _NOT_TOLD < value <= 1e-3 else math.nan
 
 
-def _likeliest(top: Any) -> tuple[tuple[str, float], ...]:
+def _top(top: Any) -> tuple[tuple[str, float], ...]:
     """From chat's list of objects, or the object {text: nats} of plain completions."""
     if isinstance(top, dict):
         top = [{"token": t, "logprob": p} for t, p in top.items()]
     items = [o for o in top if isinstance(o, dict)] if isinstance(top, list) else []
     pairs = [(o.get("token"), _nats(o.get("logprob"))) for o in items]
     known = [(t, p) for t, p in pairs if isinstance(t, str) and not math.isnan(p)]
-    return tuple(sorted(known, key=lambda pair: -pair[1])[:LIKELIEST])
+    return tuple(sorted(known, key=lambda pair: -pair[1])[:TOP_LOGPROBS])

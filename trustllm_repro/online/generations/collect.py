@@ -246,7 +246,7 @@ class RemoteCollector(Collector):
 def _of_tokens(shown: Sequence[TokenLogprobs]) -> float:
     for token in shown:
         yes, no = (
-            sum(np.exp(p) for t, p in token.likeliest if t.strip(" \n\"'.*").lower() == word)
+            sum(np.exp(p) for t, p in token.top if t.strip(" \n\"'.*").lower() == word)
             for word in ("yes", "no")
         )
         if yes + no > 0:

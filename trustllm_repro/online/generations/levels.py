@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.models.base import Completion
-from trustllm_repro.models.endpoint import LIKELIEST, TokenLogprobs
+from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs
 from trustllm_repro.online.generations.generation import Generation, Trace, shared_ends
 from trustllm_repro.online.monitors.base import Monitor, Need
 from trustllm_repro.online.monitors.running import of_top
@@ -98,7 +98,7 @@ def mask(generation: Generation, level: Level) -> Generation:
 
 def top_only(trace: Trace) -> Trace:
     """With the five most likely tokens alone; entropy is then that of the five (of_top)."""
-    k = LIKELIEST
+    k = TOP_LOGPROBS
     cut = replace(
         trace, top_ids=trace.top_ids[:, :k], top_logp=trace.top_logp[:, :k],
         first_ids=trace.first_ids[:k], first_logp=trace.first_logp[:k],
@@ -114,8 +114,8 @@ def _text_only(trace: Trace) -> Trace:
 
 def _unknown(n: int) -> dict[str, np.ndarray]:
     """Arrays of a trace of n pieces whose tokens are not shown."""
-    ids = np.full((n, LIKELIEST), -1, np.int32)
-    logp = np.full((n, LIKELIEST), np.nan, np.float32)
+    ids = np.full((n, TOP_LOGPROBS), -1, np.int32)
+    logp = np.full((n, TOP_LOGPROBS), np.nan, np.float32)
     one = {"ids": ids[:, 0].copy(), "logp": logp[:, 0].copy(), "entropy": logp[:, 0].copy()}
     return {**one, "top_ids": ids, "top_logp": logp}
 
@@ -133,9 +133,9 @@ def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
     for i, token in enumerate(shown):
         known["ids"][i] = number(token.said.decode("utf-8", "replace"))
         known["logp"][i] = token.nats
-        if (k := len(token.likeliest)) > 1:
-            ids[i, :k] = [number(t) for t, _ in token.likeliest]
-            logp[i] = [*(p for _, p in token.likeliest), *[-np.inf] * (LIKELIEST - k)]
+        if (k := len(token.top)) > 1:
+            ids[i, :k] = [number(t) for t, _ in token.top]
+            logp[i] = [*(p for _, p in token.top), *[-np.inf] * (TOP_LOGPROBS - k)]
     first = np.isfinite(logp[:1])
     trace = Trace(
         "", text=text, ends=ends_of(pieces, text), **known, first_ids=ids[:1][first],

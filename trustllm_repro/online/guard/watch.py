@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trustllm_repro.models.endpoint import LIKELIEST, TokenLogprobs, read_logprobs
+from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs, read_logprobs
 from trustllm_repro.online.guard.criteria import Piece, Unwatched
 from trustllm_repro.online.guard.fit import ENTROPY, WORDS
 from trustllm_repro.online.monitors.running import Mean, entropy_of
@@ -18,9 +18,9 @@ from trustllm_repro.online.monitors.words import Reading, Words
 
 # Fields of a message that are text a reader may see, or act on, besides `content`.
 _UNREAD = ("tool_calls", "function_call", "audio", "reasoning", "reasoning_content")
-# Fewer than LIKELIEST tokens are enough if nothing is left of the distribution beyond them.
+# Fewer than TOP_LOGPROBS tokens are enough if nothing is left of the distribution beyond them.
 _WHOLE = 0.999
-_ASK = f"ask for logprobs=True, top_logprobs={LIKELIEST}; or reader={WORDS!r}"
+_ASK = f"ask for logprobs=True, top_logprobs={TOP_LOGPROBS}; or reader={WORDS!r}"
 
 
 @dataclass
@@ -70,8 +70,10 @@ class Watch:
                 remedy=f"a server that sends them with every piece; or reader={WORDS!r}",
             )
         if not all(map(_complete, shown)):
-            raise Unwatched(f"not all of the {LIKELIEST} most likely tokens are shown", remedy=_ASK)
-        logp = [np.array([nats for _, nats in token.likeliest]) for token in shown]
+            raise Unwatched(
+                f"not all of the {TOP_LOGPROBS} most likely tokens are shown", remedy=_ASK
+            )
+        logp = [np.array([nats for _, nats in token.top]) for token in shown]
         self.entropy.add(np.array([entropy_of(one) for one in logp]))
         if self.entropy.n > self.most:
             raise Unwatched(
@@ -90,8 +92,8 @@ class Watch:
 
 def _complete(token: TokenLogprobs) -> bool:
     """Whether as many of the most likely tokens are shown as count, or all there can be."""
-    likeliest = [nats for _, nats in token.likeliest]
-    return len(likeliest) >= LIKELIEST or np.exp(likeliest).sum() > _WHOLE
+    shown = [nats for _, nats in token.top]
+    return len(shown) >= TOP_LOGPROBS or np.exp(shown).sum() > _WHOLE
 
 
 def _read(chunk: Any) -> tuple[str, list[TokenLogprobs], bool]:

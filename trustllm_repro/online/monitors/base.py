@@ -35,7 +35,7 @@ class Need(StrEnum):
     TEXT = "text"
     LOGP = "probability of the tokens"
     ENTROPY = "entropy of all tokens' distributions"
-    TOP = "the likeliest tokens"
+    TOP = "the most likely tokens"
     FIRST = "the first token's distribution"
     HIDDEN = "hidden states"
     SAMPLES = "further answers to the same prompt"
