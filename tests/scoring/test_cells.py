@@ -39,6 +39,7 @@ def same(stored: pd.DataFrame, scored: pd.DataFrame) -> None:
             assert a[name].fillna("").tolist() == b[name].fillna("").tolist(), name
 
 
+@pytest.mark.slow
 def test_the_committed_cells_are_what_the_committed_ledger_gives() -> None:
     scored = score_cells(Ledger.load(committed_ledger()), published(), RULES)
     same(read_cells(committed_ledger()), scored)
