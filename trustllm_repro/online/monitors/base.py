@@ -110,8 +110,13 @@ class Monitor:
         Args:
             memories: of each answer, as `begin` gave it; changed here.
             tokens: of each answer the next one, or several (Trace.part).
+
+        Raises:
+            SettingsError: a monitor with `begin` and without `step`.
         """
-        raise NotImplementedError
+        raise SettingsError(
+            f"the monitor {self.name!r} has no step", remedy="define step, score or __call__"
+        )
 
 
 class InsufficientData(ValueError):

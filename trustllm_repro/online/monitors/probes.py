@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -33,7 +34,7 @@ MIDDLE, MIDDLES = (1 / 2,), (1 / 3, 1 / 2, 2 / 3)
 
 
 @dataclass(frozen=True)
-class StateMonitor(Monitor):
+class StateMonitor(Monitor, ABC):
     """A score of each token's state, and a running statistic of it.
 
     Attributes:
@@ -44,9 +45,9 @@ class StateMonitor(Monitor):
     depths: tuple[float, ...] = (1.0,)
     statistic: Callable[[], Last] = Mean
 
+    @abstractmethod
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         """(tokens, size) float32 -> (tokens,)."""
-        raise NotImplementedError
 
     def begin(self, generation: Generation) -> Last:
         return self.statistic()
