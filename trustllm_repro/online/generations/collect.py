@@ -7,7 +7,6 @@ same files as those of a model on this machine.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need
 from trustllm_repro.online.monitors.texts import POSITIONS, checkpoints, sentences
 from trustllm_repro.store.append import JsonLines
+from trustllm_repro.store.archive import sha256
 
 BATCH = 64  # answers written together: most that a kill can lose
 # Further answers are drawn as in Look Before You Leap, but from all of the distribution, or from
@@ -106,7 +106,8 @@ class Collector:
         folder, identity = self.folder / task.id / kind, dict(self.model.identity)
         identity["layers"] = list(self.layers)
         texts = [c.answer for c in cases if c.answer is not None]
-        read = [{"given": _digest(t)} for t in texts] or [{}] * len(requests)
+        read = [{"given": sha256(t.encode("utf-8", "surrogatepass"))[:16]} for t in texts]
+        read = read or [{}] * len(requests)
         keys = [content_key(identity | r, q) for r, q in zip(read, requests, strict=True)]
         known = load_traces(folder, set(keys))
         missing = [i for i, k in enumerate(keys) if k not in known]
@@ -284,7 +285,3 @@ def replies(yes: Yes, seen: Sequence[Generation]) -> list[dict[str, list[list[fl
         answer, question, tokens = row.Index
         found[answer][question].append([tokens, row.score, row.word])
     return found
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -25,15 +25,14 @@ from trustllm_repro.online.generations.generation import Trace, token_ends
 
 TOP = 5  # as many as endpoints usually give
 FIRST = 256  # kept of the first token, once an answer
-# Rows of logits that are looked at together: on a CPU, tables of more would be new memory at every
-# step, which takes longer than the sums; elsewhere, float32 copies of so many logits take a quarter
-# GiB each.
-ROWS, CELLS = 8, 2**26
+# Rows of logits that a CPU looks at together: tables of more would be new memory at every step,
+# which takes longer than the sums.
+ROWS = 8
 LEAST = -1e30  # nats
 # Tokens of one forward pass over given texts, and rows of logits made of it at a time: the logits
 # of a long text would take more memory than the model.
 PASS_TOKENS = {"cpu": 2048, "cuda": 32768}
-HEAD_ROWS = {"cpu": 64, "cuda": 1024}
+HEAD_ROWS = 64
 Name = str | int  # of an array in Trace, or of a layer in its `hidden`
 Known = dict[Name, np.ndarray]  # arrays of one answer
 
@@ -134,9 +133,8 @@ def _of_states(model, states: torch.Tensor, answer: Sequence[int]) -> dict[Name,
     head = model.model.get_output_embeddings()
     cap = getattr(model.model.config.get_text_config(), "final_logit_softcapping", None)
     tokens = torch.tensor(answer, dtype=torch.long, device=states.device)
-    rows = HEAD_ROWS.get(model.device.type, 512)
     parts, first = [], {}
-    for piece, taken in zip(states.split(rows), tokens.split(rows), strict=True):
+    for piece, taken in zip(states.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True):
         logits = head(piece)
         logits = torch.tanh(logits / cap) * cap if cap else logits
         if len(taken) and not parts:
@@ -153,7 +151,7 @@ def statistics(logits: torch.Tensor, tokens: torch.Tensor) -> dict[Name, torch.T
     = x(t) - log Z, entropy = log Z - sum p x, and log Z = max x - log max p. So one softmax and one
     product serve all.
     """
-    rows = ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
+    rows = ROWS if logits.device.type == "cpu" else max(len(logits), 1)
     pieces = zip(logits.split(rows), tokens.split(rows), strict=True)
     return _joined([_some(x.float(), t) for x, t in pieces])
 

@@ -52,15 +52,12 @@ class Case:
     """One prompt, or one given answer to a prompt.
 
     Attributes:
-        number: within its task, from 0.
-        group: cases of one group share their prompt and never fall into different folds.
+        number: within its task, from 0. group: cases of one group share their prompt and never fall
+            into different folds. sample: which of several answers to the prompt is drawn.
         answer: the text to be read, where answers are given; None: the model answers.
-        unsafe: what people, or a recorded judge, said of the given answer.
-        references: right answers.
-        extra: what a judge needs besides, e.g. a HumanEval problem.
-        sample: which of several answers to the prompt is drawn.
-        ratings: of the given answer by people, 0 (harmless) to 1.
-        author: which model the given answer is from, "" where nobody knows.
+        unsafe: what people, or a recorded judge, said of the given answer. ratings: of people, 0
+            (harmless) to 1. author: which model it is from, "" where nobody knows.
+        references: right answers. extra: what a judge needs besides, e.g. a HumanEval problem.
     """
 
     number: int
@@ -81,7 +78,6 @@ class Case:
 
     @property
     def disputed(self) -> bool:
-        """Whether the mean rating lies between DISPUTED."""
         return DISPUTED[0] < self.rating < DISPUTED[1]
 
 
@@ -222,11 +218,10 @@ def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[tupl
 def cases_of(answers: Sequence[tuple[Item, Response]]) -> list[Case]:
     """Answers that were labelled, in an order drawn once, so that any part is of all models alike.
 
-    Answers of all models to one prompt are one group; the same request under another attack is
-    another prompt. Null and empty answers are left out: they have no first token. Unsafe: the
-    paper's classifier called it no refusal. Models differ in how often they comply (3 to 75 % of
-    the jailbreak prompts), so a monitor that recognises a model gains by it: every case knows its
-    author.
+    Answers to one prompt are one group; the same request under another attack is another prompt.
+    Null and empty answers are left out: they have no first token. Unsafe: the paper's classifier
+    called it no refusal. Models comply with 3 to 75 % of the jailbreak prompts, so a monitor that
+    recognises a model gains by it: every case knows its author.
     """
     labelled = [(i, r, said(r)) for i, r in answers if r.judge is not None and said(r).strip()]
     order = np.random.default_rng(0).permutation(len(labelled))
@@ -322,7 +317,7 @@ class OnlineTask:
     """One task.
 
     Attributes:
-        cases: all there are, a prompt or given answer each, in a fixed order; raises SourceMissing.
+        cases: all there are, in a fixed order; raises SourceMissing.
         judges: names in online.labels.judges.JUDGES; the first one's labels are the task's.
         answers: whose are watched: the model's "own", or "given" ones that it only reads (a proxy).
         prefix_judge: who labels prefixes in the pilot study, if the first judge cannot.
@@ -330,8 +325,7 @@ class OnlineTask:
         continues: the model goes on with the prompt's text, without its chat template.
         most: so many answers are taken where no limit is asked for; 0: all.
         runs_code: labels come from running what the model wrote; see online.labels.execution.
-        samples: answers to a prompt, drawn at `temperature` from the most likely tokens that make up
-            `top_p` of the distribution; one, greedily, where it is 0.
+        samples: answers to a prompt, drawn at `temperature` (0: greedily) from the nucleus `top_p`.
     """
 
     id: str
@@ -352,13 +346,11 @@ class OnlineTask:
 
     @property
     def labelled_by(self) -> str:
-        """The judge of the labels."""
         return self.judges[0]
 
     @property
     def prefixes_by(self) -> str:
-        """The judge of prefixes."""
-        return self.prefix_judge or self.judges[0]
+        return self.prefix_judge or self.labelled_by
 
     def take(self, limit: int = 0, cases: Sequence[Case] | None = None) -> list[Case]:
         """About `limit` answers to be studied (0: all, or `most` of the task's own `cases`), spread

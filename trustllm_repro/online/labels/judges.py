@@ -61,17 +61,16 @@ class Judge:
         return scores >= self.threshold
 
     def disputed(self, scores: np.ndarray) -> np.ndarray:
-        """(texts,) bool."""
         return (scores > DISPUTED[0]) & (scores < DISPUTED[1]) & self.graded
 
 
 def of_text(score: Callable[[list[str]], Any]) -> Score:
-    """A score that needs the texts alone."""
+    """From a function of the texts alone."""
     return lambda cases, texts: np.asarray(score(list(texts)), dtype=np.float64)
 
 
 def of_each(score: Callable[[Case, str], float]) -> Score:
-    """A score that is given one by one."""
+    """From a function of one case and text."""
     return lambda cases, texts: np.array(
         [score(c, t) for c, t in zip(cases, texts, strict=True)], dtype=np.float64
     )
@@ -136,8 +135,7 @@ def _wrong_option(case: Case, text: str) -> float:
 def rated_models() -> tuple[Mapping[str, int], Sequence[Any]]:
     """Logistic regressions on words and word pairs of the answers people rated.
 
-    Prompt of a rated answer -> the fold it is in; and models: one a fold, trained on the others, and
-    the last one on all answers.
+    Prompt -> its fold; and models: one a fold, trained on the others, and the last one on all.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -169,7 +167,6 @@ def _like_rated(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
 
 
 def _fails_tests(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
-    """Raises SettingsError without consent; see online.labels.execution."""
     programs = [execution.with_tests(t, c.extra) for c, t in zip(cases, texts, strict=True)]
     passed = execution.run_programs(programs)
     return np.array([np.nan if p is None else float(not p) for p in passed])
