@@ -24,9 +24,7 @@ from trustllm_repro.online.monitors.texts import POSITIONS
 ALL = frozenset(Need)
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(5)]
 READ = [replace(CASES[0], number=5, answer="A tram. It is red."), replace(CASES[1], answer="")]
-TASK = OnlineTask(
-    "toy", "Toy", "nothing", "made here", lambda: CASES, ("toxicity",), max_new_tokens=8
-)
+TASK = OnlineTask("toy", "nothing", "made here", lambda: CASES, ("toxicity",), max_new_tokens=8)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need, all_monitors
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(4)]
-TASK = OnlineTask("toy", "Toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
+TASK = OnlineTask("toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
 PLENTY = frozenset(Need)
 
 

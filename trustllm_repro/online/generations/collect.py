@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from trustllm_repro.online.generations.generation import (
     reply_arrays,
     save_traces,
 )
-from trustllm_repro.online.generations.levels import trace_of
+from trustllm_repro.online.generations.levels import STATES, TOP5, Level, trace_of
 from trustllm_repro.online.generations.recorder import generated, given, layer_numbers
 from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need
@@ -61,6 +61,7 @@ class Collector:
     folder: Path
     layers: Sequence[int] = ()
     say: Callable[[str, int, int], None] = lambda what, done, of: None
+    level: ClassVar[Level] = STATES
 
     def __post_init__(self) -> None:
         self.layers = layer_numbers(self.model.model, self.layers)
@@ -71,25 +72,27 @@ class Collector:
         """What monitors with these needs may read, one Generation a case.
 
         Raises:
-            SourceCorrupt: a damaged file of the folder. OutputError: it cannot be written.
+            LeftOut: the model cannot do the task. SourceCorrupt: a damaged file of the folder.
+            OutputError: it cannot be written. SourceMissing, SettingsError: see Endpoint.complete.
         """
-        maker = replace(self, model=self._asked(task))
-        traces = maker._traces("answers", task, [_request(c, task) for c in cases], cases)
+        maker = replace(self, model=self._asked(task), folder=self.folder / task.id)
+        limit, needs = task.max_new_tokens, needs - self.level.lacks.keys()
+        traces = maker._traces("answers", [_request(c, task) for c in cases], cases)
         seen = [
             Generation(t, c.prompt, self.folder.name, task.id, c.number, c.group, author=c.author)
             for t, c in zip(traces, cases, strict=True)
         ]
         if needs & {Need.SAMPLES, Need.REPLIES}:
             # Of given answers there are none, but the model's own to the prompt.
-            requests = [r for c in cases for r in sample_requests(c, task.max_new_tokens)]
-            found = replace(maker, layers=())._traces("samples", task, requests)
+            requests = [r for c in cases for r in sample_requests(c, limit)]
+            found = replace(maker, layers=())._traces("samples", requests)
             parts = (found[i : i + SAMPLES] for i in range(0, len(found), SAMPLES))
             seen = [replace(g, samples=s) for g, s in zip(seen, parts, strict=True)]
         if Need.BRANCHES in needs:
-            branches = maker._extras("branches", task, seen, maker._branches)
+            branches = maker._extras("branches", seen, lambda some: maker._branches(some, limit))
             seen = [replace(g, branches=b) for g, b in zip(seen, branches, strict=True)]
         if Need.REPLIES in needs:
-            asked = maker._extras("replies", task, seen, lambda some, _: replies(maker._yes, some))
+            asked = maker._extras("replies", seen, lambda some: replies(maker._yes, some))
             seen = [replace(g, replies=reply_arrays(r)) for g, r in zip(seen, asked, strict=True)]
         return seen
 
@@ -100,11 +103,10 @@ class Collector:
         return model.narrowed(top_p=task.top_p) if narrows else model
 
     def _traces(
-        self, kind: str, task: OnlineTask, requests: Sequence[Request], cases: Sequence[Case] = ()
+        self, kind: str, requests: Sequence[Request], cases: Sequence[Case] = ()
     ) -> list[Trace]:
         """Of the answers to the requests, or of those that the cases give; made where missing."""
-        folder, identity = self.folder / task.id / kind, dict(self.model.identity)
-        identity["layers"] = list(self.layers)
+        folder, identity = self.folder / kind, {**self.model.identity, "layers": list(self.layers)}
         texts = [c.answer for c in cases if c.answer is not None]
         read = [{"given": sha256(t.encode("utf-8", "surrogatepass"))[:16]} for t in texts]
         read = read or [{}] * len(requests)
@@ -115,7 +117,7 @@ class Collector:
         made, waiting = chain.from_iterable(self._made(*wanted) if missing else ()), []
         for done, (i, trace) in enumerate(made, len(keys) - len(missing) + 1):
             waiting.append(replace(trace, key=keys[missing[i]]))
-            self.say(f"{task.id}: {kind}", done, len(keys))
+            self.say(f"{self.folder.name}: {kind}", done, len(keys))
             if len(waiting) == BATCH or done == len(keys):
                 save_traces(folder, [t for t in waiting if answered(t)])
                 known |= {t.key: t for t in waiting}
@@ -131,22 +133,26 @@ class Collector:
             return given(self.model, prompts, texts, limit, self.layers)
         return generated(self.model, requests, self.layers)
 
-    def _extras(self, kind: str, task: OnlineTask, seen: Sequence[Generation], make) -> list[Any]:
+    def _extras(
+        self,
+        kind: str,
+        seen: Sequence[Generation],
+        make: Callable[[Sequence[Generation]], Sequence],
+    ) -> list[Any]:
         """One JSON value an answer, kept under the answer's key."""
-        known = read_extras(self.folder / task.id, kind)
-        lines = JsonLines(self.folder / task.id / f"{kind}.jsonl")
+        known, lines = read_extras(self.folder, kind), JsonLines(self.folder / f"{kind}.jsonl")
         missing = [g for g in seen if g.trace.key not in known]
         done = len(seen) - len(missing)
         for start in range(0, len(missing), BATCH):
             some = missing[start : start + BATCH]
-            known |= zip([g.trace.key for g in some], make(some, task.max_new_tokens), strict=True)
+            known |= zip([g.trace.key for g in some], make(some), strict=True)
             # What rests on a call that failed is made again by the next run.
             lines.append(
                 {"kind": kind, "key": g.trace.key, "value": known[g.trace.key]}
                 for g in some
                 if all(map(answered, (g.trace, *g.samples)))
             )
-            self.say(f"{task.id}: {kind}", done + start + len(some), len(seen))
+            self.say(f"{self.folder.name}: {kind}", done + start + len(some), len(seen))
         return [known[g.trace.key] for g in seen]
 
     def _branches(self, seen: Sequence[Generation], limit: int) -> list[dict[str, list[str]]]:
@@ -181,29 +187,22 @@ class Collector:
 
 @dataclass
 class RemoteCollector(Collector):
-    """See Collector. `layers` stays empty."""
+    """See Collector. `layers` stays empty.
+
+    A prompt that failed for good is an empty trace with finish "error".
+    """
 
     model: Endpoint
-
-    def collect(
-        self, task: OnlineTask, cases: Sequence[Case], needs: frozenset[Need]
-    ) -> list[Generation]:
-        """As Collector's. A prompt that failed for good is an empty trace with finish "error".
-
-        Raises:
-            LeftOut: given answers are to be read, or texts continued without a chat template
-                where there is chat only. SourceMissing, SettingsError: see Endpoint.complete.
-        """
-        if any(c.answer is not None for c in cases):
-            raise LeftOut(
-                f"{task.title} reads given answers, and an endpoint is asked for its own only",
-                remedy="give a model that runs on this machine",
-            )
-        return super().collect(task, cases, needs - {Need.BRANCHES})
+    level = TOP5
 
     def _made(
         self, requests: Sequence[Request], texts: Sequence[str]
     ) -> Iterator[list[tuple[int, Trace]]]:
+        if texts:
+            raise LeftOut(
+                "given answers cannot be read by an endpoint, which is asked for its own only",
+                remedy="give a model that runs on this machine",
+            )
         if not self.model.offered:
             form = "chat" if self.model.chat else "plain"
             raise LeftOut(

