@@ -53,7 +53,7 @@ SAYS_BAD = Judge("says bad", lambda cases, texts: np.array([float("bad" in t) fo
 TOY = OnlineTask(
     "toy", "bad", "made here", given, ("recorded", "says bad"), "given", "says bad", 40
 )
-TOYS = {"toy": TOY, "gone": replace(TOY, id="gone", title="Gone", cases=missing)}
+TOYS = {"toy": TOY, "gone": replace(TOY, id="gone", cases=missing)}
 
 
 @pytest.fixture(autouse=True)
