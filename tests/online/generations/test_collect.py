@@ -1,4 +1,4 @@
-"""Collection with a tiny model: made once, gone on with after a kill, the same either way."""
+"""Collection with a tiny model: made once, resumed after a kill, the same either way."""
 
 from __future__ import annotations
 

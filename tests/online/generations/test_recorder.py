@@ -107,7 +107,7 @@ def test_a_layer_that_does_not_exist_is_refused(model, layer: int) -> None:
         next(generated(model, [Request("a", 2)], (layer,)))
 
 
-def test_layers_counted_from_the_end_have_their_number_from_the_beginning(greedy, model) -> None:
+def test_layers_counted_from_the_end_have_their_number_from_the_start(greedy, model) -> None:
     depth = model.model.config.num_hidden_layers
     assert set(greedy[0].hidden) == {1, depth}
 

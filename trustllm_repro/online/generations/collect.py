@@ -1,4 +1,4 @@
-"""All that monitors may read of the answers to one task: made once, kept, and gone on with.
+"""All that monitors may read of the answers to one task: made once, kept, and resumed.
 
 What costs generation of its own (further answers, other continuations, replies to questions about
 the answer) is made only where a monitor needs it. Answers of a model behind an endpoint go into the
