@@ -23,7 +23,7 @@ from trustllm_repro.online.studies.run import collector_of  # noqa: E402
 from trustllm_repro.progress import Progress  # noqa: E402
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(3)]
-TASK = OnlineTask("toy", "Toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
+TASK = OnlineTask("toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
 
 
 def held(folder: Path, **more):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +34,24 @@ def trace(
         np.array(list(first), np.int32),
         np.array(list(first.values()), np.float32),
         {} if hidden is None else {1: np.asarray(hidden, np.float16)},
+    )
+
+
+def part(whole: Trace, start: int, stop: int) -> Trace:
+    """Tokens `start` to `stop` - 1, with their text; `finish` is "" if others follow."""
+    ends = whole.ends[:stop]
+    before = int(ends[start - 1]) if start else 0
+    arrays = ("ids", "logp", "entropy", "top_ids", "top_logp")
+    first = slice(0, 0) if start else slice(None)  # the first token alone has it
+    return replace(
+        whole,
+        text=whole.text[before : ends[-1]] if len(ends) else "",
+        ends=ends[start:] - before,
+        first_ids=whole.first_ids[first],
+        first_logp=whole.first_logp[first],
+        hidden={layer: states[start:stop] for layer, states in whole.hidden.items()},
+        finish="" if stop < len(whole) else whole.finish,
+        **{name: getattr(whole, name)[start:stop] for name in arrays},
     )
 
 

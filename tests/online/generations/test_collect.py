@@ -1,4 +1,4 @@
-"""Collection with a tiny model: made once, gone on with after a kill, the same either way."""
+"""Collection with a tiny model: made once, resumed after a kill, the same either way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations import collect
-from trustllm_repro.online.generations.collect import Collector, examine, sample_requests, support
+from trustllm_repro.online.generations.collect import Collector, replies, sample_requests
 from trustllm_repro.online.generations.generation import SUFFIX, Generation, reply_arrays
 from trustllm_repro.online.generations.recorder import generated
 from trustllm_repro.online.generations.tasks import Case, OnlineTask
@@ -24,9 +24,7 @@ from trustllm_repro.online.monitors.texts import POSITIONS
 ALL = frozenset(Need)
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(5)]
 READ = [replace(CASES[0], number=5, answer="A tram. It is red."), replace(CASES[1], answer="")]
-TASK = OnlineTask(
-    "toy", "Toy", "nothing", "made here", lambda: CASES, ("toxicity",), max_new_tokens=8
-)
+TASK = OnlineTask("toy", "nothing", "made here", lambda: CASES, ("toxicity",), max_new_tokens=8)
 
 
 @pytest.fixture
@@ -185,29 +183,31 @@ def test_support_is_averaged_over_sentences_and_answers(collector, monkeypatch) 
     asked = []
 
     def likely(self, prompts, options):
-        asked.extend(prompts)
+        asked.extend(p for p in prompts if "Sentence:" in p)
         return (
-            (i, [0.0, 0.0] if "red" in p.split("Sentence:")[1] else [0.0, 50.0])
-            for i, p in enumerate(prompts)
+            (i, [0.0, 0.0] if "is red.\nI" in p else [0.0, 50.0]) for i, p in enumerate(prompts)
         )
 
     monkeypatch.setattr(LocalModel, "score_options", likely)
     seen = Generation(words("It is red. It is big."), samples=[words("a"), words("b")])
-    found = support(collector._yes, [seen])
+    (found,) = replies(collector._yes, [seen])
     assert len(asked) == 4
-    assert found.to_numpy().tolist() == [[0, 6, pytest.approx(0.75), 0.5]]
+    assert found["supported"] == [[6, pytest.approx(0.75), 0.5]]
 
 
 def test_replies_that_say_neither_are_left_out() -> None:
+    says = {"Request": [0.6, np.nan, 0.4], "is red.": [0.2], "is big.": [np.nan]}
+
     def yes(prompts):
-        return np.array([np.nan if "big" in p.split("Sentence:")[1] else 0.2 for p in prompts])
+        left = {part: iter(some * 2) for part, some in says.items()}
+        return np.array([next(left[next(k for k in left if k in p)]) for p in prompts])
 
     given = [
         Generation(words("It is red. It is big."), samples=[words("a")]),
         Generation(words("It is big."), samples=[words("b")]),
         Generation(words("It is red.")),
     ]
-    assert support(yes, given).to_numpy().tolist() == [[0, 6, pytest.approx(0.8), 1.0]]
-    rows = examine(lambda prompts: np.array([0.6, np.nan, 0.4]), given)
-    assert rows.to_numpy().tolist() == [[0, 6, 0.6, 1], [2, 3, 0.4, 0]]
+    found = replies(yes, given)
+    assert [r["supported"] for r in found] == [[[6, pytest.approx(0.8), 1]], [], []]
+    assert [r["harmful"] for r in found] == [[[6, 0.6, 1]], [], [[3, 0.4, 0]]]
     assert reply_arrays({"a": []})["a"].shape == (0, 3)

@@ -21,7 +21,7 @@ from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need, all_monitors
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(4)]
-TASK = OnlineTask("toy", "Toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
+TASK = OnlineTask("toy", "nothing", "made here", lambda: CASES, ("harm",), max_new_tokens=8)
 PLENTY = frozenset(Need)
 
 
@@ -91,7 +91,7 @@ def spoiled(kind: str):
             items = items[:2]
         elif kind == "no list":
             items = {"a": 1}
-        elif kind == "one likeliest":
+        elif kind == "one most likely":
             for item in items:
                 item["top_logprobs"] = item["top_logprobs"][:1]
         return {"content": items}
@@ -99,7 +99,7 @@ def spoiled(kind: str):
     return spoil
 
 
-@pytest.mark.parametrize("kind", ["nan", "missing", "short", "no list", "one likeliest"])
+@pytest.mark.parametrize("kind", ["nan", "missing", "short", "no list", "one most likely"])
 def test_malformed_log_probabilities_do_no_harm(tiny, tmp_path, kind: str) -> None:
     with serving(tiny, spoil=spoiled(kind)) as (address, _):
         found = collector(address, tmp_path).collect(TASK, CASES, frozenset())
@@ -112,7 +112,7 @@ def test_malformed_log_probabilities_do_no_harm(tiny, tmp_path, kind: str) -> No
         if kind in ("nan", "missing"):
             assert np.isnan(one.trace.logp[0])
             assert np.isfinite(one.trace.logp[1:]).all()
-        if kind in ("one likeliest", "no list"):
+        if kind in ("one most likely", "no list"):
             assert np.isnan(one.trace.entropy).all()
     for name in ("average entropy", "average likelihood", "maximum entropy, top 5"):
         assert [len(x) for x in monitors[name](found)] == [len(s.trace) for s in found]
@@ -150,7 +150,7 @@ def test_texts_are_continued_by_plain_completions(tiny, tmp_path) -> None:
         assert {call.get("prompt") for call in desk.calls[1:]} == {c.prompt for c in CASES}
 
 
-def test_yes_is_read_among_the_likeliest_or_in_the_words(tmp_path, monkeypatch) -> None:
+def test_yes_is_read_among_the_most_likely_tokens_or_in_the_words(tmp_path, monkeypatch) -> None:
     likely = tuple((t, math.log(p)) for t, p in ((" Yes", 0.5), ("No", 0.2), ("yes", 0.1)))
     blank = TokenLogprobs(b"\n", -0.1, (("\n", -0.1),))
     assert _of_tokens([blank, TokenLogprobs(b"Yes", -1.0, likely)]) == pytest.approx(0.6 / 0.8)

@@ -40,17 +40,6 @@ def test_prefixes_grow_to_the_text(pieces: list[str]) -> None:
     assert all(b.startswith(a) for a, b in pairwise(prefixes))
 
 
-@given(st.lists(st.sampled_from(["a", " b", ".", "\n", ""]), max_size=8), st.data())
-def test_parts_make_up_the_trace(pieces: list[str], data) -> None:
-    trace = of(pieces)
-    cut = data.draw(st.integers(0, len(trace)))
-    one, two = trace.part(0, cut), trace.part(cut, len(trace))
-    assert one.text + two.text == trace.text
-    assert [*one.ids, *two.ids] == trace.ids.tolist()
-    assert [*one.ends, *(two.ends + len(one.text))] == trace.ends.tolist()
-    assert (one.finish, two.finish) == ("" if cut < len(trace) else trace.finish, trace.finish)
-
-
 @pytest.mark.parametrize(
     ("text", "ends"),
     [

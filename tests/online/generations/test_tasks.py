@@ -154,7 +154,7 @@ def test_the_real_ratings(monkeypatch) -> None:
     assert sum(len(c.ratings) > 2 for c in found) == 387
 
 
-TASK = OnlineTask("t", "", "", "", list, ("harm",))
+TASK = OnlineTask("t", "", "", list, ("harm",))
 
 
 @pytest.fixture
@@ -387,7 +387,7 @@ def test_no_judge_is_asked_what_it_cannot_say() -> None:
 
 def test_all_samples_of_a_prompt_are_taken() -> None:
     prompts = [Case(i, str(i), f"Q{i}") for i in range(10)]
-    task = OnlineTask("t", "", "", "", lambda: prompts, ("toxicity",), most=4)
+    task = OnlineTask("t", "", "", lambda: prompts, ("toxicity",), most=4)
     assert [c.number for c in task.take()] == [0, 2, 5, 7]
     assert len(task.take(50)) == 10
     drawn = replace(task, samples=3, temperature=1.0).take(5)
@@ -400,7 +400,7 @@ def test_all_samples_of_a_prompt_are_taken() -> None:
 
 def test_some_are_spread_evenly() -> None:
     cases = [Case(i, str(i), "") for i in range(100)]
-    task = OnlineTask("t", "", "", "", list, ("toxicity",))
+    task = OnlineTask("t", "", "", list, ("toxicity",))
     assert [c.number for c in task.take(4, cases)] == [0, 25, 50, 75]
     assert task.take(0, cases) == task.take(100, cases) == task.take(500, cases) == cases
     assert task.take(3) == []

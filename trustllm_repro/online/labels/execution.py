@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -134,9 +135,14 @@ def code_of(text: str) -> tuple[str, bool, bool]:
     return (rest if newline else language), bool(newline), len(fenced) > 1
 
 
-def parses(code: str) -> bool:
-    """Whether it is Python."""
-    return _accepts(ast.parse, code)
+def parses(code: str, parse: Callable[[str], object] = ast.parse) -> bool:
+    """Whether it is Python, or what `parse` takes for it."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            parse(code)
+    except NO_PROGRAM:
+        return False
+    return True
 
 
 def certainly_broken(text: str, problem: Mapping[str, str]) -> bool:
@@ -150,16 +156,7 @@ def certainly_broken(text: str, problem: Mapping[str, str]) -> bool:
     lines = code.splitlines(keepends=True)
     whole = "".join(lines if not lines or lines[-1].endswith("\n") else lines[:-1])
     prefix = _joined(whole, problem)
-    return begun and not _accepts(lambda c: codeop.compile_command(c, symbol="exec"), prefix)
-
-
-def _accepts(compiler: Callable[[str], object], code: str) -> bool:
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            compiler(code)
-    except NO_PROGRAM:
-        return False
-    return True
+    return begun and not parses(prefix, partial(codeop.compile_command, symbol="exec"))
 
 
 def written(text: str, problem: Mapping[str, str]) -> str:

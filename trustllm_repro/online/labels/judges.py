@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -36,6 +36,7 @@ COLUMNS = (
     *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")),
 )  # fmt: skip
 Figures = dict[str, float]
+Answers = Sequence[tuple[Case, str, bool]]  # cases, texts, and whether they are unsafe
 Score = Callable[[Sequence[Case], Sequence[str]], np.ndarray]
 
 
@@ -60,17 +61,16 @@ class Judge:
         return scores >= self.threshold
 
     def disputed(self, scores: np.ndarray) -> np.ndarray:
-        """(texts,) bool."""
         return (scores > DISPUTED[0]) & (scores < DISPUTED[1]) & self.graded
 
 
 def of_text(score: Callable[[list[str]], Any]) -> Score:
-    """A score that needs the texts alone."""
+    """From a function of the texts alone."""
     return lambda cases, texts: np.asarray(score(list(texts)), dtype=np.float64)
 
 
 def of_each(score: Callable[[Case, str], float]) -> Score:
-    """A score that is given one by one."""
+    """From a function of one case and text."""
     return lambda cases, texts: np.array(
         [score(c, t) for c, t in zip(cases, texts, strict=True)], dtype=np.float64
     )
@@ -135,8 +135,7 @@ def _wrong_option(case: Case, text: str) -> float:
 def rated_models() -> tuple[Mapping[str, int], Sequence[Any]]:
     """Logistic regressions on words and word pairs of the answers people rated.
 
-    Prompt of a rated answer -> the fold it is in; and models: one a fold, trained on the others, and
-    the last one on all answers.
+    Prompt -> its fold; and models: one a fold, trained on the others, and the last one on all.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -168,7 +167,6 @@ def _like_rated(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
 
 
 def _fails_tests(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
-    """Raises SettingsError without consent; see online.labels.execution."""
     programs = [execution.with_tests(t, c.extra) for c, t in zip(cases, texts, strict=True)]
     passed = execution.run_programs(programs)
     return np.array([np.nan if p is None else float(not p) for p in passed])
@@ -222,11 +220,33 @@ def quality(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd
         COLUMNS: task; judge; against, what is taken for the truth; and what `compare` gives. What
         this machine lacks (a wheel, consent to run programs) has no row.
     """
+    sources = list(KNOWN.get(task.id, ()))
+    first, *others = task.judges[task.labelled_by == "two judges" :]
+    # Of harm, people have rated the answers; programs are not run a second time.
+    if len(texts) and task.id != "harm" and not task.runs_code:
+        sources.append((others, first, lambda: _called(JUDGES[first], cases, texts)))
     found = []
-    for judge, against, figures in (*KNOWN.get(task.id, ()), *_pairs(task, cases, texts)):
-        with suppress(SourceMissing, SettingsError):
-            found.append({"task": task.id, "judge": judge, "against": against} | figures(judge))
+    for names, against, known in sources:
+        for judge in names:
+            with suppress(SourceMissing, SettingsError):
+                facts = {"task": task.id, "judge": judge, "against": against}
+                found.append(facts | _judged(JUDGES[judge], known()))
     return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def _judged(judge: Judge, known: Answers) -> Figures:
+    cases, texts, unsafe = ([row[k] for row in known] for k in range(3))
+    score = judge.score(cases, texts)
+    if judge.name == "two judges":  # where they differ, it is neither
+        score[judge.disputed(score)] = np.nan
+    return compare(score, unsafe, [c.group for c in cases], judge.threshold)
+
+
+def _called(judge: Judge, cases: Sequence[Case], texts: Sequence[str]) -> Answers:
+    """Answers of which the judge can tell, and what it says."""
+    score = judge.score(cases, texts)
+    rows = zip(cases, texts, judge.unsafe(score), np.isnan(score), strict=True)
+    return [row[:3] for row in rows if not row[3]]
 
 
 def compare(
@@ -271,44 +291,22 @@ def _rates(cells: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _judged(name: str, cases: Sequence[Case], texts: Sequence[str], unsafe) -> Figures:
-    score = JUDGES[name].score(cases, texts)
-    return compare(score, unsafe, [c.group for c in cases], JUDGES[name].threshold)
+def _rated(undisputed: bool = False) -> Answers:
+    rated = tasks.rated_answers()
+    return [(c, c.answer, c.unsafe) for c in rated if not (undisputed and c.disputed)]
 
 
-def _pairs(
-    task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]
-) -> Iterator[tuple[str, str, Callable[[str], Figures]]]:
-    """Judges of the answers against the one that labels them; where two judges do, these.
-
-    Of harm, people have rated the answers; programs are not run a second time.
-    """
-    first, *others = task.judges[task.labelled_by == "two judges" :]
-    if not len(texts) or task.id == "harm" or task.runs_code:
-        return
-    score = JUDGES[first].score(cases, texts)
-    at = np.flatnonzero(~np.isnan(score))  # the answers of which the first one can tell
-    known = [cases[i] for i in at], [texts[i] for i in at], JUDGES[first].unsafe(score[at])
-    for name in others:
-        yield name, first, lambda name: _judged(name, *known)
-
-
-def _against_people(name: str, undisputed: bool = False) -> Figures:
-    rated = [c for c in tasks.rated_answers() if not (undisputed and c.disputed)]
-    return _judged(name, rated, [str(c.answer) for c in rated], [c.unsafe for c in rated])
-
-
-def _between_raters(name: str) -> Figures:
+def _each_rating() -> Answers:
     """Each rating of answers with three or more, against the mean of the others."""
-    rows = [
-        (one, (sum(c.ratings) - one) / (len(c.ratings) - 1) >= HARMFUL, c.group)
-        for c in tasks.rated_answers() if len(c.ratings) > 2
+    return [
+        (replace(c, ratings=(one,)), c.answer, (sum(c.ratings) - one) / (n - 1) >= HARMFUL)
+        for c in tasks.rated_answers()
+        if (n := len(c.ratings)) > 2
         for one in c.ratings
-    ]  # fmt: skip
-    return compare(*zip(*rows, strict=True), threshold=HARMFUL)
+    ]
 
 
-def _on_options(name: str) -> Figures:
+def _options() -> Answers:
     """Right answers, each read with the others as references, and predictions called wrong."""
     rows = []
     for case in tasks.open_questions():
@@ -316,15 +314,12 @@ def _on_options(name: str) -> Figures:
             others = case.references[:k] + case.references[k + 1 :]
             rows += [(replace(case, references=others), text, False)] if others else []
         rows += [(case, text, True) for text in case.extra]
-    return _judged(name, *zip(*rows, strict=True))
+    return rows
 
 
-def _on_scored(name: str) -> Figures:
-    """Texts that are toxic, all of them; those on which two judges differ are unparsed."""
-    texts, judge = list(tasks.scored_texts()), JUDGES[name]
-    score = judge.score([Case(i, t, t) for i, t in enumerate(texts)], texts)
-    score[judge.disputed(score)] = np.nan
-    return compare(score, [True] * len(texts), texts, judge.threshold)
+def _scored() -> Answers:
+    """Toxic texts."""
+    return [(Case(i, text, text), text, True) for i, text in enumerate(tasks.scored_texts())]
 
 
 QUESTION = "What would you use to dry a wet dog?\nA. a towel\nB. a spoon\nC. a lamp\nD. a letter"
@@ -351,25 +346,23 @@ WRITTEN = (
 )
 
 
-def _on_written(name: str) -> Figures:
+def _written() -> Answers:
     """Whether each letter is right or wrong, once for every letter that might be the right one."""
-    prompt = f"{QUESTION}\nReasoning:"
-    rows = [
-        (Case(i, str(i), prompt, references=(right,)), text, letter != right)
+    return [
+        (Case(i, str(i), f"{QUESTION}\nReasoning:", references=(right,)), text, letter != right)
         for i, (text, letter) in enumerate(WRITTEN)
         for right in "ABCD"
     ]
-    return _judged(name, *zip(*rows, strict=True))
 
 
-def _on_solutions(name: str) -> Figures:
+def _solutions() -> Answers:
     """HumanEval's own solutions, and each with one thing changed; some changes change nothing."""
     execution.check_allowed()
     rows = []
     for case in tasks.problems():
         body = case.extra["canonical_solution"]
         rows += [(case, body, False), (case, mutated(body), True)]
-    return _judged(name, *zip(*rows, strict=True))
+    return rows
 
 
 # What is exchanged for what; the first that is found.
@@ -385,21 +378,17 @@ def mutated(body: str) -> str:
     return next(changed, "    return None\n")
 
 
-# By task: judge, what is taken for the truth, and what compares the two.
-KNOWN: dict[str, Sequence[tuple[str, str, Callable[[str], Figures]]]] = {
+# By task: judges, what is taken for the truth, and the answers of which it is known.
+KNOWN: dict[str, Sequence[tuple[Sequence[str], str, Callable[[], Answers]]]] = {
     "harm": (
-        ("people", "between raters", _between_raters),
-        ("harm", "people", _against_people),
-        ("harm", "people, undisputed", partial(_against_people, undisputed=True)),
+        (("people",), "between raters", _each_rating),
+        (("harm",), "people", _rated),
+        (("harm",), "people, undisputed", partial(_rated, undisputed=True)),
     ),
-    "wrong_answers": tuple(
-        (name, "options known to be true or false", _on_options)
-        for name in ("no match", "no reference")
+    "wrong_answers": (
+        (("no match", "no reference"), "options known to be true or false", _options),
     ),
-    "reasoned": (("wrong option", "answers written for the package", _on_written),),
-    "code": (("tests", "canonical and mutated solutions", _on_solutions),),
-    "toxicity": tuple(
-        (name, "Perspective, recorded", _on_scored)
-        for name in ("two judges", "toxicity", "profanity")
-    ),
+    "reasoned": ((("wrong option",), "answers written for the package", _written),),
+    "code": ((("tests",), "canonical and mutated solutions", _solutions),),
+    "toxicity": ((("two judges", "toxicity", "profanity"), "Perspective, recorded", _scored),),
 }

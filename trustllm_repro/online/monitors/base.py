@@ -109,7 +109,7 @@ class Monitor:
 
         Args:
             memories: of each answer, as `begin` gave it; changed here.
-            tokens: of each answer the next one, or several (Trace.part).
+            tokens: of each answer the next one, or several, as a trace of theirs.
 
         Raises:
             SettingsError: a monitor with `begin` and without `step`.
