@@ -45,37 +45,45 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class FunctionJudge:
-    """A judge that is a function of items and responses."""
+class ItemJudge:
+    """Looks at an item and the text of its answer alone; says nothing of a null answer."""
 
     name: str
     digest: str
-    judge: Callable[[Sequence[Item], Sequence[Response]], list[Judgement]]
+    judge: Callable[[Item, str], Judgement]
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        return self.judge(items, responses)
-
-    @classmethod
-    def one_by_one(
-        cls, name: str, digest: str, judge: Callable[[Item, str], Judgement]
-    ) -> FunctionJudge:
-        """One that looks at an item and the text of its answer alone; none of a null answer."""
-
-        def each(items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-            pairs = zip(items, responses, strict=True)
-            return [NOTHING if r.text is None else judge(i, r.text) for i, r in pairs]
-
-        return cls(name, digest, each)
+        pairs = zip(items, responses, strict=True)
+        return [NOTHING if r.text is None else self.judge(i, r.text) for i, r in pairs]
 
 
-def judge_texts(
-    responses: Sequence[Response],
-    judge: Callable[[list[str]], Iterable[Judgement]],
-    blank: Judgement = NOTHING,
-) -> list[Judgement]:
-    """Judgements of texts alone, all at once; `blank` of blank answers, none of null ones."""
-    said = [r.text for r in responses if r.text and r.text.strip()]
-    found = iter(judge(said))
-    return [
-        NOTHING if r.text is None else next(found) if r.text.strip() else blank for r in responses
-    ]
+class TextJudge:
+    """Scores texts alone, from 0 to 1; says nothing of a null answer.
+
+    Attributes:
+        labels: of scores above one half, and of others; none if the score is the judgement.
+        blank: judgement of a blank answer.
+    """
+
+    labels: tuple[str, str] | None = None
+    blank = NOTHING
+
+    def scores(self, texts: Sequence[str]) -> Iterable[float]:
+        raise NotImplementedError
+
+    def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
+        texts = [r.text for r in responses if r.text and r.text.strip()]
+        scores = dict(zip(texts, self.scores(texts), strict=True))
+
+        def judge(text: str | None) -> Judgement:
+            if text is None:
+                return NOTHING
+            return self.judgement(float(scores[text])) if text.strip() else self.blank
+
+        return [judge(r.text) for r in responses]
+
+    def judgement(self, score: float) -> Judgement:
+        if self.labels is None:
+            return Judgement(number=score)
+        above, other = self.labels
+        return Judgement(above if score > 0.5 else other, score)

@@ -19,7 +19,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.judges import rules, similarity
 from trustllm_repro.judges.judge import Judge
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
-from trustllm_repro.judges.similarity import default_embedder, embedding_judge
+from trustllm_repro.judges.similarity import EmbeddingJudge
 from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
@@ -31,13 +31,11 @@ JUDGES: dict[str, Callable[[], Judge]] = {
     "answer match": lambda: rules.ANSWER_MATCH,
     "correction": lambda: rules.CORRECTION,
     "agreement": lambda: rules.STANCE,
-    "similarity": lambda: embedding_judge(
-        "similarity to the plain answer", similarity.pair_similarity, default_embedder()
+    "similarity": lambda: EmbeddingJudge(
+        "similarity to the plain answer", similarity.pair_similarity
     ),
-    "sycophancy": lambda: embedding_judge(
-        "closer to the neutral completion; sides with the other option",
-        similarity.sycophancy,
-        default_embedder(),
+    "sycophancy": lambda: EmbeddingJudge(
+        "closer to the neutral completion; sides with the other option", similarity.sycophancy
     ),
 }
 

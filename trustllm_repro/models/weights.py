@@ -52,6 +52,17 @@ def silence() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+@contextmanager
+def loading(problem: str, remedy: str) -> Iterator[None]:
+    """Lets transformers load something in silence. Raises SourceCorrupt: damaged files, of models,
+    configs and tokenizers alike, fail in many ways."""
+    try:
+        with silence():
+            yield
+    except Exception as e:
+        raise SourceCorrupt(f"{problem}: {type(e).__name__}: {e}", remedy=remedy) from e
+
+
 def file_sha256(path: Path) -> str:
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
@@ -108,24 +119,15 @@ def check_folder(folder: Path) -> list[Path]:
             f"{folder} has no tokenizer",
             remedy="save it beside the weights: tokenizer.save_pretrained(folder)",
         )
-    _check_config(folder)
+    with loading(
+        f"{folder / 'config.json'} cannot be used; code that comes with a model is never run",
+        "use a model type that transformers knows, or serve the model behind an OpenAI-compatible "
+        "endpoint and give its URL",
+    ):
+        from transformers import AutoConfig
+
+        AutoConfig.from_pretrained(folder, **SAFE)
     return weights
-
-
-def _check_config(folder: Path) -> None:
-    """Refuse a config that is none, and a model that would run code of its own."""
-    from transformers import AutoConfig
-
-    try:
-        with silence():
-            AutoConfig.from_pretrained(folder, **SAFE)
-    except Exception as e:  # malformed configs fail in many ways
-        raise SourceCorrupt(
-            f"{folder / 'config.json'} cannot be used: {type(e).__name__}: {e}; code that comes "
-            "with a model is never run",
-            remedy="use a model type that transformers knows, or serve the model behind an "
-            "OpenAI-compatible endpoint and give its URL",
-        ) from e
 
 
 def converted(gguf: Path) -> Path:
@@ -203,14 +205,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
     where = {"gguf_file": gguf.name, "local_files_only": True}
     exact = {"dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
-    try:
-        with silence():
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, **exact, **where)
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    except Exception as e:  # readers of GGUF fail in as many ways as there are damages
-        raise SourceCorrupt(
-            f"{gguf} cannot be converted: {type(e).__name__}: {e}",
-            remedy="see that the file is whole and of an architecture that transformers knows",
-        ) from e
+    with loading(
+        f"{gguf} cannot be converted",
+        "see that the file is whole and of an architecture that transformers knows",
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, **exact, **where)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

@@ -201,7 +201,7 @@ _ALL = (
         is_monitor="guard: compliance",
     ),
     Judge(
-        "compliance", of_text(lambda texts: 1 - RefusalJudge().probabilities(texts)),
+        "compliance", of_text(lambda texts: 1 - RefusalJudge().scores(texts)),
         is_monitor="guard: compliance",
     ),
     Judge("no keyword", of_text(lambda texts: [not refuses_by_keyword(t) for t in texts])),
