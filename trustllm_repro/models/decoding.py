@@ -37,7 +37,7 @@ class DecodeRequest:
 
 
 Done = tuple[DecodeRequest, Finish]
-Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.asking.warper
+Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.local.warper
 
 
 class Watch(Protocol):
@@ -130,7 +130,7 @@ class Decoder:
             for source, prompt in enumerate(batch):
                 row = next(free)
                 self.rows[row] = requests[prompt.index]
-                self.cache.put(row, done.cache, source, done.columns(source))
+                self.cache.put(row, done.cache, source, done.mask[source])
             ready += [requests[p.index] for p in batch]
             logits.append(done.logits)
             del done  # its cache goes before the next pass makes another

@@ -1,4 +1,10 @@
-"""A causal language model on this machine, through transformers."""
+"""A causal language model on this machine, through transformers.
+
+Draws above temperature 0 follow the model's own generation config. The official toolkit calls
+`generate(do_sample=True, temperature=1, repetition_penalty=1.0)` on a local model: all other
+settings are those of generation_config.json and, where that says nothing, transformers' defaults
+(top_k 50). The filters are transformers' own, in the order of `generate`.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +13,24 @@ import ctypes
 import gc
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from jinja2 import TemplateError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.generation import logits_process as processors
 
-from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.models.asking import blank_turns, own_filters, rendered, warper
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Completion, Finish, Request, check_asking
 from trustllm_repro.models.cpu import pack_linears, packs, use_cpu_attention
 from trustllm_repro.models.decoding import Decoder, DecodeRequest, Watch
 from trustllm_repro.models.prefill import Prompt, Reader, Tokens, schedule, score_options
-from trustllm_repro.models.weights import (
-    SAFE,
-    check_folder,
-    digest_of,
-    silence,
-    tokenizer_digest,
-)
+from trustllm_repro.models.weights import SAFE, check_folder, digest_of, loading, tokenizer_digest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
@@ -45,6 +46,27 @@ USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
 # cache is given another shape (models/caches.py).
 CACHE, PASS = 0.5, 0.125
 MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
+Turn = dict[str, str]  # role and content
+FILE = "generation_config.json"
+# Name in the config: the filter, and the value that lets everything pass.
+FILTERS: dict[str, tuple[Any, float | None]] = {
+    "top_h": (processors.TopHLogitsWarper, None),
+    "top_k": (processors.TopKLogitsWarper, 0),
+    "top_p": (processors.TopPLogitsWarper, 1.0),
+    "min_p": (processors.MinPLogitsWarper, 0.0),
+    "typical_p": (processors.TypicalLogitsWarper, 1.0),
+    "epsilon_cutoff": (processors.EpsilonLogitsWarper, 0.0),
+    "eta_cutoff": (processors.EtaLogitsWarper, 0.0),
+}
+USUAL = {"top_k": 50}  # what `generate` takes where the config says nothing
+# Settings of `generate` that change answers and are not done here.
+REFUSED = (
+    "bad_words_ids", "begin_suppress_tokens", "constraints", "dola_layers",
+    "exponential_decay_length_penalty", "force_words_ids", "forced_bos_token_id",
+    "forced_eos_token_id", "guidance_scale", "max_time", "min_length", "min_new_tokens",
+    "no_repeat_ngram_size", "num_beams", "penalty_alpha", "remove_invalid_values",
+    "sequence_bias", "stop_strings", "suppress_tokens", "token_healing", "watermarking_config",
+)  # fmt: skip
 
 
 class LocalModel:
@@ -63,11 +85,11 @@ class LocalModel:
             slower on a CPU, where its layers are otherwise replaced (models.cpu).
         system: "default" lets the chat template put its own system message in, "blank" none.
         sampling: "plain" draws from the whole softmax, "model" as the model's generation config
-            says. `evaluate` asks for "blank" and "model"; see models.asking.
+            says. `evaluate` asks for "blank" and "model"; see FILTERS and `blank_turns`.
         digest: of the weights, where they were hashed just now; they are not read again for it.
 
     Raises:
-        SourceMissing, SourceCorrupt: see models.weights.check_folder, models.asking.own_filters.
+        SourceMissing, SourceCorrupt: see models.weights.check_folder, own_filters.
         SettingsError: unknown dtype, device, system or sampling; a generation config that asks for
             what is not done here.
     """
@@ -88,10 +110,8 @@ class LocalModel:
         check_asking(system, sampling)  # before weights are hashed
         weights = check_folder(folder)
         self.name, self.folder = name or folder.name, folder
-        self.size = sum(p.stat().st_size for p in weights)
-        self.tokenizer = _checked(
-            lambda: AutoTokenizer.from_pretrained(folder, padding_side="left", **SAFE), folder
-        )
+        with _loading(folder):
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **SAFE)
         self._digests = digest or digest_of(weights), tokenizer_digest(folder)
         self._ask(system, sampling)
 
@@ -133,7 +153,7 @@ class LocalModel:
             facts["system"] = "blank"
         return facts | ({"sampling": self.filters} if self.filters else {})
 
-    def _again(self) -> LocalModel:
+    def _copied(self) -> LocalModel:
         """The same weights, to be asked another way."""
         _ = self.model  # loaded once for both, and what memory is left is known
         return copy.copy(self)
@@ -142,28 +162,33 @@ class LocalModel:
         """With other settings. Raises SettingsError, SourceCorrupt as the class."""
         if (system, sampling) == (self.system, self.sampling):
             return self
-        other = self._again()
+        other = self._copied()
         other._ask(system, sampling)
         return other
 
     def plain(self) -> LocalModel:
         """Without the chat template: the model goes on with the prompt's text."""
-        other = self._again()
+        other = self._copied()
         other.tokenizer = copy.deepcopy(self.tokenizer)
         other.tokenizer.chat_template = None
         return other
 
     def narrowed(self, **filters: float) -> LocalModel:
-        """Draws are narrowed by models.asking.FILTERS, such as top_p=0.9."""
-        other = self._again()
+        """Draws are narrowed by FILTERS, such as top_p=0.9."""
+        other = self._copied()
         other.filters = filters
         return other
 
     @cached_property
     def model(self):
         """The weights, on the device. Raises SourceCorrupt."""
-        model = _checked(lambda: _load(self.folder, self.dtype), self.folder)
-        model = model.requires_grad_(self.stock).to(self.device)
+        with _loading(self.folder):
+            model = AutoModelForCausalLM.from_pretrained(
+                self.folder, dtype=self.dtype, use_safetensors=True, **SAFE
+            )
+        for p in model.parameters():
+            p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
+        model = model.eval().requires_grad_(self.stock).to(self.device)
         if not self.stock:
             use_cpu_attention(model)
             pack_linears(model)
@@ -304,7 +329,7 @@ class HeldModel(LocalModel):
 
     Raises:
         SettingsError: the model is in training mode, or LocalModel refuses an argument.
-        SourceCorrupt: see models.asking.own_filters.
+        SourceCorrupt: see own_filters.
     """
 
     def __init__(
@@ -330,6 +355,82 @@ class HeldModel(LocalModel):
 
     def _own_filters(self) -> Mapping[str, float]:
         return own_filters(self.model.generation_config)
+
+
+# --- how it is asked: which tokens may be drawn, and the system message ----------------------------
+
+
+def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
+    """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}.
+
+    Args:
+        source: folder of the model, or its generation config.
+
+    Raises:
+        SourceCorrupt: the file cannot be read, or a value is out of range.
+        SettingsError: the config asks for one of REFUSED.
+    """
+    where = source / FILE if isinstance(source, Path) else "the model's generation config"
+    with loading(f"{where} cannot be used", "correct it, or leave it out with --sampling plain"):
+        config = _generation_config(source) if isinstance(source, Path) else source
+        said = USUAL | {n: v for n, v in vars(config).items() if v is not None}
+        found = {n: said[n] for n, (_, off) in FILTERS.items() if said.get(n, off) != off}
+        warper(found, torch.device("cpu"))
+    asked = [n for n in REFUSED if said.get(n) and not (n == "num_beams" and said[n] == 1)]
+    if asked:
+        raise SettingsError(
+            f"{where} sets what is not done here: {', '.join(asked)}",
+            remedy="--sampling plain asks without that file",
+        )
+    return found
+
+
+def _generation_config(folder: Path) -> GenerationConfig:
+    """As a model is given it when transformers loads it: older ones keep it in config.json."""
+    older = {"config_file_name": "config.json", "_from_model_config": True}
+    more = {} if (folder / FILE).is_file() else older
+    return GenerationConfig.from_pretrained(folder, local_files_only=True, **more)
+
+
+def warper(
+    filters: Mapping[str, float], device: torch.device
+) -> processors.LogitsProcessorList | None:
+    """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32).
+
+    It gives logits with -inf for what must not be drawn. None: there is no filter.
+    """
+    some = processors.LogitsProcessorList()
+    for name in (n for n in FILTERS if n in filters):
+        more = {"device": str(device)} if name == "eta_cutoff" else {}
+        some.append(FILTERS[name][0](filters[name], **more))
+    return some or None
+
+
+def rendered(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> str:
+    """The chat template filled in, up to where the answer begins."""
+    return tokenizer.apply_chat_template(
+        [*before, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+
+
+def blank_turns(tokenizer: Any) -> Sequence[Turn]:
+    """What must stand before the user's turn so that no system message gets in; often nothing.
+
+    The official toolkit empties the system message of its chat format. A template that puts one
+    in by itself is given an empty one (ChatML of SmolLM2, Qwen2.5: an empty system turn is left),
+    or a blank where it takes an empty message for none. One that puts none in is given none: Llama
+    2 and Mistral would write empty marks or lines for an empty message, and Gemma and the first
+    Mistral refuse the role. So the shortest text is right. What a template always says (Llama 3.1:
+    dates) stays.
+    """
+    found: list[tuple[int, Sequence[Turn]]] = []
+    for turns in [(), *([{"role": "system", "content": said}] for said in ("", " "))]:
+        with suppress(TemplateError):
+            found.append((len(rendered(tokenizer, "?", turns)), turns))
+    return min(found, key=lambda pair: pair[0], default=(0, ()))[1]
+
+
+# --- what it is, and where it runs ----------------------------------------------------------------
 
 
 def tensors_digest(model: torch.nn.Module) -> str:
@@ -380,22 +481,11 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has else torch.float32
 
 
-def _load(folder: Path, dtype: torch.dtype):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **SAFE)
-    for p in model.parameters():
-        p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
-    return model.eval()
-
-
-def _checked(load: Callable[[], Any], folder: Path) -> Any:
-    try:
-        with silence():
-            return load()
-    except Exception as e:  # damaged weights, configs and tokenizers fail in many ways
-        raise SourceCorrupt(
-            f"the model in {folder} cannot be loaded: {type(e).__name__}: {e}",
-            remedy="see that the folder is whole and holds a causal language model",
-        ) from e
+def _loading(folder: Path) -> AbstractContextManager[None]:
+    return loading(
+        f"the model in {folder} cannot be loaded",
+        "see that the folder is whole and holds a causal language model",
+    )
 
 
 def ends_of(model, tokenizer) -> frozenset[int]:

@@ -7,17 +7,19 @@ scoring: the log-probability of given answers, the prompt read once for all of t
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from functools import lru_cache
+from itertools import groupby, islice, pairwise, takewhile
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import Cache, DynamicCache
 
-from trustllm_repro.models.caches import repeated, spread
+from trustllm_repro.models.caches import lent
 
 # Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
 PREFIXES = 8
@@ -25,7 +27,7 @@ PREFIXES = 8
 # they hold more padding (1024: 8 % slower).
 PREFILL_TOKENS = {"cpu": 512, "cuda": 32768}
 # Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
-# in SmolLM2 200 KB, and prefixes are repeated for every option.
+# in SmolLM2 200 KB.
 OPTION_TOKENS = {"cpu": 256, "cuda": 8192}
 Tokens = tuple[int, ...]
 
@@ -43,10 +45,9 @@ class Prompt:
         return self.tokens[: self.prefix]
 
 
-def common(a: Tokens, b: Tokens) -> int:
+def _common(a: Tokens, b: Tokens) -> int:
     """Length of the common prefix."""
-    pairs = zip(a, b, strict=False)
-    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
@@ -57,7 +58,7 @@ def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> l
     """
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     ordered = [prompts[i] for i in order]
-    step = [common(a, b) for a, b in pairwise(ordered)]
+    step = [_common(a, b) for a, b in pairwise(ordered)]
     depth = [0] * len(prompts)
     for first in range(len(ordered) - share + 1):
         low = min(step[first : first + share - 1])
@@ -94,17 +95,9 @@ class Pass:
         logits: (prompts, vocabulary), for the token after each prompt.
     """
 
-    prompts: Sequence[Prompt]
     cache: Cache
     mask: torch.Tensor
     logits: torch.Tensor
-    shared: int
-
-    def columns(self, row: int) -> tuple[slice, slice]:
-        """Where a prompt's tokens stand in the cache."""
-        width = self.mask.shape[1]
-        rest = len(self.prompts[row].tokens) - self.shared
-        return slice(0, self.shared), slice(width - rest, width)
 
 
 class Reader:
@@ -121,7 +114,7 @@ class Reader:
         self.device: torch.device = model.device
         _contiguous_head(model)
         self.pass_tokens = PREFILL_TOKENS.get(self.device.type, 8192)
-        self._prefixes: OrderedDict[Tokens, Cache] = OrderedDict()
+        self._prefix = lru_cache(PREFIXES)(self._read_prefix)
 
     def forward(self, ids, mask, positions, cache, keep: int = 1):
         """One call of the model; logits of the last `keep` positions (0: all)."""
@@ -152,30 +145,22 @@ class Reader:
         width = max(len(p.tokens) for p in prompts) - shared
         if self.window and shared + width + beyond > self.window:
             # Padding between prefix and rest would widen distances beyond the window.
-            shared, width = 0, width + shared
+            shared = 0
         start = prompts[0].tokens[:shared]
-        past = spread(self._prefix(start), len(prompts)) if shared else DynamicCache()
-        ids = torch.full((len(prompts), width), self.pad)
-        mask = torch.zeros((len(prompts), shared + width), dtype=torch.long)
-        mask[:, :shared] = 1
-        for row, prompt in enumerate(prompts):
-            rest = prompt.tokens[shared:]
-            ids[row, width - len(rest) :] = torch.tensor(rest)
-            mask[row, shared + width - len(rest) :] = 1
+        past = copy.deepcopy(self._prefix(start)) if shared else DynamicCache()
+        past.batch_repeat_interleave(len(prompts))
+        rest = [torch.tensor(p.tokens[shared:]) for p in prompts]
+        ids = pad_sequence(rest, True, self.pad, padding_side="left")
+        mask = pad_sequence([torch.ones_like(r) for r in rest], True, padding_side="left")
+        mask = pad(mask, (shared, 0), value=1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
         out = self.forward(ids, mask, positions, past)
-        return Pass(prompts, out.past_key_values, mask, out.logits[:, -1], shared)
+        return Pass(out.past_key_values, mask, out.logits[:, -1])
 
-    def _prefix(self, tokens: Tokens) -> Cache:
-        if tokens not in self._prefixes:
-            ids = torch.tensor([tokens])
-            places = torch.arange(len(tokens))[None]
-            made = self.forward(ids, torch.ones_like(ids), places, DynamicCache())
-            self._prefixes[tokens] = made.past_key_values
-            if len(self._prefixes) > PREFIXES:
-                self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(tokens)
-        return self._prefixes[tokens]
+    def _read_prefix(self, tokens: Tokens) -> Cache:
+        ids = torch.tensor([tokens])
+        places = torch.arange(len(tokens))[None]
+        return self.forward(ids, torch.ones_like(ids), places, DynamicCache()).past_key_values
 
 
 def _contiguous_head(model: Any) -> None:
@@ -200,46 +185,34 @@ def score_options(
     another, in which all options of all prompts of the pass go together over one cache.
     """
     for batch in reader.passes(prompts):
-        asked = [options[p.index] for p in batch]
-        longest = max((len(o) for some in asked for o in some), default=0)
+        asked = [(row, option) for row, p in enumerate(batch) for option in options[p.index]]
+        longest = max((len(option) for _, option in asked), default=0)
         done = reader.read(batch, beyond=longest)
         first = torch.log_softmax(done.logits.float(), dim=-1)
-        scores = [
-            [float(first[row, o[0]]) if o else 0.0 for o in some] for row, some in enumerate(asked)
-        ]
-        if longest > 1:
-            width = max(map(len, asked)) * (longest - 1)
-            rows = max(1, OPTION_TOKENS.get(reader.device.type, 256) // width)
-            for k in range(0, len(asked), rows):
-                part = slice(k, k + rows)
-                more = _rest(reader, done, part, asked[part])
-                scores[part] = [
-                    [a + b for a, b in zip(*both, strict=True)]
-                    for both in zip(scores[part], more, strict=True)
-                ]
+        nats = [float(first[row, option[0]]) if option else 0.0 for row, option in asked]
+        longer = [i for i, (_, option) in enumerate(asked) if len(option) > 1]
+        size = max(1, OPTION_TOKENS.get(reader.device.type, 256) // max(longest - 1, 1))
+        for some in (longer[k : k + size] for k in range(0, len(longer), size)):
+            for i, rest in zip(some, _rest(reader, done, [asked[i] for i in some]), strict=True):
+                nats[i] += rest
         del done  # its cache goes before the next pass makes another
-        yield from ((p.index, s) for p, s in zip(batch, scores, strict=True))
+        found = iter(nats)
+        yield from ((p.index, list(islice(found, len(options[p.index])))) for p in batch)
 
 
-def _rest(
-    reader: Reader, done: Pass, part: slice, options: Sequence[Sequence[Tokens]]
-) -> list[list[float]]:
-    """Nats of every option's second and later tokens, for some rows of a pass: one more pass."""
-    if max((len(o) for some in options for o in some), default=0) < 2:
-        return [[0.0] * len(some) for some in options]
-    most = max(map(len, options))
-    filled = [o for some in options for o in (*some, *[()] * (most - len(some)))]
+def _rest(reader: Reader, done: Pass, asked: Sequence[tuple[int, Tokens]]) -> list[float]:
+    """Nats of the second and later tokens of options, each after a row of a pass: one more pass."""
     # The last token is predicted, never read.
     ids, after = (
-        pad_sequence([torch.tensor(o, dtype=torch.long) for o in some], True, reader.pad)
-        for some in ([o[:-1] for o in filled], [o[1:] for o in filled])
+        pad_sequence([torch.tensor(option[part]) for _, option in asked], True, reader.pad)
+        for part in (slice(-1), slice(1, None))
     )
-    before = done.mask[part].repeat_interleave(most, dim=0)
+    rows = torch.tensor([row for row, _ in asked])
+    before = done.mask[rows]
     mask = torch.cat([before, torch.ones_like(ids)], dim=1)  # padding stands behind, so is unseen
     positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1])
-    cache = repeated(done.cache, most, part)
+    cache = lent(done.cache, rows.to(reader.device))
     logits = reader.forward(ids, mask, positions, cache, keep=0).logits
     chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
     nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
-    sums = [sum(row[: len(o[1:])]) for o, row in zip(filled, nats, strict=True)]
-    return [sums[k * most : k * most + len(some)] for k, some in enumerate(options)]
+    return [sum(row[: len(option) - 1]) for row, (_, option) in zip(nats, asked, strict=True)]
