@@ -59,6 +59,7 @@ class Watch(Protocol):
 SLACK = 32
 
 
+@dataclass(eq=False)
 class Decoder:
     """Runs requests through a causal language model.
 
@@ -69,20 +70,15 @@ class Decoder:
         watch: sees every token; it must not change the logits. warp: narrows draws; see `pick`.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        ends: frozenset[int],
-        batch_size: int,
-        cache_tokens: int,
-        watch: Watch | None = None,
-        warp: Warp | None = None,
-    ) -> None:
-        self.reader, self.ends, self.watch, self.warp = reader, ends, watch, warp
-        self.batch_size, self.cache_tokens = batch_size, cache_tokens
-        self.rows: list[DecodeRequest | None] = []
-        self.cache: SlotCache | None = None
-        self.reserve = 0
+    reader: Reader
+    ends: frozenset[int]
+    batch_size: int
+    cache_tokens: int
+    watch: Watch | None = None
+    warp: Warp | None = None
+    rows: list[DecodeRequest | None] = field(init=False)
+    cache: SlotCache | None = field(init=False)
+    reserve: int = field(init=False)
 
     @torch.inference_mode()
     def run(self, requests: Sequence[DecodeRequest]) -> Iterator[list[Done]]:
@@ -99,7 +95,7 @@ class Decoder:
                 done = self._admit(queue)
             else:
                 if busy <= 0.75 * len(self.rows):
-                    self._resize(busy, 0)
+                    self._resize(busy)
                 done = self._step()
             if done:
                 yield done
@@ -108,27 +104,22 @@ class Decoder:
     def _admit(self, queue: deque[DecodeRequest]) -> list[Done]:
         """Give free rows to the next prompts."""
         active = [r for r in self.rows if r is not None]
-        first = queue[0]
-        longest = max([self._size(r) for r in active] + [len(first.prompt.tokens)])
-        room = max([r.room for r in active] + [first.limit])
-        fitting = max(1, self.cache_tokens // (longest + room + SLACK))
+        columns, room = _need([*active, queue[0]])
+        fitting = max(1, self.cache_tokens // (columns + room + SLACK))
         rows = max(min(self.batch_size, fitting, len(active) + len(queue)), len(active))
         new = [queue.popleft() for _ in range(rows - len(active))]
         if not new:  # no room beside long answers: go on until one ends
             return self._step()
-        requests = {j.prompt.index: j for j in new}
-        room = max([r.room for r in active] + [j.limit for j in new])
-        longest = max(longest, *(len(j.prompt.tokens) for j in new))
+        requests = {r.prompt.index: r for r in new}
         ready: list[DecodeRequest] = []
         logits = []
-        for batch in self.reader.passes(j.prompt for j in new):
+        for batch in self.reader.passes(r.prompt for r in new):
             done = self.reader.read(batch)
             if self.watch:
                 self.watch.passed()
-            self._resize(rows, room, longest, like=done.cache)
+            self._resize(rows, new, done.cache)
             free = (b for b, r in enumerate(self.rows) if r is None)
-            for source, prompt in enumerate(batch):
-                row = next(free)
+            for source, (prompt, row) in enumerate(zip(batch, free, strict=False)):
                 self.rows[row] = requests[prompt.index]
                 self.cache.put(row, done.cache, source, done.mask[source])
             ready += [requests[p.index] for p in batch]
@@ -136,25 +127,22 @@ class Decoder:
             del done  # its cache goes before the next pass makes another
         return self._advance(ready, torch.cat(logits))
 
-    def _size(self, request: DecodeRequest) -> int:
-        """Columns a request occupies: its prompt, and its tokens but the last, not yet read."""
-        return len(request.prompt.tokens) + len(request.ids) - 1
-
-    def _resize(self, rows: int, room: int, longest: int = 0, like: Cache | None = None) -> None:
+    def _resize(
+        self, rows: int, new: Sequence[DecodeRequest] = (), like: Cache | None = None
+    ) -> None:
         """Give the cache another number of rows, or move it, where that pays or must be."""
         keep = [b for b, r in enumerate(self.rows) if r is not None]
         active = [self.rows[b] for b in keep]
-        longest = max([longest] + [self._size(r) for r in active])
-        room = max([room] + [r.room for r in active])
+        columns, room = _need([*active, *new])
         if self.cache is None:
-            self.cache = SlotCache(like, rows, longest + room + SLACK, longest, self.reserve)
+            self.cache = SlotCache(like, rows, columns + room + SLACK, columns, self.reserve)
         elif (
             rows != len(self.rows)
-            or self.cache.length < longest
-            or self.cache.length > 1.25 * longest + 32
+            or self.cache.length < columns
+            or self.cache.length > 1.25 * columns + 32
             or self.cache.length + room > self.cache.capacity
         ):
-            self.cache.rebuild(keep, rows, longest + room + SLACK, longest)
+            self.cache.rebuild(keep, rows, columns + room + SLACK, columns)
         else:
             return
         self.rows = [*active, *[None] * (rows - len(active))]
@@ -178,20 +166,26 @@ class Decoder:
             self.watch.chosen(requests, logits, tokens)
         for request, token in zip(requests, tokens, strict=True):
             if token is None:
-                done.append((request, Finish.NAN))
+                finish = Finish.NAN
             elif token in self.ends:
-                done.append((request, Finish.STOP))
+                finish = Finish.STOP
             else:
                 request.ids.append(token)
-                if not request.room:
-                    done.append((request, Finish.LENGTH))
-        ended = {id(request): finish for request, finish in done}
-        for b, request in enumerate(self.rows):
-            if id(request) in ended:
-                self.rows[b] = None
-                if ended[id(request)] is Finish.NAN:
-                    self.cache.clear(b)
+                finish = None if request.room else Finish.LENGTH
+            if finish:
+                done.append((request, finish))
+                row = next(b for b, r in enumerate(self.rows) if r is request)
+                self.rows[row] = None
+                if finish is Finish.NAN:
+                    self.cache.clear(row)
         return done
+
+
+def _need(requests: Sequence[DecodeRequest]) -> tuple[int, int]:
+    """Columns the longest of them occupies, its last token not yet read, and the most tokens that
+    one of them may still get."""
+    columns = [len(r.prompt.tokens) + max(len(r.ids) - 1, 0) for r in requests]
+    return max(columns, default=0), max((r.room for r in requests), default=0)
 
 
 def pick(

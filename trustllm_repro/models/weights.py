@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -157,27 +156,26 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name}-"  # on the same file system, named as unfinished
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=target.parent))
+        # On the same file system, named as unfinished.
+        unfinished = tempfile.TemporaryDirectory(PARTIAL, f".{target.name}-", target.parent)
     except OSError as e:
         raise OutputError(
             f"cannot write below {target.parent}: {e.strerror or e}",
             remedy="let the environment variable TRUSTLLM_DATA name a folder that can be written",
         ) from e
-    try:
-        convert(temporary)
-        for p in temporary.iterdir():
+    with unfinished as name:
+        folder = Path(name)
+        convert(folder)
+        for p in folder.iterdir():
             p.chmod(0o644)
-        files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
-        write_json(temporary / CARD, {"source_sha256": digest, "files": files})
-        temporary.chmod(0o755)
+        files = {p.name: file_sha256(p) for p in sorted(folder.iterdir())}
+        write_json(folder / CARD, {"source_sha256": digest, "files": files})
+        folder.chmod(0o755)
         try:
-            os.rename(temporary, target)
+            os.rename(folder, target)
         except OSError:
             if not (target / CARD).exists():
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
