@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from trustllm_repro.models.cpu import packs  # noqa: E402
-from trustllm_repro.models.wheels import WHEEL_MODELS  # noqa: E402
+from trustllm_repro.models.weights import WHEEL_MODELS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOM = 300  # MB besides the weights and the cache of one batch

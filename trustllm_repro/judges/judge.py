@@ -15,29 +15,21 @@ from trustllm_repro.schema import Item, Response
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a judge says of one answer: a label, a number, or neither (it could not tell).
-
-    `unsure`: the judge's own score lies in the middle, so that the label says little.
-    """
+    """What a judge says of one answer: a label, a number, or neither (it could not tell)."""
 
     label: str | None = None
     number: float | None = None
-    unsure: bool = False
+    unsure: bool = False  # the judge's own score lies in the middle: the label says little
 
 
 NOTHING = Judgement()
 
 
 class Judge(Protocol):
-    """Judges all answers to one task at once, so that pairs and batches can be formed.
+    """Judges all answers to one task at once, so that pairs and batches can be formed."""
 
-    Attributes:
-        name: e.g. "refusal"; every table that rests on it names it.
-        digest: of weights and rules; judgements are stored under it and made once.
-    """
-
-    name: str
-    digest: str
+    name: str  # e.g. "refusal"; every table that rests on it names it
+    digest: str  # of weights and rules; judgements are stored under it and made once
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         """One judgement per response; `items[i]` is the item of `responses[i]`."""
@@ -58,15 +50,10 @@ class ItemJudge:
 
 
 class TextJudge:
-    """Scores texts alone, from 0 to 1; says nothing of a null answer.
+    """Scores texts alone, from 0 to 1; says nothing of a null answer."""
 
-    Attributes:
-        labels: of scores above one half, and of others; none if the score is the judgement.
-        blank: judgement of a blank answer.
-    """
-
-    labels: tuple[str, str] | None = None
-    blank = NOTHING
+    labels: tuple[str, str] | None = None  # above one half, and of others; None: the score counts
+    blank = NOTHING  # judgement of a blank answer
 
     def scores(self, texts: Sequence[str]) -> Iterable[float]:
         raise NotImplementedError

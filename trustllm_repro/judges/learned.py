@@ -44,34 +44,21 @@ _STEP, _MIX = np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)
 
 HAN = "share of Chinese or Japanese characters"
 LENGTHS = (
-    "log of words",
-    "no words",
-    "under 8 words",
-    "under 30 words",
-    "under 100 words",
-    HAN,
+    "log of words", "no words", "under 8 words", "under 30 words", "under 100 words", HAN,
     "opens with a brace",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class View:
-    """One block of n-grams; each text's block has Euclidean length `weight`.
+    """One block of n-grams; each text's block has Euclidean length `weight`."""
 
-    Attributes:
-        name: salt of the hash, so that the same n-gram has another column in another view.
-        unit: "word" or "character".
-        sizes: shortest and longest n-gram.
-        first, last: only so many units from the start, or the end; 0 means all.
-        counts: 1 + log(count) instead of presence.
-    """
-
-    name: str
-    unit: str
-    sizes: tuple[int, int]
-    first: int = 0
-    last: int = 0
-    counts: bool = False
+    name: str  # salt of the hash, so that the same n-gram has another column in another view
+    unit: str  # "word" or "character"
+    sizes: tuple[int, int]  # shortest and longest n-gram
+    first: int = 0  # only so many units from the start; 0 means all
+    last: int = 0  # only so many from the end
+    counts: bool = False  # 1 + log(count) instead of presence
     weight: float = 1.0
 
 
@@ -192,25 +179,15 @@ KEYWORDS = tuple(language.words.keywords.replace("\n", "").split("|"))  # of ref
 
 @dataclass(frozen=True)
 class Weights:
-    """A linear model over hashed n-grams and a few dense features.
-
-    Attributes:
-        recipe: how texts become the hashed features.
-        hashed: shape (2**recipe.bits,).
-        dense: shape (7,) for lengths or (12,) for a lexicon; scales are folded in.
-        bias: added to every sum.
-        lexicon: of the toxicity model, see `lexicon_features`; empty for refusal.
-        knots: raw sums and the values they stand for, shape (2, k); k = 0 where sums are logits.
-        sha256: of the file the weights came from.
-    """
+    """A linear model over hashed n-grams and a few dense features."""
 
     recipe: Recipe
-    hashed: np.ndarray
-    dense: np.ndarray
+    hashed: np.ndarray  # shape (2**recipe.bits,)
+    dense: np.ndarray  # shape (7,) for lengths or (12,) for a lexicon; scales are folded in
     bias: float
-    lexicon: Mapping[int, float]
-    knots: np.ndarray
-    sha256: str = ""
+    lexicon: Mapping[int, float]  # see `lexicon_features`; empty for refusal
+    knots: np.ndarray  # sums and the values they mean, shape (2, k); k = 0 where sums are logits
+    sha256: str = ""  # of the file
 
     def sums(self, texts: Sequence[str]) -> np.ndarray:
         """Raw sums, float64, shape (len(texts),)."""

@@ -19,7 +19,7 @@ from typing import Any
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.judge import NOTHING, Judge, Judgement, TextJudge
 from trustllm_repro.judges.rules import CORRECTED, NOT_CORRECTED, RIGHT, WRONG, golds
-from trustllm_repro.models.base import Finish, LanguageModel, Request
+from trustllm_repro.models.base import LanguageModel, Request
 from trustllm_repro.models.find import find_model, model_folder
 from trustllm_repro.models.weights import SAFE, check_folder, digest_of, loading
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
@@ -67,22 +67,13 @@ def model_judge(name: str, spec: str) -> Judge:
 
 @dataclass
 class HubClassifier(TextJudge):
-    """A sequence classifier over the answers alone.
-
-    Attributes:
-        folder: of the model.
-        name: of the judge.
-        wanted: names of a class, case ignored; the probability of the first that the model knows is
-            the score.
-        labels: see TextJudge.
-        longest: tokens read of an answer, or fewer where the model has fewer positions.
-    """
+    """A sequence classifier over the answers alone."""
 
     folder: Path
-    name: str
-    wanted: Sequence[str]
+    name: str  # of the judge
+    wanted: Sequence[str]  # of these classes, case ignored, the first that the model knows counts
     labels: tuple[str, str] | None = None
-    longest: int = 512
+    longest: int = 512  # tokens read of an answer; fewer where the model has fewer positions
 
     @cached_property
     def digest(self) -> str:
@@ -132,18 +123,11 @@ class HubClassifier(TextJudge):
 @dataclass(frozen=True)
 class Question:
     """What a language model is asked about an answer. The wording is ours; the paper's own judge
-    prompts are not used.
+    prompts are not used."""
 
-    Attributes:
-        name: of the judge whose place it takes, see judges.registry.
-        menu: word of the reply -> label of the judgement. None of the words begins another.
-        text: template of the question, with places for the item, its accepted answers (`golds`)
-            and the answer to be judged.
-    """
-
-    name: str
-    menu: Mapping[str, str]
-    text: str
+    name: str  # of the judge whose place it takes, see judges.registry
+    menu: Mapping[str, str]  # word of the reply -> label; none of the words begins another
+    text: str  # with places for the item, its accepted answers (`golds`) and the answer
 
     def ask(self, item: Item, answer: str) -> str | None:
         """The question; None where a choice is left to its parser (CODAH)."""
@@ -221,15 +205,15 @@ class LLMJudge:
         return f"reply, {sha256(json.dumps(facts, sort_keys=True).encode())[:32]}"
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
+        questions = [
+            None if r.text is None else self.question.ask(i, r.text)
+            for i, r in zip(items, responses, strict=True)
+        ]
+        rows = [row for row, question in enumerate(questions) if question is not None]
+        requests = [Request(questions[row], MAX_REPLY) for row in rows]
         found = [NOTHING] * len(items)
-        asked: dict[int, str] = {}
-        for i, (item, response) in enumerate(zip(items, responses, strict=True)):
-            text = self.question.ask(item, response.text) if response.text is not None else None
-            if text is not None:
-                asked[i] = text
-        rows = list(asked)
-        for some in self.model.complete([Request(p, MAX_REPLY) for p in asked.values()]):
+        for some in self.model.complete(requests):
             for i, done in some:
-                if done.finish not in (Finish.ERROR, Finish.NAN) and done.text is not None:
+                if done.text is not None:
                     found[rows[i]] = Judgement(self.question.read(done.text))
         return found

@@ -38,17 +38,11 @@ _FAILED = Completion(None, Finish.ERROR, 0, 0)
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """One token of an answer, as a server shows it.
+    """One token of an answer, as a server shows it."""
 
-    Attributes:
-        said: its bytes, which may be part of a character.
-        nats: its log-probability; NaN where it was not sent.
-        top: (text, nats) of the most likely tokens at its place, best first.
-    """
-
-    said: bytes
-    nats: float
-    top: tuple[tuple[str, float], ...] = ()
+    said: bytes  # may be part of a character
+    nats: float  # its log-probability; NaN where it was not sent
+    top: tuple[tuple[str, float], ...] = ()  # (text, nats) of the most likely ones, best first
 
 
 Shown = tuple[Completion, list[TokenLogprobs]]

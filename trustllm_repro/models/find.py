@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.models.weights import conversion_digest, converted
-from trustllm_repro.models.wheels import WHEEL_MODELS
+from trustllm_repro.models.weights import WHEEL_MODELS, conversion_digest, converted
 
 if TYPE_CHECKING:
     import torch

@@ -87,17 +87,11 @@ def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Pro
 
 @dataclass(frozen=True)
 class Pass:
-    """What one forward pass over prompts left.
+    """What one forward pass over prompts left."""
 
-    Attributes:
-        cache: keys and values, one row a prompt: the shared prefix, padding, the rest.
-        mask: (prompts, columns), 1 where a column holds a token of the prompt.
-        logits: (prompts, vocabulary), for the token after each prompt.
-    """
-
-    cache: Cache
-    mask: torch.Tensor
-    logits: torch.Tensor
+    cache: Cache  # one row a prompt: the shared prefix, padding, the rest
+    mask: torch.Tensor  # (prompts, columns), 1 where a column holds a token of the prompt
+    logits: torch.Tensor  # (prompts, vocabulary), for the token after each prompt
 
 
 class Reader:

@@ -21,7 +21,7 @@ import pandas as pd
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge, refuses_by_keyword
 from trustllm_repro.judges.rules import ANSWER_MATCH, RIGHT, holds, normalise
-from trustllm_repro.models.wheels import obtain
+from trustllm_repro.models.weights import obtain
 from trustllm_repro.online.generations import tasks
 from trustllm_repro.online.generations.tasks import DISPUTED, HARMFUL, NEXT, Case, OnlineTask
 from trustllm_repro.online.labels import execution
