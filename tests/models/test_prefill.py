@@ -46,8 +46,7 @@ def test_passes_hold_every_prompt_once_and_no_more_than_they_may(prompts, most):
         def get_output_embeddings(self):
             return None
 
-    reader = Reader(Anything(), pad=0)
-    reader.pass_tokens = most
+    reader = Reader(Anything(), pad=0, pass_tokens=most)
     planned = schedule(prompts, least=2, share=2)
     passes = list(reader.passes(planned))
     assert [p for some in passes for p in some] == planned
@@ -116,6 +115,6 @@ def test_the_output_layer_gets_the_last_positions_in_one_piece(model):
         lambda _, given: seen.append((given[0].shape[:2], given[0].is_contiguous()))
     )
     reader.read([Prompt(i, t) for i, t in enumerate(begun(5))])
-    Reader(model.model, pad=0)  # a second reader of the same model adds nothing
+    Reader(model.model, pad=0, pass_tokens=512)  # a second reader of the same model adds nothing
     assert len(model.model.get_output_embeddings()._forward_pre_hooks) == 2
     assert seen == [((5, 1), True)]

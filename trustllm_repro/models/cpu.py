@@ -48,14 +48,11 @@ def attention(
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls in every layer.
+    """What transformers calls in every layer: (rows, queries, heads, size), and no weights.
 
     Args:
         query: (rows, heads, queries, size). key, value: (rows, key heads, columns, size).
         attention_mask: (rows, 1, queries, columns), True where a column counts.
-
-    Returns:
-        (rows, queries, heads, size), and no weights.
     """
     known = attention_mask is not None and attention_mask.dtype == torch.bool
     known = known and not any(more.get(name) is not None for name in _SPECIAL)

@@ -233,11 +233,8 @@ class Endpoint:
         return found
 
     def _ask(self, request: Request, shown: bool = False, tries: int = 0) -> Shown:
-        """One call; a reply that cannot be read (KeyError ...) is asked for again.
-
-        Raises:
-            SettingsError: the key is refused. CallFailed: no usable reply after all tries.
-        """
+        """One call; a reply that cannot be read is asked for again. Raises SettingsError: the key is
+        refused. CallFailed: no usable reply after all tries."""
         path, tries = "chat/completions" if self.chat else "completions", tries or self.tries
         address, body = f"{self.base}/{path}", self._body(request, shown)
         options: Any = {"max_retries": tries - 1, "follow_redirects": False}
@@ -301,15 +298,12 @@ class Endpoint:
 
 
 def read_logprobs(choice: Any) -> list[TokenLogprobs]:
-    """The answer's tokens; [] where the server shows none, or not in a form that is known.
+    """The tokens of one of a reply's "choices"; [] where the server shows none, or in no known form.
 
-    Servers differ, and leave out what they do not know. So nothing here raises: a number that is
-    none is NaN, and a list that cannot be read, or does not fit its tokens, counts as not sent.
-
-    Args:
-        choice: one of the answer's "choices". Chat has {"content": [{"token", "logprob",
-            "top_logprobs"} ...]}, plain completions {"tokens", "token_logprobs", "top_logprobs"};
-            some servers send the former for both.
+    Chat has {"content": [{"token", "logprob", "top_logprobs"} ...]}, plain completions {"tokens",
+    "token_logprobs", "top_logprobs"}; some servers send the former for both. Servers leave out what
+    they do not know. So nothing here raises: a number that is none is NaN, and a list that cannot
+    be read, or does not fit its tokens, counts as not sent.
     """
     given = choice.get("logprobs") if isinstance(choice, dict) else None
     if not isinstance(given, dict):

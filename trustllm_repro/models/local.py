@@ -37,11 +37,14 @@ AUTO = "auto"
 # Tokens a shared prefix must save (length x prompts) to be worth a forward pass of its own.
 MIN_SHARERS = 16
 MIN_PREFIX = {"cpu": 24, "cuda": 512}
-# Rows of short prompts cost little memory and share each pass over the weights: on two cores
-# SmolLM2 makes 1.2 to 1.35 times as many tokens a second with 128 rows as with 32.
-MAX_ROWS = {"cpu": 128, "cuda": 256}
-DEFAULT_ROWS = {"cpu": 32}
+# Most rows, and of how many usual prompts and answers the cache is. Rows of short prompts cost
+# little memory and share each pass over the weights: on two cores SmolLM2 makes 1.2 to 1.35 times as
+# many tokens a second with 128 rows as with 32.
+ROWS = {"cpu": (128, 32), "cuda": (256, 256)}
 USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
+# Most tokens of one forward pass over prompts, which bounds its activations; larger passes are no
+# faster on a CPU, as they hold more padding (1024: 8 % slower).
+PASS_TOKENS = {"cpu": 512, "cuda": 32768}
 # Shares of a GPU's free memory. What is left is for activations, and for one layer while the
 # cache is given another shape (models/caches.py).
 CACHE, PASS = 0.5, 0.125
@@ -80,7 +83,7 @@ class LocalModel:
             of the two on the device, see `fast_dtype`.
         device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
-            on a CPU that of 32 usual prompts and answers, at most MAX_ROWS.
+            on a CPU that of 32 usual prompts and answers, at most 128.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
             slower on a CPU, where its layers are otherwise replaced (models.cpu).
         system: "default" lets the chat template put its own system message in, "blank" none.
@@ -121,13 +124,11 @@ class LocalModel:
             known = ", ".join((AUTO, *DTYPES))
             raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {known}")
         self.dtype = fast_dtype(self.device) if dtype == AUTO else DTYPES[dtype]
-        kind = self.device.type
-        self.batch_size = batch_size or MAX_ROWS.get(kind, MAX_ROWS["cuda"])
+        most, usual = ROWS.get(self.device.type, ROWS["cuda"])
+        self.batch_size = batch_size or most
         # Longer prompts and answers go in fewer rows, shorter ones in more.
-        self.cache_tokens = USUAL_TOKENS * (
-            batch_size or min(self.batch_size, DEFAULT_ROWS.get(kind, 256))
-        )
-        self.pass_tokens: int | None = None  # most of one pass over prompts, if memory bounds it
+        self.cache_tokens = USUAL_TOKENS * (batch_size or usual)
+        self.pass_tokens = PASS_TOKENS.get(self.device.type, PASS_TOKENS["cuda"])
 
     def _ask(self, system: str, sampling: str) -> None:
         check_asking(system, sampling)
@@ -143,14 +144,10 @@ class LocalModel:
     def identity(self) -> dict[str, Any]:
         """See LanguageModel. Of `system` and `sampling` only what has an effect."""
         chat = bool(self.tokenizer.chat_template)
-        facts: dict[str, Any] = {
-            "weights": self._digests[0],
-            "tokenizer": self._digests[1],
-            "dtype": _name(self.dtype),
-            "template": "chat" if chat else "none",
-        }
-        if chat and self.system == "blank":
-            facts["system"] = "blank"
+        weights, tokenizer = self._digests
+        facts: dict[str, Any] = {"weights": weights, "tokenizer": tokenizer}
+        facts |= {"dtype": _name(self.dtype), "template": "chat" if chat else "none"}
+        facts |= {"system": "blank"} if chat and self.system == "blank" else {}
         return facts | ({"sampling": self.filters} if self.filters else {})
 
     def _copied(self) -> LocalModel:
@@ -204,7 +201,8 @@ class LocalModel:
         """Bound cache and passes by `free` bytes; so as many answers run together as fit."""
         size = bytes_per_token(config, self.dtype.itemsize)
         cache, passes = (max(int(free * share) // size, MIN_TOKENS) for share in (CACHE, PASS))
-        self.cache_tokens, self.pass_tokens = min(self.cache_tokens, cache), passes
+        self.cache_tokens = min(self.cache_tokens, cache)
+        self.pass_tokens = min(self.pass_tokens, passes)
 
     @cached_property
     def context(self) -> int:
@@ -213,20 +211,16 @@ class LocalModel:
         return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
     def tokens(self, prompt: str) -> Tokens:
-        """The prompt as the model sees it: in its chat template, or as it is for a base model.
-
-        At least one token: an empty prompt is the end token, after which texts begin.
-        """
+        """The prompt in its chat template, or as it is for a base model; at least one token: an
+        empty prompt is the end token, after which texts begin."""
         if not self.tokenizer.chat_template:
             return tuple(self.tokenizer(prompt).input_ids) or (min(self.ends, default=0),)
         text = rendered(self.tokenizer, prompt, self._before)
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def fit(self, tokens: Tokens, room: int) -> tuple[Tokens, int]:
-        """Prompt cut to leave `room` tokens of the context, and the number of tokens cut.
-
-        The middle goes: instructions come first, the question last.
-        """
+        """Prompt cut to leave `room` tokens of the context, and the number of tokens cut. The middle
+        goes: instructions come first, the question last."""
         keep = self.context - room
         if len(tokens) <= keep:
             return tokens, 0
@@ -250,9 +244,8 @@ class LocalModel:
     ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
         """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
 
-        Args:
-            watch: sees every token. Jobs that were running when memory ran out begin again.
-            begun: tokens each answer begins with, if they are given; `max_new_tokens` come after.
+        Jobs that were running when memory ran out begin again. `begun`: tokens each answer begins
+        with; `max_new_tokens` come after.
         """
         whole = [self.tokens(r.prompt) for r in requests]
         if begun:
@@ -287,9 +280,7 @@ class LocalModel:
         # Any token pads, because padding is masked; models without a pad token exist.
         known = (self.tokenizer.pad_token_id, *sorted(self.ends))
         pad = next((t for t in known if t is not None), 0)
-        reader = Reader(self.model, pad, config.sliding_window if slides else None)
-        reader.pass_tokens = min(reader.pass_tokens, self.pass_tokens or reader.pass_tokens)
-        return reader
+        return Reader(self.model, pad, self.pass_tokens, config.sliding_window if slides else None)
 
     @cached_property
     def ends(self) -> frozenset[int]:
@@ -318,10 +309,9 @@ class LocalModel:
 
 
 class HeldModel(LocalModel):
-    """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer.
-
-    It is used as it is, on its device and in its dtype; nothing is copied or replaced. Its
-    identity is a digest of the weights it has now: after training, make another HeldModel.
+    """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer, used
+    as it is, on its device and in its dtype. Its identity is a digest of the weights it has now:
+    after training, make another HeldModel.
 
     Args:
         model: in evaluation mode. name: row in the tables; default: where the model came from.
@@ -395,10 +385,8 @@ def _generation_config(folder: Path) -> GenerationConfig:
 def warper(
     filters: Mapping[str, float], device: torch.device
 ) -> processors.LogitsProcessorList | None:
-    """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32).
-
-    It gives logits with -inf for what must not be drawn. None: there is no filter.
-    """
+    """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32):
+    logits with -inf for what must not be drawn. None: there is no filter."""
     some = processors.LogitsProcessorList()
     for name in (n for n in FILTERS if n in filters):
         more = {"device": str(device)} if name == "eta_cutoff" else {}

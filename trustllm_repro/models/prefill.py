@@ -23,9 +23,6 @@ from trustllm_repro.models.caches import lent
 
 # Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
 PREFIXES = 8
-# Bounds the activations of one forward pass over prompts; larger passes are no faster on a CPU, as
-# they hold more padding (1024: 8 % slower).
-PREFILL_TOKENS = {"cpu": 512, "cuda": 32768}
 # Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
 # in SmolLM2 200 KB.
 OPTION_TOKENS = {"cpu": 256, "cuda": 8192}
@@ -99,15 +96,14 @@ class Reader:
 
     Args:
         model: in evaluation mode; must take position_ids and past_key_values.
-        pad: any token id; padding is masked.
+        pad: any token id; padding is masked. pass_tokens: most of one forward pass over prompts.
         window: attention window of sliding layers, if there are any.
     """
 
-    def __init__(self, model: Any, pad: int, window: int | None = None) -> None:
-        self.model, self.pad, self.window = model, pad, window
+    def __init__(self, model: Any, pad: int, pass_tokens: int, window: int | None = None) -> None:
+        self.model, self.pad, self.pass_tokens, self.window = model, pad, pass_tokens, window
         self.device: torch.device = model.device
         _contiguous_head(model)
-        self.pass_tokens = PREFILL_TOKENS.get(self.device.type, 8192)
         self._prefix = lru_cache(PREFIXES)(self._read_prefix)
 
     def forward(self, ids, mask, positions, cache, keep: int = 1):
