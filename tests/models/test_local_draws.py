@@ -12,9 +12,8 @@ import torch
 from tests.models.prompts import answers, requests, set_generation
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.decoding import DecodeRequest, pick
+from trustllm_repro.models.decoding import DecodeRequest, Prompt, pick
 from trustllm_repro.models.local import FILTERS, LocalModel, own_filters, warper
-from trustllm_repro.models.prefill import Prompt
 
 CPU = torch.device("cpu")
 # Each alone, the usual pairs, one that filters nothing, and none at all.

@@ -28,8 +28,16 @@ from transformers.generation import logits_process as processors
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Completion, Finish, Request, check_asking
 from trustllm_repro.models.cpu import pack_linears, packs, use_cpu_attention
-from trustllm_repro.models.decoding import Decoder, DecodeRequest, Watch
-from trustllm_repro.models.prefill import Prompt, Reader, Tokens, schedule, score_options
+from trustllm_repro.models.decoding import (
+    Decoder,
+    DecodeRequest,
+    Prompt,
+    Reader,
+    Tokens,
+    Watch,
+    schedule,
+    score_options,
+)
 from trustllm_repro.models.weights import SAFE, check_folder, digest_of, loading, tokenizer_digest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -14,9 +14,8 @@ torch = pytest.importorskip("torch")
 
 from trustllm_repro.errors import SettingsError  # noqa: E402
 from trustllm_repro.models.base import Finish, Request  # noqa: E402
-from trustllm_repro.models.decoding import DecodeRequest  # noqa: E402
+from trustllm_repro.models.decoding import DecodeRequest, Prompt  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
-from trustllm_repro.models.prefill import Prompt  # noqa: E402
 from trustllm_repro.online.generations import recorder  # noqa: E402
 from trustllm_repro.online.generations.recorder import (  # noqa: E402
     Recorder,

@@ -7,7 +7,7 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.models.prefill import schedule, shared_prefixes
+from trustllm_repro.models.decoding import schedule, shared_prefixes
 
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple)
 # Few beginnings, many ends, so that prompts do share something.

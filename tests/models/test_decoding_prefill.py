@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trustllm_repro.models.decoding import PREFIXES, Prompt, Reader, schedule
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.prefill import PREFIXES, Prompt, Reader, schedule
 
 TOKENS = st.lists(st.integers(3, 200), min_size=1, max_size=30).map(tuple)
 
