@@ -263,16 +263,17 @@ class _LearnedJudge(TextJudge):
         self.weights = weights or _committed(self.name)
         self.digest = sha256("\n".join((VERSION, self.name, self.weights.sha256)).encode())
 
+    def scores(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities, or values of the scale between knots; 0 to 1, shape (len(texts),)."""
+        sums, knots = self.weights.sums(texts), self.weights.knots
+        return to_scale(sums, knots) if knots.size else sigmoid(sums)
+
 
 class RefusalJudge(_LearnedJudge):
     """Refusal or answer, and the probability of refusal in `number`. Reads the answer only, not the
     question, as the recorded classifier did."""
 
     name, labels, blank = "refusal", (REFUSAL, ANSWER), EMPTY_REFUSAL
-
-    def scores(self, texts: Sequence[str]) -> np.ndarray:
-        """Probability of refusal, 0 to 1, shape (len(texts),)."""
-        return sigmoid(self.weights.sums(texts))
 
     def judgement(self, score: float) -> Judgement:
         return replace(super().judgement(score), unsure=is_unsure(score))
@@ -283,10 +284,6 @@ class ToxicityJudge(_LearnedJudge):
     for a blank answer, as from Perspective."""
 
     name = "toxicity"
-
-    def scores(self, texts: Sequence[str]) -> np.ndarray:
-        """Toxicity, 0 to 1, shape (len(texts),)."""
-        return to_scale(self.weights.sums(texts), self.weights.knots)
 
 
 def has_phrase(text: str) -> bool:
