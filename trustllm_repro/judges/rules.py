@@ -265,11 +265,9 @@ def _stems(text: str) -> list[str]:
 
 def _gain(true: set, false: set, said: set) -> float:
     """Share of what only the true statement holds less that of what only the false one does."""
-    return _share(true - false, said) - _share(false - true, said)
-
-
-def _share(part: set, said: set) -> float:
-    return len(part & said) / len(part) if part else 0.0
+    parts = true - false, false - true
+    gained, lost = (len(part & said) / max(len(part), 1) for part in parts)
+    return gained - lost
 
 
 # --- which side does an answer take? (paper section 8.1) ----------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import gc
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.generation import logits_process as processors
@@ -197,7 +196,7 @@ class LocalModel:
         if not self.stock:
             use_cpu_attention(model)
             pack_linears(model)
-        _free_memory(self.device)
+        _free_memory()
         self._fit_gpu(model)
         return model
 
@@ -279,7 +278,7 @@ class LocalModel:
                 self.cache_tokens //= 2
             if left:  # the error is gone by now, and with it the frames that held the cache
                 decoder = None
-                _free_memory(self.device)
+                _free_memory()
 
     @cached_property
     def reader(self) -> Reader:
@@ -491,11 +490,9 @@ def ends_of(model, tokenizer) -> frozenset[int]:
     return frozenset(t for t in (*ids, tokenizer.eos_token_id) if t is not None)
 
 
-def _free_memory(device: torch.device) -> None:
+def _free_memory() -> None:
     """Give back what is not used any more to the GPU or the system, as glibc does not by itself
     (after loading 135 M parameters in bfloat16, 220 MB)."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    clear_device_cache(garbage_collection=True)
     with suppress(OSError, AttributeError):  # other systems, other C libraries
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -159,7 +159,7 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
         for name, known in _recorded(target).items():
             path = target / name
             if not path.exists() or file_sha256(path) != known:
-                raise _spoilt(target, f"{path} is not the file that was converted")
+                raise _damaged(target, f"{path} is not the file that was converted")
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -196,10 +196,10 @@ def _recorded(folder: Path) -> dict[str, str]:
     try:
         return dict(json.loads((folder / CARD).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise _spoilt(folder, f"{folder / CARD} cannot be read") from e
+        raise _damaged(folder, f"{folder / CARD} cannot be read") from e
 
 
-def _spoilt(folder: Path, problem: str) -> SourceCorrupt:
+def _damaged(folder: Path, problem: str) -> SourceCorrupt:
     return SourceCorrupt(problem, remedy=f"delete {folder} and run again; it is made anew")
 
 
