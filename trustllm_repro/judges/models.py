@@ -35,11 +35,8 @@ _LEAD = re.compile(
 
 
 def model_judge(name: str, spec: str) -> Judge:
-    """The model that takes the place of a registered judge.
-
-    Args:
-        spec: as for `evaluate --model`, or "hub:" and a folder or hub id with revision
-            (org/name@commit).
+    """The model that takes the place of a registered judge. `spec`: as for `evaluate --model`, or
+    "hub:" and a folder or hub id with revision (org/name@commit).
 
     Raises:
         SettingsError: no such model can take the place of that judge, or a hub id has no revision.

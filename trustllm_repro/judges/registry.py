@@ -55,11 +55,7 @@ REMEDY = "restore it with `git checkout -- data/measurements`"
 
 
 def judge_named(name: str) -> Judge:
-    """Load a judge.
-
-    Raises:
-        SettingsError: unknown name. SourceMissing, SourceCorrupt: its weights.
-    """
+    """Load a judge. Raises SettingsError: unknown name; SourceMissing, SourceCorrupt: its weights."""
     if name not in JUDGES:
         raise SettingsError(f"no judge {name!r}", remedy=f"one of: {', '.join(JUDGES)}")
     return JUDGES[name]()
@@ -67,11 +63,7 @@ def judge_named(name: str) -> Judge:
 
 @cache
 def measured(name: str = "judges") -> dict[str, Any]:
-    """data/measurements/<name>.json.
-
-    Raises:
-        SourceMissing, SourceCorrupt: it is absent or altered.
-    """
+    """data/measurements/<name>.json. Raises SourceMissing, SourceCorrupt: absent or altered."""
     path = data_dir() / "measurements" / f"{name}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -109,10 +101,8 @@ def counts_of(tables: Iterable[Mapping[str, int]]) -> pd.DataFrame:
 
 
 def _usual_precision(counts: Iterable[pd.DataFrame]) -> tuple[float | None, float | None]:
-    """Median precision of sensitivity and of specificity over tasks with enough models.
-
-    Some tasks were labelled for one model only; how much models differ there is taken from here.
-    """
+    """Median precision of sensitivity and of specificity over tasks with enough models: how much
+    models differ where only one was labelled."""
     known = [e for c in counts if len(c) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
     if not known:
         return None, None

@@ -149,10 +149,8 @@ def _agrees() -> bool:
 
 @torch.no_grad()
 def pack_linears(model: Any) -> None:
-    """Put packed layers in the place of a model's linear ones; leaves it alone where it cannot.
-
-    The output layer keeps a second copy of its weights where it shares them with the embedding.
-    """
+    """Put packed layers in the place of a model's linear ones, where there are such products. The
+    output layer keeps a second copy of its weights where it shares them with the embedding."""
     if model.device.type != "cpu" or not packs(model.dtype):
         return
     layers = [name for name, m in model.named_modules() if type(m) is torch.nn.Linear]

@@ -54,11 +54,8 @@ def _common(a: Tokens, b: Tokens) -> int:
 
 
 def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
-    """For each prompt, the length of the longest prefix it shares with `share` - 1 others.
-
-    0 where that is under `least` tokens. At least one token is always left over, because the
-    model must read something to predict what follows.
-    """
+    """For each prompt, the length of the longest prefix it shares with `share` - 1 others; 0 if under
+    `least` tokens. One token at least is left over: the model must read something to predict."""
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     ordered = [prompts[i] for i in order]
     step = [_common(a, b) for a, b in pairwise(ordered)]
@@ -75,11 +72,8 @@ def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> l
 
 
 def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Prompt]:
-    """Prompts in the order to answer them: equal prefixes together, long ones first.
-
-    Groups follow each other by their longest prompt, so the longest of all come first: if memory
-    is short, that shows at once.
-    """
+    """Prompts in the order to answer them: equal prefixes together, the group of the longest prompt
+    first: if memory is short, that shows at once."""
     depth = shared_prefixes(prompts, least, share)
     made = [Prompt(i, tokens, depth[i]) for i, tokens in enumerate(prompts)]
     longest: dict[Tokens, int] = {}

@@ -162,12 +162,8 @@ class Endpoint:
         return None
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
-        """See LanguageModel. Each answer comes as soon as it is there.
-
-        Raises:
-            SourceMissing: the first prompts, or many in a row later on, reached nobody.
-            SettingsError: the key is refused.
-        """
+        """See LanguageModel. Each answer comes as soon as it is there. Raises SourceMissing: the first
+        prompts, or many in a row later on, reached nobody; SettingsError: the key is refused."""
         for index, (done, _) in self._each(requests, self._ask):
             yield [(index, done)]
 

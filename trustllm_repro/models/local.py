@@ -360,9 +360,6 @@ class HeldModel(LocalModel):
 def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
     """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}.
 
-    Args:
-        source: folder of the model, or its generation config.
-
     Raises:
         SourceCorrupt: the file cannot be read, or a value is out of range.
         SettingsError: the config asks for one of REFUSED.

