@@ -44,9 +44,14 @@ _STEP, _MIX = np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)
 
 HAN = "share of Chinese or Japanese characters"
 LENGTHS = (
-    "log of words", "no words", "under 8 words", "under 30 words", "under 100 words", HAN,
+    "log of words",
+    "no words",
+    "under 8 words",
+    "under 30 words",
+    "under 100 words",
+    HAN,
     "opens with a brace",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

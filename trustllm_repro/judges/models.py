@@ -109,7 +109,12 @@ class HubClassifier(TextJudge):
         positions = getattr(config, "max_position_embeddings", None) or self.longest + 2
         room = min(self.longest, self._classifier.tokenizer.model_max_length, positions - 2)
         found = self._classifier(
-            list(texts), batch_size=BATCH, top_k=None, truncation=True, max_length=room
+            list(texts),
+            batch_size=BATCH,
+            top_k=None,
+            truncation=True,
+            max_length=room,
+            function_to_apply="sigmoid" if config.num_labels == 1 else None,  # as it was trained
         )
         return [{c["label"]: c["score"] for c in classes}[wanted[0]] for classes in found]
 
