@@ -55,7 +55,7 @@ REMEDY = "restore it with `git checkout -- data/measurements`"
 
 
 def judge_named(name: str) -> Judge:
-    """Load a judge. Raises SettingsError: unknown name; SourceMissing, SourceCorrupt: its weights."""
+    """Load a judge. Raises SettingsError: unknown; SourceMissing, SourceCorrupt: its weights."""
     if name not in JUDGES:
         raise SettingsError(f"no judge {name!r}", remedy=f"one of: {', '.join(JUDGES)}")
     return JUDGES[name]()

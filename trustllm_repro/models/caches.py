@@ -112,8 +112,8 @@ class SlotCache(Cache):
             layer.values[row].zero_()
 
     def rebuild(self, keep: Sequence[int], rows: int, capacity: int, length: int) -> None:
-        """Another shape, in which the rows `keep`, none longer than `length`, come first and end there.
-        Buffers are used again: besides them only one layer is ever there a second time."""
+        """Another shape, in which the rows `keep`, none longer than `length`, come first and end
+        there. Buffers are used again: besides them only one layer is there a second time."""
         kept = torch.tensor(list(keep), dtype=torch.long, device=self.start.device)
         start, end = self.start[kept], self.length
         first = int(start.min()) if len(kept) else end

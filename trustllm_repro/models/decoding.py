@@ -1,9 +1,9 @@
 """Many prompts, one model: reading prompts, continuous batching over slots, and scores of options.
 
 Prompts of one task share their instructions; those tokens are computed once and their keys and
-values copied, if enough prompts share them. A row that has ended is given to the next prompt, so the
-batch stays full. In float32 an answer does not depend on what else is in the batch, except where
-two tokens tie to the last bits.
+values copied, if enough prompts share them. A row that has ended is given to the next prompt, so
+the batch stays full. In float32 an answer does not depend on what else is in the batch, except
+where two tokens tie to the last bits.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def _common(a: Tokens, b: Tokens) -> int:
 
 
 def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
-    """For each prompt, the length of the longest prefix it shares with `share` - 1 others; 0 if under
-    `least` tokens. One token at least is left over: the model must read something to predict."""
+    """For each prompt, the length of the longest prefix it shares with `share` - 1 others; 0 if
+    under `least` tokens. One token at least is left over: the model must read something to predict.
+    """
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     ordered = [prompts[i] for i in order]
     step = [_common(a, b) for a, b in pairwise(ordered)]

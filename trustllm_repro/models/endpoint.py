@@ -162,8 +162,8 @@ class Endpoint:
         return None
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
-        """See LanguageModel. Each answer comes as soon as it is there. Raises SourceMissing: the first
-        prompts, or many in a row later on, reached nobody; SettingsError: the key is refused."""
+        """See LanguageModel. Each answer comes as soon as it is there. Raises SettingsError: the key
+        is refused; SourceMissing: the first prompts, or many in a row later on, reached nobody."""
         for index, (done, _) in self._each(requests, self._ask):
             yield [(index, done)]
 
@@ -229,8 +229,8 @@ class Endpoint:
         return found
 
     def _ask(self, request: Request, shown: bool = False, tries: int = 0) -> Shown:
-        """One call; a reply that cannot be read is asked for again. Raises SettingsError: the key is
-        refused. CallFailed: no usable reply after all tries."""
+        """One call; a reply that cannot be read is asked for again. Raises SettingsError: the key
+        is refused; CallFailed: no usable reply after all tries."""
         path, tries = "chat/completions" if self.chat else "completions", tries or self.tries
         address, body = f"{self.base}/{path}", self._body(request, shown)
         options: Any = {"max_retries": tries - 1, "follow_redirects": False}
@@ -294,7 +294,7 @@ class Endpoint:
 
 
 def read_logprobs(choice: Any) -> list[TokenLogprobs]:
-    """The tokens of one of a reply's "choices"; [] where the server shows none, or in no known form.
+    """The tokens of one of a reply's "choices"; [] if the server shows none, or in no known form.
 
     Chat has {"content": [{"token", "logprob", "top_logprobs"} ...]}, plain completions {"tokens",
     "token_logprobs", "top_logprobs"}; some servers send the former for both. Servers leave out what

@@ -45,8 +45,8 @@ AUTO = "auto"
 MIN_SHARERS = 16
 MIN_PREFIX = {"cpu": 24, "cuda": 512}
 # Most rows, and of how many usual prompts and answers the cache is. Rows of short prompts cost
-# little memory and share each pass over the weights: on two cores SmolLM2 makes 1.2 to 1.35 times as
-# many tokens a second with 128 rows as with 32.
+# little memory and share each pass over the weights: on two cores SmolLM2 makes 1.2 to 1.35 times
+# as many tokens a second with 128 rows as with 32.
 ROWS = {"cpu": (128, 32), "cuda": (256, 256)}
 USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
 # Most tokens of one forward pass over prompts, which bounds its activations; larger passes are no
@@ -226,8 +226,8 @@ class LocalModel:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def fit(self, tokens: Tokens, room: int) -> tuple[Tokens, int]:
-        """Prompt cut to leave `room` tokens of the context, and the number of tokens cut. The middle
-        goes: instructions come first, the question last."""
+        """Prompt cut to leave `room` tokens of the context, and the number of tokens cut. The
+        middle goes: instructions come first, the question last."""
         keep = self.context - room
         if len(tokens) <= keep:
             return tokens, 0
@@ -354,7 +354,7 @@ class HeldModel(LocalModel):
         return own_filters(self.model.generation_config)
 
 
-# --- how it is asked: which tokens may be drawn, and the system message ----------------------------
+# --- how it is asked: which tokens may be drawn, and the system message ---------------------------
 
 
 def own_filters(source: Path | GenerationConfig) -> dict[str, float]:

