@@ -1,4 +1,4 @@
-"""Key-value caches: slots that running answers share, and rows lent to what goes on from them.
+"""Key-value caches: slots that running answers share, and rows selected for one forward pass.
 
 Shapes: keys and values (rows, heads, columns, head size) per layer.
 """
@@ -131,25 +131,25 @@ class SlotCache(Cache):
         return (columns >= self.start[:, None]) & (columns <= self.length)
 
 
-class LentLayer(DynamicLayer):
+class SelectedLayer(DynamicLayer):
     """Rows of another cache's layer for one forward pass; new columns are not kept. So no more than
     one layer is ever there for every row."""
 
-    def __init__(self, lent: DynamicLayer, rows: torch.Tensor) -> None:
+    def __init__(self, layer: DynamicLayer, rows: torch.Tensor) -> None:
         super().__init__()
-        self.lazy_initialization(lent.keys, lent.values)
-        self.keys, self.values, self.rows = lent.keys, lent.values, rows
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys, self.values, self.rows = layer.keys, layer.values, rows
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is lent and the new columns, side by side."""
+        """The selected rows and their new columns, side by side."""
         return (
             torch.cat([self.keys[self.rows], key_states], dim=2),
             torch.cat([self.values[self.rows], value_states], dim=2),
         )
 
 
-def lent(cache: Cache, rows: torch.Tensor) -> Cache:
+def selected(cache: Cache, rows: torch.Tensor) -> Cache:
     """Rows of a cache, any of them several times, for one forward pass."""
-    return Cache(layers=[LentLayer(layer, rows) for layer in cache.layers])
+    return Cache(layers=[SelectedLayer(layer, rows) for layer in cache.layers])

@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import Cache, DynamicCache
 
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.caches import SlotCache, lent
+from trustllm_repro.models.caches import SlotCache, selected
 
 # Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
 PREFIXES = 8
@@ -407,7 +407,7 @@ def _rest(reader: Reader, done: Pass, asked: Sequence[tuple[int, Tokens]]) -> li
     before = done.mask[rows]
     mask = torch.cat([before, torch.ones_like(ids)], dim=1)  # padding stands behind, so is unseen
     positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1])
-    cache = lent(done.cache, rows.to(reader.device))
+    cache = selected(done.cache, rows.to(reader.device))
     logits = reader.forward(ids, mask, positions, cache, keep=0).logits
     chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
     nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()

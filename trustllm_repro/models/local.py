@@ -367,10 +367,10 @@ def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
     where = source / FILE if isinstance(source, Path) else "the model's generation config"
     with loading(f"{where} cannot be used", "correct it, or leave it out with --sampling plain"):
         config = _generation_config(source) if isinstance(source, Path) else source
-        said = USUAL | {n: v for n, v in vars(config).items() if v is not None}
-        found = {n: said[n] for n, (_, off) in FILTERS.items() if said.get(n, off) != off}
+        settings = USUAL | {n: v for n, v in vars(config).items() if v is not None}
+        found = {n: settings[n] for n, (_, off) in FILTERS.items() if settings.get(n, off) != off}
         warper(found, torch.device("cpu"))
-    asked = [n for n in REFUSED if said.get(n) and not (n == "num_beams" and said[n] == 1)]
+    asked = [n for n in REFUSED if settings.get(n) and not (n == "num_beams" and settings[n] == 1)]
     if asked:
         raise SettingsError(
             f"{where} sets what is not done here: {', '.join(asked)}",

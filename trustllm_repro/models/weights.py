@@ -196,7 +196,7 @@ def _recorded(folder: Path) -> dict[str, str]:
 
 
 def _damaged(folder: Path, problem: str) -> SourceCorrupt:
-    return SourceCorrupt(problem, remedy=f"delete {folder} and run again; it is made anew")
+    return SourceCorrupt(problem, remedy=f"delete {folder} and run again; it will be made again")
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
