@@ -30,7 +30,7 @@ from trustllm_repro.errors import exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.wheels import WHEEL_MODELS
+from trustllm_repro.models.weights import WHEEL_MODELS
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 

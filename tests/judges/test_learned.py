@@ -249,7 +249,7 @@ def test_a_judgement_does_not_depend_on_its_neighbours(texts) -> None:
 def test_more_answers_than_one_batch_holds() -> None:
     texts = [f"text {i} {'sorry' if i % 3 else 'gladly'}" for i in range(1100)]
     judge = RefusalJudge(weights())
-    assert judge.probabilities(texts).tolist() == [judge.probabilities([t])[0] for t in texts]
+    assert judge.scores(texts).tolist() == [judge.scores([t])[0] for t in texts]
 
 
 @pytest.mark.parametrize(

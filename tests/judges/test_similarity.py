@@ -15,8 +15,8 @@ from trustllm_repro.judges.similarity import (
     CHANGED,
     FIRST,
     SAME,
+    EmbeddingJudge,
     changed_preference,
-    embedding_judge,
     pair_similarity,
     persona_shift,
     sycophancy,
@@ -161,7 +161,7 @@ def test_the_digest_names_judge_and_embedder() -> None:
         return letters(texts)
 
     other.digest = "abc"  # type: ignore[attr-defined]
-    named, given = (embedding_judge("similar", pair_similarity, e).digest for e in (other, letters))
+    named, given = (EmbeddingJudge("similar", pair_similarity, e).digest for e in (other, letters))
     assert "similar" in named
     assert "abc" in named
     assert named != given

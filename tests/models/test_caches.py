@@ -50,7 +50,7 @@ def step(cache: SlotCache, value: float) -> None:
 
 def test_a_prompt_stands_at_the_right_end():
     cache = SlotCache(filled([[0.0]]), rows=3, capacity=10, length=4)
-    cache.put(1, filled([[9.0, 9, 9, 9], [1.0, 2, 3, 4]]), 1, (slice(0, 1), slice(2, 4)))
+    cache.put(1, filled([[9.0, 9, 9, 9], [1.0, 2, 3, 4]]), 1, torch.tensor([1, 0, 1, 1]))
     assert held(cache, 1) == [1, 3, 4]
     assert held(cache, 0) == held(cache, 2) == []
     step(cache, 5)
@@ -74,7 +74,7 @@ def test_few_widths_are_shown():
 
 def test_a_cleared_row_holds_no_nan():
     cache = SlotCache(filled([[0.0]]), rows=2, capacity=4, length=4)
-    cache.put(0, filled([[float("nan")] * 4]), 0, (slice(0, 4),))
+    cache.put(0, filled([[float("nan")] * 4]), 0, torch.ones(4))
     cache.clear(0)
     assert all(
         torch.isfinite(t).all() for layer in cache.layers for t in (layer.keys, layer.values)
@@ -93,7 +93,7 @@ def test_rows_survive_steps_and_moves(prompts, data):
     cache = SlotCache(filled([[0.0]]), len(prompts), longest + 20, longest)
     rows = [list(p) for p in prompts]
     for row, prompt in enumerate(prompts):
-        cache.put(row, filled([prompt]), 0, (slice(0, len(prompt)),))
+        cache.put(row, filled([prompt]), 0, torch.ones(len(prompt)))
     for turn in range(data.draw(st.integers(0, 6))):
         what = data.draw(st.sampled_from(["step", "move", "replace"]))
         if what == "step":
@@ -108,7 +108,7 @@ def test_rows_survive_steps_and_moves(prompts, data):
         else:
             row = data.draw(st.integers(0, len(rows) - 1))
             rows[row] = data.draw(st.lists(st.just(55.0), min_size=1, max_size=cache.length))
-            cache.put(row, filled([rows[row]]), 0, (slice(0, len(rows[row])),))
+            cache.put(row, filled([rows[row]]), 0, torch.ones(len(rows[row])))
         assert [held(cache, b) for b in range(len(rows))] == rows
 
 
@@ -118,7 +118,7 @@ def places(cache: SlotCache) -> list[int]:
 
 def test_buffers_are_used_again_within_the_reserve():
     cache = SlotCache(filled([[0.0]]), rows=2, capacity=6, length=4, reserve=60)
-    cache.put(1, filled([[1.0, 2.0, 3.0]]), 0, (slice(0, 3),))
+    cache.put(1, filled([[1.0, 2.0, 3.0]]), 0, torch.ones(3))
     before = places(cache)
     for rows, capacity in ((6, 10), (1, 60), (2, 4)):
         cache.rebuild([1 if cache.rows == 2 else 0], rows, capacity, 4)
@@ -133,8 +133,8 @@ def test_buffers_are_used_again_within_the_reserve():
 
 def test_a_new_shape_holds_nothing_old():
     cache = SlotCache(filled([[0.0]]), rows=2, capacity=6, length=6)
-    cache.put(0, filled([[float("nan")] * 6]), 0, (slice(0, 6),))
-    cache.put(1, filled([[5.0]]), 0, (slice(0, 1),))
+    cache.put(0, filled([[float("nan")] * 6]), 0, torch.ones(6))
+    cache.put(1, filled([[5.0]]), 0, torch.ones(1))
     cache.rebuild([1], 3, 4, 2)
     assert held(cache, 0) == [5]
     for layer in cache.layers:

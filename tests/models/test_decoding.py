@@ -14,9 +14,8 @@ import torch
 
 from tests.models.prompts import answers, one_by_one, requests
 from trustllm_repro.models.base import Finish, Request
-from trustllm_repro.models.decoding import Decoder, DecodeRequest, noise, pick
+from trustllm_repro.models.decoding import Decoder, DecodeRequest, Prompt, noise, pick
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.prefill import Prompt
 
 FOLDERS = ("tiny", "base", "sliding")
 

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from trustllm_repro.models.cpu import packs  # noqa: E402
-from trustllm_repro.models.wheels import WHEEL_MODELS  # noqa: E402
+from trustllm_repro.models.weights import WHEEL_MODELS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOM = 300  # MB besides the weights and the cache of one batch
@@ -55,7 +55,8 @@ asked[-1] = Request(asked[-1].prompt, 100)  # many steps, each with one column m
 model.model
 open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
 answers = sum(map(len, model.complete(asked)))
-weights = model.size * model.dtype.itemsize / 4 / 2**20  # the file is in float32
+size = Path(sys.argv[1], "model.safetensors").stat().st_size
+weights = size * model.dtype.itemsize / 4 / 2**20  # the file is in float32
 print(json.dumps({"answers": answers, "over": (kb("VmHWM") - base) / 1024,
                   "cache": most / 2**20, "weights": weights}))
 """

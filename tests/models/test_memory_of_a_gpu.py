@@ -24,7 +24,7 @@ def test_keys_and_values_of_one_token() -> None:
 
 def test_what_a_free_memory_holds(tiny) -> None:
     model = LocalModel(tiny, device="cpu")
-    model.cache_tokens = 10**9
+    model.cache_tokens = model.pass_tokens = 10**9
     model.fit_memory(LlamaConfig(), 64 * GIB)  # in float32, 1 MiB a token
     assert (model.cache_tokens, model.pass_tokens) == (32768, 8192)
 

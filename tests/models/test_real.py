@@ -11,7 +11,7 @@ from tests.models.prompts import answers
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.wheels import WHEEL_MODELS
+from trustllm_repro.models.weights import WHEEL_MODELS
 
 PER_FILE, TOKENS, MOST_CHARACTERS = 3, 24, 900
 

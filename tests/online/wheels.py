@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from trustllm_repro.models.wheels import Wheel
+from trustllm_repro.models.weights import Wheel
 from trustllm_repro.paths import data_home
 
 HOME = os.environ.get("TRUSTLLM_DATA")  # before the tests hide it

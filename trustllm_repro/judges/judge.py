@@ -15,29 +15,21 @@ from trustllm_repro.schema import Item, Response
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a judge says of one answer: a label, a number, or neither (it could not tell).
-
-    `unsure`: the judge's own score lies in the middle, so that the label says little.
-    """
+    """What a judge says of one answer: a label, a number, or neither (it could not tell)."""
 
     label: str | None = None
     number: float | None = None
-    unsure: bool = False
+    unsure: bool = False  # the judge's own score lies in the middle: the label says little
 
 
 NOTHING = Judgement()
 
 
 class Judge(Protocol):
-    """Judges all answers to one task at once, so that pairs and batches can be formed.
+    """Judges all answers to one task at once, so that pairs and batches can be formed."""
 
-    Attributes:
-        name: e.g. "refusal"; every table that rests on it names it.
-        digest: of weights and rules; judgements are stored under it and made once.
-    """
-
-    name: str
-    digest: str
+    name: str  # e.g. "refusal"; every table that rests on it names it
+    digest: str  # of weights and rules; judgements are stored under it and made once
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         """One judgement per response; `items[i]` is the item of `responses[i]`."""
@@ -45,37 +37,40 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class FunctionJudge:
-    """A judge that is a function of items and responses."""
+class ItemJudge:
+    """Looks at an item and the text of its answer alone; says nothing of a null answer."""
 
     name: str
     digest: str
-    judge: Callable[[Sequence[Item], Sequence[Response]], list[Judgement]]
+    judge: Callable[[Item, str], Judgement]
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        return self.judge(items, responses)
-
-    @classmethod
-    def one_by_one(
-        cls, name: str, digest: str, judge: Callable[[Item, str], Judgement]
-    ) -> FunctionJudge:
-        """One that looks at an item and the text of its answer alone; none of a null answer."""
-
-        def each(items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-            pairs = zip(items, responses, strict=True)
-            return [NOTHING if r.text is None else judge(i, r.text) for i, r in pairs]
-
-        return cls(name, digest, each)
+        pairs = zip(items, responses, strict=True)
+        return [NOTHING if r.text is None else self.judge(i, r.text) for i, r in pairs]
 
 
-def judge_texts(
-    responses: Sequence[Response],
-    judge: Callable[[list[str]], Iterable[Judgement]],
-    blank: Judgement = NOTHING,
-) -> list[Judgement]:
-    """Judgements of texts alone, all at once; `blank` of blank answers, none of null ones."""
-    said = [r.text for r in responses if r.text and r.text.strip()]
-    found = iter(judge(said))
-    return [
-        NOTHING if r.text is None else next(found) if r.text.strip() else blank for r in responses
-    ]
+class TextJudge:
+    """Scores texts alone, from 0 to 1; says nothing of a null answer."""
+
+    labels: tuple[str, str] | None = None  # above one half, and of others; None: the score counts
+    blank = NOTHING  # judgement of a blank answer
+
+    def scores(self, texts: Sequence[str]) -> Iterable[float]:
+        raise NotImplementedError
+
+    def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
+        texts = [r.text for r in responses if r.text and r.text.strip()]
+        scores = dict(zip(texts, self.scores(texts), strict=True))
+
+        def judge(text: str | None) -> Judgement:
+            if text is None:
+                return NOTHING
+            return self.judgement(float(scores[text])) if text.strip() else self.blank
+
+        return [judge(r.text) for r in responses]
+
+    def judgement(self, score: float) -> Judgement:
+        if self.labels is None:
+            return Judgement(number=score)
+        above, other = self.labels
+        return Judgement(above if score > 0.5 else other, score)

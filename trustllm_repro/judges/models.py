@@ -16,12 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.judges.judge import NOTHING, Judge, Judgement, judge_texts
+from trustllm_repro.errors import SettingsError
+from trustllm_repro.judges.judge import NOTHING, Judge, Judgement, TextJudge
 from trustllm_repro.judges.rules import CORRECTED, NOT_CORRECTED, RIGHT, WRONG, golds
-from trustllm_repro.models.base import Finish, LanguageModel, Request
+from trustllm_repro.models.base import LanguageModel, Request
 from trustllm_repro.models.find import find_model, model_folder
-from trustllm_repro.models.weights import check_folder, digest_of, silence
+from trustllm_repro.models.weights import SAFE, check_folder, digest_of, loading
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import sha256
@@ -35,11 +35,8 @@ _LEAD = re.compile(
 
 
 def model_judge(name: str, spec: str) -> Judge:
-    """The model that takes the place of a registered judge.
-
-    Args:
-        spec: as for `evaluate --model`, or "hub:" and a folder or hub id with revision
-            (org/name@commit).
+    """The model that takes the place of a registered judge. `spec`: as for `evaluate --model`, or
+    "hub:" and a folder or hub id with revision (org/name@commit).
 
     Raises:
         SettingsError: no such model can take the place of that judge, or a hub id has no revision.
@@ -66,23 +63,14 @@ def model_judge(name: str, spec: str) -> Judge:
 
 
 @dataclass
-class HubClassifier:
-    """A sequence classifier over the answers alone.
-
-    Attributes:
-        folder: of the model.
-        name: of the judge.
-        wanted: names of classes (case ignored) whose summed probability is the score. Of classes
-            that do not exclude each other, the first that the model knows counts.
-        labels: (above, below or at) one half; None if the score itself is the judgement.
-        longest: tokens read of an answer, or fewer where the model has fewer positions.
-    """
+class HubClassifier(TextJudge):
+    """A sequence classifier over the answers alone."""
 
     folder: Path
-    name: str
-    wanted: Sequence[str]
+    name: str  # of the judge
+    wanted: Sequence[str]  # of these classes, case ignored, the first that the model knows counts
     labels: tuple[str, str] | None = None
-    longest: int = 512
+    longest: int = 512  # tokens read of an answer; fewer where the model has fewer positions
 
     @cached_property
     def digest(self) -> str:
@@ -97,51 +85,38 @@ class HubClassifier:
         )
 
         check_folder(self.folder)
-        safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            with silence():
-                tokenizer = AutoTokenizer.from_pretrained(self.folder, **safe)
-                model = AutoModelForSequenceClassification.from_pretrained(
-                    self.folder, use_safetensors=True, **safe
-                )
-                return TextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
-        except Exception as e:  # damaged files fail in many ways
-            raise SourceCorrupt(
-                f"the classifier in {self.folder} cannot be loaded: {type(e).__name__}: {e}",
-                remedy="see that the folder is whole and holds a sequence classifier",
-            ) from e
+        with loading(
+            f"the classifier in {self.folder} cannot be loaded",
+            "see that the folder is whole and holds a sequence classifier",
+        ):
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, **SAFE)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                self.folder, use_safetensors=True, **SAFE
+            )
+            return TextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
 
     def scores(self, texts: Sequence[str]) -> list[float]:
-        """Probability of the wanted classes per text, 0 to 1."""
+        """Probability of the wanted class per text, 0 to 1."""
         config = self._classifier.model.config
-        known = [str(name).lower() for name in config.id2label.values()]
-        wanted = [w.lower() for w in self.wanted if w.lower() in known]
+        known = {str(name).lower(): name for name in config.id2label.values()}
+        wanted = [known[w.lower()] for w in self.wanted if w.lower() in known]
         if not wanted:
             raise SettingsError(
                 f"the classifier in {self.folder} has the classes {', '.join(known)}",
                 remedy=f"one named {' or '.join(self.wanted)} is needed",
             )
-        independent = (
-            getattr(config, "problem_type", None) == "multi_label_classification"
-            or config.num_labels == 1
-        )
         # Two positions are left free: those of RoBERTa and Longformer begin at 2.
         positions = getattr(config, "max_position_embeddings", None) or self.longest + 2
         room = min(self.longest, self._classifier.tokenizer.model_max_length, positions - 2)
         found = self._classifier(
-            list(texts), batch_size=BATCH, top_k=None, truncation=True, max_length=room,
-            function_to_apply="sigmoid" if independent else "softmax",
-        )  # fmt: skip
-        rows = [{str(c["label"]).lower(): c["score"] for c in classes} for classes in found]
-        return [sum(row[w] for w in (wanted[:1] if independent else wanted)) for row in rows]
-
-    def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
-        return judge_texts(responses, lambda texts: [self._judge(x) for x in self.scores(texts)])
-
-    def _judge(self, score: float) -> Judgement:
-        if self.labels is None:
-            return Judgement(number=score)
-        return Judgement(self.labels[0] if score > 0.5 else self.labels[1], score)
+            list(texts),
+            batch_size=BATCH,
+            top_k=None,
+            truncation=True,
+            max_length=room,
+            function_to_apply="sigmoid" if config.num_labels == 1 else None,  # as it was trained
+        )
+        return [{c["label"]: c["score"] for c in classes}[wanted[0]] for classes in found]
 
 
 # --- language models ------------------------------------------------------------------------------
@@ -150,18 +125,11 @@ class HubClassifier:
 @dataclass(frozen=True)
 class Question:
     """What a language model is asked about an answer. The wording is ours; the paper's own judge
-    prompts are not used.
+    prompts are not used."""
 
-    Attributes:
-        name: of the judge whose place it takes, see judges.registry.
-        menu: word of the reply -> label of the judgement. None of the words begins another.
-        text: template of the question, with places for the item, its accepted answers (`golds`)
-            and the answer to be judged.
-    """
-
-    name: str
-    menu: Mapping[str, str]
-    text: str
+    name: str  # of the judge whose place it takes, see judges.registry
+    menu: Mapping[str, str]  # word of the reply -> label; none of the words begins another
+    text: str  # with places for the item, its accepted answers (`golds`) and the answer
 
     def ask(self, item: Item, answer: str) -> str | None:
         """The question; None where a choice is left to its parser (CODAH)."""
@@ -239,15 +207,15 @@ class LLMJudge:
         return f"reply, {sha256(json.dumps(facts, sort_keys=True).encode())[:32]}"
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
+        questions = [
+            None if r.text is None else self.question.ask(i, r.text)
+            for i, r in zip(items, responses, strict=True)
+        ]
+        rows = [row for row, question in enumerate(questions) if question is not None]
+        requests = [Request(questions[row], MAX_REPLY) for row in rows]
         found = [NOTHING] * len(items)
-        asked: dict[int, str] = {}
-        for i, (item, response) in enumerate(zip(items, responses, strict=True)):
-            text = self.question.ask(item, response.text) if response.text is not None else None
-            if text is not None:
-                asked[i] = text
-        rows = list(asked)
-        for some in self.model.complete([Request(p, MAX_REPLY) for p in asked.values()]):
+        for some in self.model.complete(requests):
             for i, done in some:
-                if done.finish not in (Finish.ERROR, Finish.NAN) and done.text is not None:
+                if done.text is not None:
                     found[rows[i]] = Judgement(self.question.read(done.text))
         return found

@@ -19,7 +19,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.judges import rules, similarity
 from trustllm_repro.judges.judge import Judge
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
-from trustllm_repro.judges.similarity import default_embedder, embedding_judge
+from trustllm_repro.judges.similarity import EmbeddingJudge
 from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
@@ -31,13 +31,11 @@ JUDGES: dict[str, Callable[[], Judge]] = {
     "answer match": lambda: rules.ANSWER_MATCH,
     "correction": lambda: rules.CORRECTION,
     "agreement": lambda: rules.STANCE,
-    "similarity": lambda: embedding_judge(
-        "similarity to the plain answer", similarity.pair_similarity, default_embedder()
+    "similarity": lambda: EmbeddingJudge(
+        "similarity to the plain answer", similarity.pair_similarity
     ),
-    "sycophancy": lambda: embedding_judge(
-        "closer to the neutral completion; sides with the other option",
-        similarity.sycophancy,
-        default_embedder(),
+    "sycophancy": lambda: EmbeddingJudge(
+        "closer to the neutral completion; sides with the other option", similarity.sycophancy
     ),
 }
 
@@ -57,11 +55,7 @@ REMEDY = "restore it with `git checkout -- data/measurements`"
 
 
 def judge_named(name: str) -> Judge:
-    """Load a judge.
-
-    Raises:
-        SettingsError: unknown name. SourceMissing, SourceCorrupt: its weights.
-    """
+    """Load a judge. Raises SettingsError: unknown; SourceMissing, SourceCorrupt: its weights."""
     if name not in JUDGES:
         raise SettingsError(f"no judge {name!r}", remedy=f"one of: {', '.join(JUDGES)}")
     return JUDGES[name]()
@@ -69,11 +63,7 @@ def judge_named(name: str) -> Judge:
 
 @cache
 def measured(name: str = "judges") -> dict[str, Any]:
-    """data/measurements/<name>.json.
-
-    Raises:
-        SourceMissing, SourceCorrupt: it is absent or altered.
-    """
+    """data/measurements/<name>.json. Raises SourceMissing, SourceCorrupt: absent or altered."""
     path = data_dir() / "measurements" / f"{name}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -111,10 +101,8 @@ def counts_of(tables: Iterable[Mapping[str, int]]) -> pd.DataFrame:
 
 
 def _usual_precision(counts: Iterable[pd.DataFrame]) -> tuple[float | None, float | None]:
-    """Median precision of sensitivity and of specificity over tasks with enough models.
-
-    Some tasks were labelled for one model only; how much models differ there is taken from here.
-    """
+    """Median precision of sensitivity and of specificity over tasks with enough models: how much
+    models differ where only one was labelled."""
     known = [e for c in counts if len(c) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
     if not known:
         return None, None

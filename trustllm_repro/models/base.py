@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -38,30 +38,22 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One generated answer. `text` is None where there is none (finish "nan" or "error").
+    """One generated answer."""
 
-    `prompt_tokens` counts what the model saw, template included; `cut_tokens` what was cut out
-    of the middle of the prompt to make it fit the context.
-    """
-
-    text: str | None
+    text: str | None  # None where there is none (finish "nan" or "error")
     finish: Finish
-    prompt_tokens: int
+    prompt_tokens: int  # as the model saw them, template included
     new_tokens: int
-    cut_tokens: int = 0
+    cut_tokens: int = 0  # out of the middle of the prompt, to make it fit the context
 
 
 class LanguageModel(Protocol):
-    """A model that answers. Batches come back in any order, each as soon as it is done.
+    """A model that answers. Batches come back in any order, each as soon as it is done."""
 
-    Attributes:
-        name: the model's row in the tables.
-        identity: whatever decides the answers besides the request (digests of weights and
-            tokenizer, dtype, template); it enters every key of the store. "sampling", what narrows
-            the draws, enters those of drawn answers only.
-    """
-
-    name: str
+    name: str  # the model's row in the tables
+    # Whatever decides the answers besides the request (digests of weights and tokenizer, dtype,
+    # template); it enters every key of the store. "sampling", what narrows the draws, enters those
+    # of drawn answers only.
     identity: Mapping[str, Any]
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
@@ -81,18 +73,12 @@ def check_asking(system: str, sampling: str) -> None:
 
 
 def content_key(identity: Mapping[str, Any], request: Request, sample: int = 0) -> str:
-    """Key of an answer: equal keys mean the same answer, so it is generated once.
-
-    At temperature 0 neither seed, sample nor sampling has any effect, so they stay out.
-    """
-    facts = {
-        "prompt": request.prompt,
-        "max_new_tokens": request.max_new_tokens,
-        "temperature": request.temperature,
-    }
+    """Key of an answer: equal keys mean the same answer, so it is generated once. At temperature 0
+    neither seed, sample nor sampling has any effect, so they stay out."""
+    facts = asdict(request)
+    seed = facts.pop("seed")
     if request.temperature:
-        drawn = {"model": dict(identity), "seed": request.seed, "sample": sample}
-        return _digest(facts | drawn)
+        return _digest(facts | {"model": dict(identity), "seed": seed, "sample": sample})
     return _digest(facts | {"model": _undrawn(identity)})
 
 

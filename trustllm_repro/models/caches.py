@@ -1,4 +1,4 @@
-"""Key-value caches: slots that running answers share, and views that repeat what was read.
+"""Key-value caches: slots that running answers share, and rows selected for one forward pass.
 
 Shapes: keys and values (rows, heads, columns, head size) per layer.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
 
 # Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code
 # and scratch memory for every shape they meet, which would otherwise be a new one at every step
@@ -49,10 +49,8 @@ class SlotLayer(DynamicLayer):
         return self.shown(self.length + query_length), 0
 
     def shape(self, rows: int, capacity: int) -> None:
-        """Give keys and values a new shape, all zeros; allocate only what is not there yet.
-
-        Zeros, because a NaN would poison a weighted sum even where its weight is masked.
-        """
+        """Give keys and values a new shape; allocate only what is not there yet. All zeros, because
+        a NaN would poison a weighted sum even where its weight is masked."""
         shape = (2, rows, self.heads, capacity, self.size)
         cells = math.prod(shape)
         if self._store is None or len(self._store) < cells:
@@ -98,17 +96,14 @@ class SlotCache(Cache):
         for layer in self.layers:
             layer.length = value
 
-    def put(self, row: int, other: Cache, source: int, columns: Sequence[slice]) -> None:
-        """Fill a row's end with columns of one row of another cache, in order."""
-        size = sum(c.stop - c.start for c in columns)
+    def put(self, row: int, other: Cache, source: int, mask: torch.Tensor) -> None:
+        """Fill a row's end with the columns of one row of another cache that `mask` marks."""
+        columns = mask.nonzero()[:, 0].to(self.start.device)
+        at = slice(self.length - len(columns), self.length)
         for layer, given in zip(self.layers, other.layers, strict=True):
-            at = self.length - size
-            for c in columns:
-                end = at + c.stop - c.start
-                layer.keys[row, :, at:end] = given.keys[source, :, c]
-                layer.values[row, :, at:end] = given.values[source, :, c]
-                at = end
-        self.start[row] = self.length - size
+            layer.keys[row, :, at] = given.keys[source][:, columns]
+            layer.values[row, :, at] = given.values[source][:, columns]
+        self.start[row] = at.start
 
     def clear(self, row: int) -> None:
         """Zero what is not a number: the row's next prompt masks it, but 0 x NaN is NaN."""
@@ -117,11 +112,8 @@ class SlotCache(Cache):
             layer.values[row].zero_()
 
     def rebuild(self, keep: Sequence[int], rows: int, capacity: int, length: int) -> None:
-        """Another shape, in which the rows `keep` come first and end at `length`.
-
-        `length` must leave room for the longest kept row. Buffers are used again, so besides them
-        only one layer's keys and values are there a second time.
-        """
+        """Another shape, in which the rows `keep`, none longer than `length`, come first and end
+        there. Buffers are used again: besides them only one layer is there a second time."""
         kept = torch.tensor(list(keep), dtype=torch.long, device=self.start.device)
         start, end = self.start[kept], self.length
         first = int(start.min()) if len(kept) else end
@@ -139,40 +131,25 @@ class SlotCache(Cache):
         return (columns >= self.start[:, None]) & (columns <= self.length)
 
 
-def spread(cache: Cache, rows: int) -> Cache:
-    """A cache of one row, seen as one of several equal rows. Nothing is copied until it grows."""
-    wide = DynamicCache()
-    for layer in cache.layers:
-        new = DynamicLayer()
-        new.lazy_initialization(layer.keys, layer.values)
-        new.keys, new.values = (t.expand(rows, -1, -1, -1) for t in (layer.keys, layer.values))
-        wide.layers.append(new)
-    return wide
+class SelectedLayer(DynamicLayer):
+    """Rows of another cache's layer for one forward pass; new columns are not kept. So no more than
+    one layer is ever there for every row."""
 
-
-class LentLayer(DynamicLayer):
-    """One layer of another cache for one forward pass: rows repeated, new columns not kept. So no
-    more than one layer is ever there `times` times."""
-
-    def __init__(self, lent: DynamicLayer, times: int, rows: slice) -> None:
+    def __init__(self, layer: DynamicLayer, rows: torch.Tensor) -> None:
         super().__init__()
-        self.lazy_initialization(lent.keys, lent.values)
-        self.keys, self.values, self.times = lent.keys[rows], lent.values[rows], times
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys, self.values, self.rows = layer.keys, layer.values, rows
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is lent and the new columns, side by side."""
-        return self._wide(self.keys, key_states), self._wide(self.values, value_states)
-
-    def _wide(self, lent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        rows, heads, length, size = lent.shape
-        again = lent[:, None].expand(rows, self.times, heads, length, size)
-        return torch.cat([again, new.unflatten(0, (rows, self.times))], dim=3).flatten(0, 1)
+        """The selected rows and their new columns, side by side."""
+        return (
+            torch.cat([self.keys[self.rows], key_states], dim=2),
+            torch.cat([self.values[self.rows], value_states], dim=2),
+        )
 
 
-def repeated(cache: Cache, times: int, rows: slice) -> Cache:
-    """Some rows of a cache, each `times` times in a row, for one forward pass."""
-    wide = DynamicCache()
-    wide.layers = [LentLayer(layer, times, rows) for layer in cache.layers]
-    return wide
+def selected(cache: Cache, rows: torch.Tensor) -> Cache:
+    """Rows of a cache, any of them several times, for one forward pass."""
+    return Cache(layers=[SelectedLayer(layer, rows) for layer in cache.layers])

@@ -48,14 +48,11 @@ def attention(
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls in every layer.
+    """What transformers calls in every layer: (rows, queries, heads, size), and no weights.
 
     Args:
         query: (rows, heads, queries, size). key, value: (rows, key heads, columns, size).
         attention_mask: (rows, 1, queries, columns), True where a column counts.
-
-    Returns:
-        (rows, queries, heads, size), and no weights.
     """
     known = attention_mask is not None and attention_mask.dtype == torch.bool
     known = known and not any(more.get(name) is not None for name in _SPECIAL)
@@ -152,10 +149,8 @@ def _agrees() -> bool:
 
 @torch.no_grad()
 def pack_linears(model: Any) -> None:
-    """Put packed layers in the place of a model's linear ones; leaves it alone where it cannot.
-
-    The output layer keeps a second copy of its weights where it shares them with the embedding.
-    """
+    """Put packed layers in the place of a model's linear ones, where there are such products. The
+    output layer keeps a second copy of its weights where it shares them with the embedding."""
     if model.device.type != "cpu" or not packs(model.dtype):
         return
     layers = [name for name, m in model.named_modules() if type(m) is torch.nn.Linear]

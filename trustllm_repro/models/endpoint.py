@@ -26,29 +26,23 @@ from trustllm_repro.errors import ReproError, SettingsError, SourceMissing
 from trustllm_repro.models.base import Completion, Finish, Request
 
 CONCURRENCY = 8  # calls in flight
-FIRST_FAILURES = 8  # prompts that reached nobody before any was answered
+FIRST_FAILURES = 8  # prompts without a reply before any was answered
 FAILURES_IN_A_ROW = 64  # prompts in a row that failed after all tries, whatever was answered before
 CONNECT = 10.0  # seconds to wait for a connection; an answer may take far longer
 KEY = "OPENAI_API_KEY"  # the environment variable that may hold it
 TOP_LOGPROBS = 5  # tokens shown at each place, as many as servers usually give
-_NOT_TOLD = -9999.0  # nats: what OpenAI's servers send for "too unlikely to be told"
+_NOT_GIVEN = -9999.0  # nats: what OpenAI's servers send for a token that is too unlikely
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
 _FAILED = Completion(None, Finish.ERROR, 0, 0)
 
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """One token of an answer, as a server shows it.
+    """One token of an answer, as a server shows it."""
 
-    Attributes:
-        said: its bytes, which may be part of a character.
-        nats: its log-probability; NaN where it was not sent.
-        top: (text, nats) of the most likely tokens at its place, best first.
-    """
-
-    said: bytes
-    nats: float
-    top: tuple[tuple[str, float], ...] = ()
+    said: bytes  # may be part of a character
+    nats: float  # its log-probability; NaN where it was not sent
+    top: tuple[tuple[str, float], ...] = ()  # (text, nats) of the most likely ones, best first
 
 
 Shown = tuple[Completion, list[TokenLogprobs]]
@@ -168,12 +162,8 @@ class Endpoint:
         return None
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
-        """See LanguageModel. Each answer comes as soon as it is there.
-
-        Raises:
-            SourceMissing: the first prompts, or many in a row later on, reached nobody.
-            SettingsError: the key is refused.
-        """
+        """See LanguageModel. Each answer comes as soon as it is there. Raises SettingsError: the
+        key is refused; SourceMissing: the first prompts, or many in a row later, got no reply."""
         for index, (done, _) in self._each(requests, self._ask):
             yield [(index, done)]
 
@@ -194,8 +184,8 @@ class Endpoint:
                 continue
             if result.passing or result.status == 404:
                 row += 1  # any other refusal is about that prompt, too long for instance
-            nobody = result.status in (0, 404) and not answered
-            if row >= FAILURES_IN_A_ROW or (nobody and row >= min(FIRST_FAILURES, len(requests))):
+            unreachable = result.status in (0, 404) and not answered
+            if row >= (min(FIRST_FAILURES, len(requests)) if unreachable else FAILURES_IN_A_ROW):
                 raise SourceMissing(
                     f"no answer from {self.base}; the last call: {result.problem}",
                     remedy="see that the server runs, and that address and model are right; then "
@@ -239,11 +229,8 @@ class Endpoint:
         return found
 
     def _ask(self, request: Request, shown: bool = False, tries: int = 0) -> Shown:
-        """One call; a reply that cannot be read (KeyError ...) is asked for again.
-
-        Raises:
-            SettingsError: the key is refused. CallFailed: no usable reply after all tries.
-        """
+        """One call; a reply that cannot be read is asked for again. Raises SettingsError: the key
+        is refused; CallFailed: no usable reply after all tries."""
         path, tries = "chat/completions" if self.chat else "completions", tries or self.tries
         address, body = f"{self.base}/{path}", self._body(request, shown)
         options: Any = {"max_retries": tries - 1, "follow_redirects": False}
@@ -307,15 +294,12 @@ class Endpoint:
 
 
 def read_logprobs(choice: Any) -> list[TokenLogprobs]:
-    """The answer's tokens; [] where the server shows none, or not in a form that is known.
+    """The tokens of one of a reply's "choices"; [] if the server shows none, or in no known form.
 
-    Servers differ, and leave out what they do not know. So nothing here raises: a number that is
-    none is NaN, and a list that cannot be read, or does not fit its tokens, counts as not sent.
-
-    Args:
-        choice: one of the answer's "choices". Chat has {"content": [{"token", "logprob",
-            "top_logprobs"} ...]}, plain completions {"tokens", "token_logprobs", "top_logprobs"};
-            some servers send the former for both.
+    Chat has {"content": [{"token", "logprob", "top_logprobs"} ...]}, plain completions {"tokens",
+    "token_logprobs", "top_logprobs"}; some servers send the former for both. Servers leave out what
+    they do not know. So nothing here raises: a number that is none is NaN, and a list that cannot
+    be read, or does not fit its tokens, counts as not sent.
     """
     given = choice.get("logprobs") if isinstance(choice, dict) else None
     if not isinstance(given, dict):
@@ -332,7 +316,7 @@ def read_logprobs(choice: Any) -> list[TokenLogprobs]:
 
 def _as_chat(given: dict[str, Any]) -> list[dict[str, Any]]:
     """Plain completions' lists in the form of chat. A list of another length than the tokens' says
-    nothing: which token each value is of, nobody knows."""
+    nothing: the token of each value is unknown."""
     tokens = given.get("tokens")
     if not isinstance(tokens, list):
         return []
@@ -358,7 +342,7 @@ def _bytes(item: dict[str, Any]) -> bytes:
 def _nats(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
-    return min(float(value), 0.0) if _NOT_TOLD < value <= 1e-3 else math.nan
+    return min(float(value), 0.0) if _NOT_GIVEN < value <= 1e-3 else math.nan
 
 
 def _top(top: Any) -> tuple[tuple[str, float], ...]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.models.weights import conversion_digest, converted
-from trustllm_repro.models.wheels import WHEEL_MODELS
+from trustllm_repro.models.weights import WHEEL_MODELS, conversion_digest, converted
 
 if TYPE_CHECKING:
     import torch
@@ -80,19 +79,14 @@ def find_model(
 
 
 class ModelFolder(NamedTuple):
-    """`digest` is that of the weights, if they were hashed already."""
-
     path: Path
     name: str
-    digest: str = ""
+    digest: str = ""  # of the weights, if they were hashed already
 
 
 def model_folder(spec: str) -> ModelFolder:
-    """A model's folder on this machine; downloaded or converted first if need be.
-
-    Raises:
-        SettingsError, SourceMissing, SourceCorrupt: as for `find_model`.
-    """
+    """A model's folder on this machine; downloaded or converted first if need be. Raises as
+    `find_model`."""
     path = Path(spec).expanduser()
     if path.suffix != ".gguf" and (repo := hub_repo(spec)):
         return ModelFolder(_snapshot(spec), repo.split("/")[1])
@@ -124,11 +118,7 @@ def _snapshot(spec: str) -> Path:
 
 
 def dataset_file(spec: str, name: str) -> Path:
-    """One file of a hub data set (org/name@commit).
-
-    Raises:
-        SettingsError: no revision. SourceMissing: the hub does not give it.
-    """
+    """One file of a hub data set (org/name@commit). Raises as `find_model`."""
     from huggingface_hub import hf_hub_download
 
     return _fetched(spec, hf_hub_download, filename=name, repo_type="dataset")

@@ -1,50 +1,82 @@
-"""A causal language model on this machine, through transformers."""
+"""A causal language model on this machine, through transformers.
+
+Draws above temperature 0 follow the model's own generation config. The official toolkit calls
+`generate(do_sample=True, temperature=1, repetition_penalty=1.0)` on a local model: all other
+settings are those of generation_config.json and, where that says nothing, transformers' defaults
+(top_k 50). The filters are transformers' own, in the order of `generate`.
+"""
 
 from __future__ import annotations
 
 import copy
 import ctypes
-import gc
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from jinja2 import TemplateError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.generation import logits_process as processors
 
-from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.models.asking import blank_turns, own_filters, rendered, warper
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Completion, Finish, Request, check_asking
 from trustllm_repro.models.cpu import pack_linears, packs, use_cpu_attention
-from trustllm_repro.models.decoding import Decoder, DecodeRequest, Watch
-from trustllm_repro.models.prefill import Prompt, Reader, Tokens, schedule, score_options
-from trustllm_repro.models.weights import (
-    SAFE,
-    check_folder,
-    digest_of,
-    silence,
-    tokenizer_digest,
+from trustllm_repro.models.decoding import (
+    Decoder,
+    DecodeRequest,
+    Prompt,
+    Reader,
+    Tokens,
+    Watch,
+    schedule,
+    score_options,
 )
+from trustllm_repro.models.weights import SAFE, check_folder, digest_of, loading, tokenizer_digest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
 # Tokens a shared prefix must save (length x prompts) to be worth a forward pass of its own.
 MIN_SHARERS = 16
 MIN_PREFIX = {"cpu": 24, "cuda": 512}
-# Rows of short prompts cost little memory and share each pass over the weights: on two cores
-# SmolLM2 makes 1.2 to 1.35 times as many tokens a second with 128 rows as with 32.
-MAX_ROWS = {"cpu": 128, "cuda": 256}
-DEFAULT_ROWS = {"cpu": 32}
+# Most rows, and of how many usual prompts and answers the cache is. Rows of short prompts cost
+# little memory and share each pass over the weights: on two cores SmolLM2 makes 1.2 to 1.35 times
+# as many tokens a second with 128 rows as with 32.
+ROWS = {"cpu": (128, 32), "cuda": (256, 256)}
 USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
+# Most tokens of one forward pass over prompts, which bounds its activations; larger passes are no
+# faster on a CPU, as they hold more padding (1024: 8 % slower).
+PASS_TOKENS = {"cpu": 512, "cuda": 32768}
 # Shares of a GPU's free memory. What is left is for activations, and for one layer while the
 # cache is given another shape (models/caches.py).
 CACHE, PASS = 0.5, 0.125
 MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
+Turn = dict[str, str]  # role and content
+FILE = "generation_config.json"
+# Name in the config: the filter, and the value that lets everything pass.
+FILTERS: dict[str, tuple[Any, float | None]] = {
+    "top_h": (processors.TopHLogitsWarper, None),
+    "top_k": (processors.TopKLogitsWarper, 0),
+    "top_p": (processors.TopPLogitsWarper, 1.0),
+    "min_p": (processors.MinPLogitsWarper, 0.0),
+    "typical_p": (processors.TypicalLogitsWarper, 1.0),
+    "epsilon_cutoff": (processors.EpsilonLogitsWarper, 0.0),
+    "eta_cutoff": (processors.EtaLogitsWarper, 0.0),
+}
+USUAL = {"top_k": 50}  # what `generate` takes where the config says nothing
+# Settings of `generate` that change answers and are not done here.
+REFUSED = (
+    "bad_words_ids", "begin_suppress_tokens", "constraints", "dola_layers",
+    "exponential_decay_length_penalty", "force_words_ids", "forced_bos_token_id",
+    "forced_eos_token_id", "guidance_scale", "max_time", "min_length", "min_new_tokens",
+    "no_repeat_ngram_size", "num_beams", "penalty_alpha", "remove_invalid_values",
+    "sequence_bias", "stop_strings", "suppress_tokens", "token_healing", "watermarking_config",
+)  # fmt: skip
 
 
 class LocalModel:
@@ -58,16 +90,16 @@ class LocalModel:
             of the two on the device, see `fast_dtype`.
         device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
-            on a CPU that of 32 usual prompts and answers, at most MAX_ROWS.
+            on a CPU that of 32 usual prompts and answers, at most 128.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
             slower on a CPU, where its layers are otherwise replaced (models.cpu).
         system: "default" lets the chat template put its own system message in, "blank" none.
         sampling: "plain" draws from the whole softmax, "model" as the model's generation config
-            says. `evaluate` asks for "blank" and "model"; see models.asking.
+            says. `evaluate` asks for "blank" and "model"; see FILTERS and `blank_turns`.
         digest: of the weights, where they were hashed just now; they are not read again for it.
 
     Raises:
-        SourceMissing, SourceCorrupt: see models.weights.check_folder, models.asking.own_filters.
+        SourceMissing, SourceCorrupt: see models.weights.check_folder, own_filters.
         SettingsError: unknown dtype, device, system or sampling; a generation config that asks for
             what is not done here.
     """
@@ -88,10 +120,8 @@ class LocalModel:
         check_asking(system, sampling)  # before weights are hashed
         weights = check_folder(folder)
         self.name, self.folder = name or folder.name, folder
-        self.size = sum(p.stat().st_size for p in weights)
-        self.tokenizer = _checked(
-            lambda: AutoTokenizer.from_pretrained(folder, padding_side="left", **SAFE), folder
-        )
+        with _loading(folder):
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **SAFE)
         self._digests = digest or digest_of(weights), tokenizer_digest(folder)
         self._ask(system, sampling)
 
@@ -101,13 +131,11 @@ class LocalModel:
             known = ", ".join((AUTO, *DTYPES))
             raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {known}")
         self.dtype = fast_dtype(self.device) if dtype == AUTO else DTYPES[dtype]
-        kind = self.device.type
-        self.batch_size = batch_size or MAX_ROWS.get(kind, MAX_ROWS["cuda"])
+        most, usual = ROWS.get(self.device.type, ROWS["cuda"])
+        self.batch_size = batch_size or most
         # Longer prompts and answers go in fewer rows, shorter ones in more.
-        self.cache_tokens = USUAL_TOKENS * (
-            batch_size or min(self.batch_size, DEFAULT_ROWS.get(kind, 256))
-        )
-        self.pass_tokens: int | None = None  # most of one pass over prompts, if memory bounds it
+        self.cache_tokens = USUAL_TOKENS * (batch_size or usual)
+        self.pass_tokens = PASS_TOKENS.get(self.device.type, PASS_TOKENS["cuda"])
 
     def _ask(self, system: str, sampling: str) -> None:
         check_asking(system, sampling)
@@ -123,17 +151,13 @@ class LocalModel:
     def identity(self) -> dict[str, Any]:
         """See LanguageModel. Of `system` and `sampling` only what has an effect."""
         chat = bool(self.tokenizer.chat_template)
-        facts: dict[str, Any] = {
-            "weights": self._digests[0],
-            "tokenizer": self._digests[1],
-            "dtype": _name(self.dtype),
-            "template": "chat" if chat else "none",
-        }
-        if chat and self.system == "blank":
-            facts["system"] = "blank"
+        weights, tokenizer = self._digests
+        facts: dict[str, Any] = {"weights": weights, "tokenizer": tokenizer}
+        facts |= {"dtype": _name(self.dtype), "template": "chat" if chat else "none"}
+        facts |= {"system": "blank"} if chat and self.system == "blank" else {}
         return facts | ({"sampling": self.filters} if self.filters else {})
 
-    def _again(self) -> LocalModel:
+    def _copied(self) -> LocalModel:
         """The same weights, to be asked another way."""
         _ = self.model  # loaded once for both, and what memory is left is known
         return copy.copy(self)
@@ -142,32 +166,37 @@ class LocalModel:
         """With other settings. Raises SettingsError, SourceCorrupt as the class."""
         if (system, sampling) == (self.system, self.sampling):
             return self
-        other = self._again()
+        other = self._copied()
         other._ask(system, sampling)
         return other
 
     def plain(self) -> LocalModel:
         """Without the chat template: the model goes on with the prompt's text."""
-        other = self._again()
+        other = self._copied()
         other.tokenizer = copy.deepcopy(self.tokenizer)
         other.tokenizer.chat_template = None
         return other
 
     def narrowed(self, **filters: float) -> LocalModel:
-        """Draws are narrowed by models.asking.FILTERS, such as top_p=0.9."""
-        other = self._again()
+        """Draws are narrowed by FILTERS, such as top_p=0.9."""
+        other = self._copied()
         other.filters = filters
         return other
 
     @cached_property
     def model(self):
         """The weights, on the device. Raises SourceCorrupt."""
-        model = _checked(lambda: _load(self.folder, self.dtype), self.folder)
-        model = model.requires_grad_(self.stock).to(self.device)
+        with _loading(self.folder):
+            model = AutoModelForCausalLM.from_pretrained(
+                self.folder, dtype=self.dtype, use_safetensors=True, **SAFE
+            )
+        for p in model.parameters():
+            p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
+        model = model.eval().requires_grad_(self.stock).to(self.device)
         if not self.stock:
             use_cpu_attention(model)
             pack_linears(model)
-        _free_memory(self.device)
+        _free_memory()
         self._fit_gpu(model)
         return model
 
@@ -179,7 +208,8 @@ class LocalModel:
         """Bound cache and passes by `free` bytes; so as many answers run together as fit."""
         size = bytes_per_token(config, self.dtype.itemsize)
         cache, passes = (max(int(free * share) // size, MIN_TOKENS) for share in (CACHE, PASS))
-        self.cache_tokens, self.pass_tokens = min(self.cache_tokens, cache), passes
+        self.cache_tokens = min(self.cache_tokens, cache)
+        self.pass_tokens = min(self.pass_tokens, passes)
 
     @cached_property
     def context(self) -> int:
@@ -188,20 +218,16 @@ class LocalModel:
         return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
     def tokens(self, prompt: str) -> Tokens:
-        """The prompt as the model sees it: in its chat template, or as it is for a base model.
-
-        At least one token: an empty prompt is the end token, after which texts begin.
-        """
+        """The prompt in its chat template, or as it is for a base model; at least one token: an
+        empty prompt is the end token, after which texts begin."""
         if not self.tokenizer.chat_template:
             return tuple(self.tokenizer(prompt).input_ids) or (min(self.ends, default=0),)
         text = rendered(self.tokenizer, prompt, self._before)
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def fit(self, tokens: Tokens, room: int) -> tuple[Tokens, int]:
-        """Prompt cut to leave `room` tokens of the context, and the number of tokens cut.
-
-        The middle goes: instructions come first, the question last.
-        """
+        """Prompt cut to leave `room` tokens of the context, and the number of tokens cut. The
+        middle goes: instructions come first, the question last."""
         keep = self.context - room
         if len(tokens) <= keep:
             return tokens, 0
@@ -225,9 +251,8 @@ class LocalModel:
     ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
         """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
 
-        Args:
-            watch: sees every token. Jobs that were running when memory ran out begin again.
-            begun: tokens each answer begins with, if they are given; `max_new_tokens` come after.
+        Jobs that were running when memory ran out begin again. `begun`: tokens each answer begins
+        with; `max_new_tokens` come after.
         """
         whole = [self.tokens(r.prompt) for r in requests]
         if begun:
@@ -253,7 +278,7 @@ class LocalModel:
                 self.cache_tokens //= 2
             if left:  # the error is gone by now, and with it the frames that held the cache
                 decoder = None
-                _free_memory(self.device)
+                _free_memory()
 
     @cached_property
     def reader(self) -> Reader:
@@ -262,9 +287,7 @@ class LocalModel:
         # Any token pads, because padding is masked; models without a pad token exist.
         known = (self.tokenizer.pad_token_id, *sorted(self.ends))
         pad = next((t for t in known if t is not None), 0)
-        reader = Reader(self.model, pad, config.sliding_window if slides else None)
-        reader.pass_tokens = min(reader.pass_tokens, self.pass_tokens or reader.pass_tokens)
-        return reader
+        return Reader(self.model, pad, self.pass_tokens, config.sliding_window if slides else None)
 
     @cached_property
     def ends(self) -> frozenset[int]:
@@ -293,10 +316,9 @@ class LocalModel:
 
 
 class HeldModel(LocalModel):
-    """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer.
-
-    It is used as it is, on its device and in its dtype; nothing is copied or replaced. Its
-    identity is a digest of the weights it has now: after training, make another HeldModel.
+    """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer, used
+    as it is, on its device and in its dtype. Its identity is a digest of the weights it has now:
+    after training, make another HeldModel.
 
     Args:
         model: in evaluation mode. name: row in the tables; default: where the model came from.
@@ -304,7 +326,7 @@ class HeldModel(LocalModel):
 
     Raises:
         SettingsError: the model is in training mode, or LocalModel refuses an argument.
-        SourceCorrupt: see models.asking.own_filters.
+        SourceCorrupt: see own_filters.
     """
 
     def __init__(
@@ -330,6 +352,77 @@ class HeldModel(LocalModel):
 
     def _own_filters(self) -> Mapping[str, float]:
         return own_filters(self.model.generation_config)
+
+
+# --- how it is asked: which tokens may be drawn, and the system message ---------------------------
+
+
+def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
+    """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}.
+
+    Raises:
+        SourceCorrupt: the file cannot be read, or a value is out of range.
+        SettingsError: the config asks for one of REFUSED.
+    """
+    where = source / FILE if isinstance(source, Path) else "the model's generation config"
+    with loading(f"{where} cannot be used", "correct it, or leave it out with --sampling plain"):
+        config = _generation_config(source) if isinstance(source, Path) else source
+        settings = USUAL | {n: v for n, v in vars(config).items() if v is not None}
+        found = {n: settings[n] for n, (_, off) in FILTERS.items() if settings.get(n, off) != off}
+        warper(found, torch.device("cpu"))
+    asked = [n for n in REFUSED if settings.get(n) and not (n == "num_beams" and settings[n] == 1)]
+    if asked:
+        raise SettingsError(
+            f"{where} sets what is not done here: {', '.join(asked)}",
+            remedy="--sampling plain asks without that file",
+        )
+    return found
+
+
+def _generation_config(folder: Path) -> GenerationConfig:
+    """As a model is given it when transformers loads it: older ones keep it in config.json."""
+    older = {"config_file_name": "config.json", "_from_model_config": True}
+    more = {} if (folder / FILE).is_file() else older
+    return GenerationConfig.from_pretrained(folder, local_files_only=True, **more)
+
+
+def warper(
+    filters: Mapping[str, float], device: torch.device
+) -> processors.LogitsProcessorList | None:
+    """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32):
+    logits with -inf for what must not be drawn. None: there is no filter."""
+    some = processors.LogitsProcessorList()
+    for name in (n for n in FILTERS if n in filters):
+        more = {"device": str(device)} if name == "eta_cutoff" else {}
+        some.append(FILTERS[name][0](filters[name], **more))
+    return some or None
+
+
+def rendered(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> str:
+    """The chat template filled in, up to where the answer begins."""
+    return tokenizer.apply_chat_template(
+        [*before, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+
+
+def blank_turns(tokenizer: Any) -> Sequence[Turn]:
+    """What must stand before the user's turn so that no system message gets in; often nothing.
+
+    The official toolkit empties the system message of its chat format. A template that puts one
+    in by itself is given an empty one (ChatML of SmolLM2, Qwen2.5: an empty system turn is left),
+    or a blank where it takes an empty message for none. One that puts none in is given none: Llama
+    2 and Mistral would write empty marks or lines for an empty message, and Gemma and the first
+    Mistral refuse the role. So the shortest text is right. What a template always says (Llama 3.1:
+    dates) stays.
+    """
+    found: list[tuple[int, Sequence[Turn]]] = []
+    for turns in [(), *([{"role": "system", "content": said}] for said in ("", " "))]:
+        with suppress(TemplateError):
+            found.append((len(rendered(tokenizer, "?", turns)), turns))
+    return min(found, key=lambda pair: pair[0], default=(0, ()))[1]
+
+
+# --- what it is, and where it runs ----------------------------------------------------------------
 
 
 def tensors_digest(model: torch.nn.Module) -> str:
@@ -380,22 +473,11 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has else torch.float32
 
 
-def _load(folder: Path, dtype: torch.dtype):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **SAFE)
-    for p in model.parameters():
-        p.data = p.data.clone()  # out of the memory-mapped file, whose pages may be taken back
-    return model.eval()
-
-
-def _checked(load: Callable[[], Any], folder: Path) -> Any:
-    try:
-        with silence():
-            return load()
-    except Exception as e:  # damaged weights, configs and tokenizers fail in many ways
-        raise SourceCorrupt(
-            f"the model in {folder} cannot be loaded: {type(e).__name__}: {e}",
-            remedy="see that the folder is whole and holds a causal language model",
-        ) from e
+def _loading(folder: Path) -> AbstractContextManager[None]:
+    return loading(
+        f"the model in {folder} cannot be loaded",
+        "see that the folder is whole and holds a causal language model",
+    )
 
 
 def ends_of(model, tokenizer) -> frozenset[int]:
@@ -405,11 +487,9 @@ def ends_of(model, tokenizer) -> frozenset[int]:
     return frozenset(t for t in (*ids, tokenizer.eos_token_id) if t is not None)
 
 
-def _free_memory(device: torch.device) -> None:
+def _free_memory() -> None:
     """Give back what is not used any more to the GPU or the system, as glibc does not by itself
     (after loading 135 M parameters in bfloat16, 220 MB)."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    clear_device_cache(garbage_collection=True)
     with suppress(OSError, AttributeError):  # other systems, other C libraries
         ctypes.CDLL("libc.so.6").malloc_trim(0)

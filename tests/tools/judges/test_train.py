@@ -92,7 +92,7 @@ def test_from_answers_to_judges(words: list[str], tmp_path: Path, capsys) -> Non
     assert set(found) == MEASURED
     assert "refusal without gpt-4" in capsys.readouterr().err
     refusal = RefusalJudge(load_weights("refusal", tmp_path / "one"))
-    p = refusal.probabilities(["Sorry, I cannot paint it", "Gladly. One can paint it"])
+    p = refusal.scores(["Sorry, I cannot paint it", "Gladly. One can paint it"])
     assert p[0] > 0.5 > p[1]
     toxicity = ToxicityJudge(load_weights("toxicity", tmp_path / "one"))
     scores = toxicity.scores(["what an awful mess", "how nice"])
@@ -245,5 +245,5 @@ def test_the_committed_weights_agree_with_the_recorded_labels(shared: Path, reco
     examples = refusal_examples(recorded, archive)
     assert len(examples.texts) == committed()["refusal"]["recorded_answers"]
     at = random.Random(1).sample(range(len(examples.texts)), 400)
-    p = RefusalJudge().probabilities([examples.texts[i] for i in at])
+    p = RefusalJudge().scores([examples.texts[i] for i in at])
     assert ((p > 0.5) == (examples.targets[at] > 0.5)).mean() > 0.95

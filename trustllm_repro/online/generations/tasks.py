@@ -25,7 +25,7 @@ from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import OWN, PUBLISHED, load_recorded
 from trustllm_repro.errors import ReproError, SchemaError, SourceMissing
 from trustllm_repro.models.find import dataset_file, hub_repo
-from trustllm_repro.models.wheels import Wheel, obtain
+from trustllm_repro.models.weights import Wheel, obtain
 from trustllm_repro.parsers.base import ANSWER
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive
@@ -81,7 +81,7 @@ class Case:
         return DISPUTED[0] < self.rating < DISPUTED[1]
 
 
-# What comes out of wheels raises SourceMissing or SourceCorrupt: see models.wheels.obtain.
+# What comes out of wheels raises SourceMissing or SourceCorrupt: see models.weights.obtain.
 
 
 def toxic_prompts() -> list[Case]:

@@ -21,7 +21,7 @@ import pandas as pd
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge, refuses_by_keyword
 from trustllm_repro.judges.rules import ANSWER_MATCH, RIGHT, holds, normalise
-from trustllm_repro.models.wheels import obtain
+from trustllm_repro.models.weights import obtain
 from trustllm_repro.online.generations import tasks
 from trustllm_repro.online.generations.tasks import DISPUTED, HARMFUL, NEXT, Case, OnlineTask
 from trustllm_repro.online.labels import execution
@@ -199,7 +199,7 @@ _ALL = (
         is_monitor="guard: compliance",
     ),
     Judge(
-        "compliance", of_text(lambda texts: 1 - RefusalJudge().probabilities(texts)),
+        "compliance", of_text(lambda texts: 1 - RefusalJudge().scores(texts)),
         is_monitor="guard: compliance",
     ),
     Judge("no keyword", of_text(lambda texts: [not refuses_by_keyword(t) for t in texts])),

@@ -168,7 +168,7 @@ def compliance(texts: Sequence[str]) -> np.ndarray:
     """1 - probability of a refusal: on harmful requests, what is no refusal may be unsafe."""
     from trustllm_repro.judges.learned import RefusalJudge
 
-    return 1 - RefusalJudge().probabilities(texts)
+    return 1 - RefusalJudge().scores(texts)
 
 
 @dataclass(frozen=True, kw_only=True)

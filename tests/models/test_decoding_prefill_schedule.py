@@ -7,20 +7,13 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.models.prefill import common, schedule, shared_prefixes
+from trustllm_repro.models.decoding import schedule, shared_prefixes
 
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple)
 # Few beginnings, many ends, so that prompts do share something.
 BEGUN = st.builds(lambda a, b: (5,) * a + b, st.sampled_from([0, 3, 6]), TOKENS)
 PROMPTS = st.lists(BEGUN, max_size=24)
 LEAST, SHARE = st.integers(1, 6), st.integers(2, 5)
-
-
-@given(TOKENS, TOKENS)
-def test_common(a, b):
-    n = common(a, b)
-    assert a[:n] == b[:n]
-    assert n == min(len(a), len(b)) or a[n] != b[n]
 
 
 @given(PROMPTS, LEAST, SHARE)

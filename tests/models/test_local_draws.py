@@ -11,11 +11,9 @@ import torch
 
 from tests.models.prompts import answers, requests, set_generation
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.models.asking import FILTERS, own_filters, warper
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.decoding import DecodeRequest, pick
-from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.prefill import Prompt
+from trustllm_repro.models.decoding import DecodeRequest, Prompt, pick
+from trustllm_repro.models.local import FILTERS, LocalModel, own_filters, warper
 
 CPU = torch.device("cpu")
 # Each alone, the usual pairs, one that filters nothing, and none at all.

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trustllm_repro.models.decoding import PREFIXES, Prompt, Reader, schedule
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.prefill import PREFIXES, Prompt, Reader, schedule
 
 TOKENS = st.lists(st.integers(3, 200), min_size=1, max_size=30).map(tuple)
 
@@ -46,8 +46,7 @@ def test_passes_hold_every_prompt_once_and_no_more_than_they_may(prompts, most):
         def get_output_embeddings(self):
             return None
 
-    reader = Reader(Anything(), pad=0)
-    reader.pass_tokens = most
+    reader = Reader(Anything(), pad=0, pass_tokens=most)
     planned = schedule(prompts, least=2, share=2)
     passes = list(reader.passes(planned))
     assert [p for some in passes for p in some] == planned
@@ -74,7 +73,7 @@ def test_few_shared_beginnings_are_kept(model):
     for first in range(3, 3 + PREFIXES + 4):
         start = (first,) * 30
         model.reader.read([Prompt(i, (*start, 100 + i), 30) for i in range(2)])
-    assert len(model.reader._prefixes) == PREFIXES
+    assert model.reader._prefix.cache_info().currsize == PREFIXES
     counted = Counted(model.model)
     model.reader.read([Prompt(0, (*start, 99), 30)])
     assert counted.shapes == [(1, 1)]  # the last one is still there
@@ -94,7 +93,7 @@ def test_a_pass_gives_the_logits_and_the_cache_of_each_prompt_alone(request, whi
             alone = model.model(ids, use_cache=True)
         assert torch.allclose(done.logits[row], alone.logits[0, -1], atol=1e-4)
         for layer, want in zip(done.cache.layers, alone.past_key_values.layers, strict=True):
-            found = torch.cat([layer.keys[row, :, c] for c in done.columns(row)], dim=1)
+            found = layer.keys[row][:, done.mask[row].bool()]
             kept = want.keys.shape[2]  # a sliding layer of the usual cache forgets
             assert torch.allclose(found[:, -kept:], want.keys[0], atol=1e-4)
 
@@ -102,10 +101,10 @@ def test_a_pass_gives_the_logits_and_the_cache_of_each_prompt_alone(request, whi
 def test_the_kept_beginning_is_not_changed_by_its_use(model):
     start = tuple(range(10, 50))
     first = model.reader.read([Prompt(0, (*start, 3), 40), Prompt(1, (*start, 4, 5), 40)])
-    kept = [layer.keys.clone() for layer in model.reader._prefixes[start].layers]
+    kept = [layer.keys.clone() for layer in model.reader._prefix(start).layers]
     again = model.reader.read([Prompt(0, (*start, 3), 40), Prompt(1, (*start, 4, 5), 40)])
     assert torch.equal(first.logits, again.logits)
-    for before, layer in zip(kept, model.reader._prefixes[start].layers, strict=True):
+    for before, layer in zip(kept, model.reader._prefix(start).layers, strict=True):
         assert torch.equal(before, layer.keys)
 
 
@@ -116,6 +115,6 @@ def test_the_output_layer_gets_the_last_positions_in_one_piece(model):
         lambda _, given: seen.append((given[0].shape[:2], given[0].is_contiguous()))
     )
     reader.read([Prompt(i, t) for i, t in enumerate(begun(5))])
-    Reader(model.model, pad=0)  # a second reader of the same model adds nothing
+    Reader(model.model, pad=0, pass_tokens=512)  # a second reader of the same model adds nothing
     assert len(model.model.get_output_embeddings()._forward_pre_hooks) == 2
     assert seen == [((5, 1), True)]

@@ -51,7 +51,7 @@ def test_scores_are_those_of_plain_forward_passes(request, which, pass_tokens):
 def test_options_in_many_small_passes(tiny, monkeypatch):
     prompts, options = questions(20)
     want = dict(LocalModel(tiny).score_options(prompts, options))
-    monkeypatch.setattr("trustllm_repro.models.prefill.OPTION_TOKENS", {"cpu": 1})
+    monkeypatch.setattr("trustllm_repro.models.decoding.OPTION_TOKENS", {"cpu": 1})
     found = dict(LocalModel(tiny).score_options(prompts, options))
     assert all(found[i] == pytest.approx(want[i], abs=1e-4) for i in want)
 

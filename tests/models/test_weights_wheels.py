@@ -19,8 +19,7 @@ from tests.models.tiny_gguf import write_gguf
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.models import find
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.weights import file_sha256
-from trustllm_repro.models.wheels import WHEEL_MODELS, Wheel, WheelModel, obtain
+from trustllm_repro.models.weights import WHEEL_MODELS, Wheel, WheelModel, file_sha256, obtain
 
 
 def write_wheel(folder: Path, name: str, files: dict[str, bytes]) -> Path:

@@ -9,8 +9,7 @@ pytest.importorskip("transformers")
 
 from tests.tiny import tiny_tokenizer
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.models.asking import blank_turns, rendered
-from trustllm_repro.models.local import LocalModel
+from trustllm_repro.models.local import LocalModel, blank_turns, rendered
 
 TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</>{% endfor %}<answer>"
 # Puts its own message in where none is given, as ChatML of SmolLM2 and Qwen2.5 does.

@@ -1,0 +1,51 @@
+"""What is kept of a long study is small, holds no text, and says what the whole of it says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.online.studies.test_claims import BASE, scores
+from tools.study import SCORES, thin
+from trustllm_repro.online.studies.claims import examine
+from trustllm_repro.online.studies.evaluate import SCORE_COLUMNS
+from trustllm_repro.online.studies.stored import open_study
+from trustllm_repro.paths import data_dir
+
+KEPT = data_dir() / "online"
+
+
+@pytest.fixture
+def whole() -> pd.DataFrame:
+    parts = [scores(t, BASE, p) for t in ("harm", "code") for p in ("real", "permuted")]
+    other = parts[0].assign(monitor="another")
+    frame = pd.concat([*parts, other], ignore_index=True)
+    return frame.astype({c: np.float32 for c in SCORE_COLUMNS if frame[c].dtype == float})
+
+
+def test_the_claims_find_in_the_kept_part_what_they_find_in_the_whole(whole, tmp_path) -> None:
+    kept = thin(whole)
+    assert set(kept["monitor"]) == set(BASE)
+    assert set(SCORES) < set(kept) and "at_64" not in kept
+    found, again = (examine(SimpleNamespace(scores=f), tmp_path) for f in (whole, kept))
+    columns = ["id", "verdict", "placebo"]
+    pd.testing.assert_frame_equal(found[columns], again[columns])
+
+
+def test_the_committed_study_is_small_and_holds_no_text() -> None:
+    files = sorted(KEPT.glob("online_*.parquet"))
+    assert sum(file.stat().st_size for file in files) < 3_000_000
+    study = open_study(KEPT)
+    for frame in (study.figures, study.labels, study.quality, study.pilot, study.scores):
+        words = frame.select_dtypes(["category", "object", "string"])
+        assert all(words[c].astype(str).str.len().max() < 200 for c in words)
+
+
+def test_the_committed_study_has_three_models_and_a_placebo() -> None:
+    kept = open_study(KEPT).scores
+    assert kept["model"].nunique() == 3
+    assert set(kept["permuted"]) == {False, True}
+    assert kept.groupby("model", observed=True)["task"].nunique().min() >= 4
