@@ -216,19 +216,20 @@ def rank_intervals(
     bootstrap). Cells without recorded answers stay fixed, so intervals of models with few
     recomputed columns are too narrow.
     """
-    frame = leaderboard(run, rule)
+    frame, known = leaderboard(run, rule), _values(run, rule)
     # (draws, models, columns); starts as the point values everywhere.
     cube = np.repeat(frame.to_numpy()[None], resamples, axis=0)
     scorer, drawn = Scorer(run.ledger), np.zeros(frame.shape, dtype=bool)
     for task, column in COLUMNS:
         key = (column.table, column.column)
-        if task is None or key not in frame.columns:
+        if task is None or key not in known:
             continue
         j = frame.columns.get_loc(key)
         for i, model in enumerate(frame.index):
-            draws = _draws(scorer, task, column, model, Rule(rule), resamples)
-            if draws is not None:
-                cube[:, i, j], drawn[i, j] = draws, True
+            if known[key].notna().get(model):
+                draws = _draws(scorer, task, column, model, Rule(rule), resamples)
+                if draws is not None:
+                    cube[:, i, j], drawn[i, j] = draws, True
     order = stats.rankdata(cube * signs(frame), method="min", axis=1, nan_policy="omit")
     with np.errstate(invalid="ignore"):
         low, high = np.percentile(np.nanmean(order, axis=2), [2.5, 97.5], axis=0)
@@ -261,11 +262,9 @@ def _draws(
     see the same items in each draw.
     """
     metric = column.metric_for(rule)
-    if metric is None or metric.interval == "none" or not scorer.ledger.has(task.id, model):
+    if metric is None or metric.interval == "none":
         return None
     answers = scorer.chosen(task, column, model, rule)
-    if metric.why_not(answers):
-        return None
     samples = metric.samples(answers)
     if min(len(s) for s in samples) == 0:
         return None

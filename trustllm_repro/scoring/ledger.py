@@ -211,7 +211,7 @@ class Ledger:
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame of either table with plain strings, and items as usual integers."""
     words = frame.select_dtypes("category").columns
-    return frame.astype({**dict.fromkeys(words, str), "item": int})
+    return frame.astype({**dict.fromkeys(words, object), "item": int})
 
 
 def _with_facets(task: str, items: pd.DataFrame) -> pd.DataFrame:
