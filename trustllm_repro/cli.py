@@ -119,7 +119,7 @@ def fetch(
     from trustllm_repro.paths import data_home
 
     with Bars() as bars:
-        files, absent = registry.fetch(source, progress=lambda d, n: bars.step("fetching", d, n))
+        files, absent = registry.fetch(source, progress=bars)
     show(f"files checked and in {data_home()}: {len(files)}")
     if absent:
         show(f"files of the manifest that are not in {source}: {len(absent)}")
@@ -141,9 +141,7 @@ def replay(
 
     start = time.perf_counter()
     with Bars() as bars:
-        run, recorded = replay_records(
-            records, benchmark, to, verify=not unverified, progress=bars.step
-        )
+        run, recorded = replay_records(records, benchmark, to, verify=not unverified, progress=bars)
     report = recorded.report
     show(
         f"{len(recorded.models)} models, {len(report.read)} files, {sum(report.read.values()):,} "
@@ -371,7 +369,7 @@ def verify(
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
     from trustllm_repro.analysis.compare import judged_sentence
-    from trustllm_repro.scoring.tables import read_verify
+    from trustllm_repro.scoring.results import read_verify
 
     every = read_verify(run_dir / "verify.csv")
     frame = every[every["rule"] != OUR_JUDGE]

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from trustllm_repro.plot import styled
+from trustllm_repro.scoring.results import write_csv
 from trustllm_repro.scoring.run import Run
-from trustllm_repro.scoring.tables import write_csv
 from trustllm_repro.store.atomic import write_bytes
 
 SHOWN_DPI = 150  # pixels of a page for an inch of the figure

@@ -26,9 +26,8 @@ from trustllm_repro.run_notebooks.plan import load_profile, read_notebook
 from trustllm_repro.schema import Item
 from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.scoring.ledger import Ledger, items_table
-from trustllm_repro.scoring.results import Results, latex_escape
+from trustllm_repro.scoring.results import Results, latex, latex_escape
 from trustllm_repro.scoring.run import Run
-from trustllm_repro.scoring.tables import latex
 
 JAILBREAK = "safety/jailbreak"
 TEXTS = {

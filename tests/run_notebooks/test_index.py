@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from trustllm_repro.run_notebooks.index import Status, write_index
 from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage
 from trustllm_repro.schema import OUR_JUDGE
-from trustllm_repro.scoring.tables import VERIFY
+from trustllm_repro.scoring.results import VERIFY
 from trustllm_repro.store.atomic import write_text
 
 INTRODUCTION = "# A *title* <b>\n\nOne **sentence** in\ntwo `lines`. Another one."

@@ -18,9 +18,8 @@ from trustllm_repro.errors import ReproError
 from trustllm_repro.paths import project_root
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import verdict
-from trustllm_repro.scoring.results import Results, latex_escape, load
+from trustllm_repro.scoring.results import TIDY, VERIFY, Results, latex_escape, load, number
 from trustllm_repro.scoring.run import Run, open_run, replay_ledger, replay_records
-from trustllm_repro.scoring.tables import TIDY, VERIFY, number
 
 
 @pytest.fixture(scope="module")

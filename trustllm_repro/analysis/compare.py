@@ -156,9 +156,13 @@ def judged_sentence(lines: pd.DataFrame) -> str:
 
 
 def _kappas(part: pd.DataFrame) -> pd.Series:
+    return pd.Series(map(agreement, tasks_behind(part)), index=part.index, dtype=float)
+
+
+def tasks_behind(cells: pd.DataFrame) -> list[str]:
+    """Of each cell the id of the task whose answers it rests on."""
     tasks = {(c.table, c.column): t.id for t, c in COLUMNS if t}
-    keys = zip(part["table"], part["column"], strict=True)
-    return pd.Series([agreement(tasks[k]) for k in keys], index=part.index, dtype=float)
+    return [tasks[where] for where in zip(cells["table"], cells["column"], strict=True)]
 
 
 def leaderboard(run: Run | None = None, rule: Rule | str = Rule.AUTHORS) -> pd.DataFrame:

@@ -6,7 +6,8 @@ Adding one: a function of the evidence with `@defect` in front. Its docstring is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from scipy import stats
 
 from trustllm_repro.analysis.evidence import (
     AGREEMENT,
+    CHANGES,
     CODAH,
     CONFAIDE,
     EMOTION,
@@ -24,10 +26,13 @@ from trustllm_repro.analysis.evidence import (
     board,
     consistency,
     direction_search,
+    known_dimension,
     listed,
 )
 from trustllm_repro.judges.registry import measured
 from trustllm_repro.schema import Rule, Status
+from trustllm_repro.scoring.results import Results, write_csv
+from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks.fairness import ATTRIBUTES
 
 MORAL_HIGH = ("ethics_moralchoice_high", "RtA")
@@ -39,8 +44,7 @@ CHOOSING = (
 )
 
 
-@dataclass(frozen=True)
-class Defect:
+class Defect(NamedTuple):
     """One defect: what it is, what proves it, the columns it touches.
 
     `known`: the project's first inventory of the records already listed it.
@@ -68,6 +72,97 @@ def defect(
         return evidence
 
     return register
+
+
+def defects(run: Run, dimension: str = "") -> pd.DataFrame:
+    """Where published numbers of a dimension (all if empty) are not what their caption says.
+
+    Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
+    models_moved (in rank), listed_before (in a first inventory of the records).
+    """
+    found = _defects(run)
+    return found[found["dimension"].str.startswith(known_dimension(dimension))].reset_index(
+        drop=True
+    )
+
+
+@lru_cache(maxsize=4)
+def _defects(run: Run) -> pd.DataFrame:
+    changes, evidence = _changes(run), Evidence(run)
+    by_id = changes["id"]
+    largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
+    lines = [(d.id, d.dimension, d.title, d.evidence(evidence), d.known) for d in DEFECTS]
+    frame = pd.DataFrame(lines, columns=["id", "dimension", "defect", "evidence", "listed_before"])
+    moved = changes["model"].where(moved_in_rank(changes)).groupby(by_id).nunique()
+    frame.insert(4, "largest_change", frame["id"].map(largest.set_index("id")["change"]))
+    frame.insert(5, "models_moved", frame["id"].map(moved))
+    return frame
+
+
+def before_after(run: Run) -> pd.DataFrame:
+    """Numbers before and after each defect is corrected, a row a model.
+
+    Columns: id (of the defect), model, table, column, published, authors, corrected, rank_before,
+    rank_after (among the models with a value under both rules), change.
+    """
+    return _changes(run).copy()
+
+
+@lru_cache(maxsize=4)
+def _changes(run: Run) -> pd.DataFrame:
+    evidence = Evidence(run)
+    parts = [evidence.changes(*c).assign(id=d.id) for d in DEFECTS for c in d.columns]
+    return pd.concat(parts, ignore_index=True)[["id", *CHANGES]]
+
+
+def moved_in_rank(changes: pd.DataFrame) -> pd.Series:
+    """Which rows of `before_after` have another rank afterwards: a mask."""
+    before, after = changes["rank_before"], changes["rank_after"]
+    return before.notna() & (before != after)
+
+
+def changed(changes: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `before_after` whose number or rank is another one afterwards."""
+    return changes[(changes["change"].abs() > 0.0005) | moved_in_rank(changes)]
+
+
+def quote_audit(run: Run, defects: pd.DataFrame) -> None:
+    """Defects and the numbers behind them, as results named audit.*; audit.csv and
+    audit_changes.csv.
+
+    Args:
+        defects: of `defects`.
+    """
+    evidence, changes = Evidence(run), before_after(run)
+    write_csv(run.path / "audit.csv", defects)
+    write_csv(run.path / "audit_changes.csv", changes[[*CHANGES, "id"]])
+    results = Results("17_audit")
+    cells_of = {d.id: d.columns for d in DEFECTS}
+    for d in defects.itertuples():
+        results.add(f"audit.{d.id}.evidence", d.evidence, cells=cells_of[d.id])
+        if not pd.isna(d.largest_change):
+            results.add(f"audit.{d.id}.largest", d.largest_change, "+.3f", cells_of[d.id])
+            results.add(f"audit.{d.id}.moved", int(d.models_moved), cells=cells_of[d.id])
+    found = direction_search().set_index("turned")["deviation"]
+    hits, zero_shot, unguessable = evidence.leaked()
+    whole = {
+        "count": len(defects),
+        "new": int((~defects["listed_before"]).sum()),
+        "moved-models": changes.loc[moved_in_rank(changes), "model"].nunique(),
+        "rank.turned": found.index[0],
+        "leak.hits": hits,
+        "leak.zero-shot": zero_shot,
+        "leak.unguessable": unguessable,
+        "contradictions": len(consistency()),
+    }
+    for key, (_, task, form) in zip(("preference", "moralchoice"), CHOOSING, strict=True):
+        total = evidence.choosing(task, form).sum()
+        whole |= {f"choose.{key}": int(total["chosen"]), f"refused.{key}": int(total["refused"])}
+    for name, value in whole.items():
+        results.add(f"audit.{name}", value)
+    results.add("audit.rank.natural", found["none"], ".3f")
+    results.add("audit.rank.best", found.iloc[0], ".3f")
+    results.save(run.path)
 
 
 @defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)

@@ -12,9 +12,11 @@ import pandas as pd
 
 from trustllm_repro.analysis.compare import LOWER, leaderboard, published_average_rank, ranks
 from trustllm_repro.data.published import MODELS, PROPRIETARY, published
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import Run
+from trustllm_repro.tasks import DIMENSIONS
 
 OPEN = tuple(m for m in MODELS if m not in PROPRIETARY)
 LLAMA2 = ("llama2-7b", "llama2-13b", "llama2-70b")
@@ -37,6 +39,13 @@ OOD = ("leaderboard_robustness", "OOD generalization")
 def board(dimension: str, *columns: str) -> tuple[Where, ...]:
     """Columns of a dimension's leaderboard."""
     return tuple((f"leaderboard_{dimension}", c) for c in columns)
+
+
+def known_dimension(name: str) -> str:
+    """The name itself; a SettingsError if there is no such dimension."""
+    if name and name not in DIMENSIONS:
+        raise SettingsError(f"no dimension {name!r}", remedy=f"one of: {', '.join(DIMENSIONS)}")
+    return name
 
 
 def listed(values: pd.Series | pd.DataFrame, form: str, between: str = ", ") -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from trustllm_repro.data.benchmark import Benchmark, check_rows, parse_rows
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive, open_archives, sha256
 from trustllm_repro.tasks import TASKS
@@ -126,7 +127,7 @@ def load_recorded(
     benchmark: Benchmark,
     *,
     verify: bool = True,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = Progress(),
 ) -> Recorded:
     """Read every model's answers and align them with the benchmark's items.
 
@@ -155,7 +156,7 @@ def load_recorded(
         report.read[name] = len(rows)
         for file in (f for f in found if f.path == name):
             file.rows = rows
-        progress(done, len(paths))
+        progress.step("reading answers", done, len(paths))
     used = list(dict.fromkeys(holders[name][0] for name in paths))
     if verify:
         for archive in used:

@@ -35,7 +35,7 @@ from trustllm_repro.evaluation.plan import (
 )
 from trustllm_repro.models.base import Completion, Finish, LanguageModel, Request
 from trustllm_repro.progress import Progress, duration
-from trustllm_repro.store.append import JsonLines
+from trustllm_repro.store.atomic import JsonLines
 
 BATCH = 32  # scores of options stored at a time
 SAMPLE = 200  # prompts counted in tokens for the estimate; the rest is taken to be alike
@@ -51,17 +51,30 @@ def file_name(model: str) -> str:
 class ResponseStore:
     """The answers of one model: `responses/<model>.jsonl`, a line an answer."""
 
-    def __init__(self, run: Path, model: str) -> None:
-        self.lines = JsonLines(run / "responses" / f"{file_name(model)}.jsonl")
+    folder = "responses"
 
-    def load(self) -> dict[str, Completion]:
-        """Completions by key. The first line of a key counts; failed calls are asked again."""
-        found: dict[str, Completion] = {}
+    def __init__(self, run: Path, model: str) -> None:
+        self.lines = JsonLines(run / self.folder / f"{file_name(model)}.jsonl")
+
+    def load(self) -> dict[str, Any]:
+        """Completions by key: the first of a key counts, lines of another form are skipped."""
+        found: dict[str, Any] = {}
         for line in self.lines.read():
-            completion = _completion(line)
-            if completion is not None and completion.finish is not Finish.ERROR:
-                found.setdefault(line["key"], completion)
+            value = self._value(line)
+            if value is not None and isinstance(line.get("key"), str):
+                found.setdefault(line["key"], value)
         return found
+
+    @staticmethod
+    def _value(line: dict[str, Any]) -> Completion | None:
+        """None also for a failed call, which is asked again."""
+        try:
+            counts = (int(line[name]) for name in ("prompt_tokens", "new_tokens", "cut_tokens"))
+            found = Completion(line["text"], Finish(line["finish"]), *counts)
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return None
+        usable = isinstance(found.text, str | None) and found.finish is not Finish.ERROR
+        return found if usable else None
 
     def add(self, made: Iterable[tuple[Asked, Completion]]) -> None:
         self.lines.append(
@@ -70,33 +83,19 @@ class ResponseStore:
         )
 
 
-def _completion(line: dict[str, Any]) -> Completion | None:
-    """None for a line that was not written by `add` (altered by hand, or of another tool)."""
-    try:
-        if not isinstance(line["key"], str) or not isinstance(line["text"], str | None):
-            return None
-        counts = (int(line[name]) for name in ("prompt_tokens", "new_tokens", "cut_tokens"))
-        return Completion(line["text"], Finish(line["finish"]), *counts)
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None
-
-
-class LikelihoodStore:
+class LikelihoodStore(ResponseStore):
     """Nats per option: `likelihoods/<model>.jsonl`, a line a question."""
 
-    def __init__(self, run: Path, model: str) -> None:
-        self.lines = JsonLines(run / "likelihoods" / f"{file_name(model)}.jsonl")
+    folder = "likelihoods"
 
-    def load(self) -> dict[str, list[float]]:
-        """Scores by key; lines of another form are skipped."""
-        found: dict[str, list[float]] = {}
-        for line in self.lines.read():
-            key, nats = line.get("key"), line.get("nats")
-            if isinstance(key, str) and isinstance(nats, list):
-                found.setdefault(key, [math.nan if v is None else float(v) for v in nats])
-        return found
+    @staticmethod
+    def _value(line: dict[str, Any]) -> list[float] | None:
+        nats = line.get("nats")
+        if not isinstance(nats, list):
+            return None
+        return [math.nan if v is None else float(v) for v in nats]
 
-    def add(self, scored: Sequence[tuple[Choice, Sequence[float]]]) -> None:
+    def add(self, scored: Iterable[tuple[Choice, Sequence[float]]]) -> None:
         self.lines.append(
             {"task": c.task, "number": c.number, "key": c.key,
              "nats": [round(v, 4) if math.isfinite(v) else None for v in nats]}
@@ -175,21 +174,23 @@ def launch(
     devices: Sequence[str],
     progress: Progress = Progress(),
 ) -> GenerationCost:
-    """Start a worker for each of `devices` and wait; progress is what arrives in the store.
-
-    `arguments` are those of `work`, as JSON takes them. Raises ReproError: a worker failed. What it
-    had stored stays; a second run goes on from there.
-    """
+    """Start a worker for each of `devices`, with these `arguments` of `work`, and wait; progress is
+    what arrives in the store. Raises ReproError: a worker failed; what it had stored stays."""
     start, cost = time.perf_counter(), GenerationCost()
-    left = {asked.key for asked in plan.missing(store.load())}
-    total = len(left)
+    total = len(left := {asked.key for asked in plan.missing(store.load())})
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        logs = [Path(folder) / str(k) for k in range(len(devices))]
-        started = []
+        logs, started = [Path(folder) / str(k) for k in range(len(devices))], []
         for k, device in enumerate(devices):
-            started.append(_start(arguments, device, (k, len(devices)), logs[k]))
-            stack.enter_context(started[-1])
-            stack.callback(started[-1].terminate)  # it ends with this process
+            words = json.dumps({**arguments, "device": device, "share": (k, len(devices))})
+            threads = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
+            file = stack.enter_context(open(logs[k], "wb"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trustllm_repro.evaluation.generate", words],
+                stdout=file, stderr=file,
+                env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **threads},
+            )  # fmt: skip
+            started.append(stack.enter_context(process))
+            stack.callback(process.terminate)  # it ends with this process
         running = True
         while running:
             looked = time.perf_counter()
@@ -211,19 +212,6 @@ def launch(
                     "memory was short)",
                 )
     return cost
-
-
-def _start(
-    arguments: dict[str, Any], device: str, share: tuple[int, int], log: Path
-) -> subprocess.Popen[bytes]:
-    words = json.dumps({**arguments, "device": device, "share": share})
-    threads = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
-    with open(log, "wb") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "trustllm_repro.evaluation.generate", words],
-            stdout=file, stderr=file,
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **threads},
-        )  # fmt: skip
 
 
 def work(
@@ -265,27 +253,24 @@ def _pace(model: Any) -> tuple[float, float]:
     """Seconds to read and to write a token, by one process of one thread (or one GPU)."""
     import torch
 
+    def seconds(rows: int, columns: int) -> float:
+        """Of a forward pass, the better of two after one to warm up."""
+        ids = torch.zeros((rows, columns), dtype=torch.long, device=model.device)
+        times = []
+        with torch.inference_mode():
+            for _ in range(3):
+                start = time.perf_counter()
+                model.model(input_ids=ids, logits_to_keep=1).logits.float().sum().item()
+                times.append(time.perf_counter() - start)
+        return min(times[1:])
+
     threads, rows = torch.get_num_threads(), model.batch_size
     try:
         if model.device.type == "cpu":
             torch.set_num_threads(1)
-        return _seconds(model, 1, READ) / READ, _seconds(model, rows, 1) / rows
+        return seconds(1, READ) / READ, seconds(rows, 1) / rows
     finally:
         torch.set_num_threads(threads)
-
-
-def _seconds(model: Any, rows: int, columns: int) -> float:
-    """Of a forward pass, the better of two after one to warm up."""
-    import torch
-
-    ids = torch.zeros((rows, columns), dtype=torch.long, device=model.device)
-    times = []
-    with torch.inference_mode():
-        for _ in range(3):
-            start = time.perf_counter()
-            model.model(input_ids=ids, logits_to_keep=1).logits.float().sum().item()
-            times.append(time.perf_counter() - start)
-    return min(times[1:])
 
 
 if __name__ == "__main__":

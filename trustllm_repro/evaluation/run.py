@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import psutil
 from rich.console import Console
-from rich.table import Table
 
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
 from trustllm_repro.data.published import LATER, MODELS, published
@@ -43,10 +42,9 @@ from trustllm_repro.scoring.cells import (
     write_cells,
 )
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import number, write_csv, write_tables
 from trustllm_repro.scoring.run import EvaluatedModel, Run
-from trustllm_repro.scoring.tables import number, write_csv, write_tables
-from trustllm_repro.store.append import JsonLines
-from trustllm_repro.store.atomic import write_json
+from trustllm_repro.store.atomic import JsonLines, write_json
 from trustllm_repro.store.provenance import provenance
 from trustllm_repro.tasks import COLUMNS
 
@@ -318,39 +316,40 @@ def _write_facts(
 def show_evaluation(done: Evaluation, out: Console) -> None:
     """Print the row of a model, one line a column, its cost, and where its files lie."""
     frame = _headline(done)
-    both = frame["toolkit"].notna().any()
-    table = Table(
-        "", "value", "95 % interval", "judge-corrected", "n", "unparsed", "published",
-        *(["toolkit"] if both else []),
-        title=f"{for_terminal(done.row)}, corrected rule", caption=LEGEND,
-        caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,
-    )  # fmt: skip
     arrows = {(c.table, c.column): ARROWS[c.better] for _, c in COLUMNS}
-    for name, cells in frame.groupby("table", sort=False):
-        table.add_row()
-        table.add_row(f"[bold]{name}[/]")
-        for c in cells.itertuples():
-            corrected = _span(
+    lines = [
+        {
+            "table": c.table,
+            "column": f"{arrows[c.table, c.column]} {c.column}",
+            "value": number(c.value),
+            "95 % interval": _span(c.ci_low, c.ci_high),
+            "judge-corrected": _span(
                 c.judge_corrected_low, c.judge_corrected_high, number(c.judge_corrected)
-            )
-            table.add_row(
-                f"{arrows[c.table, c.column]} {c.column}", number(c.value),
-                _span(c.ci_low, c.ci_high),
-                "" if math.isnan(c.judge_corrected) else corrected, str(c.n),
-                _span(c.bound_low, c.bound_high, str(c.n_unparsed)) if c.n_unparsed else "0",
-                _span(c.lowest, c.highest), *([number(c.toolkit)] if both else []),
-            )  # fmt: skip
-    out.print(table)
-    cost, folder = done.cost, for_terminal(done.run.path)
+            ).strip("–"),
+            "n": c.n,
+            "unparsed": _span(c.bound_low, c.bound_high, str(c.n_unparsed))
+            if c.n_unparsed
+            else "0",
+            "published": _span(c.lowest, c.highest),
+            "toolkit": number(c.toolkit),
+        }
+        for c in frame.itertuples()
+    ]
+    shown = pd.DataFrame(lines).set_index(["table", "column"])
+    if frame["toolkit"].isna().all():
+        del shown["toolkit"]
+    cost, folder = done.cost, done.run.path
+    text = "all answers were there already; the model was not asked"
     if cost.answers:
-        rate = cost.new_tokens / cost.seconds
-        out.print(
+        text = (
             f"{cost.answers:,} answers, {cost.new_tokens:,} new tokens in {cost.seconds:.0f} s "
-            f"({rate:.0f} tokens/s)"
+            f"({cost.new_tokens / cost.seconds:.0f} tokens/s)"
         )
-    else:
-        out.print("all answers were there already; the model was not asked")
-    out.print(f"tables: {folder}/tables   answers per task: {folder}/answers.csv", soft_wrap=True)
+    for part in (
+        f"{done.row}, corrected rule", shown.to_string(), LEGEND, text,
+        f"tables: {folder}/tables   answers per task: {folder}/answers.csv",
+    ):  # fmt: skip
+        out.print(for_terminal(part), highlight=False, soft_wrap=True)
 
 
 def _span(low: float, high: float, before: str = "") -> str:

@@ -19,7 +19,7 @@ from trustllm_repro.escape import without_controls
 from trustllm_repro.progress import duration
 from trustllm_repro.run_notebooks.plan import Notebook, Plan
 from trustllm_repro.schema import OUR_JUDGE
-from trustllm_repro.scoring.tables import read_verify
+from trustllm_repro.scoring.results import read_verify
 from trustllm_repro.store.atomic import write_text
 
 _TEMPLATES = Environment(

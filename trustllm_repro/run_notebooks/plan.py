@@ -28,6 +28,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.paths import notebooks_dir, project_root
 from trustllm_repro.run_notebooks.inputs import code_used, files_read
 from trustllm_repro.store.archive import sha256
+from trustllm_repro.store.atomic import read_object
 
 FIRST = "00_provenance"
 TYPICAL_SECONDS = 15  # of a notebook whose profile gives none
@@ -271,11 +272,7 @@ def state_file(run: Path, name: str) -> Path:
 
 def read_state(run: Path, name: str) -> dict[str, Any]:
     """Inputs and seconds of a stage that was finished; empty where nothing readable says so."""
-    try:
-        found = json.loads(state_file(run, name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(state_file(run, name))
 
 
 def _changed(run: Path, stage: Stage) -> str:

@@ -58,7 +58,6 @@ class Scorer:
     ledger: Ledger
     errors: Errors = lambda task: None
     _done: dict[tuple, Score] = field(default_factory=dict)
-    _read: dict[tuple, pd.DataFrame] = field(default_factory=dict)
 
     def score(self, task: Task | None, column: Column, row: str, rule: Rule) -> Score:
         """One cell. An absent value is NaN with its reason."""
@@ -98,10 +97,7 @@ class Scorer:
             pooled = pd.concat(parts, ignore_index=True)
             pooled.attrs["asked"] = sum(p.attrs["asked"] for p in parts)
             return pooled
-        key = (task.id, row, rule, column.revisions(rule))
-        if key not in self._read:
-            self._read[key] = self.ledger.answers(*key)
-        answers = self._read[key]
+        answers = self.ledger.answers(task.id, row, rule, column.revisions(rule))
         found = answers[_mask(answers, column, rule)].reset_index(drop=True)
         # What else a certain file should hold is not known.
         whole = found if "file" in column.where_for(rule) else self.ledger.asked(task.id)

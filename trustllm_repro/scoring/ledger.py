@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from trustllm_repro.data.recorded import Recorded
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.registry import judge_named
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule, Status
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_with
@@ -96,14 +97,13 @@ class Ledger:
 
     items: pa.Table
     verdicts: pa.Table
-    sample: int = 0  # which of several answers to the same item is looked at
     ours: bool = False  # whether the authors' rule takes our judge's label where none was recorded
 
     @classmethod
     def of(
         cls,
         answered: Answered,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = Progress(),
         rules: Sequence[Rule] = RULES,
         name: str = "",
     ) -> Ledger:
@@ -113,7 +113,7 @@ class Ledger:
         for done, key in enumerate(keys, 1):
             for rule in rules:
                 rows += _read_answers(answered, *key, rule, name)
-            progress(done, len(keys))
+            progress.step("judging answers", done, len(keys))
         return cls(items_table(answered.items), pa.Table.from_pylist(rows, schema=VERDICTS))
 
     def joined(self, other: Ledger) -> Ledger:
@@ -147,9 +147,9 @@ class Ledger:
 
     @cached_property
     def _verdicts(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """The looked-at verdicts of every (task, rule), words as categories."""
+        """Verdicts of every (task, rule), words as categories; the first of an item's samples."""
         frame = self.verdicts.to_pandas()
-        frame = frame[frame["sample"] == self.sample]
+        frame = frame[frame["sample"] == 0]
         return dict(list(frame.groupby(["task", "rule"], observed=True)))
 
     @cached_property
@@ -203,9 +203,8 @@ class Ledger:
     def asked(self, task: str) -> pd.DataFrame:
         """A row an item of a task: item, gold, pair and a column a facet; no row if nobody was
         asked, as for an older prompt of another task."""
-        if task in self._asked:
-            return self._asked[task]
-        return pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
+        nobody = pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
+        return self._asked.get(task, nobody)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
-"""Every number a text quotes, by name: results.json, and results.tex for LaTeX.
+"""What a run is written as: tables (CSV, LaTeX), verify.csv, and every number a text quotes.
 
-A name maps to a value, the text it is printed as, and the cells it rests on. Parts are written by
-the stages and merged, so a notebook can be run again alone.
+A quoted number has a name, which maps to a value, the text it is printed as, and the cells it rests
+on: results.json, and results.tex for LaTeX. Each stage writes its part and merges all of them, so a
+notebook can be run again alone.
 """
 
 from __future__ import annotations
@@ -15,12 +16,87 @@ from typing import Any
 
 import pandas as pd
 
+from trustllm_repro.data.published import label
 from trustllm_repro.errors import ReproError, SourceCorrupt
 from trustllm_repro.escape import for_macro
-from trustllm_repro.schema import OUR_JUDGE
+from trustllm_repro.schema import OUR_JUDGE, Rule
+from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.store.atomic import write_json, write_text
 
-PARTS = "results"
+TIDY = FIELDS[1:]  # all but the table, which is the file
+VERIFY = [
+    "table", "row", "column", "published", "value", "difference", "rule", "verdict", "n", "reason"
+]  # fmt: skip
+
+
+def write_csv(path: Path, frame: pd.DataFrame, form: str | None = "%.6g") -> None:
+    """By default with six significant digits: readable, and without the noise of other BLAS builds."""
+    write_text(path, frame.to_csv(index=False, float_format=form, lineterminator="\n"))
+
+
+def write_tables(cells: pd.DataFrame, folder: Path, rule: Rule = Rule.AUTHORS) -> None:
+    """tables/<id>.csv and .tex for every published table in `cells`."""
+    for table, part in cells.groupby("table", sort=False):
+        write_csv(folder / f"{table}.csv", part[TIDY])
+        write_text(folder / f"{table}.tex", latex(part, rule))
+
+
+def verify_frame(cells: pd.DataFrame) -> pd.DataFrame:
+    """One line per published cell under the authors' rule, then those of our judge's labels."""
+    lines = cells[cells["rule"].isin([Rule.AUTHORS, OUR_JUDGE]) & cells["published"].notna()]
+    lines = lines.sort_values("rule", key=lambda s: s == OUR_JUDGE, kind="stable")
+    return lines.rename(columns={"model": "row"})[VERIFY].reset_index(drop=True)
+
+
+def read_verify(path: Path) -> pd.DataFrame:
+    """verify.csv of a run.
+
+    Raises:
+        ReproError: it does not exist, or is not such a file.
+    """
+    remedy = "run `trustllm-repro replay` or `reproduce`"
+    if not path.exists():
+        raise ReproError(f"{path} does not exist", remedy=remedy)
+    try:
+        frame = pd.read_csv(path)
+    except (ValueError, OSError) as e:  # pandas' parser errors are ValueErrors
+        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=remedy) from e
+    if list(frame.columns) != VERIFY:
+        raise SourceCorrupt(f"{path} does not have the columns {', '.join(VERIFY)}", remedy=remedy)
+    return frame
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Fixed digits without a leading zero's ambiguity; a dash where there is no number."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def latex(part: pd.DataFrame, rule: Rule = Rule.AUTHORS) -> str:
+    """Booktabs table: value under one rule, and the published one in brackets.
+
+    Rows nothing was recorded for are left to the CSV; a dash marks a cell without a value.
+    """
+    table, part = str(part["table"].iloc[0]), part[part["rule"] == rule]
+    wide = part.pivot(index="model", columns="column", values=["value", "published"])
+    wide = wide.loc[part["model"].unique()]  # in published order, as the columns are
+    value, published = (wide[v][part["column"].unique()] for v in ("value", "published"))
+    value = value[value.notna().any(axis=1)]
+    if value.empty:
+        return f"% {table}: no cell can be recomputed from the recorded answers\n"
+    text = value.map(number) + " (" + published.loc[value.index].map(number) + ")"
+    text = text.where(value.notna(), "–")
+    text.index = pd.Index([label(m) for m in text.index], name="model")
+    text.columns.name = None
+    text = text.reset_index()
+    styler = (
+        text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    )
+    body = styler.to_latex(hrules=True, column_format="l" + "r" * (text.shape[1] - 1))
+    name = "authors'" if rule is Rule.AUTHORS else str(rule)
+    note = f"% {table}: recomputed under the {name} rule (published); all rules in {table}.csv\n"
+    return note + body.replace("–", "--")
+
+
 HEAD = r"""% Written by trustllm-repro; do not edit. Use: \input{results.tex}, then \result{name}.
 \newcommand{\result}[1]{\ifcsname result@#1\endcsname\csname result@#1\endcsname\else
   \errmessage{trustllm-repro: there is no result named #1}\fi}
@@ -64,23 +140,17 @@ class Results:
         }
 
     def save(self, run: Path) -> None:
-        """Write this stage's part and merge all parts into results.json and results.tex."""
-        write_json(run / PARTS / f"{self.stage}.json", self.entries)
-        merge(run)
-
-
-def merge(run: Path) -> dict[str, dict[str, Any]]:
-    """All parts of a run as results.json and results.tex."""
-    entries: dict[str, dict[str, Any]] = {}
-    for part in sorted((run / PARTS).glob("*.json")):
-        entries |= _entries(part)
-    write_json(run / "results.json", entries)
-    lines = [
-        f"\\defineresult{{{for_macro(name)}}}{{{latex_escape(entry['text'])}}}"
-        for name, entry in sorted(entries.items())
-    ]
-    write_text(run / "results.tex", HEAD + "\n".join(lines) + "\n")
-    return entries
+        """Write this stage's part, and all parts as results.json and results.tex."""
+        write_json(run / "results" / f"{self.stage}.json", self.entries)
+        entries: dict[str, dict[str, Any]] = {}
+        for part in sorted((run / "results").glob("*.json")):
+            entries |= _entries(part)
+        write_json(run / "results.json", entries)
+        lines = [
+            f"\\defineresult{{{for_macro(name)}}}{{{latex_escape(entry['text'])}}}\n"
+            for name, entry in sorted(entries.items())
+        ]
+        write_text(run / "results.tex", HEAD + "".join(lines))
 
 
 def load(run: Path) -> dict[str, dict[str, Any]]:

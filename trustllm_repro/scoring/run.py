@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from trustllm_repro.data.recorded import Recorded, load_recorded
 from trustllm_repro.data.registry import find_benchmark, find_records, missing
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.paths import data_dir
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import (
     CELLS,
@@ -29,13 +29,10 @@ from trustllm_repro.scoring.cells import (
 )
 from trustllm_repro.scoring.frames import find_task
 from trustllm_repro.scoring.ledger import ANSWER, Ledger, with_our_labels
-from trustllm_repro.scoring.results import cell_results
-from trustllm_repro.scoring.tables import write_tables, write_verify
-from trustllm_repro.store.atomic import write_json
+from trustllm_repro.scoring.results import cell_results, verify_frame, write_csv, write_tables
+from trustllm_repro.store.atomic import read_object, write_json
 from trustllm_repro.store.provenance import file_hash, provenance
 from trustllm_repro.tasks.base import Column, Task
-
-Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +120,7 @@ class EvaluatedModel(Run):
     @cached_property
     def facts(self) -> dict[str, Any]:
         """provenance.json of the run; empty where it cannot be read."""
-        try:
-            found = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_object(self.path / "provenance.json")
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -206,7 +199,7 @@ def replay_records(
     out: str | Path,
     *,
     verify: bool = True,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = Progress(),
 ) -> tuple[Run, Recorded]:
     """Recorded answers -> ledger -> tables.
 
@@ -217,22 +210,19 @@ def replay_records(
     """
     start = time.perf_counter()
     questions = load_benchmark(benchmark, verify=verify)
-    recorded = load_recorded(
-        records, questions, verify=verify, progress=lambda d, t: progress("reading answers", d, t)
-    )
-    ledger = Ledger.of(recorded, lambda d, t: progress("judging answers", d, t))
-    ledger = with_our_labels(ledger, recorded)
+    recorded = load_recorded(records, questions, verify=verify, progress=progress)
+    ledger = with_our_labels(Ledger.of(recorded, progress), recorded)
     given = [records] if isinstance(records, str | Path) else records
     names = ", ".join(Path(r).name for r in given)
     facts = provenance(
         {"benchmark": questions.digest, "records": recorded.digest},
         {"records": names, "benchmark": Path(benchmark).name, "verify": verify},
     )
-    progress("scoring cells", 0, 1)
+    progress.step("scoring cells", 0, 1)
     run = _write(Path(out), ledger, facts, start)
     # What the importer met, without any text of an answer.
     write_json(run.path / "import.json", {"models": recorded.models, **asdict(recorded.report)})
-    progress("scoring cells", 1, 1)
+    progress.step("scoring cells", 1, 1)
     return run, recorded
 
 
@@ -250,7 +240,8 @@ def _write(
     ledger.save(out)
     write_cells(cells, out)
     write_tables(cells, out / "tables")
-    write_verify(cells, out / "verify.csv")
+    # Full precision: a checker compares `published` with the sheet and the verdict with the gap.
+    write_csv(out / "verify.csv", verify_frame(cells), form=None)
     cell_results(cells).save(out)
     times.append(time.perf_counter())
     stages = zip(("read", "score", "write"), np.diff(times), strict=True)
