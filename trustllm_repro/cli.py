@@ -425,12 +425,12 @@ def read(
     Where a case has no label of a judge, the package's own judge labels it. Cases with a list
     `expected` are counted: acceptable, unparsed, wrong.
     """
-    from trustllm_repro.data.benchmark import open_benchmark
+    from trustllm_repro.data.benchmark import load_benchmark
     from trustllm_repro.evaluation.read import load_cases, read_cases, tally
     from trustllm_repro.store.atomic import write_json
 
     given = load_cases(cases)
-    found = read_cases(given, open_benchmark(benchmark, verify=not unverified), rule, str(cases))
+    found = read_cases(given, load_benchmark(benchmark, verify=not unverified), rule, str(cases))
     write_json(to, found)
     if known := [c for c in found if c.get("expected")]:
         frame = tally(known).set_index("task")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from trustllm_repro.analysis.compare import _places, leaderboard, standing
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers
@@ -28,7 +28,7 @@ SHOWN = ("safety/misuse", "ethics/moralchoice_low", "ethics/social_chemistry")
 
 def write_live(folder: Path, row: str = "mine") -> Path:
     """A live run without a model: every third question refused, answered A, or not readable."""
-    questions = open_benchmark(MINIATURE)
+    questions = load_benchmark(MINIATURE)
     said = LiveAnswers(row, {t: TASKS[t].items(questions[TASKS[t].file]) for t in SHOWN})
     for task in SHOWN:
         kinds = [("refusal", "No."), ("answer", "A."), (None, "")]

@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 from tests.notes import Notes
 from tests.tiny import tiny_model
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.errors import ReproError
 from trustllm_repro.evaluation.generate import ResponseStore, generate, launch, work
 from trustllm_repro.evaluation.plan import Settings, make_plan
@@ -44,7 +44,7 @@ def facts(folder, out, **more):
 
 @pytest.fixture
 def asked(folder):
-    return make_plan(find_model(str(folder), **ASKED), open_benchmark(MINIATURE), SETTINGS)
+    return make_plan(find_model(str(folder), **ASKED), load_benchmark(MINIATURE), SETTINGS)
 
 
 @pytest.fixture

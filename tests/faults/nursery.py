@@ -78,7 +78,7 @@ def wait_until(happened, seconds: float = 60.0) -> None:
 
 
 def generates(order: dict[str, Any]) -> None:
-    from trustllm_repro.data.benchmark import open_benchmark
+    from trustllm_repro.data.benchmark import load_benchmark
     from trustllm_repro.evaluation.generate import ResponseStore, generate
     from trustllm_repro.evaluation.plan import Settings, make_plan
     from trustllm_repro.models.base import content_key
@@ -96,7 +96,7 @@ def generates(order: dict[str, Any]) -> None:
                 yield batch
 
     model = Noted(Path(order["model"]), "m", batch_size=BATCH)
-    plan = make_plan(model, open_benchmark("miniature"), Settings(**order["settings"]))
+    plan = make_plan(model, load_benchmark("miniature"), Settings(**order["settings"]))
     generate(model, plan, ResponseStore(out, "m"))
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from trustllm_repro.run_notebooks.index import Status, write_index
+from trustllm_repro.run_notebooks.run import Status, write_index
 from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage
 from trustllm_repro.schema import OUR_JUDGE
 from trustllm_repro.scoring.results import VERIFY

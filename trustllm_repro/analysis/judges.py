@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from trustllm_repro.analysis.compare import tasks_behind
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import label
 from trustllm_repro.evaluation.read import load_cases, read_cases, tally
 from trustllm_repro.judges.registry import counts_of, judge_error, measured
@@ -96,7 +96,7 @@ def readings_table() -> pd.DataFrame:
     set, at which the grammar was written, are read otherwise than expected.
     """
     cases = load_cases(data_dir() / "readings" / "cases.json")
-    found = read_cases(cases, open_benchmark(MINIATURE))
+    found = read_cases(cases, load_benchmark(MINIATURE))
     test, seen = (
         tally([c for c in found if c["set"] == s]).set_index("task")
         for s in ("test", "development")

@@ -72,11 +72,7 @@ class Published:
 
 @cache
 def published() -> Published:
-    """The committed published numbers.
-
-    Raises:
-        SourceMissing, SchemaError: a file is missing, a number cannot be read, a cell is doubled.
-    """
+    """The committed published numbers."""
     cells: dict[tuple[str, str, str], Cell] = {}
     for i, (*key, value, source) in enumerate(facts("published/cells").itertuples(index=False)):
         try:

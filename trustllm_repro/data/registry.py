@@ -87,11 +87,8 @@ def fetch(
         source: take the files from this ZIP or folder instead of downloading them.
 
     Returns:
-        the files that are there now, and those that the source does not hold.
-
-    Raises:
-        SourceMissing: a file cannot be downloaded, or the source holds none.
-        SourceCorrupt: bytes that do not have the expected sha256, which are not kept.
+        the files that are there now, and those that the source does not hold. Bytes that do not
+        have the expected sha256 are refused and not kept.
     """
     import pooch
 

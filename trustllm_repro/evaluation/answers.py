@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, Benchmark, load_benchmark
 from trustllm_repro.data.official_answers import OfficialAnswers, Place, load_answers
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.generate import GenerationCost
@@ -41,12 +41,10 @@ def evaluate_answers(
 
     Two rules read the answers: `corrected`, by this package's judges (the paper's refusal labels
     are kept, unless another judge is asked for), and `toolkit`, as far as the answers allow it.
-
-    Raises ReproError: a source is missing or malformed, or `out` holds another model's run.
     """
     choice = JudgeChoice(judges)
     Settings(dimensions)  # an unknown dimension is refused before anything is read
-    questions = open_benchmark(benchmark, verify=verify)
+    questions = load_benchmark(benchmark, verify=verify)
     given = load_answers(answers, questions, model_name)
     check_out(out, given.model)
     plan = _plan(questions, given, dimensions)
@@ -72,7 +70,14 @@ def evaluate_answers(
     facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}
     facts["judges"], facts["kept_labels"] = live.judges, kept
     write_json(out / "provenance.json", facts)
-    _write_listed(out / "answers.json", given)
+    asked = ("limit", "temperatures", "max_new_tokens")  # how the package asked, by its run.json
+    listed = {
+        "layouts": list(given.layouts),
+        "files": {p: asdict(c) for p, c in given.files.items()},
+        "ignored_files": given.ignored,
+        "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
+    }
+    write_json(out / "answers.json", listed)
     for line in _notes(given, plan, kept):
         progress.note(line)
     return Evaluation(run, row, "", live, GenerationCost(), plan)
@@ -149,15 +154,3 @@ def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> Itera
             f"{sum(kept.values()):,} labels of the paper's refusal judge are kept; give --judge "
             "refusal=... for another one"
         )
-
-
-def _write_listed(path: Path, given: OfficialAnswers) -> None:
-    """Which files were read, what became of their rows, and how the official package asked."""
-    asked = ("limit", "temperatures", "max_new_tokens")  # by its run.json
-    listed = {
-        "layouts": list(given.layouts),
-        "files": {p: asdict(c) for p, c in given.files.items()},
-        "ignored_files": given.ignored,
-        "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
-    }
-    write_json(path, listed)

@@ -219,14 +219,14 @@ def work(
     settings: dict[str, Any], share: tuple[int, int],
 ) -> None:  # fmt: skip
     """A worker's share, (worker, workers). `model`: arguments of LocalModel beside the folder."""
-    from trustllm_repro.data.benchmark import open_benchmark
+    from trustllm_repro.data.benchmark import load_benchmark
     from trustllm_repro.models.local import LocalModel
 
     asked = Settings(**settings)
     found = LocalModel(
         Path(folder), device=device, system=asked.system, sampling=asked.sampling, **model
     )
-    plan = make_plan(found, open_benchmark(benchmark, verify=verify), asked)
+    plan = make_plan(found, load_benchmark(benchmark, verify=verify), asked)
     generate(found, plan, ResponseStore(Path(out), found.name), part=share)
     if asked.likelihood:
         score(found, choices(found, plan), LikelihoodStore(Path(out), found.name), share)

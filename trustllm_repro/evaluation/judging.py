@@ -24,7 +24,7 @@ GENERATED = "generated"
 
 @dataclass
 class LiveAnswers:
-    """Answers of one live model, in the form the ledger takes (scoring.ledger.Answered)."""
+    """Answers of one live model, in the form the ledger takes."""
 
     model: str
     items: Mapping[str, Sequence[Any]]
@@ -54,7 +54,7 @@ def judged(
     Args:
         completions: by key; items without one count as missing.
         judges: from a judge's name to the judge; each is loaded once.
-        labels: by task and item, those that answers have already; they are kept.
+        labels: by task and item, those that answers have already.
     """
     live = LiveAnswers(model, plan.items)
     judge_once = cache(judges)
@@ -133,11 +133,8 @@ def _count(task: str, plan: Plan, completions: Mapping[str, Completion]) -> dict
 def add_likelihoods(
     live: LiveAnswers, row: str, wanted: Sequence[Choice], scores: Mapping[str, Sequence[float]]
 ) -> None:
-    """Add a row in which the model's most likely option is read like an answer.
-
-    The row has a name of its own, because its numbers are not those of generated answers. Without a
-    finite score there is no answer. Of equally likely options the first one counts.
-    """
+    """Add a row, of its own name, in which the model's most likely option is read like an answer: of
+    equally likely ones the first, and none where no score is finite."""
     for choice in wanted:
         if choice.key not in scores:
             continue
@@ -155,11 +152,8 @@ def add_likelihoods(
 
 
 class JudgeChoice:
-    """From a judge's name to the judge: ours, unless "judge=model" replaces it.
-
-    "refusal=http://localhost:8000/v1#name" takes a language model, "refusal=hub:FOLDER" a
-    classifier. Raises SettingsError: not of that form, or no such judge.
-    """
+    """From a judge's name to the judge: ours, unless "judge=model" replaces it, as in
+    "refusal=http://localhost:8000/v1#name" (a language model), "refusal=hub:FOLDER" (a classifier)."""
 
     def __init__(self, replaced: Sequence[str] = ()) -> None:
         self.replaced: dict[str, str] = {}

@@ -31,9 +31,8 @@ class Settings:
         samples: answers per item where the task's temperature is above 0.
         seed: base of all answers' seeds.
         likelihood: also read classification tasks by the options' log-probabilities.
-        system, sampling: see models.base.SYSTEM and SAMPLING; by default as the official toolkit's
-            generation code asks a model on this machine. They are the model's, which must be made
-            with them; an endpoint has its own.
+        system, sampling: see models.base.SYSTEM and SAMPLING; by default as the official toolkit
+            asks. A model must be made with them; an endpoint has its own.
     """
 
     dimensions: tuple[str, ...] = ()
@@ -90,10 +89,8 @@ class Plan:
 
 
 def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:
-    """Items of all live tasks, and the requests to the model.
-
-    Tasks that read the same answers (toxicity reads those to jailbreak prompts) ask them once.
-    """
+    """Items of all live tasks, and the requests to the model. Toxicity reads the answers to jailbreak
+    prompts, which are asked for once."""
     items: dict[str, list[Item]] = {}
     asked = []
     for task in TASKS.values():
@@ -141,10 +138,7 @@ def choices(model: LanguageModel, plan: Plan) -> list[Choice]:
 
 
 def in_share(key: str, worker: int, workers: int) -> bool:
-    """Whether a key belongs to this worker's share.
-
-    Shares go by key, so they are the same whatever is stored already and whoever starts first.
-    """
+    """Whether a key belongs to this worker's share, which is the same whatever is stored already."""
     return int(key[:8], 16) % workers == worker
 
 

@@ -39,11 +39,8 @@ _FIX = "fix that case; nothing was written"
 def load_cases(path: Path) -> list[dict[str, Any]]:
     """Cases of a JSON list.
 
-    Raises:
-        SourceMissing: no such file. SourceCorrupt: not UTF-8 JSON.
-        SchemaError: a case lacks a field, has a wrong type or a number that JSON has not (NaN,
-            Infinity), names an unknown task, or a label that no judge of its task gives; names
-            file, row and field.
+    Raises SchemaError, which names file, row and field: a case lacks a field, has a wrong type or a
+    number that JSON has not (NaN, Infinity), or names an unknown task or label of its judge.
     """
     if not path.is_file():
         raise SourceMissing(f"no file {path}", remedy="give a JSON list of {task, item, text}")
@@ -78,14 +75,8 @@ def read_cases(
 ) -> list[dict[str, Any]]:
     """The cases with a `verdict` added: {label, number, status}.
 
-    Args:
-        cases: as `load_cases` gives them.
-        rule: how they are read; a task without a parser under it gives status "unlabelled".
-        file: named in errors.
-
-    Raises:
-        SchemaError: an item that the task does not have; names the row.
-        SourceMissing, SourceCorrupt: weights of a judge that is needed.
+    A task without a parser under the rule gives status "unlabelled". Raises SchemaError, which names
+    `file` and row: the task does not have that item.
     """
     found = list(cases)
     for task_id in dict.fromkeys(c["task"] for c in cases):

@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 from rich.console import Console
 
-from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, Benchmark, load_benchmark
 from trustllm_repro.data.published import LATER, MODELS, published
 from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
@@ -60,7 +60,7 @@ THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What to evaluate, on what, how. See the command's options."""
+    """What to evaluate, on what, how: the options of `evaluate --help`."""
 
     model: str | LanguageModel  # what a user names, or what find_model gave
     benchmark: str
@@ -96,15 +96,10 @@ class Evaluation:
 
 
 def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> Evaluation:
-    """Ask, judge, score, write. What is in the run folder already is not asked again.
-
-    Raises:
-        ReproError: a source is missing or malformed, the model cannot be loaded, a worker died,
-            or `out` cannot be written or holds another model's run; whatever was answered before
-            stays.
-    """
+    """Ask, judge, score, write. What is in the run folder already is not asked again, and stays
+    whatever fails: a source, the model, a worker, or `out` with another model's run."""
     judges = JudgeChoice(config.judges)
-    benchmark = open_benchmark(config.benchmark, verify=config.verify)
+    benchmark = load_benchmark(config.benchmark, verify=config.verify)
     progress.step("loading the model", 0, 1)
     model = find_model(
         config.model, dtype=config.dtype, device=config.device, batch_size=config.batch_size,
@@ -158,10 +153,6 @@ def evaluate_model(
     Returns:
         an Evaluation: `row` (the model's name in tables), `cells`, `live.counts` (what became of
         the requests, a line a task), `cost` (answers, tokens, seconds), `dtype`.
-
-    Raises:
-        SourceMissing: the model or the benchmark is not on this machine.
-        ReproError: a source is malformed, or a worker died; what was answered stays.
     """
     found = None if benchmark == MINIATURE else find_benchmark(benchmark)
     # A folder for each: answers to the miniature must not look like results.
@@ -175,11 +166,8 @@ def evaluate_model(
 
 
 def check_out(out: Path, name: str, weights: str | None = None) -> None:
-    """Refuse a folder with the run of another model: its tables would stay there among new ones.
-
-    The same model may go on, in other dimensions and with other settings. Raises SettingsError:
-    the provenance.json there names no model, another one, or other weights.
-    """
+    """Refuse a folder whose provenance.json names no model, another one, or other weights: its
+    tables would stay there among new ones. The same model may go on with other settings."""
     facts = EvaluatedModel(out).facts
     model = facts.get("model")
     held = model if isinstance(model, dict) else {}
@@ -288,27 +276,25 @@ def write_run(
 
 
 def _write_facts(
-    config: EvaluationConfig,
-    model: LanguageModel,
-    benchmark: Benchmark,
-    live: LiveAnswers,
+    config: EvaluationConfig, model: LanguageModel, benchmark: Benchmark, live: LiveAnswers,
     cost: GenerationCost,
-) -> None:
+) -> None:  # fmt: skip
     # Names only: paths of this machine are nobody's business.
     settings = asdict(replace(config, model=model.name)) | {
         "out": config.out.name, "benchmark": Path(config.benchmark).name,
     }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest}, settings)
-    facts["dtype"] = model.identity.get("dtype", config.dtype)
-    facts["model"] = {"name": model.name, **model.identity}
-    facts["judges"] = live.judges
     # What the run has cost in all, over every time it was started.
     sittings = JsonLines(config.out / "sittings.jsonl")
-    if cost.answers:
-        sittings.append([asdict(cost)])
+    sittings.append([asdict(cost)] if cost.answers else [])
     kept = list(sittings.read())
-    total = {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)}
-    facts["generation"] = {"sittings": len(kept)} | total
+    facts |= {
+        "dtype": model.identity.get("dtype", config.dtype),
+        "model": {"name": model.name, **model.identity},
+        "judges": live.judges,
+        "generation": {"sittings": len(kept)}
+        | {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)},
+    }
     write_json(config.out / "provenance.json", facts)
     write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
 

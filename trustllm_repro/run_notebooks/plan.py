@@ -56,11 +56,7 @@ class Notebook:
     model: bool = False
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Complete and validate parameters.
-
-        Raises:
-            SettingsError: unknown parameter, wrong type, value that looks like a key.
-        """
+        """Complete and validate parameters; a value that looks like a key is refused."""
         for name, value in values.items():
             if _KEY.search(str(value)):
                 raise SettingsError(
@@ -222,14 +218,7 @@ class Plan:
 
 
 def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
-    """Stages of a profile and which are up to date.
-
-    Args:
-        start_at: run this stage and all after it, whatever their state.
-
-    Raises:
-        SettingsError: unknown profile, notebook, stage or parameter. SourceCorrupt: no notebook.
-    """
+    """Stages of a profile and which are up to date; `start_at`: run this one and all after it."""
     found = load_profile(profile)
     if start_at and start_at not in found.notebooks:
         raise SettingsError(
@@ -237,10 +226,12 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
         )
     stages: list[Stage] = []
     before: dict[str, str] = {}
-    forced = ""
+    forced, run_dir = "", str(run.resolve())
+    if run.resolve().is_relative_to(project_root()):  # no absolute path gets into a stored notebook
+        run_dir = os.path.relpath(run.resolve(), notebooks_dir())
     for name, values in found.notebooks.items():
         notebook = read_notebook(name)
-        parameters = notebook.check({"run_dir": _relative(run), **values})
+        parameters = notebook.check({"run_dir": run_dir, **values})
         needs = tuple(n for n in notebook.needs if n in found.notebooks and n != name)
         if late := [n for n in needs if n not in before]:
             raise SettingsError(
@@ -256,13 +247,6 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
 
 def _hash_of(value: Any) -> str:
     return sha256(json.dumps(value, sort_keys=True).encode())
-
-
-def _relative(run: Path) -> str:
-    """Run folder as seen from notebooks/, so that no absolute path gets into a stored notebook."""
-    run = run.resolve()
-    inside = run.is_relative_to(project_root())
-    return os.path.relpath(run, notebooks_dir()) if inside else str(run)
 
 
 def state_file(run: Path, name: str) -> Path:

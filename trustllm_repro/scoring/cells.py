@@ -125,14 +125,6 @@ def _mask(answers: pd.DataFrame, column: Column, rule: Rule) -> np.ndarray:
     return mask
 
 
-def _rows(published: Published, ledger: Ledger, column: Column) -> list[str]:
-    """Published rows of a table, then recorded models it does not know."""
-    rows = published.rows(column.table)
-    if column.pooled or column.metric is None:
-        return rows
-    return rows + [m for m in ledger.models if m not in rows]
-
-
 def score_cells(
     ledger: Ledger,
     published: Published,
@@ -148,7 +140,10 @@ def score_cells(
     scorer, lines = Scorer(ledger, errors), []
     ours = Scorer(replace(ledger, ours=True))
     for task, column in COLUMNS:
-        for row in _rows(published, ledger, column):
+        rows = published.rows(column.table)
+        if column.metric is not None and not column.pooled:
+            rows += [m for m in ledger.models if m not in rows]  # which the table does not know
+        for row in rows:
             cell = published.cells.get((column.table, row, column.column))
             for rule in rules:
                 score = scorer.score(task, column, row, rule)
@@ -168,8 +163,7 @@ def _judged(
     """The line of a cell that has a value by our judge's labels only; none otherwise."""
     score = ours.score(task, column, row, Rule.AUTHORS)
     if score.known and not scorer.score(task, column, row, Rule.AUTHORS).known:
-        answers = scorer.chosen(task, column, row, Rule.AUTHORS)
-        unlabelled = has(answers, Status.UNLABELLED).sum()
+        unlabelled = has(scorer.chosen(task, column, row, Rule.AUTHORS), Status.UNLABELLED).sum()
         reason = f"labels of {unlabelled} answers are our refusal judge's"
         yield _line(column, row, OUR_JUDGE, replace(score, reason=reason), cell)
 
@@ -210,12 +204,8 @@ def write_cells(cells: pd.DataFrame, folder: Path) -> Path:
 
 
 def read_cells(folder: Path) -> pd.DataFrame:
-    """The cells of a folder.
-
-    Raises:
-        SourceMissing, SourceCorrupt: there are none, they cannot be read, or they were scored from
-            other verdicts than those that lie there.
-    """
+    """The cells of a folder. Raises SourceMissing or SourceCorrupt: there are none, they cannot be
+    read, or they were scored from other verdicts than those that lie there."""
     path = folder / CELLS
     if not path.exists():
         raise SourceMissing(f"no scored cells {path}", remedy=REMEDY)

@@ -20,11 +20,7 @@ OnFrame = Callable[[pd.DataFrame], float]
 
 
 def find_task(task: Task | str) -> Task:
-    """A task by its id or its name within the dimension ("jailbreak"), or the task itself.
-
-    Raises:
-        SettingsError: there is no such task.
-    """
+    """A task by its id or its name within the dimension ("jailbreak"), or the task itself."""
     if isinstance(task, Task):
         return task
     found = [t for t in TASKS.values() if task in (t.id, t.id.split("/")[-1])]
@@ -49,8 +45,8 @@ def score(
         metric: one of trustllm_repro.metrics, or any function from the answers of one group (a
             frame) to a number.
         by: column or columns that make the groups.
-        resamples: bootstrap draws over answers for the 95 % interval (percentile) of a function; each
-            draw calls it once. Shipped metrics are vectorised and take 999 (BCa).
+        resamples: draws over answers for the 95 % interval (percentile) of a function, which is
+            called for each. Shipped metrics take 999 (BCa).
     """
     names = [by] if isinstance(by, str) else list(by)
     asked = answers.attrs.get("asked", 0) if names == ["model"] else 0
@@ -86,17 +82,13 @@ def read_answers(
     rule: Rule | str = "corrected",
     judge: Callable[[Sequence[str | None]], Sequence[str | None]] | None = None,
 ) -> pd.DataFrame:
-    """Answers to a task of one's own as a frame like that of `Run.answers`.
+    """Answers to a task, declared in a cell or shipped, as a frame like that of `Run.answers`.
 
     Args:
-        task: declared in a cell or shipped.
         rows: the questions, each with the fields the task names ("prompt" and what its gold,
             facets and parser need).
-        texts: model -> its answers, in the order of `rows`; None for one that is missing.
+        texts: model -> its answers, one for each row in their order; None for one that is missing.
         judge: from texts to labels, for parsers that take a judge's label.
-
-    Raises:
-        SettingsError: a model has not as many answers as there are rows.
     """
     items, parser = task.items(rows), task.parser_for(Rule(rule))
     parts = []

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -46,18 +46,6 @@ REMEDY = (
 )
 
 
-class Answered(Protocol):
-    """Items and the answers to them, recorded or live."""
-
-    items: Mapping[str, Sequence[Item]]
-    answers: Mapping[tuple[str, str], Any]  # keys (task id, model)
-
-    @property
-    def models(self) -> Sequence[str]: ...
-
-    def responses(self, task: str, model: str) -> Sequence[Response]: ...
-
-
 def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
     """All items of all tasks, without their text: the columns `ITEMS`."""
     rows = [
@@ -74,9 +62,7 @@ def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=ITEMS)
 
 
-def _read_answers(
-    answered: Answered, task: str, model: str, rule: Rule, name: str
-) -> Iterator[dict]:
+def _read_answers(answered: Any, task: str, model: str, rule: Rule, name: str) -> Iterator[dict]:
     """A row of `VERDICTS` for each answer of a model to a task, as the rule reads it."""
     parser = TASKS[task].parser_for(rule)
     if parser is None:
@@ -102,12 +88,15 @@ class Ledger:
     @classmethod
     def of(
         cls,
-        answered: Answered,
+        answered: Any,
         progress: Progress = Progress(),
         rules: Sequence[Rule] = RULES,
         name: str = "",
     ) -> Ledger:
-        """Read every answer under every rule; `name` replaces the rules' own."""
+        """Read every answer under every rule; `name` replaces the rules' own.
+
+        `answered`: recorded or live answers, with `items`, `answers`, `models` and `responses`.
+        """
         keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
         rows: list[dict] = []
         for done, key in enumerate(keys, 1):
@@ -257,11 +246,7 @@ def relabelled(
     tasks: Sequence[Task],
     wanted: Callable[[Task, Item, Response], bool] = lambda task, item, response: True,
 ) -> Recorded:
-    """The wanted answers to these tasks, labelled by each task's own judge.
-
-    Raises:
-        SourceMissing, SourceCorrupt: the weights of a judge that is needed are absent or altered.
-    """
+    """The wanted answers to these tasks, labelled by each task's own judge."""
     answers, judges = {}, cache(judge_named)
     for task in tasks:
         items = {i.number: i for i in recorded.items[task.id]}

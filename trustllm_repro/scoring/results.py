@@ -49,11 +49,7 @@ def verify_frame(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_verify(path: Path) -> pd.DataFrame:
-    """verify.csv of a run.
-
-    Raises:
-        ReproError: it does not exist, or is not such a file.
-    """
+    """verify.csv of a run; a ReproError if there is none that can be read."""
     remedy = "run `trustllm-repro replay` or `reproduce`"
     if not path.exists():
         raise ReproError(f"{path} does not exist", remedy=remedy)
@@ -128,10 +124,8 @@ class Results:
         form: str = "",
         cells: Iterable[Iterable[str]] = (),
     ) -> None:
-        """Record a result; `form` is a format such as ".3f". Names are lower case with dots.
-
-        `cells` are (table, column) or (table, row, column[, rule]).
-        """
+        """Record a result. Names are lower case with dots; `form`: a format such as ".3f"; `cells`:
+        (table, column) or (table, row, column[, rule])."""
         missing = isinstance(value, float) and math.isnan(value)
         self.entries[name] = {
             "value": None if missing else value,
@@ -154,11 +148,7 @@ class Results:
 
 
 def load(run: Path) -> dict[str, dict[str, Any]]:
-    """results.json of a run.
-
-    Raises:
-        ReproError: the run has none, or it cannot be read.
-    """
+    """results.json of a run; a ReproError if there is none that can be read."""
     path = run / "results.json"
     if not path.exists():
         raise ReproError(f"{path} does not exist", remedy="run `trustllm-repro reproduce` first")

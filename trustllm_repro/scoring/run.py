@@ -86,9 +86,6 @@ class Run:
         """Models that answered themselves: those named, or all of this run and of data/live.
 
         A name may also be the path of a folder; one of this run hides a committed one.
-
-        Raises:
-            SettingsError: there is no such model.
         """
         homes = (data_dir() / "live", self.path / "live")
         known = {p.parent.name: p.parent for h in homes for p in sorted(h.glob("*/ledger.parquet"))}
@@ -167,10 +164,6 @@ def replay(
 
     Returns:
         the run, and "records" or "ledger": what was read.
-
-    Raises:
-        SettingsError: no such source. SourceMissing, SourceCorrupt: a source is not there, or is
-            not what it should be.
     """
     if source not in ("auto", "ledger", "records"):
         raise SettingsError(f"no source {source!r}", remedy="one of: auto, ledger, records")
@@ -201,13 +194,7 @@ def replay_records(
     verify: bool = True,
     progress: Progress = Progress(),
 ) -> tuple[Run, Recorded]:
-    """Recorded answers -> ledger -> tables.
-
-    Nothing is written before all sources are read and valid.
-
-    Raises:
-        ReproError: a source is missing, corrupt or malformed, or `out` cannot be written.
-    """
+    """Recorded answers -> ledger -> tables. Nothing is written before all sources are valid."""
     start = time.perf_counter()
     questions = load_benchmark(benchmark, verify=verify)
     recorded = load_recorded(records, questions, verify=verify, progress=progress)
