@@ -22,7 +22,7 @@ from typing import Any
 
 from trustllm_repro.data.benchmark import Benchmark, load_benchmark
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.evaluation.plan import stratified
+from trustllm_repro.evaluation.generate import stratified
 from trustllm_repro.models.find import find_model
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance

@@ -40,9 +40,9 @@ EXPORTS = {
     "open_study": "online.studies.stored",
     "plot": "",
     "rank_intervals": "analysis.compare",
-    "read_answers": "scoring.frames",
+    "read_answers": "scoring.run",
     "save": "export",
-    "score": "scoring.frames",
+    "score": "scoring.run",
     "show": "display",
     "standing": "analysis.compare",
 }

@@ -191,9 +191,8 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.answers import evaluate_answers
-    from trustllm_repro.evaluation.plan import Settings
-    from trustllm_repro.evaluation.run import EvaluationConfig, show_evaluation
+    from trustllm_repro.evaluation.generate import Settings
+    from trustllm_repro.evaluation.run import EvaluationConfig, evaluate_answers, show_evaluation
     from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
     asked, judges, verify = tuple(dimension or ()), tuple(judge or ()), not unverified
@@ -399,7 +398,7 @@ def trace(
     rows: Annotated[int, Option(help="Ledger rows to show.")] = 10,
 ) -> None:
     """From a quoted number to the ledger rows behind it."""
-    from trustllm_repro.analysis.trace import trace_result
+    from trustllm_repro.scoring.run import trace_result
 
     text, cells = trace_result(run_dir, name)
     show(f"{name} = {text}")
@@ -426,7 +425,7 @@ def read(
     `expected` are counted: acceptable, unparsed, wrong.
     """
     from trustllm_repro.data.benchmark import load_benchmark
-    from trustllm_repro.evaluation.read import load_cases, read_cases, tally
+    from trustllm_repro.evaluation.judging import load_cases, read_cases, tally
     from trustllm_repro.store.atomic import write_json
 
     given = load_cases(cases)

@@ -12,8 +12,13 @@ pytest.importorskip("transformers")
 from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
-from trustllm_repro.evaluation.generate import ResponseStore, generate
-from trustllm_repro.evaluation.plan import Settings, in_share, make_plan
+from trustllm_repro.evaluation.generate import (
+    ResponseStore,
+    Settings,
+    generate,
+    in_share,
+    make_plan,
+)
 from trustllm_repro.models.local import LocalModel
 
 SETTINGS = Settings(limit=2, max_new_tokens=6)

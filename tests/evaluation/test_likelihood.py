@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
-from trustllm_repro.evaluation.generate import LikelihoodStore, score
+from trustllm_repro.evaluation.generate import (
+    Choice,
+    LikelihoodStore,
+    Plan,
+    Settings,
+    choices,
+    make_plan,
+    score,
+)
 from trustllm_repro.evaluation.judging import LiveAnswers, add_likelihoods
-from trustllm_repro.evaluation.plan import Choice, Plan, Settings, choices, make_plan
 from trustllm_repro.models.base import options_key
 from trustllm_repro.tasks import TASKS
 

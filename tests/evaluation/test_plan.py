@@ -8,7 +8,7 @@ import pytest
 
 from trustllm_repro.data.benchmark import FILES, MINIATURE, load_benchmark
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.plan import Settings, make_plan
+from trustllm_repro.evaluation.generate import Settings, make_plan
 from trustllm_repro.models.base import Request, content_key, item_seed, options_key
 from trustllm_repro.tasks import DIMENSIONS, TASKS
 

@@ -17,7 +17,7 @@ from tests.faults.world import refusal_of
 from trustllm_repro.cli import app
 from trustllm_repro.data.benchmark import Benchmark, load_benchmark
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
-from trustllm_repro.evaluation.read import load_cases, outcome, read_cases, tally
+from trustllm_repro.evaluation.judging import load_cases, outcome, read_cases, tally
 from trustllm_repro.judges.registry import LABELS
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule

@@ -19,8 +19,7 @@ from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.published import LATER, MODELS
 from trustllm_repro.errors import OutputError, SettingsError, SourceMissing
-from trustllm_repro.evaluation.generate import estimate
-from trustllm_repro.evaluation.plan import Settings
+from trustllm_repro.evaluation.generate import Settings, estimate
 from trustllm_repro.evaluation.run import (
     Evaluation,
     EvaluationConfig,

@@ -79,8 +79,7 @@ def wait_until(happened, seconds: float = 60.0) -> None:
 
 def generates(order: dict[str, Any]) -> None:
     from trustllm_repro.data.benchmark import load_benchmark
-    from trustllm_repro.evaluation.generate import ResponseStore, generate
-    from trustllm_repro.evaluation.plan import Settings, make_plan
+    from trustllm_repro.evaluation.generate import ResponseStore, Settings, generate, make_plan
     from trustllm_repro.models.base import content_key
     from trustllm_repro.models.local import LocalModel
 
@@ -101,7 +100,7 @@ def generates(order: dict[str, Any]) -> None:
 
 
 def evaluates(order: dict[str, Any]) -> None:
-    from trustllm_repro.evaluation.plan import Settings
+    from trustllm_repro.evaluation.generate import Settings
     from trustllm_repro.evaluation.run import EvaluationConfig, evaluate
     from trustllm_repro.progress import Progress
 

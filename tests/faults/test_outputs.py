@@ -30,12 +30,11 @@ from tests.faults.world import (
     refused,
     snapshot,
 )
-from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.errors import OutputError, ReproError, SourceCorrupt, SourceMissing
 from trustllm_repro.scoring import results, run
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.results import Results, load
-from trustllm_repro.scoring.run import Run, open_run, replay_ledger
+from trustllm_repro.scoring.run import Run, open_run, replay_ledger, trace_result
 from trustllm_repro.store import atomic
 
 

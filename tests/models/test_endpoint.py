@@ -14,8 +14,7 @@ pytest.importorskip("openai")
 from tests.models.server import serving
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.evaluation.generate import ResponseStore, generate
-from trustllm_repro.evaluation.plan import Settings, make_plan
+from trustllm_repro.evaluation.generate import ResponseStore, Settings, generate, make_plan
 from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.endpoint import FAILURES_IN_A_ROW, Endpoint
 from trustllm_repro.models.find import find_model

@@ -11,7 +11,7 @@ import pandas as pd
 from trustllm_repro.analysis.compare import tasks_behind
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import label
-from trustllm_repro.evaluation.read import load_cases, read_cases, tally
+from trustllm_repro.evaluation.judging import load_cases, read_cases, tally
 from trustllm_repro.judges.registry import counts_of, judge_error, measured
 from trustllm_repro.metrics.base import wilson
 from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError, judge_corrected

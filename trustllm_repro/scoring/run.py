@@ -1,10 +1,14 @@
-"""A run folder: what `replay` writes and what notebooks read."""
+"""A run folder: what `replay` writes and what notebooks read; any metric on its answers, a shipped one
+or one from a cell, and answers to tasks of one's own; and the rows behind a quoted number.
+"""
 
 from __future__ import annotations
 
+import difflib
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,23 +20,122 @@ from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import Recorded, load_recorded
 from trustllm_repro.data.registry import find_benchmark, find_records, missing
-from trustllm_repro.errors import SettingsError
+from trustllm_repro.errors import ReproError, SettingsError
+from trustllm_repro.metrics.base import Metric, absent_answers, has
 from trustllm_repro.paths import data_dir
 from trustllm_repro.progress import Progress
-from trustllm_repro.schema import Rule
+from trustllm_repro.schema import CONFIDENCE, OUR_JUDGE, Response, Rule, Score, Status
 from trustllm_repro.scoring.cells import (
     CELLS,
+    Scorer,
     committed_ledger,
     read_cells,
     score_cells,
     write_cells,
 )
-from trustllm_repro.scoring.frames import find_task
 from trustllm_repro.scoring.ledger import ANSWER, Ledger, with_our_labels
-from trustllm_repro.scoring.results import cell_results, verify_frame, write_csv, write_tables
+from trustllm_repro.scoring.results import cell_results, load, verify_frame, write_csv, write_tables
 from trustllm_repro.store.atomic import read_object, write_json
 from trustllm_repro.store.provenance import file_hash, provenance
-from trustllm_repro.tasks.base import Column, Task
+from trustllm_repro.tasks import COLUMNS, TASKS
+from trustllm_repro.tasks.base import Column, Row, Task
+
+SCORE = ["value", "ci_low", "ci_high", "n", "n_unparsed", "n_missing", "reason"]
+# What a cell may use as a metric: the answers of one model -> a number.
+OnFrame = Callable[[pd.DataFrame], float]
+
+
+def find_task(task: Task | str) -> Task:
+    """A task by its id or its name within the dimension ("jailbreak"), or the task itself."""
+    if isinstance(task, Task):
+        return task
+    found = [t for t in TASKS.values() if task in (t.id, t.id.split("/")[-1])]
+    if len(found) != 1:
+        raise SettingsError(f"no task {task!r}", remedy=f"one of: {', '.join(TASKS)}")
+    return found[0]
+
+
+def score(
+    answers: pd.DataFrame,
+    metric: Metric | OnFrame,
+    by: str | Sequence[str] = "model",
+    *,
+    resamples: int = 199,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A metric of every group of answers: the columns `by`, then `SCORE`.
+
+    Args:
+        answers: rows of `Run.answers` or `read_answers`, whole or filtered (then nobody knows how
+            many answers are missing).
+        metric: one of trustllm_repro.metrics, or any function from the answers of one group (a
+            frame) to a number.
+        by: column or columns that make the groups.
+        resamples: draws over answers for the 95 % interval (percentile) of a function, which is
+            called for each. Shipped metrics take 999 (BCa).
+    """
+    names = [by] if isinstance(by, str) else list(by)
+    asked = answers.attrs.get("asked", 0) if names == ["model"] else 0
+    lines = []
+    for key, part in answers.groupby(names, sort=False):
+        part.attrs["asked"] = max(asked, len(part))
+        if isinstance(metric, Metric):
+            found = metric.measure(part, seed)
+        else:
+            found = _of_function(part, metric, resamples, seed)
+        lines.append([*key, *(getattr(found, n) for n in SCORE)])
+    return pd.DataFrame(lines, columns=[*names, *SCORE])
+
+
+def _of_function(part: pd.DataFrame, metric: OnFrame, resamples: int, seed: int) -> Score:
+    value = float(metric(part))
+    low = high = math.nan
+    if resamples and len(part) > 1 and not math.isnan(value):
+        rng = np.random.default_rng(seed)
+        picks = rng.integers(0, len(part), (resamples, len(part)))
+        draws = [float(metric(part.take(p))) for p in picks]
+        tail = 50 * (1 - CONFIDENCE)
+        low, high = np.nanpercentile(draws, [tail, 100 - tail])
+    n, absent = int(has(part, Status.PARSED).sum()), absent_answers(part)
+    reason = "the metric gives no number here" if math.isnan(value) else ""
+    return Score(value, n, *absent, float(low), float(high), reason)
+
+
+def read_answers(
+    task: Task,
+    rows: Sequence[Row],
+    texts: Mapping[str, Sequence[str | None]],
+    rule: Rule | str = "corrected",
+    judge: Callable[[Sequence[str | None]], Sequence[str | None]] | None = None,
+) -> pd.DataFrame:
+    """Answers to a task, declared in a cell or shipped, as a frame like that of `Run.answers`.
+
+    Args:
+        rows: the questions, each with the fields the task names ("prompt" and what its gold,
+            facets and parser need).
+        texts: model -> its answers, one for each row in their order; None for one that is missing.
+        judge: from texts to labels, for parsers that take a judge's label.
+    """
+    items, parser = task.items(rows), task.parser_for(Rule(rule))
+    parts = []
+    for model, said in texts.items():
+        if len(said) != len(items):
+            raise SettingsError(
+                f"{model}: {len(said)} answers to {len(items)} items",
+                remedy="give one for each item, in their order; None where there is none",
+            )
+        labels = judge(said) if judge else [None] * len(said)
+        for item, text, label in zip(items, said, labels, strict=True):
+            verdict = parser(item, Response(task.id, model, item.number, text, judge=label))
+            parts.append({
+                "model": model, "item": item.number, "gold": item.gold,
+                "status": str(verdict.status), "label": verdict.label or "",
+                "number": verdict.number, "pair": item.pair,
+                **dict(zip(task.facets, item.facets, strict=True)),
+            })  # fmt: skip
+    frame = pd.DataFrame(parts).astype({"number": float})
+    frame.attrs["asked"] = len(items)
+    return frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,3 +338,47 @@ def _write(
     facts["seconds"] = {name: round(float(took), 2) for name, took in stages}
     write_json(out / "provenance.json", facts)
     return Run(out)
+
+
+def trace_result(run_dir: Path, name: str) -> tuple[str, dict[str, pd.DataFrame]]:
+    """Text of a quoted number, and the verdicts that each cell behind it rests on.
+
+    Returns:
+        the text; and "table / model / column / rule" -> item, gold, status, label, number, pair,
+        the task's facets, file, edition (of the answer) and path (where it was stored).
+
+    Raises:
+        ReproError: no result has that name; close names are suggested.
+    """
+    entries = load(run_dir)
+    if name not in entries:
+        close = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+        raise ReproError(
+            f"no result named {name!r} in {run_dir}", remedy=hint or "see the names in results.json"
+        )
+    run = Run(Path(run_dir))
+    parts = (part for cell in entries[name]["cells"] for part in _parts(run, cell))
+    return str(entries[name]["text"]), {title: rows for title, rows in parts if len(rows)}
+
+
+def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """One part per model and rule; (table, column) stands for all recorded models."""
+    table, *row, column = cell[:2] if len(cell) == 2 else cell[:3]
+    word = cell[3] if len(cell) > 3 else Rule.AUTHORS if row else Rule.CORRECTED
+    rule = Rule.AUTHORS if word == OUR_JUDGE else Rule(word)
+    ledger = replace(run.ledger, ours=word == OUR_JUDGE)
+    scorer = Scorer(ledger)
+    for task, declared in COLUMNS:
+        if task is None or (declared.table, declared.column) != (table, column):
+            continue
+        models = row or ledger.models
+        if declared.pooled:
+            facet = {declared.pooled: row[0]} if row else {}
+            where = {**declared.where_for(rule), **facet}
+            models, declared = ledger.models, replace(declared, where=where, pooled=None)
+        for model in models:
+            answers = scorer.chosen(task, declared, model, rule).drop(columns="model")
+            made = ledger.rows(task.id, rule, declared.revisions(rule)).query("model == @model")
+            made = made[["item", "edition", "source"]].rename(columns={"source": "path"})
+            yield f"{table} / {model} / {column} / {word}", answers.merge(made, on="item")
