@@ -17,10 +17,10 @@ from typing import Any
 
 from scipy import stats
 
+from tools import exit_code
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import load_recorded
-from trustllm_repro.errors import exit_code
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.cells import score_cells
