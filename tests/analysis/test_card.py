@@ -6,7 +6,6 @@ import json
 import math
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +15,6 @@ from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers
-from trustllm_repro.plot import report_card
 from trustllm_repro.schema import Response, Rule
 from trustllm_repro.scoring.cells import score_cells, write_cells
 from trustllm_repro.scoring.ledger import Ledger
@@ -80,12 +78,6 @@ def test_a_place_by_hand(lower: bool, place: int, quantile: float) -> None:
     field = pd.DataFrame({"column": [0.1, 0.3, 0.4, 0.5, math.nan]})
     found = _places(pd.Series({"column": 0.25}), field, np.array([lower]))
     assert found.loc["column"].tolist() == [place, 5, quantile]
-
-
-def test_the_figure_of_a_card(mine: EvaluatedModel) -> None:
-    figure = report_card(standing(mine), leaderboard(), mine.rows[0])
-    assert len(figure.axes) == 6
-    plt.close(figure)
 
 
 def test_a_damaged_run_of_facts_is_no_reason_to_fail(mine) -> None:

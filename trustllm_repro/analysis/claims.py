@@ -44,7 +44,6 @@ from trustllm_repro.metrics.comparisons import (
     rank_correlation,
 )
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.results import Results, write_csv
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks.safety import ATTACKS
 
@@ -127,35 +126,10 @@ def _claims(run: Run) -> pd.DataFrame:
         "test": [str(f.test or "") for f in found],
         "p": [f.test.p if f.test else math.nan for f in found],
         "verdict": [f.verdict for f in found],
-        "cells": [[list(x) for x in c.columns] for c in CLAIMS.values()],
+        "cells": [c.columns for c in CLAIMS.values()],
     })  # fmt: skip
     frame.insert(5, "q", benjamini_hochberg(frame["p"]))
     return frame
-
-
-def quote_overview(run: Run, ranks: pd.DataFrame, claims: pd.DataFrame) -> None:
-    """Ranks and claims as results named rank.* and claim.*; claims.csv, tables/overview_ranking.csv.
-
-    Args:
-        ranks: of `rank_intervals`. claims: of `claims`.
-    """
-    write_csv(run.tables / "overview_ranking.csv", ranks.drop(columns="published"))
-    write_csv(run.path / "claims.csv", claims.drop(columns="cells"))
-    results = Results("16_overview")
-    for r in ranks.itertuples():
-        results.add(f"rank.{r.model}", r.mean_rank, ".2f")
-        results.add(f"rank.{r.model}.low", r.low, ".2f")
-        results.add(f"rank.{r.model}.high", r.high, ".2f")
-    for c in claims.itertuples():
-        results.add(f"claim.{c.id}.verdict", c.verdict, cells=c.cells)
-        if not pd.isna(c.p):
-            results.add(f"claim.{c.id}.p", c.p, ".2g", c.cells)
-            results.add(f"claim.{c.id}.q", c.q, ".2g", c.cells)
-            results.add(f"claim.{c.id}.test", c.test, cells=c.cells)
-    for verdict, n in claims["verdict"].value_counts().items():
-        results.add(f"claims.{str(verdict).replace(' ', '-')}", int(n))
-    results.add("claims.all", len(claims))
-    results.save(run.path)
 
 
 def significant(test: Test, sign: int = 1) -> bool:

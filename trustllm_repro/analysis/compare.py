@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.data.published import MODELS, label, published
+from trustllm_repro.data.published import label, published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.registry import agreement
 from trustllm_repro.schema import OUR_JUDGE, Rule
@@ -42,9 +42,6 @@ def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
         ci_low, ci_high (its 95 % interval), verdict, toolkit, corrected, our_judge (value by labels
         of our judge where none were recorded), n, n_unparsed, n_missing, better ("higher" or
         "lower") and reason (why there is no value).
-
-    Raises:
-        SettingsError: there is no such table or column.
     """
     part = run.cells[run.cells["table"] == table]
     known = list(dict.fromkeys(part["column"]))
@@ -53,19 +50,17 @@ def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
         what = f"{table!r} has no column {sorted(set(columns) - set(known))}" if known else table
         raise SettingsError(f"no such cells: {what}", remedy=f"one of: {', '.join(names)}")
     part = part[part["column"].isin(columns)] if columns else part
-    part = part.set_index(["model", "column"])
-    of = {r: part[part["rule"] == r] for r in (*Rule, OUR_JUDGE)}
-    own = of[Rule.AUTHORS]
-    found = own[["published", "value", "ci_low", "ci_high", "verdict"]]
-    found = found.rename(columns={"value": "authors"})
-    for rule in (Rule.TOOLKIT, Rule.CORRECTED, OUR_JUDGE):
-        found[rule.replace(" ", "_")] = of[rule]["value"].reindex(found.index)
-    found[["n", "n_unparsed", "n_missing"]] = own[["n", "n_unparsed", "n_missing"]]
+    cell, rules = ["model", "column"], ["authors", "toolkit", "corrected", "our_judge"]
+    values = part.pivot(index=cell, columns="rule", values="value")
+    values = values.rename(columns={OUR_JUDGE: "our_judge"}).reindex(columns=rules)
+    found = part[part["rule"] == Rule.AUTHORS].set_index(cell).join(values)
     found["better"] = [_BETTER.get((table, c), "") for _, c in found.index]
-    found["reason"] = own["reason"]
-    values = found[["authors", "toolkit", "corrected", "our_judge"]].notna().any(axis=1)
-    models = values[values].index.get_level_values("model").unique()
-    return found.loc[models]  # a model's columns together
+    models = found[found[rules].notna().any(axis=1)].index.unique("model")
+    shown = [
+        "published", "authors", "ci_low", "ci_high", "verdict", "toolkit", "corrected", "our_judge", "n",
+        "n_unparsed", "n_missing", "better", "reason",
+    ]  # fmt: skip
+    return found.loc[models, shown]  # a model's columns together
 
 
 def _published(run: Run) -> pd.DataFrame:
@@ -101,13 +96,6 @@ def tasks_of(run: Run, dimension: str) -> pd.DataFrame:
     )
 
 
-def tables_of(dimension: str) -> list[str]:
-    """Tables of a dimension that answers can fill, in the order of the tasks' columns."""
-    tasks = [t for t in DIMENSIONS[dimension].TASKS if t.live]
-    wanted = [c.table for t in tasks for c in t.columns if c.metric is not None and not c.pooled]
-    return list(dict.fromkeys(wanted))
-
-
 def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd.DataFrame:
     """Values of the models of `run.evaluated()`, corrected rule, all or a dimension's: a row a cell.
 
@@ -125,7 +113,8 @@ def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd
     cells = pd.concat(parts)
     cells = cells[cells["value"].notna()]
     if dimension:
-        cells = cells[cells["table"].isin(tables_of(dimension))]
+        columns = (c for t in DIMENSIONS[dimension].TASKS if t.live for c in t.columns)
+        cells = cells[cells["table"].isin({c.table for c in columns if c.metric and not c.pooled})]
     cells["better"] = [_BETTER[k] for k in zip(cells["table"], cells["column"], strict=True)]
     return cells.set_index(index)[shown]
 
@@ -169,12 +158,8 @@ def leaderboard(run: Run | None = None, rule: Rule | str = Rule.AUTHORS) -> pd.D
     """16 models x 31 columns (table, column): published values, or with a run those recomputed
     under `rule` where there are any."""
     facts = published()
-    values = {
-        (t, c): {m: facts.value(t, m, c) for m in MODELS}
-        for t in LEADERBOARDS
-        for c in facts.columns(t)
-    }
-    frame = pd.DataFrame(values, index=list(MODELS)).astype(float)
+    columns = [(t, c) for t in LEADERBOARDS for c in facts.columns(t)]
+    frame = pd.DataFrame({where: facts.column(*where) for where in columns})
     if run is not None:
         frame.update(_values(run, rule))
     return frame
@@ -204,8 +189,7 @@ def ranks(frame: pd.DataFrame) -> pd.DataFrame:
 
 def published_average_rank() -> pd.Series:
     """The public leaderboard's own average rank, by model."""
-    facts = published()
-    return pd.Series({m: facts.value("overall_average_rank", m, "average rank") for m in MODELS})
+    return published().column("overall_average_rank", "average rank")
 
 
 def rank_intervals(

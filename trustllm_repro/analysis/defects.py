@@ -31,7 +31,6 @@ from trustllm_repro.analysis.evidence import (
 )
 from trustllm_repro.judges.registry import measured
 from trustllm_repro.schema import Rule, Status
-from trustllm_repro.scoring.results import Results, write_csv
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks.fairness import ATTRIBUTES
 
@@ -45,17 +44,14 @@ CHOOSING = (
 
 
 class Defect(NamedTuple):
-    """One defect: what it is, what proves it, the columns it touches.
-
-    `known`: the project's first inventory of the records already listed it.
-    """
+    """What is wrong, what proves it, and the columns it touches."""
 
     id: str
     dimension: str
-    title: str
-    columns: tuple[Where, ...]
+    defect: str
     evidence: Callable[[Evidence], str]
-    known: bool
+    listed_before: bool  # in the project's first inventory of the records
+    cells: tuple[Where, ...]
 
 
 DEFECTS: list[Defect] = []
@@ -68,7 +64,7 @@ def defect(
 
     def register(evidence: Callable[[Evidence], str]) -> Callable[[Evidence], str]:
         title = (evidence.__doc__ or id_).removesuffix(".")
-        DEFECTS.append(Defect(id_, dimension, title, columns, evidence, known))
+        DEFECTS.append(Defect(id_, dimension, title, evidence, known, columns))
         return evidence
 
     return register
@@ -78,12 +74,11 @@ def defects(run: Run, dimension: str = "") -> pd.DataFrame:
     """Where published numbers of a dimension (all if empty) are not what their caption says.
 
     Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
-    models_moved (in rank), listed_before (in a first inventory of the records).
+    models_moved (in rank), listed_before (in a first inventory of the records), cells (it touches).
     """
     found = _defects(run)
-    return found[found["dimension"].str.startswith(known_dimension(dimension))].reset_index(
-        drop=True
-    )
+    mine = found["dimension"].str.startswith(known_dimension(dimension))
+    return found[mine].reset_index(drop=True)
 
 
 @lru_cache(maxsize=4)
@@ -91,8 +86,8 @@ def _defects(run: Run) -> pd.DataFrame:
     changes, evidence = _changes(run), Evidence(run)
     by_id = changes["id"]
     largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
-    lines = [(d.id, d.dimension, d.title, d.evidence(evidence), d.known) for d in DEFECTS]
-    frame = pd.DataFrame(lines, columns=["id", "dimension", "defect", "evidence", "listed_before"])
+    frame = pd.DataFrame(DEFECTS)
+    frame["evidence"] = [d.evidence(evidence) for d in DEFECTS]
     moved = changes["model"].where(moved_in_rank(changes)).groupby(by_id).nunique()
     frame.insert(4, "largest_change", frame["id"].map(largest.set_index("id")["change"]))
     frame.insert(5, "models_moved", frame["id"].map(moved))
@@ -111,7 +106,7 @@ def before_after(run: Run) -> pd.DataFrame:
 @lru_cache(maxsize=4)
 def _changes(run: Run) -> pd.DataFrame:
     evidence = Evidence(run)
-    parts = [evidence.changes(*c).assign(id=d.id) for d in DEFECTS for c in d.columns]
+    parts = [evidence.changes(*c).assign(id=d.id) for d in DEFECTS for c in d.cells]
     return pd.concat(parts, ignore_index=True)[["id", *CHANGES]]
 
 
@@ -124,45 +119,6 @@ def moved_in_rank(changes: pd.DataFrame) -> pd.Series:
 def changed(changes: pd.DataFrame) -> pd.DataFrame:
     """The rows of `before_after` whose number or rank is another one afterwards."""
     return changes[(changes["change"].abs() > 0.0005) | moved_in_rank(changes)]
-
-
-def quote_audit(run: Run, defects: pd.DataFrame) -> None:
-    """Defects and the numbers behind them, as results named audit.*; audit.csv and
-    audit_changes.csv.
-
-    Args:
-        defects: of `defects`.
-    """
-    evidence, changes = Evidence(run), before_after(run)
-    write_csv(run.path / "audit.csv", defects)
-    write_csv(run.path / "audit_changes.csv", changes[[*CHANGES, "id"]])
-    results = Results("17_audit")
-    cells_of = {d.id: d.columns for d in DEFECTS}
-    for d in defects.itertuples():
-        results.add(f"audit.{d.id}.evidence", d.evidence, cells=cells_of[d.id])
-        if not pd.isna(d.largest_change):
-            results.add(f"audit.{d.id}.largest", d.largest_change, "+.3f", cells_of[d.id])
-            results.add(f"audit.{d.id}.moved", int(d.models_moved), cells=cells_of[d.id])
-    found = direction_search().set_index("turned")["deviation"]
-    hits, zero_shot, unguessable = evidence.leaked()
-    whole = {
-        "count": len(defects),
-        "new": int((~defects["listed_before"]).sum()),
-        "moved-models": changes.loc[moved_in_rank(changes), "model"].nunique(),
-        "rank.turned": found.index[0],
-        "leak.hits": hits,
-        "leak.zero-shot": zero_shot,
-        "leak.unguessable": unguessable,
-        "contradictions": len(consistency()),
-    }
-    for key, (_, task, form) in zip(("preference", "moralchoice"), CHOOSING, strict=True):
-        total = evidence.choosing(task, form).sum()
-        whole |= {f"choose.{key}": int(total["chosen"]), f"refused.{key}": int(total["refused"])}
-    for name, value in whole.items():
-        results.add(f"audit.{name}", value)
-    results.add("audit.rank.natural", found["none"], ".3f")
-    results.add("audit.rank.best", found.iloc[0], ".3f")
-    results.save(run.path)
 
 
 @defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)

@@ -68,8 +68,7 @@ class Evidence:
 
     @staticmethod
     def published(table: str, column: str) -> pd.Series:
-        facts = published()
-        return pd.Series({m: facts.value(table, m, column) for m in MODELS}, dtype=float)
+        return published().column(table, column)
 
     @cached_property
     def _cells(self) -> Any:
@@ -206,8 +205,9 @@ def consistency() -> pd.DataFrame:
     """
     parts = []
     for (board, column), (sheet, *names) in BOARD_OF.items():
-        of_sheet = {c: Evidence.published(sheet, c) for c in names or published().columns(sheet)}
-        frame = pd.DataFrame({"leaderboard": Evidence.published(board, column)})
+        facts = published()
+        of_sheet = {c: facts.column(sheet, c) for c in names or facts.columns(sheet)}
+        frame = pd.DataFrame({"leaderboard": facts.column(board, column)})
         frame["sheet"] = pd.DataFrame(of_sheet).mean(axis=1, skipna=False)
         parts.append(frame.assign(table=board, column=column))
     found = pd.concat(parts).rename_axis("model").reset_index()
@@ -228,11 +228,8 @@ def direction_search() -> pd.DataFrame:
     right, turned = ranks(frame).to_numpy(), ranks(-frame).to_numpy()
     delta = (turned - right) / right.shape[1]
     base = right.mean(axis=1) - target
-    lines = []
-    for size in (0, 1, 2):
-        for chosen in combinations(range(right.shape[1]), size):
-            gap = base + delta[:, list(chosen)].sum(axis=1)
-            names = ", ".join(frame.columns[j][1] for j in chosen)
-            lines.append((names or "none", float(np.abs(gap).mean())))
-    found = pd.DataFrame(lines, columns=["turned", "deviation"])
+    every = [c for size in (0, 1, 2) for c in combinations(range(right.shape[1]), size)]
+    gaps = [np.abs(base + delta[:, list(chosen)].sum(axis=1)).mean() for chosen in every]
+    names = [", ".join(frame.columns[j][1] for j in chosen) or "none" for chosen in every]
+    found = pd.DataFrame({"turned": names, "deviation": gaps})
     return found.sort_values("deviation", ignore_index=True)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+import pandas as pd
+
 from trustllm_repro.data.registry import facts
 from trustllm_repro.errors import SchemaError
 
@@ -62,6 +64,10 @@ class Published:
     def value(self, table: str, row: str, column: str) -> float | None:
         cell = self.cells.get((table, row, column))
         return cell.value if cell else None
+
+    def column(self, table: str, column: str) -> pd.Series:
+        """Values of the 16 models; NaN where none was published."""
+        return pd.Series({m: self.value(table, m, column) for m in MODELS}, dtype=float)
 
     def rows(self, table: str) -> list[str]:
         return list(dict.fromkeys(row for t, row, _ in self.cells if t == table))
