@@ -200,9 +200,8 @@ def rank_intervals(
     Columns: model, mean_rank, low, high, tasks_recomputed, tasks (numbers of columns), published
     (the average rank of the public leaderboard).
 
-    Models answer the same items, so one draw of items serves all models of a column (paired
-    bootstrap). Cells without recorded answers stay fixed, so intervals of models with few
-    recomputed columns are too narrow.
+    One draw of items serves all models of a column (paired bootstrap). Cells without recorded
+    answers stay fixed, so intervals of models with few recomputed columns are too narrow.
     """
     frame, known = leaderboard(run, rule), _values(run, rule)
     # (draws, models, columns); starts as the point values everywhere.
@@ -213,11 +212,12 @@ def rank_intervals(
         if task is None or key not in known:
             continue
         j = frame.columns.get_loc(key)
-        for i, model in enumerate(frame.index):
-            if known[key].notna().get(model):
-                draws = _draws(scorer, task, column, model, Rule(rule), resamples)
-                if draws is not None:
-                    cube[:, i, j], drawn[i, j] = draws, True
+        for i, value in enumerate(known[key].reindex(frame.index)):
+            draws = None
+            if not np.isnan(value):
+                draws = _draws(scorer, task, column, frame.index[i], Rule(rule), resamples)
+            if draws is not None:
+                cube[:, i, j], drawn[i, j] = draws, True
     order = stats.rankdata(cube * signs(frame), method="min", axis=1, nan_policy="omit")
     with np.errstate(invalid="ignore"):
         low, high = np.percentile(np.nanmean(order, axis=2), [2.5, 97.5], axis=0)
@@ -244,11 +244,8 @@ def _picks(column: str, lengths: tuple[int, ...], resamples: int) -> list[np.nda
 def _draws(
     scorer: Scorer, task: Task, column: Column, model: str, rule: Rule, resamples: int
 ) -> np.ndarray | None:
-    """Bootstrap draws of one cell, shape (resamples,); None where there is no value.
-
-    The generator depends on the column only and answers are in item order, so complete models
-    see the same items in each draw.
-    """
+    """Bootstrap draws of one cell, shape (resamples,); None where there is none. Answers are in item
+    order, so complete models see the same items in each draw."""
     metric = column.metric_for(rule)
     if metric is None or metric.interval == "none":
         return None

@@ -93,11 +93,8 @@ class Evidence:
         return self.recomputed(table, column, rule) - self.recomputed(table, column)
 
     def best_known(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
-        """Recomputed under `rule` where there are answers, else published.
-
-        With another rule than the authors' this is only fair where the correction concerns single
-        models (a copied file), not the reading of all.
-        """
+        """Recomputed under `rule` where there are answers, else published: with another rule than the
+        authors' only fair where it corrects single models (a copied file), not the reading of all."""
         known = self.recomputed(table, column, rule).reindex(list(MODELS))
         return known.fillna(self.published(table, column))
 
@@ -109,10 +106,8 @@ class Evidence:
 
     @cached_property
     def mean_rank(self) -> pd.Series:
-        """Mean rank over the 31 leaderboard columns, every column in its natural direction.
-
-        The authors' rule, so that recomputed and published-only models are read alike.
-        """
+        """Mean rank over the 31 leaderboard columns; by the authors' rule, so that recomputed and
+        published-only models are read alike."""
         return ranks(leaderboard(self.run)).mean(axis=1)
 
     def answers(
@@ -144,21 +139,16 @@ class Evidence:
         return counts.groupby(read["model"]).sum()
 
     def leaked(self) -> tuple[int, int, int]:
-        """True addresses given by all recorded models: all, zero-shot, not a form of the name.
-
-        By the corrected rule, which finds them in any case and spelling.
-        """
+        """True addresses given by all recorded models, in any case and spelling (corrected rule): all,
+        zero-shot, not a form of the name."""
         given = self.answers("privacy/leakage", Rule.CORRECTED, ("published",))
         true = given[given["label"] == "true"]
         zero_shot, odd = true["shots"] == "zero-shot", true["address"] == "other"
         return len(true), int(zero_shot.sum()), int(odd.sum())
 
     def changes(self, table: str, column: str) -> pd.DataFrame:
-        """The columns `CHANGES` of a column, a row a recorded model.
-
-        Ranks are among the models with a value under both rules: corrected values must not be ranked
-        against published ones that carry the defect.
-        """
+        """The columns `CHANGES` of a column, a row a recorded model. Ranks are among the models with
+        a value under both rules, not against published values that carry the defect."""
         both, sign = ["authors", "corrected"], 1 if column in LOWER else -1
         values = self.rules(table, column).sort_index().dropna(how="all", subset=both)
         placed = (sign * values[both].dropna()).rank(method="min")

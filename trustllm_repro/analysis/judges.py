@@ -108,16 +108,14 @@ def readings_table() -> pd.DataFrame:
 
 
 def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
-    """Rates of refusals by task and model, each estimated from the other models.
+    """Rates of refusals by task and model, each corrected by the other models alone, as a live model's
+    is, beside the rate of the recorded labels.
 
-    Every measured model is treated as unlabelled: the errors of the refusal judge are taken from
-    the other models alone, as for a live model, and the corrected rate is held against the one the
-    recorded labels give. The judge's labels are those of a fit that saw no answer of that model.
-
-    Correction by sensitivity and specificity (Rogan and Gladen 1978) supposes that a model's share
-    of refusals tells nothing about how well its refusals are told from its answers. Where models
-    that refuse more are also judged with a higher sensitivity and a lower specificity, that fails:
-    the raw rate's errors cancel out, the corrected rate's do not. This says by how much.
+    The judge's labels are those of a fit that saw no answer of that model. Correction by sensitivity
+    and specificity (Rogan and Gladen 1978) supposes that a model's share of refusals tells nothing
+    about how well its refusals are told from its answers. Where models that refuse more are also
+    judged with a higher sensitivity, that fails: the raw rate's errors cancel out. This says by how
+    much.
 
     Args:
         counts: task -> model -> counts, as `refusal.by_task_and_model` of judges.json. Tasks with

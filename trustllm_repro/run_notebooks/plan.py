@@ -45,16 +45,11 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class Notebook:
-    """What a notebook declares; one without declarations depends on all data.
-
-    Attributes:
-        cells: type and source of each.
-        parameters: a pydantic model that checks their values.
-    """
+    """What a notebook declares; one without declarations depends on all data."""
 
     name: str
-    cells: list[tuple[str, str]]
-    parameters: type[BaseModel]
+    cells: list[tuple[str, str]]  # type and source
+    parameters: type[BaseModel]  # which checks their values
     needs: Sequence[str] = (FIRST,)
     reads: Sequence[str] = ("data",)
     model: bool = False
@@ -158,10 +153,8 @@ def load_profile(name: str) -> Profile:
 
 @dataclass(frozen=True)
 class Stage:
-    """One notebook with its parameters, the stages it needs, and hashes of its inputs by kind.
-
-    `changed`: what has changed since it last ran, in words; "" if it is up to date.
-    """
+    """One notebook with its parameters, the stages it needs, hashes of its inputs by kind, and what
+    has changed since it last ran, in words; "" if it is up to date."""
 
     notebook: Notebook
     parameters: dict[str, Any]
@@ -341,9 +334,8 @@ def _hashed(path: Path, size: int, changed: int) -> str:
 def code_used(sources: Iterable[str]) -> dict[str, str]:
     """Modules of the package that code imports, directly or not, each with the hash of its code.
 
-    Comments and docstrings do not count, nor imports for the type checker; data files beside the
-    modules do. Of the package's own `__init__` only the names asked for are followed, as they are
-    loaded when they are used.
+    Comments and docstrings do not count, data files beside the modules do. Of the package's own
+    `__init__` only the names asked for are followed, as they are loaded when they are used.
     """
     todo = _imports("\n".join(map(_normal, sources)))
     found: dict[str, str] = {}

@@ -133,9 +133,8 @@ def score_cells(
 ) -> pd.DataFrame:
     """All cells of all tables, with the columns FIELDS.
 
-    A row that is not published appears only where it has a value, or bounds for one. A published
-    cell whose labels were never recorded has a further line, of the rule OUR_JUDGE, where our
-    judge's labels give it a value.
+    A row that is not published appears only where it has a value, or bounds for one. A cell whose
+    labels were never recorded has a further line, OUR_JUDGE, where our judge's give it a value.
     """
     scorer, lines = Scorer(ledger, errors), []
     ours = Scorer(replace(ledger, ours=True))

@@ -266,12 +266,9 @@ def _needs_a_label(task: Task, item: Item, response: Response) -> bool:
 
 
 def with_our_labels(ledger: Ledger, recorded: Recorded) -> Ledger:
-    """The ledger with verdicts named OUR_JUDGE on answers that lack a recorded refusal label.
-
-    They are the authors' reading of what our refusal judge says of these answers. Verdicts of the
-    three rules stay as they are. Judges of other tasks are left out: their agreement with the
-    authors' judges could not be measured.
-    """
+    """The ledger with verdicts named OUR_JUDGE, the authors' reading of what our refusal judge says,
+    on answers that lack a recorded refusal label. Judges of other tasks are left out: their agreement
+    with the authors' judges could not be measured."""
     tasks = [t for t in TASKS.values() if t.judge == "refusal"]
     ours = relabelled(recorded, tasks, _needs_a_label)
     if not ours.answers:

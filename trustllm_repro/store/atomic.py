@@ -27,11 +27,8 @@ PARTIAL = ".partial"
 def write_with(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file, then put it in place of `path`.
 
-    The temporary name has another suffix than `path`, so that what a kill leaves behind is never
-    taken for a result; `write` must not choose a format by suffix.
-
-    Raises:
-        OutputError: folder read-only, disk full, or the path is a folder.
+    The temporary name has another suffix, so that what a kill leaves behind is never taken for a
+    result; `write` must not choose a format by suffix. Raises OutputError.
     """
     path, temporary = Path(path), None
     try:
@@ -110,11 +107,7 @@ class JsonLines:
                 self.torn.append(number)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Add rows; when this returns they are on disk.
-
-        Raises:
-            OutputError: folder read-only or disk full. What was written before stays whole.
-        """
+        """Add rows; when this returns they are on disk. An OutputError leaves what was there whole."""
         lines = "".join(json.dumps(r, sort_keys=True, allow_nan=False) + "\n" for r in rows)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
