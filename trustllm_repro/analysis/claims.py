@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -109,14 +108,6 @@ def claims(run: Run, dimension: str = "") -> pd.DataFrame:
     ("supported", "not supported", "artefact", "not decidable from records"), cells (what it
     rests on).
     """
-    found = _claims(run)
-    # Claims are numbered by the first letter of their dimension.
-    mine = found["id"].str.startswith(known_dimension(dimension)[:1].upper())
-    return found[mine].reset_index(drop=True)
-
-
-@lru_cache(maxsize=4)
-def _claims(run: Run) -> pd.DataFrame:
     evidence = Evidence(run)
     found = [c.examine(evidence) for c in CLAIMS.values()]
     frame = pd.DataFrame({
@@ -129,7 +120,9 @@ def _claims(run: Run) -> pd.DataFrame:
         "cells": [c.columns for c in CLAIMS.values()],
     })  # fmt: skip
     frame.insert(5, "q", benjamini_hochberg(frame["p"]))
-    return frame
+    # Claims are numbered by the first letter of their dimension.
+    mine = frame["id"].str.startswith(known_dimension(dimension)[:1].upper())
+    return frame[mine].reset_index(drop=True)
 
 
 def significant(test: Test, sign: int = 1) -> bool:

@@ -5,8 +5,7 @@ Adding one: a function of the evidence with `@defect` in front. Its docstring is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,18 +75,12 @@ def defects(run: Run, dimension: str = "") -> pd.DataFrame:
     Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
     models_moved (in rank), listed_before (in a first inventory of the records), cells (it touches).
     """
-    found = _defects(run)
-    mine = found["dimension"].str.startswith(known_dimension(dimension))
-    return found[mine].reset_index(drop=True)
-
-
-@lru_cache(maxsize=4)
-def _defects(run: Run) -> pd.DataFrame:
-    changes, evidence = _changes(run), Evidence(run)
+    chosen = [d for d in DEFECTS if d.dimension.startswith(known_dimension(dimension))]
+    changes, evidence = _changes(run, chosen), Evidence(run)
     by_id = changes["id"]
     largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
-    frame = pd.DataFrame(DEFECTS)
-    frame["evidence"] = [d.evidence(evidence) for d in DEFECTS]
+    frame = pd.DataFrame(chosen)
+    frame["evidence"] = [d.evidence(evidence) for d in chosen]
     moved = changes["model"].where(moved_in_rank(changes)).groupby(by_id).nunique()
     frame.insert(4, "largest_change", frame["id"].map(largest.set_index("id")["change"]))
     frame.insert(5, "models_moved", frame["id"].map(moved))
@@ -100,13 +93,12 @@ def before_after(run: Run) -> pd.DataFrame:
     Columns: id (of the defect), model, table, column, published, authors, corrected, rank_before,
     rank_after (among the models with a value under both rules), change.
     """
-    return _changes(run).copy()
+    return _changes(run, DEFECTS)
 
 
-@lru_cache(maxsize=4)
-def _changes(run: Run) -> pd.DataFrame:
+def _changes(run: Run, chosen: Sequence[Defect]) -> pd.DataFrame:
     evidence = Evidence(run)
-    parts = [evidence.changes(*c).assign(id=d.id) for d in DEFECTS for c in d.cells]
+    parts = [evidence.changes(*c).assign(id=d.id) for d in chosen for c in d.cells]
     return pd.concat(parts, ignore_index=True)[["id", *CHANGES]]
 
 
