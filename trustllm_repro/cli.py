@@ -77,16 +77,9 @@ Dtype = Annotated[str, Option(help="float32, bfloat16, float16, or auto: the fas
 BatchSize = Annotated[int, Option(help="Answers at a time (0: what fits; an endpoint 8).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
 Unverified = Annotated[bool, Option("--unverified", help="Accept files that were altered.")]
-GivenAnswers = Annotated[
-    Path | None,
-    Option(
-        help="Instead of a model: what the official package left (generation_results, run.json)."
-    ),
-]
-Judge = Annotated[
-    list[str] | None,
-    Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
-]
+GivenAnswers = Annotated[Path | None, Option(help="Instead of a model: what `trustllm` left.")]
+JUDGE_HELP = "judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
+Judge = Annotated[list[str] | None, Option(help=JUDGE_HELP)]
 Prompts = Annotated[
     str,
     Option(
@@ -214,17 +207,14 @@ def evaluate(
     show_evaluation(done, out)
 
 
-# Parameters of `evaluate` that mean something whoever answers.
-EITHER = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified"}
-
-
 def _refuse_idle(context: Context, answers: bool) -> None:
-    """Refuse options the user set that would do nothing: of all others than those for either
-    source of answers, `--model-name` is for answers that are there, the rest for a model asked."""
+    """Refuse options the user set that would do nothing: `--model-name` is for answers that are
+    there, all others but these for a model that is asked."""
+    either = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified"}
     idle = [
         "/".join([*p.opts, *p.secondary_opts])
         for p in context.command.params
-        if p.name not in EITHER
+        if p.name not in either
         and (p.name == "model_name") != answers
         # Typer brings a click of its own, whose enumeration it does not export.
         and getattr(context.get_parameter_source(p.name or ""), "name", "") == "COMMANDLINE"

@@ -16,8 +16,8 @@ from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers
 from trustllm_repro.schema import Response, Rule
-from trustllm_repro.scoring.cells import score_cells, write_cells
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import score_cells, write_cells
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import TASKS
 

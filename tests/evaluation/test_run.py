@@ -31,8 +31,8 @@ from trustllm_repro.evaluation.run import (
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import Progress, duration
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import committed_ledger
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import committed_ledger
 from trustllm_repro.scoring.run import Run
 
 SETTINGS = Settings(dimensions=("ethics", "safety"), max_new_tokens=6, samples=2)

@@ -23,9 +23,8 @@ from trustllm_repro.export import save
 from trustllm_repro.plot import dots
 from trustllm_repro.run_notebooks.plan import load_profile, read_notebook
 from trustllm_repro.schema import Item
-from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.scoring.ledger import Ledger, items_table
-from trustllm_repro.scoring.results import Results, latex, latex_escape
+from trustllm_repro.scoring.results import FIELDS, Results, latex, latex_escape
 from trustllm_repro.scoring.run import Run, trace_result
 
 JAILBREAK = "safety/jailbreak"

@@ -13,7 +13,7 @@ import pytest
 from tests.faults.world import World, facts, leftovers, snapshot
 from tests.notebooks.project import Project
 from trustllm_repro.paths import project_root
-from trustllm_repro.scoring.cells import committed_ledger
+from trustllm_repro.scoring.results import committed_ledger
 
 NOTEBOOKS = sorted(p.stem for p in (project_root() / "notebooks").glob("*.ipynb"))
 KINDS = (".pdf", ".svg", ".png", ".csv")

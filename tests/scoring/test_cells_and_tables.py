@@ -16,8 +16,15 @@ from trustllm_repro.data.published import published
 from trustllm_repro.errors import ReproError
 from trustllm_repro.paths import project_root
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import verdict
-from trustllm_repro.scoring.results import TIDY, VERIFY, Results, latex_escape, load, number
+from trustllm_repro.scoring.results import (
+    TIDY,
+    VERIFY,
+    Results,
+    latex_escape,
+    load,
+    number,
+    verdict,
+)
 from trustllm_repro.scoring.run import Run, open_run, replay_ledger, replay_records, trace_result
 
 

@@ -14,8 +14,8 @@ from trustllm_repro.metrics.measures import REFUSED, RIGHT, Rate
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import committed_ledger
 from trustllm_repro.scoring.ledger import ANSWER
+from trustllm_repro.scoring.results import committed_ledger
 from trustllm_repro.scoring.run import Run, find_task, open_run, read_answers, score
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import Column, Task

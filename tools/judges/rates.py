@@ -23,8 +23,8 @@ from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import load_recorded
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import score_cells
 from trustllm_repro.scoring.ledger import Ledger, Relabelled, relabelled
+from trustllm_repro.scoring.results import score_cells
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.tasks import TASKS
 

@@ -15,7 +15,7 @@ from trustllm_repro.data.published import label, published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.registry import agreement
 from trustllm_repro.schema import OUR_JUDGE, Rule
-from trustllm_repro.scoring.cells import Scorer
+from trustllm_repro.scoring.results import Scorer
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS
 from trustllm_repro.tasks.base import Column, Task

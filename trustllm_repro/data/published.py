@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -43,8 +44,7 @@ def label(model: str) -> str:
     return MODELS.get(model, model)
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One published number, and the repository, commit and file it comes from."""
 
     value: float

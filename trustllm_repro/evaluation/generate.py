@@ -42,25 +42,15 @@ from trustllm_repro.tasks import DIMENSIONS, TASKS
 
 @dataclass(frozen=True)
 class Settings:
-    """How a live run asks.
+    """How a live run asks. `system` and `sampling` are those of models.base, by default as the official
+    toolkit asks; a model must be made with them, an endpoint has its own."""
 
-    Attributes:
-        dimensions: names of tasks.DIMENSIONS; empty means all.
-        limit: about so many items a task, spread over its parts; None means all.
-        max_new_tokens: the paper's setting is 512.
-        samples: answers per item where the task's temperature is above 0.
-        seed: base of all answers' seeds.
-        likelihood: also read classification tasks by the options' log-probabilities.
-        system, sampling: see models.base.SYSTEM and SAMPLING; by default as the official toolkit
-            asks. A model must be made with them; an endpoint has its own.
-    """
-
-    dimensions: tuple[str, ...] = ()
-    limit: int | None = None
-    max_new_tokens: int = 512
-    samples: int = 1
-    seed: int = 0
-    likelihood: bool = True
+    dimensions: tuple[str, ...] = ()  # names of tasks.DIMENSIONS; empty means all
+    limit: int | None = None  # about so many items a task, spread over its parts
+    max_new_tokens: int = 512  # the paper's setting
+    samples: int = 1  # answers per item where the task's temperature is above 0
+    seed: int = 0  # base of all answers' seeds
+    likelihood: bool = True  # also read classification tasks by the options' log-probabilities
     system: str = "blank"
     sampling: str = "model"
 
@@ -80,16 +70,13 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One answer that is wanted: to which item of which task, under which key.
-
-    `request` is None where the answers are there already.
-    """
+    """One answer that is wanted: to which item of which task, under which key."""
 
     task: str
     number: int
     sample: int
     key: str
-    request: Request | None = None
+    request: Request | None = None  # None where the answers are there already
 
 
 @dataclass(frozen=True)
@@ -163,12 +150,9 @@ def in_share(key: str, worker: int, workers: int) -> bool:
 
 
 def stratified(items: Sequence[Item], limit: int | None) -> list[Item]:
-    """About `limit` items of a task, taken in turn from every combination of facets.
-
-    A facet that is a number measures an item and makes no part of its own. Items of one pair come
-    together; at least one pair is taken. The choice depends on the items only, and a larger limit
-    takes the smaller one's items and more.
-    """
+    """About `limit` items of a task, taken in turn from every combination of facets that are no
+    numbers. Items of one pair come together; at least one pair is taken. The choice depends on the
+    items only, and a larger limit takes the smaller one's items and more."""
     if limit is None or limit >= len(items):
         return list(items)
     units: dict[int, list[Item]] = {}
@@ -299,10 +283,8 @@ def score(
     part: tuple[int, int] = (0, 1),
     progress: Progress = Progress(),
 ) -> int:
-    """Score the options of this part that have no log-probabilities yet; returns how many.
-
-    Raises SettingsError: the model offers none.
-    """
+    """Score the options of this part that have no log-probabilities yet; returns how many. A
+    SettingsError if the model offers none."""
     have = store.load()
     todo = {c.key: c for c in wanted if c.key not in have and in_share(c.key, *part)}
     left, done = list(todo.values()), 0

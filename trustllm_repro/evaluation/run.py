@@ -45,15 +45,17 @@ from trustllm_repro.models.base import Completion, Finish, LanguageModel
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import PrintedNotes, Progress
 from trustllm_repro.schema import Rule, Status
-from trustllm_repro.scoring.cells import (
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import (
     Errors,
     committed_ledger,
+    number,
     read_cells,
     score_cells,
     write_cells,
+    write_csv,
+    write_tables,
 )
-from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.results import number, write_csv, write_tables
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.store.atomic import JsonLines, write_json
 from trustllm_repro.store.provenance import provenance

@@ -247,7 +247,7 @@ def _hash_of(value: Any) -> str:
 
 
 def state_file(run: Path, name: str) -> Path:
-    """Where a run notes a finished stage: its inputs and seconds."""
+    """Where a run notes the inputs and seconds of a finished stage."""
     return run / ".stages" / f"{name}.json"
 
 
@@ -274,13 +274,11 @@ LARGE = 20_000_000  # bytes; larger files and folders are compared by size and t
 def files_read(patterns: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, str]:
     """Files that `reads` of a notebook name, each with the hash of what it holds.
 
-    Args:
-        patterns: globs; a folder means all files in it. They start at the checkout, those
-            that begin with a parameter at notebooks/, where kernels run. `{name}` is the value of
-            a parameter, or each value of a list. Where that is empty it is "*"; a pattern that
-            begins with it names no file then, nor does one that ends with " if name".
-            `{benchmark}` and `{records}` are those that the package finds; with the source
-            "ledger" no records are read.
+    Patterns are globs; a folder means all files in it. They start at the checkout, those that begin
+    with a parameter at notebooks/, where kernels run. `{name}` is the value of a parameter, or each
+    value of a list. Where that is empty it is "*"; a pattern that begins with it names no file then,
+    nor does one that ends with " if name". `{benchmark}` and `{records}` are those that the package
+    finds; with the source "ledger" no records are read.
     """
     records = list(find_records(parameters.get("records", "")))
     values = {

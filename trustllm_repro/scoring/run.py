@@ -25,16 +25,20 @@ from trustllm_repro.metrics.base import Metric, absent_answers, has
 from trustllm_repro.paths import data_dir
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import CONFIDENCE, OUR_JUDGE, Response, Rule, Score, Status
-from trustllm_repro.scoring.cells import (
+from trustllm_repro.scoring.ledger import ANSWER, Ledger, with_our_labels
+from trustllm_repro.scoring.results import (
     CELLS,
     Scorer,
+    cell_results,
     committed_ledger,
+    load,
     read_cells,
     score_cells,
+    verify_frame,
     write_cells,
+    write_csv,
+    write_tables,
 )
-from trustllm_repro.scoring.ledger import ANSWER, Ledger, with_our_labels
-from trustllm_repro.scoring.results import cell_results, load, verify_frame, write_csv, write_tables
 from trustllm_repro.store.atomic import read_object, write_json
 from trustllm_repro.store.provenance import file_hash, provenance
 from trustllm_repro.tasks import COLUMNS, TASKS
@@ -159,7 +163,7 @@ class Run:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Every published cell under every rule: the columns `scoring.cells.FIELDS`."""
+        """Every published cell under every rule: the columns `scoring.results.FIELDS`."""
         return read_cells(self.home)
 
     def answers(
@@ -346,9 +350,6 @@ def trace_result(run_dir: Path, name: str) -> tuple[str, dict[str, pd.DataFrame]
     Returns:
         the text; and "table / model / column / rule" -> item, gold, status, label, number, pair,
         the task's facets, file, edition (of the answer) and path (where it was stored).
-
-    Raises:
-        ReproError: no result has that name; close names are suggested.
     """
     entries = load(run_dir)
     if name not in entries:
