@@ -16,7 +16,7 @@ from typer import Argument, Context, Option
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.escape import without_controls
 from trustllm_repro.progress import Progress
-from trustllm_repro.schema import OUR_JUDGE, Rule
+from trustllm_repro.schema import Rule
 
 app = typer.Typer(
     name="trustllm-repro",
@@ -358,20 +358,17 @@ def verify(
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
     from trustllm_repro.analysis.compare import judged_sentence
-    from trustllm_repro.scoring.results import read_verify
+    from trustllm_repro.scoring.results import read_verify, verdict_counts
 
     every = read_verify(run_dir / "verify.csv")
-    frame = every[every["rule"] != OUR_JUDGE]
-    counts = frame.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
-    names = ["reproduced", "near", "differs", "not recorded"]
-    counts = counts.reindex(columns=names, fill_value=0)
+    counts = verdict_counts(every)
     total = counts.sum()
     if full:
         counts.loc["all"] = total
         counts.index.name = counts.columns.name = None
         show(f"verdicts, authors' rule ({run_dir})\n{counts.to_string()}")
     show(
-        f"{total['reproduced']} of {len(frame)} published cells reproduced, {total['near']} near, "
+        f"{total['reproduced']} of {total.sum()} published cells reproduced, {total['near']} near, "
         f"{total['differs']} differ, {total['not recorded']} not recorded"
     )
     show(judged_sentence(every))

@@ -11,10 +11,10 @@ from trustllm_repro.analysis.compare import (
     evaluated_cells,
     published_range,
     tasks_of,
-    verdict_counts,
 )
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.scoring.results import verdict_counts
 from trustllm_repro.scoring.run import Run, open_run
 from trustllm_repro.tasks import DIMENSIONS
 
@@ -56,7 +56,7 @@ def test_unknown_tables_and_columns_are_named(run: Run) -> None:
 
 
 def test_every_published_cell_is_counted_once(run: Run) -> None:
-    assert verdict_counts(run).to_numpy().sum() == 2158
+    assert verdict_counts(run.cells).to_numpy().sum() == 2158
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)

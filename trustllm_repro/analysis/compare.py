@@ -63,21 +63,10 @@ def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     return found.loc[models, shown]  # a model's columns together
 
 
-def _published(run: Run) -> pd.DataFrame:
-    """The published cells, a line each, as the authors' rule gives them."""
-    cells = run.cells
-    return cells[(cells["rule"] == Rule.AUTHORS) & cells["published"].notna()]
-
-
-def verdict_counts(run: Run) -> pd.DataFrame:
-    """Published cells of each table by verdict: index table, a column (int) a verdict."""
-    groups = _published(run).groupby(["table", "verdict"], sort=False)
-    return groups.size().unstack(fill_value=0)
-
-
 def published_range(run: Run) -> pd.DataFrame:
     """Lowest and highest published value: index table, column; columns min, max, models."""
-    groups = _published(run).groupby(["table", "column"], sort=False)["published"]
+    cells = run.cells[run.cells["rule"] == Rule.AUTHORS].dropna(subset="published")
+    groups = cells.groupby(["table", "column"], sort=False)["published"]
     return groups.agg(min="min", max="max", models="size")
 
 

@@ -370,16 +370,10 @@ LONGFORMER = "LibrAI/longformer-harmful-ro"  # the paper's judge of refusals
 
 
 def evaluate_answers(
-    answers: Path,
-    benchmark: str,
-    out: Path,
-    *,
-    dimensions: tuple[str, ...] = (),
-    model_name: str = "",
-    verify: bool = True,
-    judges: tuple[str, ...] = (),
+    answers: Path, benchmark: str, out: Path, *, dimensions: tuple[str, ...] = (),
+    model_name: str = "", verify: bool = True, judges: tuple[str, ...] = (),
     progress: Progress = PrintedNotes(),
-) -> Evaluation:
+) -> Evaluation:  # fmt: skip
     """Read, judge, score, write; no model is asked. For the arguments see `evaluate --help`.
 
     Two rules read the answers: `corrected`, by this package's judges (the paper's refusal labels
@@ -413,14 +407,7 @@ def evaluate_answers(
     facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}
     facts["judges"], facts["kept_labels"] = live.judges, kept
     write_json(out / "provenance.json", facts)
-    asked = ("limit", "temperatures", "max_new_tokens")  # how the package asked, by its run.json
-    listed = {
-        "layouts": list(given.layouts),
-        "files": {p: asdict(c) for p, c in given.files.items()},
-        "ignored_files": given.ignored,
-        "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
-    }
-    write_json(out / "answers.json", listed)
+    write_json(out / "answers.json", _listed(given))
     for line in _notes(given, plan, kept):
         progress.note(line)
     return Evaluation(run, row, "", live, GenerationCost(), plan)
@@ -432,11 +419,8 @@ def _key(place: Place) -> str:
 
 def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str]) -> Plan:
     """All items of the tasks whose files are there, as if they were asked."""
-    chosen = [
-        t
-        for t in TASKS.values()
-        if t.live and t.file in given.names and (not dimensions or t.dimension in dimensions)
-    ]
+    there = [t for t in TASKS.values() if t.live and t.file in given.names]
+    chosen = [t for t in there if not dimensions or t.dimension in dimensions]
     if not chosen:
         raise SettingsError(
             f"no answers in {', '.join(dimensions)}",
@@ -474,6 +458,17 @@ def _count(live: LiveAnswers, given: OfficialAnswers, kept: Mapping[str, int]) -
         rest = sum(r.text is not None for r in live.answers[task, live.model]) - n
         ours = f"; {rest} answers by {live.judges[task]}" if rest else ""
         live.judges[task] = f"{n} labels of {LONGFORMER} kept{ours}"
+
+
+def _listed(given: OfficialAnswers) -> dict[str, Any]:
+    """Which files were read, what became of their rows, and how the official package asked."""
+    asked = ("limit", "temperatures", "max_new_tokens")  # by its run.json
+    return {
+        "layouts": list(given.layouts),
+        "files": {p: asdict(c) for p, c in given.files.items()},
+        "ignored_files": given.ignored,
+        "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
+    }
 
 
 def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> Iterator[str]:

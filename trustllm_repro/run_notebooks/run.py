@@ -26,8 +26,7 @@ from trustllm_repro.escape import without_controls
 from trustllm_repro.progress import duration
 from trustllm_repro.run_notebooks.execute import CONTEXT, execute
 from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage, read_state, state_file
-from trustllm_repro.schema import OUR_JUDGE
-from trustllm_repro.scoring.results import read_verify
+from trustllm_repro.scoring.results import read_verify, verdict_counts
 from trustllm_repro.store.atomic import write_json, write_text
 
 _TEMPLATES = Environment(
@@ -36,7 +35,6 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-VERDICTS = ("reproduced", "near", "differs", "not recorded")
 FILES = ("verify.csv", "claims.csv", "audit.csv", "results.json", "provenance.json")
 FOLDERS = {"tables": "*.csv", "figures": "*.pdf"}
 _PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
@@ -76,9 +74,8 @@ def _verdicts(run: Path) -> dict[str, Any]:
         frame = read_verify(run / "verify.csv")
     except ReproError:
         return {}
-    counts = frame.loc[frame["rule"] != OUR_JUDGE, "verdict"].value_counts()
-    known = {v: int(counts.get(v, 0)) for v in VERDICTS}
-    return {"counts": known, "all": int(counts.sum()), "ours": judged_sentence(frame)}
+    counts = verdict_counts(frame).sum()
+    return {"counts": counts.to_dict(), "all": int(counts.sum()), "ours": judged_sentence(frame)}
 
 
 def _card(run: Path, notebook: Notebook, status: Status) -> dict[str, Any]:

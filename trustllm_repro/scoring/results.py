@@ -35,6 +35,7 @@ from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 
 REPRODUCED, NEAR = 0.005, 0.02
+VERDICTS = ["reproduced", "near", "differs", "not recorded"]
 FIELDS = [
     "table", "model", "column", "value", "n", "n_unparsed", "n_missing", "ci_low", "ci_high",
     "rule", "source", "published", "difference", "verdict", "reason",
@@ -262,6 +263,14 @@ def read_verify(path: Path) -> pd.DataFrame:
     if list(frame.columns) != VERIFY:
         raise SourceCorrupt(f"{path} does not have the columns {', '.join(VERIFY)}", remedy=remedy)
     return frame
+
+
+def verdict_counts(lines: pd.DataFrame) -> pd.DataFrame:
+    """Published cells of each table by verdict under the authors' rule, from cells or verify.csv:
+    index table, a column (int) a verdict."""
+    known = lines[(lines["rule"] == Rule.AUTHORS) & lines["published"].notna()]
+    counts = known.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
+    return counts.reindex(columns=VERDICTS, fill_value=0)
 
 
 def number(value: float, digits: int = 3) -> str:
