@@ -170,6 +170,8 @@ def stratified(items: Sequence[Item], limit: int | None) -> list[Item]:
     return sorted(chosen, key=lambda i: i.number)
 
 
+# --- answering
+
 BATCH = 32  # scores of options stored at a time
 SAMPLE = 200  # prompts counted in tokens for the estimate; the rest is taken to be alike
 READ = 256  # tokens of the pass that times reading

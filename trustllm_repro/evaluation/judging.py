@@ -188,6 +188,9 @@ class JudgeChoice:
         return None if name in self.replaced else judge_error(name, task)
 
 
+# --- how a rule reads given answers
+
+
 class Case(TypedDict):
     """One answer to be read: task id, item (from 0, among the task's items in the official file),
     text, and a judge's label; where there is none, our judge of the task gives it. Further fields

@@ -366,6 +366,8 @@ def _headline(done: Evaluation) -> pd.DataFrame:
     return top.join(known, on=keys).join(theirs, on=keys)
 
 
+# --- answers that the official package has made already
+
 LONGFORMER = "LibrAI/longformer-harmful-ro"  # the paper's judge of refusals
 
 

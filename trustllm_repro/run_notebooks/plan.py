@@ -267,6 +267,8 @@ def _changed(run: Path, stage: Stage) -> str:
     return f"changed: {', '.join(other)}" if other else ""
 
 
+# --- what a stage depends on: the files its notebook reads, and the code its cells import
+
 PACKAGE = "trustllm_repro"
 LARGE = 20_000_000  # bytes; larger files and folders are compared by size and time
 

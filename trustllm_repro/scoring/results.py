@@ -226,6 +226,8 @@ def read_cells(folder: Path) -> pd.DataFrame:
     return cells
 
 
+# --- tables
+
 TIDY = FIELDS[1:]  # all but the table, which is the file
 VERIFY = [
     "table", "row", "column", "published", "value", "difference", "rule", "verdict", "n", "reason"
@@ -303,6 +305,8 @@ def latex(part: pd.DataFrame, rule: Rule = Rule.AUTHORS) -> str:
     note = f"% {table}: recomputed under the {name} rule (published); all rules in {table}.csv\n"
     return note + body.replace("–", "--")
 
+
+# --- quoted numbers
 
 HEAD = r"""% Written by trustllm-repro; do not edit. Use: \input{results.tex}, then \result{name}.
 \newcommand{\result}[1]{\ifcsname result@#1\endcsname\csname result@#1\endcsname\else
