@@ -64,7 +64,7 @@ def test_everything_is_escaped(tmp_path):
 
 
 def test_verdicts_are_counted_as_soon_as_they_are_there(tmp_path):
-    line = dict.fromkeys(VERIFY, "")
+    line = dict.fromkeys(VERIFY, "1")
     lines = [("authors", "reproduced")] * 3 + [("authors", "not recorded"), (OUR_JUDGE, "near, x")]
     rows = [",".join({**line, "rule": r, "verdict": f'"{v}"'}.values()) for r, v in lines[:4]]
     write_text(tmp_path / "verify.csv", "\n".join([",".join(VERIFY), *rows]) + "\n")
