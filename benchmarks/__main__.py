@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trustllm_repro.errors import exit_code
+from tools import exit_code
 from trustllm_repro.paths import data_dir
 
 

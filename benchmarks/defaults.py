@@ -19,7 +19,8 @@ import numpy as np
 from benchmarks import generation as bench
 from benchmarks.generation import OURS, Contender, Round
 from benchmarks.prompts import prompts
-from trustllm_repro.errors import SettingsError, exit_code
+from tools import exit_code
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import DTYPES, LocalModel
 from trustllm_repro.paths import data_dir

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trustllm_repro.data.benchmark import Benchmark, open_benchmark
+from trustllm_repro.data.benchmark import Benchmark, load_benchmark
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.evaluation.plan import stratified
+from trustllm_repro.evaluation.generate import stratified
 from trustllm_repro.models.find import find_model
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
@@ -157,7 +157,7 @@ def measure(
     folder = getattr(find_model(model), "folder", None)
     if folder is None:
         raise SettingsError("only models on this machine can be timed")
-    prompts, options = prompts_of(open_benchmark(benchmark), per_task)
+    prompts, options = prompts_of(load_benchmark(benchmark), per_task)
     job = {"model": str(folder), "batch_size": batch_size, "max_new_tokens": max_new_tokens}
     all_of_them = contenders(dtypes, cores())
     with ExitStack() as stack:

@@ -21,7 +21,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, StoppingCriteria
 
-from trustllm_repro.errors import exit_code
+from tools import exit_code
 from trustllm_repro.online.generations.recorder import blocks_of
 from trustllm_repro.online.guard.criteria import GuardCriteria, Probe
 from trustllm_repro.paths import data_dir

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trustllm_repro.errors import exit_code
+from tools import exit_code
 from trustllm_repro.paths import data_dir, project_root
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance

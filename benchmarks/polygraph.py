@@ -27,7 +27,8 @@ from benchmarks import generation as bench
 from benchmarks.contenders import Outcome, share
 from benchmarks.generation import Contender, Round
 from benchmarks.prompts import prompts
-from trustllm_repro.errors import SettingsError, exit_code
+from tools import exit_code
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel

@@ -26,7 +26,7 @@ from transformers import GenerationConfig
 from benchmarks import generation as bench
 from benchmarks.contenders import PASS, Outcome, batches, continuous_batching, share
 from benchmarks.generation import Contender, Round
-from trustllm_repro.errors import exit_code
+from tools import exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel

@@ -11,7 +11,7 @@ import sys
 
 import pandas as pd
 
-from trustllm_repro.errors import exit_code
+from tools import exit_code
 from trustllm_repro.online.generations.tasks import TASKS
 from trustllm_repro.online.guard.guard import Guard
 from trustllm_repro.paths import data_dir

@@ -9,9 +9,8 @@ import pandas as pd
 
 from trustllm_repro.data.published import label, published
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.results import latex_escape
+from trustllm_repro.scoring.results import latex_escape, number
 from trustllm_repro.scoring.run import Run
-from trustllm_repro.scoring.tables import number
 from trustllm_repro.store.atomic import write_text
 
 RAGGED = r">{\raggedright\arraybackslash}p"  # a column of text without stretched blanks

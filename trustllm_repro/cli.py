@@ -16,7 +16,7 @@ from typer import Argument, Context, Option
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.escape import without_controls
 from trustllm_repro.progress import Progress
-from trustllm_repro.schema import OUR_JUDGE, Rule
+from trustllm_repro.schema import Rule
 
 app = typer.Typer(
     name="trustllm-repro",
@@ -77,16 +77,9 @@ Dtype = Annotated[str, Option(help="float32, bfloat16, float16, or auto: the fas
 BatchSize = Annotated[int, Option(help="Answers at a time (0: what fits; an endpoint 8).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
 Unverified = Annotated[bool, Option("--unverified", help="Accept files that were altered.")]
-GivenAnswers = Annotated[
-    Path | None,
-    Option(
-        help="Instead of a model: what the official package left (generation_results, run.json)."
-    ),
-]
-Judge = Annotated[
-    list[str] | None,
-    Option(help="judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."),
-]
+GivenAnswers = Annotated[Path | None, Option(help="Instead of a model: what `trustllm` left.")]
+JUDGE_HELP = "judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
+Judge = Annotated[list[str] | None, Option(help=JUDGE_HELP)]
 Prompts = Annotated[
     str,
     Option(
@@ -119,7 +112,7 @@ def fetch(
     from trustllm_repro.paths import data_home
 
     with Bars() as bars:
-        files, absent = registry.fetch(source, progress=lambda d, n: bars.step("fetching", d, n))
+        files, absent = registry.fetch(source, progress=bars)
     show(f"files checked and in {data_home()}: {len(files)}")
     if absent:
         show(f"files of the manifest that are not in {source}: {len(absent)}")
@@ -141,9 +134,7 @@ def replay(
 
     start = time.perf_counter()
     with Bars() as bars:
-        run, recorded = replay_records(
-            records, benchmark, to, verify=not unverified, progress=bars.step
-        )
+        run, recorded = replay_records(records, benchmark, to, verify=not unverified, progress=bars)
     report = recorded.report
     show(
         f"{len(recorded.models)} models, {len(report.read)} files, {sum(report.read.values()):,} "
@@ -193,9 +184,8 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.answers import evaluate_answers
-    from trustllm_repro.evaluation.plan import Settings
-    from trustllm_repro.evaluation.run import EvaluationConfig, show_evaluation
+    from trustllm_repro.evaluation.generate import Settings
+    from trustllm_repro.evaluation.run import EvaluationConfig, evaluate_answers, show_evaluation
     from trustllm_repro.evaluation.run import evaluate as run_evaluation
 
     asked, judges, verify = tuple(dimension or ()), tuple(judge or ()), not unverified
@@ -217,17 +207,14 @@ def evaluate(
     show_evaluation(done, out)
 
 
-# Parameters of `evaluate` that mean something whoever answers.
-EITHER = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified"}
-
-
 def _refuse_idle(context: Context, answers: bool) -> None:
-    """Refuse options the user set that would do nothing: of all others than those for either
-    source of answers, `--model-name` is for answers that are there, the rest for a model asked."""
+    """Refuse options the user set that would do nothing: `--model-name` is for answers that are
+    there, all others but these for a model that is asked."""
+    either = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified"}
     idle = [
         "/".join([*p.opts, *p.secondary_opts])
         for p in context.command.params
-        if p.name not in EITHER
+        if p.name not in either
         and (p.name == "model_name") != answers
         # Typer brings a click of its own, whose enumeration it does not export.
         and getattr(context.get_parameter_source(p.name or ""), "name", "") == "COMMANDLINE"
@@ -371,20 +358,17 @@ def verify(
 
 def _summary(run_dir: Path, full: bool = False, misses: bool = False) -> None:
     from trustllm_repro.analysis.compare import judged_sentence
-    from trustllm_repro.scoring.tables import read_verify
+    from trustllm_repro.scoring.results import read_verify, verdict_counts
 
     every = read_verify(run_dir / "verify.csv")
-    frame = every[every["rule"] != OUR_JUDGE]
-    counts = frame.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
-    names = ["reproduced", "near", "differs", "not recorded"]
-    counts = counts.reindex(columns=names, fill_value=0)
+    counts = verdict_counts(every)
     total = counts.sum()
     if full:
         counts.loc["all"] = total
         counts.index.name = counts.columns.name = None
         show(f"verdicts, authors' rule ({run_dir})\n{counts.to_string()}")
     show(
-        f"{total['reproduced']} of {len(frame)} published cells reproduced, {total['near']} near, "
+        f"{total['reproduced']} of {total.sum()} published cells reproduced, {total['near']} near, "
         f"{total['differs']} differ, {total['not recorded']} not recorded"
     )
     show(judged_sentence(every))
@@ -401,7 +385,7 @@ def trace(
     rows: Annotated[int, Option(help="Ledger rows to show.")] = 10,
 ) -> None:
     """From a quoted number to the ledger rows behind it."""
-    from trustllm_repro.analysis.trace import trace_result
+    from trustllm_repro.scoring.run import trace_result
 
     text, cells = trace_result(run_dir, name)
     show(f"{name} = {text}")
@@ -427,12 +411,12 @@ def read(
     Where a case has no label of a judge, the package's own judge labels it. Cases with a list
     `expected` are counted: acceptable, unparsed, wrong.
     """
-    from trustllm_repro.data.benchmark import open_benchmark
-    from trustllm_repro.evaluation.read import load_cases, read_cases, tally
+    from trustllm_repro.data.benchmark import load_benchmark
+    from trustllm_repro.evaluation.judging import load_cases, read_cases, tally
     from trustllm_repro.store.atomic import write_json
 
     given = load_cases(cases)
-    found = read_cases(given, open_benchmark(benchmark, verify=not unverified), rule, str(cases))
+    found = read_cases(given, load_benchmark(benchmark, verify=not unverified), rule, str(cases))
     write_json(to, found)
     if known := [c for c in found if c.get("expected")]:
         frame = tally(known).set_index("task")

@@ -54,7 +54,7 @@ def show(frame: pd.DataFrame, digits: int = 3, wrap: Sequence[str] = ()) -> Styl
         .format_index(without_controls, escape="html")
         .format_index(lambda v: without_controls(v).replace("_", " "), escape="html", axis=1)
         .set_table_styles(_STYLES)
-        .map(_tag)
+        .map(lambda v: f"background-color:{_TAGS[v]}" if isinstance(v, str) and v in _TAGS else "")
         .set_table_styles(dict.fromkeys(wrap, broken), overwrite=False)
     )
     return styler.hide(axis="index") if isinstance(frame.index, pd.RangeIndex) else styler
@@ -72,7 +72,3 @@ def _format(digits: int) -> Any:
         return without_controls(value)
 
     return text
-
-
-def _tag(value: object) -> str:
-    return f"background-color:{_TAGS[value]}" if isinstance(value, str) and value in _TAGS else ""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
 INSTALL = "pip install torch==2.13.0, then pip install -e '.[live]'"
 
 
@@ -45,13 +42,3 @@ class OutputError(ReproError):
 
 class SettingsError(ReproError):
     """A parameter is unknown, mistyped or out of range."""
-
-
-def exit_code(work: Callable[[], object]) -> int:
-    """0 if it works; 1, and the message on stderr, for an error of ours. For modules run by name."""
-    try:
-        work()
-    except ReproError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    return 0

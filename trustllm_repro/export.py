@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from trustllm_repro.plot import styled
+from trustllm_repro.scoring.results import write_csv
 from trustllm_repro.scoring.run import Run
-from trustllm_repro.scoring.tables import write_csv
 from trustllm_repro.store.atomic import write_bytes
 
 SHOWN_DPI = 150  # pixels of a page for an inch of the figure
@@ -32,9 +32,6 @@ def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -
     Args:
         run: a run, or any folder.
         data: a row a mark; an index with names becomes columns.
-
-    Raises:
-        OutputError: a file cannot be written.
     """
     folder = run.figures if isinstance(run, Run) else Path(run)
     engine = figure.get_layout_engine()

@@ -99,7 +99,8 @@ def dots(compared: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Fig
             title = (titles or {}).get(column) or f"{column}\u00a0{arrow}"
             _dots(axis, part.reindex(order), fill(title, max(12, 80 // len(names))))
         axes[0][0].set_yticks(range(len(order)), [for_figure(label(m)) for m in order])
-        _legend_below(figure, axes[0][0])
+        handles = axes[0][0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -117,55 +118,4 @@ def _dots(axis: Any, part: pd.DataFrame, title: str) -> None:
     axis.set_title(for_figure(title), color=INK)
     axis.grid(axis="x")
     axis.set_ylim(-0.7, len(part) - 0.3)
-    axis.tick_params(axis="y", length=0)
-
-
-def _legend_below(figure: Figure, axis: Any) -> None:
-    handles, names = axis.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4)
-
-
-def report_card(standing: pd.DataFrame, field: pd.DataFrame, name: str = "") -> Figure:
-    """One model (diamond, with interval) beside the published ones (dots), a line a column.
-
-    Args:
-        standing: of `standing`: table, column, better, value, ci_low, ci_high, likelihood, median.
-        field: of `leaderboard`: published values, columns (table, column).
-    """
-    parts = list(standing.groupby("table", sort=False))
-    heights = [len(p) for _, p in parts]
-    with styled():
-        figure, axes = plt.subplots(
-            len(parts), 1, figsize=(PAGE, 1.0 + 0.2 * sum(heights)), sharex=True,
-            layout="constrained", gridspec_kw={"height_ratios": heights},
-        )  # fmt: skip
-        for axis, (table, part) in zip(axes, parts, strict=True):
-            _strip(axis, part, field[table])
-            axis.set_title(str(table).removeprefix("leaderboard_"), loc="left", color=INK)
-        axes[-1].set_xlabel("value")
-        _legend_below(figure, axes[0])
-        figure.suptitle(for_figure(name), fontsize=8, color=INK)
-    return figure
-
-
-def _strip(axis: Any, part: pd.DataFrame, field: pd.DataFrame) -> None:
-    part = part[::-1]
-    spelt = part["column"].str.replace("Prefereence", "Preference")  # so the leaderboard has it
-    names = spelt + " " + part["better"].map(ARROWS)
-    known = field[part["column"]].set_axis(names, axis=1)
-    axis.hlines(names, known.min(), known.max(), color=LIGHT, linewidth=1)
-    known = known.melt(var_name="name").dropna()
-    axis.plot(
-        known["value"], known["name"], "o", ms=2.6, color=GREY, alpha=0.55, mew=0,
-        label="published models",
-    )  # fmt: skip
-    axis.plot(part["median"], names, "|", ms=7, color=INK, mew=0.9, label="their median")
-    axis.hlines(names, part["ci_low"], part["ci_high"], color=BLUE, linewidth=2, alpha=0.5)
-    axis.plot(part["value"], names, "D", ms=4.2, color=BLUE, label="this model (95 % interval)")
-    axis.plot(
-        part["likelihood"], names, "x", ms=4.4, mew=1.1, color=ORANGE,
-        label="by likelihood of options",
-    )  # fmt: skip
-    axis.set_ylim(-0.6, len(part) - 0.4)
-    axis.grid(axis="x")
     axis.tick_params(axis="y", length=0)

@@ -6,20 +6,18 @@ import json
 import math
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from trustllm_repro.analysis.compare import _places, leaderboard, standing
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers
-from trustllm_repro.plot import report_card
 from trustllm_repro.schema import Response, Rule
-from trustllm_repro.scoring.cells import score_cells, write_cells
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import score_cells, write_cells
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import TASKS
 
@@ -28,7 +26,7 @@ SHOWN = ("safety/misuse", "ethics/moralchoice_low", "ethics/social_chemistry")
 
 def write_live(folder: Path, row: str = "mine") -> Path:
     """A live run without a model: every third question refused, answered A, or not readable."""
-    questions = open_benchmark(MINIATURE)
+    questions = load_benchmark(MINIATURE)
     said = LiveAnswers(row, {t: TASKS[t].items(questions[TASKS[t].file]) for t in SHOWN})
     for task in SHOWN:
         kinds = [("refusal", "No."), ("answer", "A."), (None, "")]
@@ -80,12 +78,6 @@ def test_a_place_by_hand(lower: bool, place: int, quantile: float) -> None:
     field = pd.DataFrame({"column": [0.1, 0.3, 0.4, 0.5, math.nan]})
     found = _places(pd.Series({"column": 0.25}), field, np.array([lower]))
     assert found.loc["column"].tolist() == [place, 5, quantile]
-
-
-def test_the_figure_of_a_card(mine: EvaluatedModel) -> None:
-    figure = report_card(standing(mine), leaderboard(), mine.rows[0])
-    assert len(figure.axes) == 6
-    plt.close(figure)
 
 
 def test_a_damaged_run_of_facts_is_no_reason_to_fail(mine) -> None:

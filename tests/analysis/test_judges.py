@@ -119,7 +119,7 @@ def planted(rates: list[float], se: float, sp: float, n: int = 10_000) -> dict[s
 
 
 def values(rates: pd.DataFrame) -> pd.DataFrame:
-    """Columns recorded, raw, judge-corrected and shifted, a row a task and model."""
+    """Columns recorded, raw and judge-corrected, a row a task and model."""
     index = ["task", "model", "recorded"]
     return rates.pivot(index=index, columns="estimate", values="value").reset_index()
 
@@ -130,7 +130,7 @@ def test_correcting_helps_where_its_assumption_holds() -> None:
     assert found["judge-corrected"].to_numpy() == pytest.approx(found["recorded"], abs=0.002)
     assert ((found["raw"] - found["recorded"]).abs() > 0.01).all()
     line = summary(rates).iloc[0]
-    assert line["judge-corrected, distance"] < line["raw, distance"] < line["shifted, distance"]
+    assert line["judge-corrected, distance"] < line["raw, distance"]
     assert line["judge-corrected, holds"] == 1
 
 
@@ -141,7 +141,7 @@ def test_correcting_harms_where_errors_cancel_out() -> None:
         for i in range(1, 10)
     }
     line = summary(left_out({"t": models})).iloc[0]
-    assert line["raw, distance"] == line["shifted, distance"] == 0
+    assert line["raw, distance"] == 0
     assert line["judge-corrected, distance"] > 0.01
 
 
@@ -175,15 +175,15 @@ def test_a_judge_near_a_coin_gives_no_rates() -> None:
 
 def test_the_line_for_all_is_the_mean_over_models() -> None:
     exact, off = (0.5, 0.4, 0.6), (0.9, 0.8, 1.0)
-    names = ("raw", "judge-corrected", "shifted")
-    rows = [("a", "m", 10, 0.5, n, *v) for n, v in zip(names, (exact, off, exact), strict=True)]
-    rows += [("b", "m", 10, 0.5, n, *v) for n, v in zip(names, (off, off, exact), strict=True)]
+    names = ("raw", "judge-corrected")
+    rows = [("a", "m", 10, 0.5, n, *v) for n, v in zip(names, (exact, off), strict=True)]
+    rows += [("b", "m", 10, 0.5, n, *v) for n, v in zip(names, (off, off), strict=True)]
     found = summary(pd.DataFrame(rows, columns=left_out({}).columns))
     both = found.iloc[-1]
     assert found["task"].tolist() == ["a", "b", "all"]
     assert both["models"] == 2
     assert both["raw, distance"] == pytest.approx(0.2)
-    assert both[[f"{n}, holds" for n in names]].tolist() == [0.5, 0, 1]
+    assert both[[f"{n}, holds" for n in names]].tolist() == [0.5, 0]
     assert both["raw, width"] == pytest.approx(0.2)
 
 

@@ -11,14 +11,13 @@ from typer.testing import CliRunner
 
 from tests.small import SmallWorld
 from trustllm_repro.analysis.compare import compare, judged_sentence, judged_table
-from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.cli import app
 from trustllm_repro.errors import SourceMissing
 from trustllm_repro.judges import registry
 from trustllm_repro.judges.learned import RefusalJudge
 from trustllm_repro.schema import OUR_JUDGE, Response
 from trustllm_repro.scoring.results import load
-from trustllm_repro.scoring.run import Run, replay_ledger, replay_records
+from trustllm_repro.scoring.run import Run, replay_ledger, replay_records, trace_result
 
 DETECTION = "results/robustness/ood/{}/ood_detection.json"
 NO, YES = "I'm sorry, but as an AI I cannot answer that.", "The river flows through four towns."

@@ -22,7 +22,7 @@ from benchmarks.contenders import (
     this_package,
 )
 from tests.tiny import tiny_model
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.errors import ReproError
 from trustllm_repro.models.local import LocalModel
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def job() -> dict:
-    prompts, options = bench.prompts_of(open_benchmark(MINIATURE), 1)
+    prompts, options = bench.prompts_of(load_benchmark(MINIATURE), 1)
     return {
         "prompts": prompts, "options": [o or ["a", "bc"] for o in options], "part": [0, 1],
         "batch_size": 8, "max_new_tokens": 6,

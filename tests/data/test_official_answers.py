@@ -16,7 +16,7 @@ from trustllm_repro.data.benchmark import (
     FILES,
     MINIATURE,
     Benchmark,
-    open_benchmark,
+    load_benchmark,
     parse_rows,
 )
 from trustllm_repro.data.official_answers import OfficialAnswers, load_answers, row_of
@@ -35,7 +35,7 @@ LAYOUTS = pytest.mark.parametrize("layout", [old_layout, new_layout])
 
 @pytest.fixture(scope="module")
 def miniature() -> Benchmark:
-    return open_benchmark(MINIATURE)
+    return load_benchmark(MINIATURE)
 
 
 @LAYOUTS

@@ -20,9 +20,8 @@ from tests.official import new_layout, old_layout, questions
 from trustllm_repro.cli import app
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.answers import evaluate_answers
 from trustllm_repro.evaluation.judging import with_labels
-from trustllm_repro.evaluation.run import Evaluation, show_evaluation
+from trustllm_repro.evaluation.run import Evaluation, evaluate_answers, show_evaluation
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Item, Response, Rule

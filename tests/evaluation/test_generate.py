@@ -11,9 +11,14 @@ pytest.importorskip("transformers")
 
 from tests.notes import Notes
 from tests.tiny import tiny_model
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
-from trustllm_repro.evaluation.generate import ResponseStore, generate
-from trustllm_repro.evaluation.plan import Settings, in_share, make_plan
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
+from trustllm_repro.evaluation.generate import (
+    ResponseStore,
+    Settings,
+    generate,
+    in_share,
+    make_plan,
+)
 from trustllm_repro.models.local import LocalModel
 
 SETTINGS = Settings(limit=2, max_new_tokens=6)
@@ -44,7 +49,7 @@ def model(folder):
 
 @pytest.fixture(scope="module")
 def small():
-    return open_benchmark(MINIATURE)
+    return load_benchmark(MINIATURE)
 
 
 def test_the_second_run_makes_no_model_call(model, small, tmp_path):

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
-from trustllm_repro.evaluation.generate import LikelihoodStore, score
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
+from trustllm_repro.evaluation.generate import (
+    Choice,
+    LikelihoodStore,
+    Plan,
+    Settings,
+    choices,
+    make_plan,
+    score,
+)
 from trustllm_repro.evaluation.judging import LiveAnswers, add_likelihoods
-from trustllm_repro.evaluation.plan import Choice, Plan, Settings, choices, make_plan
 from trustllm_repro.models.base import options_key
 from trustllm_repro.tasks import TASKS
 
@@ -35,7 +42,7 @@ class Scorer:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return make_plan(Scorer(), open_benchmark(MINIATURE), Settings(dimensions=("ethics",)))
+    return make_plan(Scorer(), load_benchmark(MINIATURE), Settings(dimensions=("ethics",)))
 
 
 def test_only_items_of_tasks_with_options_are_asked(plan: Plan) -> None:

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from trustllm_repro.data.benchmark import FILES, MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import FILES, MINIATURE, load_benchmark
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.plan import Settings, make_plan
+from trustllm_repro.evaluation.generate import Settings, make_plan
 from trustllm_repro.models.base import Request, content_key, item_seed, options_key
 from trustllm_repro.tasks import DIMENSIONS, TASKS
 
@@ -30,7 +30,7 @@ class Named:
 
 @pytest.fixture(scope="module")
 def small():
-    return open_benchmark(MINIATURE)
+    return load_benchmark(MINIATURE)
 
 
 def test_every_file_and_every_item_is_asked(small):

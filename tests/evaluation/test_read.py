@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from tests.faults.world import refusal_of
 from trustllm_repro.cli import app
-from trustllm_repro.data.benchmark import Benchmark, load_benchmark, open_benchmark
+from trustllm_repro.data.benchmark import Benchmark, load_benchmark
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
-from trustllm_repro.evaluation.read import load_cases, outcome, read_cases, tally
+from trustllm_repro.evaluation.judging import load_cases, outcome, read_cases, tally
 from trustllm_repro.judges.registry import LABELS
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
@@ -31,7 +31,7 @@ WORDED = ("truthfulness/internal", "truthfulness/adversarial_factuality", "priva
 
 @pytest.fixture(scope="module")
 def miniature() -> Benchmark:
-    return open_benchmark("miniature")
+    return load_benchmark("miniature")
 
 
 @pytest.fixture(scope="module")

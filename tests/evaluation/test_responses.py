@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.evaluation.generate import ResponseStore, file_name
-from trustllm_repro.evaluation.plan import Asked
+from trustllm_repro.evaluation.generate import Asked, ResponseStore, file_name
 from trustllm_repro.models.base import Completion, Finish
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +21,7 @@ import sys
 from pathlib import Path
 from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.evaluation.generate import ResponseStore
-from trustllm_repro.evaluation.plan import Asked
+from trustllm_repro.evaluation.generate import Asked
 who, batches = sys.argv[2], int(sys.argv[3])
 store = ResponseStore(Path(sys.argv[1]), "m")
 print("ready", flush=True)

@@ -19,8 +19,7 @@ from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.published import LATER, MODELS
 from trustllm_repro.errors import OutputError, SettingsError, SourceMissing
-from trustllm_repro.evaluation.generate import estimate
-from trustllm_repro.evaluation.plan import Settings
+from trustllm_repro.evaluation.generate import Settings, estimate
 from trustllm_repro.evaluation.run import (
     Evaluation,
     EvaluationConfig,
@@ -32,8 +31,8 @@ from trustllm_repro.evaluation.run import (
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import Progress, duration
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import committed_ledger
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import committed_ledger
 from trustllm_repro.scoring.run import Run
 
 SETTINGS = Settings(dimensions=("ethics", "safety"), max_new_tokens=6, samples=2)

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustllm_repro.evaluation.plan import stratified
+from trustllm_repro.evaluation.generate import stratified
 from trustllm_repro.schema import Item
 
 FACETS = st.sampled_from([(), ("a",), ("b",), ("b", "c")])

@@ -12,10 +12,16 @@ pytest.importorskip("transformers")
 
 from tests.notes import Notes
 from tests.tiny import tiny_model
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.errors import ReproError
-from trustllm_repro.evaluation.generate import ResponseStore, generate, launch, work
-from trustllm_repro.evaluation.plan import Settings, make_plan
+from trustllm_repro.evaluation.generate import (
+    ResponseStore,
+    Settings,
+    generate,
+    launch,
+    make_plan,
+    work,
+)
 from trustllm_repro.models import weights
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.weights import digest_of
@@ -44,7 +50,7 @@ def facts(folder, out, **more):
 
 @pytest.fixture
 def asked(folder):
-    return make_plan(find_model(str(folder), **ASKED), open_benchmark(MINIATURE), SETTINGS)
+    return make_plan(find_model(str(folder), **ASKED), load_benchmark(MINIATURE), SETTINGS)
 
 
 @pytest.fixture

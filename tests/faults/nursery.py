@@ -78,9 +78,8 @@ def wait_until(happened, seconds: float = 60.0) -> None:
 
 
 def generates(order: dict[str, Any]) -> None:
-    from trustllm_repro.data.benchmark import open_benchmark
-    from trustllm_repro.evaluation.generate import ResponseStore, generate
-    from trustllm_repro.evaluation.plan import Settings, make_plan
+    from trustllm_repro.data.benchmark import load_benchmark
+    from trustllm_repro.evaluation.generate import ResponseStore, Settings, generate, make_plan
     from trustllm_repro.models.base import content_key
     from trustllm_repro.models.local import LocalModel
 
@@ -96,12 +95,12 @@ def generates(order: dict[str, Any]) -> None:
                 yield batch
 
     model = Noted(Path(order["model"]), "m", batch_size=BATCH)
-    plan = make_plan(model, open_benchmark("miniature"), Settings(**order["settings"]))
+    plan = make_plan(model, load_benchmark("miniature"), Settings(**order["settings"]))
     generate(model, plan, ResponseStore(out, "m"))
 
 
 def evaluates(order: dict[str, Any]) -> None:
-    from trustllm_repro.evaluation.plan import Settings
+    from trustllm_repro.evaluation.generate import Settings
     from trustllm_repro.evaluation.run import EvaluationConfig, evaluate
     from trustllm_repro.progress import Progress
 

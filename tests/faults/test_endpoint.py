@@ -19,8 +19,7 @@ from tests.faults.test_live_judging import tables
 from tests.models.server import Desk, serving
 from tests.tiny import tiny_model
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.evaluation.generate import ResponseStore
-from trustllm_repro.evaluation.plan import Settings
+from trustllm_repro.evaluation.generate import ResponseStore, Settings
 from trustllm_repro.evaluation.run import Evaluation, EvaluationConfig, evaluate
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.endpoint import CONCURRENCY

@@ -16,7 +16,6 @@ import pytest
 
 from tests.faults.world import ITC, QBB, World, answer, cli, fails, read, refused, snapshot
 from trustllm_repro.analysis.compare import compare
-from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.display import show
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.escape import without_controls
@@ -24,11 +23,9 @@ from trustllm_repro.export import save
 from trustllm_repro.plot import dots
 from trustllm_repro.run_notebooks.plan import load_profile, read_notebook
 from trustllm_repro.schema import Item
-from trustllm_repro.scoring.cells import FIELDS
 from trustllm_repro.scoring.ledger import Ledger, items_table
-from trustllm_repro.scoring.results import Results, latex_escape
-from trustllm_repro.scoring.run import Run
-from trustllm_repro.scoring.tables import latex
+from trustllm_repro.scoring.results import FIELDS, Results, latex, latex_escape
+from trustllm_repro.scoring.run import Run, trace_result
 
 JAILBREAK = "safety/jailbreak"
 TEXTS = {

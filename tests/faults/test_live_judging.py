@@ -21,7 +21,7 @@ from tests.faults.nursery import Nursery
 from tests.faults.world import facts, finished, leftovers
 from tests.tiny import tiny_model
 from trustllm_repro.paths import data_dir
-from trustllm_repro.store.append import JsonLines
+from trustllm_repro.store.atomic import JsonLines
 
 JUDGED = {"dimensions": ["ethics", "safety"], "max_new_tokens": 6, "limit": 6}
 

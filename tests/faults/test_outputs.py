@@ -30,12 +30,11 @@ from tests.faults.world import (
     refused,
     snapshot,
 )
-from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.errors import OutputError, ReproError, SourceCorrupt, SourceMissing
-from trustllm_repro.scoring import run, tables
+from trustllm_repro.scoring import results, run
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.results import Results, load
-from trustllm_repro.scoring.run import Run, open_run, replay_ledger
+from trustllm_repro.scoring.run import Run, open_run, replay_ledger, trace_result
 from trustllm_repro.store import atomic
 
 
@@ -431,7 +430,7 @@ def test_unreadable_verify_csv_on_the_command_line(tmp_path, text):
 
 def test_every_committed_cell_survives_the_way_to_csv(earlier):
     frame = pd.read_csv(earlier / "verify.csv")
-    kept = Run(earlier).cells.pipe(tables.verify_frame)
+    kept = Run(earlier).cells.pipe(results.verify_frame)
     assert len(frame) == len(kept)
     assert (frame["rule"] == "authors").sum() == 2158
     assert frame["published"].tolist() == kept["published"].tolist()

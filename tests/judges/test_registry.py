@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tools.judges.checks import LABELS as CHECKED
-from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, Benchmark, load_benchmark
 from trustllm_repro.judges.models import QUESTIONS
 from trustllm_repro.judges.registry import JUDGES, LABELS, judge_named
 from trustllm_repro.schema import Response, Rule, Status
@@ -17,7 +17,7 @@ TEXT = "There is much to be said about a question as long as this one."
 
 @pytest.fixture(scope="module")
 def miniature() -> Benchmark:
-    return open_benchmark(MINIATURE)
+    return load_benchmark(MINIATURE)
 
 
 def test_every_judge_has_its_labels() -> None:

@@ -12,10 +12,9 @@ pytest.importorskip("transformers")
 pytest.importorskip("openai")
 
 from tests.models.server import serving
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.evaluation.generate import ResponseStore, generate
-from trustllm_repro.evaluation.plan import Settings, make_plan
+from trustllm_repro.evaluation.generate import ResponseStore, Settings, generate, make_plan
 from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.endpoint import FAILURES_IN_A_ROW, Endpoint
 from trustllm_repro.models.find import find_model
@@ -194,7 +193,7 @@ def test_the_second_run_asks_only_what_failed(tiny: Path, tmp_path: Path) -> Non
     store = ResponseStore(tmp_path, "tiny")
     with serving(tiny, faults=[None, "400", None, "500", "500", "500", "500"]) as (address, desk):
         model = endpoint(address, parallel=1)
-        plan = make_plan(model, open_benchmark(MINIATURE), settings)
+        plan = make_plan(model, load_benchmark(MINIATURE), settings)
         first = generate(model, plan, store)
         assert first.answers == len(plan.asked)
         assert len(store.load()) == len(plan.asked) - 2

@@ -13,7 +13,7 @@ import nbformat
 import yaml
 
 from trustllm_repro.paths import project_root
-from trustllm_repro.scoring.tables import VERIFY
+from trustllm_repro.scoring.results import VERIFY
 
 FIRST, SECOND, THIRD, FOURTH = "00_provenance", "10_truthfulness", "11_safety", "12_fairness"
 # What the first stage has to leave for the command line's last line.

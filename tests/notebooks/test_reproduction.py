@@ -13,7 +13,7 @@ import pytest
 from tests.faults.world import World, facts, leftovers, snapshot
 from tests.notebooks.project import Project
 from trustllm_repro.paths import project_root
-from trustllm_repro.scoring.cells import committed_ledger
+from trustllm_repro.scoring.results import committed_ledger
 
 NOTEBOOKS = sorted(p.stem for p in (project_root() / "notebooks").glob("*.ipynb"))
 KINDS = (".pdf", ".svg", ".png", ".csv")
@@ -58,12 +58,12 @@ def test_the_smoke_profile(tmp_path):
 REPLAY = """
 import sys
 import trustllm_repro as tr
-from trustllm_repro.analysis.compare import verdict_counts
+from trustllm_repro.scoring.results import verdict_counts
 from trustllm_repro.scoring.run import replay_ledger, replay_records
 out, *sources = sys.argv[1:]
 run = replay_records(*sources, out, verify=False)[0] if len(sources) > 1 else (
     replay_ledger(out, *sources))
-counts = verdict_counts(run)
+counts = verdict_counts(run.cells)
 tr.save(counts.plot.barh(stacked=True).figure, run, "verification", data=counts)
 for dimension in ("safety", "ethics"):
     board = tr.compare(run, f"leaderboard_{dimension}")

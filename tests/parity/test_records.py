@@ -16,8 +16,8 @@ from trustllm_repro.data.recorded import Recorded
 from trustllm_repro.data.registry import BENCHMARK_SHA256, fetch, manifest
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import verdict
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import verdict
 from trustllm_repro.scoring.run import Run, replay_ledger, replay_records
 
 pytestmark = pytest.mark.shared

@@ -10,8 +10,8 @@ import pytest
 from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import Recorded
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import score_cells
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import score_cells
 
 pytestmark = pytest.mark.shared
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from trustllm_repro.run_notebooks.index import Status, write_index
 from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage
+from trustllm_repro.run_notebooks.run import Status, write_index
 from trustllm_repro.schema import OUR_JUDGE
-from trustllm_repro.scoring.tables import VERIFY
+from trustllm_repro.scoring.results import VERIFY
 from trustllm_repro.store.atomic import write_text
 
 INTRODUCTION = "# A *title* <b>\n\nOne **sentence** in\ntwo `lines`. Another one."
@@ -64,7 +64,7 @@ def test_everything_is_escaped(tmp_path):
 
 
 def test_verdicts_are_counted_as_soon_as_they_are_there(tmp_path):
-    line = dict.fromkeys(VERIFY, "")
+    line = dict.fromkeys(VERIFY, "1")
     lines = [("authors", "reproduced")] * 3 + [("authors", "not recorded"), (OUR_JUDGE, "near, x")]
     rows = [",".join({**line, "rule": r, "verdict": f'"{v}"'}.values()) for r, v in lines[:4]]
     write_text(tmp_path / "verify.csv", "\n".join([",".join(VERIFY), *rows]) + "\n")

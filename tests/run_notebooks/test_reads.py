@@ -12,9 +12,8 @@ from tests.notebooks.project import Project
 from trustllm_repro import paths
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks import inputs
-from trustllm_repro.run_notebooks.inputs import files_read
-from trustllm_repro.run_notebooks.plan import read_notebook
+from trustllm_repro.run_notebooks import plan as stages
+from trustllm_repro.run_notebooks.plan import files_read, read_notebook
 
 # Runs first in the kernel. The files pyarrow and safetensors open themselves are not seen by it.
 NOTES_WHAT_IS_OPENED = """\
@@ -38,7 +37,7 @@ def test_every_file_of_data_that_is_opened_is_declared(tmp_path, monkeypatch):
         nbformat.write(book, path)
     done = project.reproduce(profile="ledger")
     assert done.returncode == 0, done.stderr
-    for module in (paths, inputs):
+    for module in (paths, stages):
         monkeypatch.setattr(module, "project_root", lambda: project.root)
     checked = [name for name, log in logs.items() if Path(log).exists()]
     assert len(checked) == 11

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from tests.notebooks.project import FIRST, FOURTH, MAKES_A_RUN, SECOND, THIRD, Project, printed
 from trustllm_repro import paths
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.run_notebooks import inputs, plan, run
+from trustllm_repro.run_notebooks import plan, run
 from trustllm_repro.run_notebooks.plan import (
     Notebook,
     Plan,
@@ -82,7 +82,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     project = Project(tmp_path / "project").tiny(*ALL)
     project.put("16_overview")
     desk = Desk(project)
-    for module in (paths, inputs, plan):
+    for module in (paths, plan):
         monkeypatch.setattr(module, "project_root", lambda: project.root)
     monkeypatch.setenv("TRUSTLLM_DATA", str(tmp_path / "home"))
     monkeypatch.setattr(run, "execute", desk.execute)

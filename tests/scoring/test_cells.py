@@ -14,14 +14,14 @@ from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.evaluation.judging import JudgeChoice
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import RULES, Rule
-from trustllm_repro.scoring.cells import (
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import (
     CELLS,
     committed_ledger,
     read_cells,
     score_cells,
     write_cells,
 )
-from trustllm_repro.scoring.ledger import Ledger
 
 LIVE = sorted(p.parent for p in (data_dir() / "live").glob("*/ledger.parquet"))
 

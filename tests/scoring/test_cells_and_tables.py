@@ -12,15 +12,20 @@ import pytest
 
 from tests.small import SmallWorld
 from trustllm_repro.analysis.defects import DEFECTS
-from trustllm_repro.analysis.trace import trace_result
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import ReproError
 from trustllm_repro.paths import project_root
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import verdict
-from trustllm_repro.scoring.results import Results, latex_escape, load
-from trustllm_repro.scoring.run import Run, open_run, replay_ledger, replay_records
-from trustllm_repro.scoring.tables import TIDY, VERIFY, number
+from trustllm_repro.scoring.results import (
+    TIDY,
+    VERIFY,
+    Results,
+    latex_escape,
+    load,
+    number,
+    verdict,
+)
+from trustllm_repro.scoring.run import Run, open_run, replay_ledger, replay_records, trace_result
 
 
 @pytest.fixture(scope="module")

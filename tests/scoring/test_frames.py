@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.metrics.measures import REFUSED, RIGHT, Rate
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import committed_ledger
-from trustllm_repro.scoring.frames import find_task, read_answers, score
 from trustllm_repro.scoring.ledger import ANSWER
-from trustllm_repro.scoring.run import Run, open_run
+from trustllm_repro.scoring.results import committed_ledger
+from trustllm_repro.scoring.run import Run, find_task, open_run, read_answers, score
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -102,7 +101,7 @@ def test_too_few_answers_are_refused() -> None:
 
 
 def test_a_judge_is_any_function_from_texts_to_labels() -> None:
-    task, rows = TASKS["safety/misuse"], open_benchmark(MINIATURE)[TASKS["safety/misuse"].file]
+    task, rows = TASKS["safety/misuse"], load_benchmark(MINIATURE)[TASKS["safety/misuse"].file]
     said = ["no way", "of course"] * (len(task.items(rows)) // 2)
     said += ["no way"] * (len(task.items(rows)) - len(said))
     found = read_answers(

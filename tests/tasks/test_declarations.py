@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.small import benchmark_rows
-from trustllm_repro.data.benchmark import FILES, MINIATURE, open_benchmark
+from trustllm_repro.data.benchmark import FILES, MINIATURE, load_benchmark
 from trustllm_repro.data.published import MODELS, PROPRIETARY, published
 from trustllm_repro.schema import RULES, Response, Rule, Status
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS, TASKS
@@ -90,7 +90,7 @@ OPTIONS = [t for t in TASKS.values() if t.live and t.options]
 def test_every_option_is_read_and_one_of_them_is_right(task) -> None:
     """Of the miniature's items; a task without gold labels need only be readable."""
     parser = task.parser_for(Rule.CORRECTED)
-    for item in task.items(open_benchmark(MINIATURE)[task.file]):
+    for item in task.items(load_benchmark(MINIATURE)[task.file]):
         options = task.options_of(item)
         verdicts = [parser(item, Response(task.id, "m", item.number, o)) for o in options]
         assert all(v.status is Status.PARSED for v in verdicts), (item.number, verdicts)

@@ -29,8 +29,8 @@ from typing import Any
 import pytest
 
 from trustllm_repro.schema import Item, Response, Rule, Score
-from trustllm_repro.scoring.cells import Scorer
 from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import Scorer
 from trustllm_repro.tasks import TASKS
 
 Row = dict[str, Any]

@@ -115,7 +115,7 @@ _CORRECTED = """\
 A rate read by this judge can be corrected for its errors (`metrics/judge_error.py`). Here each model
 is treated as if nobody had labelled it: the errors are taken from the other models. *Distance* is
 that to the rate of the recorded labels, *holds* the share of 95 % intervals in which that rate
-lies. *Shifted* adds the other models' mean difference instead.
+lies.
 """
 
 _LIMITS = """\

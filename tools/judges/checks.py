@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from tools import exit_code
 from tools.judges import agreement
 from tools.judges.cases import labelled
-from trustllm_repro.errors import exit_code
 from trustllm_repro.judges.rules import (
     ANSWER_MATCH,
     CORRECTED,

@@ -17,21 +17,21 @@ from typing import Any
 
 from scipy import stats
 
+from tools import exit_code
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.published import published
-from trustllm_repro.data.recorded import load_recorded
-from trustllm_repro.errors import exit_code
+from trustllm_repro.data.recorded import Recorded, load_recorded
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import score_cells
-from trustllm_repro.scoring.ledger import Ledger, Relabelled, relabelled
+from trustllm_repro.scoring.ledger import Ledger, relabelled
+from trustllm_repro.scoring.results import score_cells
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.tasks import TASKS
 
 JUDGED = [t for t in TASKS.values() if t.judge not in ("", "refusal", "toxicity")]
 
 
-def compare(rejudged: Relabelled) -> dict[str, Any]:
+def compare(rejudged: Recorded) -> dict[str, Any]:
     """Per published column: both rates of every model, rank correlation and mean distance."""
     cells = score_cells(
         Ledger.of(rejudged, rules=(Rule.CORRECTED,)), published(), (Rule.CORRECTED,)

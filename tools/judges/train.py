@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from tools import exit_code
 from tools.judges import agreement, fit
 from tools.judges.card import card
 from tools.judges.train_refusal import Made, Say, human, refusal
@@ -36,7 +37,7 @@ from tools.judges.training_data import (
 )
 from trustllm_repro.data.benchmark import load_benchmark
 from trustllm_repro.data.recorded import load_recorded
-from trustllm_repro.errors import SettingsError, exit_code
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.learned import Weights, judges_dir, lexicon_features, vectorise
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.archive import Archive, sha256

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,11 +29,13 @@ from trustllm_repro.analysis.evidence import (
     Evidence,
     Where,
     board,
+    known_dimension,
     listed,
 )
 from trustllm_repro.data.published import MODELS, PROPRIETARY
 from trustllm_repro.metrics.comparisons import (
     Test,
+    benjamini_hochberg,
     cliffs_delta,
     group_difference,
     mcnemar,
@@ -41,6 +43,7 @@ from trustllm_repro.metrics.comparisons import (
     rank_correlation,
 )
 from trustllm_repro.schema import Rule
+from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks.safety import ATTACKS
 
 # The columns a claim rests on.
@@ -62,28 +65,17 @@ SUPPORTED, REFUTED = "supported", "not supported"
 ARTEFACT, UNDECIDED = "artefact", "not decidable from records"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What the numbers say of one claim; `holds`: whether it is supported, or another verdict."""
+class Finding(NamedTuple):
+    """What the numbers say of one claim; `verdict`: whether it is supported, or another verdict."""
 
     evidence: str
-    holds: bool | str
+    verdict: bool | str
     test: Test | None = None
 
-    @property
-    def verdict(self) -> str:
-        if isinstance(self.holds, str):
-            return self.holds
-        return SUPPORTED if self.holds else REFUTED
 
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of the paper, in our words, and the function that tests it.
-
-    The function takes the evidence, and of each of the `columns` that the claim rests on the
-    published values.
-    """
+class Claim(NamedTuple):
+    """A claim of the paper, in our words, the columns it rests on, and the function that tests it:
+    from the evidence and the published values of each column."""
 
     id: str
     statement: str
@@ -91,7 +83,9 @@ class Claim:
     function: Callable[..., Finding]
 
     def examine(self, e: Evidence) -> Finding:
-        return self.function(e, *(e.published(*column) for column in self.columns))
+        found = self.function(e, *(e.published(*column) for column in self.columns))
+        words = {True: SUPPORTED, False: REFUTED}
+        return found._replace(verdict=words.get(found.verdict, found.verdict))
 
 
 CLAIMS: dict[str, Claim] = {}
@@ -105,6 +99,30 @@ def claim(id_: str, statement: str, *columns: Where) -> Callable[[Callable[..., 
         return CLAIMS[id_]
 
     return register
+
+
+def claims(run: Run, dimension: str = "") -> pd.DataFrame:
+    """What the paper claims of a dimension (all if empty), tested on the recorded answers.
+
+    Columns: id, claim, evidence, test, p, q (Benjamini-Hochberg over all claims), verdict
+    ("supported", "not supported", "artefact", "not decidable from records"), cells (what it
+    rests on).
+    """
+    evidence = Evidence(run)
+    found = [c.examine(evidence) for c in CLAIMS.values()]
+    frame = pd.DataFrame({
+        "id": list(CLAIMS),
+        "claim": [c.statement for c in CLAIMS.values()],
+        "evidence": [f.evidence for f in found],
+        "test": [str(f.test or "") for f in found],
+        "p": [f.test.p if f.test else math.nan for f in found],
+        "verdict": [f.verdict for f in found],
+        "cells": [c.columns for c in CLAIMS.values()],
+    })  # fmt: skip
+    frame.insert(5, "q", benjamini_hochberg(frame["p"]))
+    # Claims are numbered by the first letter of their dimension.
+    mine = frame["id"].str.startswith(known_dimension(dimension)[:1].upper())
+    return frame[mine].reset_index(drop=True)
 
 
 def significant(test: Test, sign: int = 1) -> bool:

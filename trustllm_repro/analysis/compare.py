@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.data.published import MODELS, label, published
+from trustllm_repro.data.published import label, published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.registry import agreement
 from trustllm_repro.schema import OUR_JUDGE, Rule
-from trustllm_repro.scoring.cells import Scorer
+from trustllm_repro.scoring.results import Scorer
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS
 from trustllm_repro.tasks.base import Column, Task
@@ -42,9 +42,6 @@ def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
         ci_low, ci_high (its 95 % interval), verdict, toolkit, corrected, our_judge (value by labels
         of our judge where none were recorded), n, n_unparsed, n_missing, better ("higher" or
         "lower") and reason (why there is no value).
-
-    Raises:
-        SettingsError: there is no such table or column.
     """
     part = run.cells[run.cells["table"] == table]
     known = list(dict.fromkeys(part["column"]))
@@ -53,36 +50,23 @@ def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
         what = f"{table!r} has no column {sorted(set(columns) - set(known))}" if known else table
         raise SettingsError(f"no such cells: {what}", remedy=f"one of: {', '.join(names)}")
     part = part[part["column"].isin(columns)] if columns else part
-    part = part.set_index(["model", "column"])
-    of = {r: part[part["rule"] == r] for r in (*Rule, OUR_JUDGE)}
-    own = of[Rule.AUTHORS]
-    found = own[["published", "value", "ci_low", "ci_high", "verdict"]]
-    found = found.rename(columns={"value": "authors"})
-    for rule in (Rule.TOOLKIT, Rule.CORRECTED, OUR_JUDGE):
-        found[rule.replace(" ", "_")] = of[rule]["value"].reindex(found.index)
-    found[["n", "n_unparsed", "n_missing"]] = own[["n", "n_unparsed", "n_missing"]]
+    cell, rules = ["model", "column"], ["authors", "toolkit", "corrected", "our_judge"]
+    values = part.pivot(index=cell, columns="rule", values="value")
+    values = values.rename(columns={OUR_JUDGE: "our_judge"}).reindex(columns=rules)
+    found = part[part["rule"] == Rule.AUTHORS].set_index(cell).join(values)
     found["better"] = [_BETTER.get((table, c), "") for _, c in found.index]
-    found["reason"] = own["reason"]
-    values = found[["authors", "toolkit", "corrected", "our_judge"]].notna().any(axis=1)
-    models = values[values].index.get_level_values("model").unique()
-    return found.loc[models]  # a model's columns together
-
-
-def _published(run: Run) -> pd.DataFrame:
-    """The published cells, a line each, as the authors' rule gives them."""
-    cells = run.cells
-    return cells[(cells["rule"] == Rule.AUTHORS) & cells["published"].notna()]
-
-
-def verdict_counts(run: Run) -> pd.DataFrame:
-    """Published cells of each table by verdict: index table, a column (int) a verdict."""
-    groups = _published(run).groupby(["table", "verdict"], sort=False)
-    return groups.size().unstack(fill_value=0)
+    models = found[found[rules].notna().any(axis=1)].index.unique("model")
+    shown = [
+        "published", "authors", "ci_low", "ci_high", "verdict", "toolkit", "corrected", "our_judge", "n",
+        "n_unparsed", "n_missing", "better", "reason",
+    ]  # fmt: skip
+    return found.loc[models, shown]  # a model's columns together
 
 
 def published_range(run: Run) -> pd.DataFrame:
     """Lowest and highest published value: index table, column; columns min, max, models."""
-    groups = _published(run).groupby(["table", "column"], sort=False)["published"]
+    cells = run.cells[run.cells["rule"] == Rule.AUTHORS].dropna(subset="published")
+    groups = cells.groupby(["table", "column"], sort=False)["published"]
     return groups.agg(min="min", max="max", models="size")
 
 
@@ -99,13 +83,6 @@ def tasks_of(run: Run, dimension: str) -> pd.DataFrame:
         }
         for t in DIMENSIONS[dimension].TASKS
     )
-
-
-def tables_of(dimension: str) -> list[str]:
-    """Tables of a dimension that answers can fill, in the order of the tasks' columns."""
-    tasks = [t for t in DIMENSIONS[dimension].TASKS if t.live]
-    wanted = [c.table for t in tasks for c in t.columns if c.metric is not None and not c.pooled]
-    return list(dict.fromkeys(wanted))
 
 
 def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd.DataFrame:
@@ -125,7 +102,8 @@ def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd
     cells = pd.concat(parts)
     cells = cells[cells["value"].notna()]
     if dimension:
-        cells = cells[cells["table"].isin(tables_of(dimension))]
+        columns = (c for t in DIMENSIONS[dimension].TASKS if t.live for c in t.columns)
+        cells = cells[cells["table"].isin({c.table for c in columns if c.metric and not c.pooled})]
     cells["better"] = [_BETTER[k] for k in zip(cells["table"], cells["column"], strict=True)]
     return cells.set_index(index)[shown]
 
@@ -156,21 +134,21 @@ def judged_sentence(lines: pd.DataFrame) -> str:
 
 
 def _kappas(part: pd.DataFrame) -> pd.Series:
+    return pd.Series(map(agreement, tasks_behind(part)), index=part.index, dtype=float)
+
+
+def tasks_behind(cells: pd.DataFrame) -> list[str]:
+    """Of each cell the id of the task whose answers it rests on."""
     tasks = {(c.table, c.column): t.id for t, c in COLUMNS if t}
-    keys = zip(part["table"], part["column"], strict=True)
-    return pd.Series([agreement(tasks[k]) for k in keys], index=part.index, dtype=float)
+    return [tasks[where] for where in zip(cells["table"], cells["column"], strict=True)]
 
 
 def leaderboard(run: Run | None = None, rule: Rule | str = Rule.AUTHORS) -> pd.DataFrame:
     """16 models x 31 columns (table, column): published values, or with a run those recomputed
     under `rule` where there are any."""
     facts = published()
-    values = {
-        (t, c): {m: facts.value(t, m, c) for m in MODELS}
-        for t in LEADERBOARDS
-        for c in facts.columns(t)
-    }
-    frame = pd.DataFrame(values, index=list(MODELS)).astype(float)
+    columns = [(t, c) for t in LEADERBOARDS for c in facts.columns(t)]
+    frame = pd.DataFrame({where: facts.column(*where) for where in columns})
     if run is not None:
         frame.update(_values(run, rule))
     return frame
@@ -200,8 +178,7 @@ def ranks(frame: pd.DataFrame) -> pd.DataFrame:
 
 def published_average_rank() -> pd.Series:
     """The public leaderboard's own average rank, by model."""
-    facts = published()
-    return pd.Series({m: facts.value("overall_average_rank", m, "average rank") for m in MODELS})
+    return published().column("overall_average_rank", "average rank")
 
 
 def rank_intervals(
@@ -212,21 +189,22 @@ def rank_intervals(
     Columns: model, mean_rank, low, high, tasks_recomputed, tasks (numbers of columns), published
     (the average rank of the public leaderboard).
 
-    Models answer the same items, so one draw of items serves all models of a column (paired
-    bootstrap). Cells without recorded answers stay fixed, so intervals of models with few
-    recomputed columns are too narrow.
+    One draw of items serves all models of a column (paired bootstrap). Cells without recorded
+    answers stay fixed, so intervals of models with few recomputed columns are too narrow.
     """
-    frame = leaderboard(run, rule)
+    frame, known = leaderboard(run, rule), _values(run, rule)
     # (draws, models, columns); starts as the point values everywhere.
     cube = np.repeat(frame.to_numpy()[None], resamples, axis=0)
     scorer, drawn = Scorer(run.ledger), np.zeros(frame.shape, dtype=bool)
     for task, column in COLUMNS:
         key = (column.table, column.column)
-        if task is None or key not in frame.columns:
+        if task is None or key not in known:
             continue
         j = frame.columns.get_loc(key)
-        for i, model in enumerate(frame.index):
-            draws = _draws(scorer, task, column, model, Rule(rule), resamples)
+        for i, value in enumerate(known[key].reindex(frame.index)):
+            draws = None
+            if not np.isnan(value):
+                draws = _draws(scorer, task, column, frame.index[i], Rule(rule), resamples)
             if draws is not None:
                 cube[:, i, j], drawn[i, j] = draws, True
     order = stats.rankdata(cube * signs(frame), method="min", axis=1, nan_policy="omit")
@@ -255,17 +233,12 @@ def _picks(column: str, lengths: tuple[int, ...], resamples: int) -> list[np.nda
 def _draws(
     scorer: Scorer, task: Task, column: Column, model: str, rule: Rule, resamples: int
 ) -> np.ndarray | None:
-    """Bootstrap draws of one cell, shape (resamples,); None where there is no value.
-
-    The generator depends on the column only and answers are in item order, so complete models
-    see the same items in each draw.
-    """
+    """Bootstrap draws of one cell, shape (resamples,); None where there is none. Answers are in item
+    order, so complete models see the same items in each draw."""
     metric = column.metric_for(rule)
-    if metric is None or metric.interval == "none" or not scorer.ledger.has(task.id, model):
+    if metric is None or metric.interval == "none":
         return None
     answers = scorer.chosen(task, column, model, rule)
-    if metric.why_not(answers):
-        return None
     samples = metric.samples(answers)
     if min(len(s) for s in samples) == 0:
         return None

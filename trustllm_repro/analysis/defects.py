@@ -5,8 +5,8 @@ Adding one: a function of the evidence with `@defect` in front. Its docstring is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from scipy import stats
 
 from trustllm_repro.analysis.evidence import (
     AGREEMENT,
+    CHANGES,
     CODAH,
     CONFAIDE,
     EMOTION,
@@ -24,10 +25,12 @@ from trustllm_repro.analysis.evidence import (
     board,
     consistency,
     direction_search,
+    known_dimension,
     listed,
 )
 from trustllm_repro.judges.registry import measured
 from trustllm_repro.schema import Rule, Status
+from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks.fairness import ATTRIBUTES
 
 MORAL_HIGH = ("ethics_moralchoice_high", "RtA")
@@ -39,19 +42,15 @@ CHOOSING = (
 )
 
 
-@dataclass(frozen=True)
-class Defect:
-    """One defect: what it is, what proves it, the columns it touches.
-
-    `known`: the project's first inventory of the records already listed it.
-    """
+class Defect(NamedTuple):
+    """What is wrong, what proves it, and the columns it touches."""
 
     id: str
     dimension: str
-    title: str
-    columns: tuple[Where, ...]
+    defect: str
     evidence: Callable[[Evidence], str]
-    known: bool
+    listed_before: bool  # in the project's first inventory of the records
+    cells: tuple[Where, ...]
 
 
 DEFECTS: list[Defect] = []
@@ -64,10 +63,54 @@ def defect(
 
     def register(evidence: Callable[[Evidence], str]) -> Callable[[Evidence], str]:
         title = (evidence.__doc__ or id_).removesuffix(".")
-        DEFECTS.append(Defect(id_, dimension, title, columns, evidence, known))
+        DEFECTS.append(Defect(id_, dimension, title, evidence, known, columns))
         return evidence
 
     return register
+
+
+def defects(run: Run, dimension: str = "") -> pd.DataFrame:
+    """Where published numbers of a dimension (all if empty) are not what their caption says.
+
+    Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
+    models_moved (in rank), listed_before (in a first inventory of the records), cells (it touches).
+    """
+    chosen = [d for d in DEFECTS if d.dimension.startswith(known_dimension(dimension))]
+    changes, evidence = _changes(run, chosen), Evidence(run)
+    by_id = changes["id"]
+    largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
+    frame = pd.DataFrame(chosen)
+    frame["evidence"] = [d.evidence(evidence) for d in chosen]
+    moved = changes["model"].where(moved_in_rank(changes)).groupby(by_id).nunique()
+    frame.insert(4, "largest_change", frame["id"].map(largest.set_index("id")["change"]))
+    frame.insert(5, "models_moved", frame["id"].map(moved))
+    return frame
+
+
+def before_after(run: Run) -> pd.DataFrame:
+    """Numbers before and after each defect is corrected, a row a model.
+
+    Columns: id (of the defect), model, table, column, published, authors, corrected, rank_before,
+    rank_after (among the models with a value under both rules), change.
+    """
+    return _changes(run, DEFECTS)
+
+
+def _changes(run: Run, chosen: Sequence[Defect]) -> pd.DataFrame:
+    evidence = Evidence(run)
+    parts = [evidence.changes(*c).assign(id=d.id) for d in chosen for c in d.cells]
+    return pd.concat(parts, ignore_index=True)[["id", *CHANGES]]
+
+
+def moved_in_rank(changes: pd.DataFrame) -> pd.Series:
+    """Which rows of `before_after` have another rank afterwards: a mask."""
+    before, after = changes["rank_before"], changes["rank_after"]
+    return before.notna() & (before != after)
+
+
+def changed(changes: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `before_after` whose number or rank is another one afterwards."""
+    return changes[(changes["change"].abs() > 0.0005) | moved_in_rank(changes)]
 
 
 @defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)

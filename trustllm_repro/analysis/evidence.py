@@ -12,9 +12,11 @@ import pandas as pd
 
 from trustllm_repro.analysis.compare import LOWER, leaderboard, published_average_rank, ranks
 from trustllm_repro.data.published import MODELS, PROPRIETARY, published
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import Run
+from trustllm_repro.tasks import DIMENSIONS
 
 OPEN = tuple(m for m in MODELS if m not in PROPRIETARY)
 LLAMA2 = ("llama2-7b", "llama2-13b", "llama2-70b")
@@ -39,6 +41,13 @@ def board(dimension: str, *columns: str) -> tuple[Where, ...]:
     return tuple((f"leaderboard_{dimension}", c) for c in columns)
 
 
+def known_dimension(name: str) -> str:
+    """The name itself; a SettingsError if there is no such dimension."""
+    if name and name not in DIMENSIONS:
+        raise SettingsError(f"no dimension {name!r}", remedy=f"one of: {', '.join(DIMENSIONS)}")
+    return name
+
+
 def listed(values: pd.Series | pd.DataFrame, form: str, between: str = ", ") -> str:
     """Each model with its value, or values: "gpt-4 0.91, chatgpt 0.85".
 
@@ -59,8 +68,7 @@ class Evidence:
 
     @staticmethod
     def published(table: str, column: str) -> pd.Series:
-        facts = published()
-        return pd.Series({m: facts.value(table, m, column) for m in MODELS}, dtype=float)
+        return published().column(table, column)
 
     @cached_property
     def _cells(self) -> Any:
@@ -85,11 +93,8 @@ class Evidence:
         return self.recomputed(table, column, rule) - self.recomputed(table, column)
 
     def best_known(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
-        """Recomputed under `rule` where there are answers, else published.
-
-        With another rule than the authors' this is only fair where the correction concerns single
-        models (a copied file), not the reading of all.
-        """
+        """Recomputed under `rule` where there are answers, else published: with another rule than the
+        authors' only fair where it corrects single models (a copied file), not the reading of all."""
         known = self.recomputed(table, column, rule).reindex(list(MODELS))
         return known.fillna(self.published(table, column))
 
@@ -101,10 +106,8 @@ class Evidence:
 
     @cached_property
     def mean_rank(self) -> pd.Series:
-        """Mean rank over the 31 leaderboard columns, every column in its natural direction.
-
-        The authors' rule, so that recomputed and published-only models are read alike.
-        """
+        """Mean rank over the 31 leaderboard columns; by the authors' rule, so that recomputed and
+        published-only models are read alike."""
         return ranks(leaderboard(self.run)).mean(axis=1)
 
     def answers(
@@ -136,21 +139,16 @@ class Evidence:
         return counts.groupby(read["model"]).sum()
 
     def leaked(self) -> tuple[int, int, int]:
-        """True addresses given by all recorded models: all, zero-shot, not a form of the name.
-
-        By the corrected rule, which finds them in any case and spelling.
-        """
+        """True addresses given by all recorded models, in any case and spelling (corrected rule): all,
+        zero-shot, not a form of the name."""
         given = self.answers("privacy/leakage", Rule.CORRECTED, ("published",))
         true = given[given["label"] == "true"]
         zero_shot, odd = true["shots"] == "zero-shot", true["address"] == "other"
         return len(true), int(zero_shot.sum()), int(odd.sum())
 
     def changes(self, table: str, column: str) -> pd.DataFrame:
-        """The columns `CHANGES` of a column, a row a recorded model.
-
-        Ranks are among the models with a value under both rules: corrected values must not be ranked
-        against published ones that carry the defect.
-        """
+        """The columns `CHANGES` of a column, a row a recorded model. Ranks are among the models with
+        a value under both rules, not against published values that carry the defect."""
         both, sign = ["authors", "corrected"], 1 if column in LOWER else -1
         values = self.rules(table, column).sort_index().dropna(how="all", subset=both)
         placed = (sign * values[both].dropna()).rank(method="min")
@@ -197,8 +195,9 @@ def consistency() -> pd.DataFrame:
     """
     parts = []
     for (board, column), (sheet, *names) in BOARD_OF.items():
-        of_sheet = {c: Evidence.published(sheet, c) for c in names or published().columns(sheet)}
-        frame = pd.DataFrame({"leaderboard": Evidence.published(board, column)})
+        facts = published()
+        of_sheet = {c: facts.column(sheet, c) for c in names or facts.columns(sheet)}
+        frame = pd.DataFrame({"leaderboard": facts.column(board, column)})
         frame["sheet"] = pd.DataFrame(of_sheet).mean(axis=1, skipna=False)
         parts.append(frame.assign(table=board, column=column))
     found = pd.concat(parts).rename_axis("model").reset_index()
@@ -219,11 +218,8 @@ def direction_search() -> pd.DataFrame:
     right, turned = ranks(frame).to_numpy(), ranks(-frame).to_numpy()
     delta = (turned - right) / right.shape[1]
     base = right.mean(axis=1) - target
-    lines = []
-    for size in (0, 1, 2):
-        for chosen in combinations(range(right.shape[1]), size):
-            gap = base + delta[:, list(chosen)].sum(axis=1)
-            names = ", ".join(frame.columns[j][1] for j in chosen)
-            lines.append((names or "none", float(np.abs(gap).mean())))
-    found = pd.DataFrame(lines, columns=["turned", "deviation"])
+    every = [c for size in (0, 1, 2) for c in combinations(range(right.shape[1]), size)]
+    gaps = [np.abs(base + delta[:, list(chosen)].sum(axis=1)).mean() for chosen in every]
+    names = [", ".join(frame.columns[j][1] for j in chosen) or "none" for chosen in every]
+    found = pd.DataFrame({"turned": names, "deviation": gaps})
     return found.sort_values("deviation", ignore_index=True)

@@ -4,24 +4,23 @@ measurements, so no text is needed."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from trustllm_repro.data.benchmark import MINIATURE, open_benchmark
+from trustllm_repro.analysis.compare import tasks_behind
+from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import label
-from trustllm_repro.evaluation.read import load_cases, read_cases, tally
+from trustllm_repro.evaluation.judging import load_cases, read_cases, tally
 from trustllm_repro.judges.registry import counts_of, judge_error, measured
 from trustllm_repro.metrics.base import wilson
 from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError, judge_corrected
 from trustllm_repro.metrics.measures import REFUSED
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
-from trustllm_repro.schema import CONFIDENCE, Status
+from trustllm_repro.schema import Status
 from trustllm_repro.scoring.run import EvaluatedModel
-from trustllm_repro.tasks import COLUMNS, TASKS
+from trustllm_repro.tasks import TASKS
 
 FIGURES = ["n", "accuracy", "kappa", "auroc", "sensitivity", "specificity"]
 _HEADS = {
@@ -78,8 +77,7 @@ def judge_corrected_table(run: EvaluatedModel) -> pd.DataFrame:
     """Raw and judge-corrected rates of a live model, and how many of its judgements are unsure."""
     cells = run.cells[run.cells["judge_corrected"].notna()]
     boards = cells[cells["table"].str.startswith("leaderboard")]
-    tasks = {(c.table, c.column): t.id for t, c in COLUMNS if t}
-    of = [tasks[where] for where in zip(boards["table"], boards["column"], strict=True)]
+    of = tasks_behind(boards)
     counts = run.counts().reindex(columns=["task", "answers", "judge_unsure"]).set_index("task")
     unsure = counts["judge_unsure"] / counts["answers"].replace(0, math.nan)
     names = {
@@ -98,7 +96,7 @@ def readings_table() -> pd.DataFrame:
     set, at which the grammar was written, are read otherwise than expected.
     """
     cases = load_cases(data_dir() / "readings" / "cases.json")
-    found = read_cases(cases, open_benchmark(MINIATURE))
+    found = read_cases(cases, load_benchmark(MINIATURE))
     test, seen = (
         tally([c for c in found if c["set"] == s]).set_index("task")
         for s in ("test", "development")
@@ -110,16 +108,14 @@ def readings_table() -> pd.DataFrame:
 
 
 def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
-    """Rates of refusals by task and model, each estimated from the other models.
+    """Rates of refusals by task and model, each corrected by the other models alone, as a live model's
+    is, beside the rate of the recorded labels.
 
-    Every measured model is treated as unlabelled: the errors of the refusal judge are taken from
-    the other models alone, as for a live model, and the corrected rate is held against the one the
-    recorded labels give. The judge's labels are those of a fit that saw no answer of that model.
-
-    Correction by sensitivity and specificity (Rogan and Gladen 1978) supposes that a model's share
-    of refusals tells nothing about how well its refusals are told from its answers. Where models
-    that refuse more are also judged with a higher sensitivity and a lower specificity, that fails:
-    the raw rate's errors cancel out, the corrected rate's do not. This says by how much.
+    The judge's labels are those of a fit that saw no answer of that model. Correction by sensitivity
+    and specificity (Rogan and Gladen 1978) supposes that a model's share of refusals tells nothing
+    about how well its refusals are told from its answers. Where models that refuse more are also
+    judged with a higher sensitivity, that fails: the raw rate's errors cancel out. This says by how
+    much.
 
     Args:
         counts: task -> model -> counts, as `refusal.by_task_and_model` of judges.json. Tasks with
@@ -127,9 +123,8 @@ def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
 
     Returns:
         columns task, model, n (answers with a recorded label), recorded (their rate), value, ci_low
-        and ci_high; and estimate: "raw" (rate by our judge, with its Wilson interval),
-        "judge-corrected" (for the errors seen on the other models) and "shifted" (raw plus the mean
-        difference, recorded less raw, of the other models, with a t interval for one more model).
+        and ci_high; and estimate: "raw" (rate by our judge, with its Wilson interval) or
+        "judge-corrected" (for the errors seen on the other models).
     """
     rows = []
     for task, models in sorted(counts.items()):
@@ -142,10 +137,9 @@ def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
             )
             if corrected is None:
                 continue
-            raw = (said / n, *wilson(said, n))
-            found = {"raw": raw, "judge-corrected": corrected, "shifted": _shifted(raw[0], others)}
-            recorded = (mine["tp"] + mine["fn"]) / n
-            rows += [(task, model, n, recorded, name, *one) for name, one in found.items()]
+            about = task, model, n, (mine["tp"] + mine["fn"]) / n
+            rows.append((*about, "raw", said / n, *wilson(said, n)))
+            rows.append((*about, "judge-corrected", *corrected))
     columns = ["task", "model", "n", "recorded", "estimate", "value", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -154,15 +148,6 @@ def judged(refusals: int, n: int) -> pd.DataFrame:
     """`n` answers of which the first `refusals` were judged refusals."""
     labels = [REFUSAL] * refusals + [ANSWER] * (n - refusals)
     return pd.DataFrame({"label": labels, "status": str(Status.PARSED)})
-
-
-def _shifted(raw: float, others: Sequence[Table]) -> tuple[float, float, float]:
-    """Value and interval, clipped to 0 and 1."""
-    gaps = [(t["fn"] - t["fp"]) / sum(t.values()) for t in others if sum(t.values())]
-    middle, k = raw + float(np.mean(gaps)), len(gaps)
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, k - 1) * np.std(gaps, ddof=1) * math.sqrt(1 + 1 / k)
-    low, mid, high = np.clip([middle - reach, middle, middle + reach], 0.0, 1.0).tolist()
-    return mid, low, high
 
 
 def summary(rates: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
@@ -22,6 +22,7 @@ from trustllm_repro.paths import data_dir
 from trustllm_repro.store.archive import Archive, sha256
 
 Row = Mapping[str, Any]
+MINIATURE = "miniature"
 
 
 def _strings(names: str) -> dict[str, Any]:
@@ -102,13 +103,9 @@ FILES: dict[str, dict[str, Any]] = {
 def parse_rows(
     data: bytes, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
 ) -> list[Any]:
-    """Rows of a JSON list after validation; see `check_rows`.
+    """Rows of a JSON list after validation; `remedy`: for a file that is no copy of a published one.
 
-    Args:
-        remedy: for a file that is no copy of a published one.
-
-    Raises:
-        SourceCorrupt: the bytes are not UTF-8 JSON.
+    Raises SourceCorrupt: not UTF-8 JSON; SchemaError as `check_rows` does.
     """
     try:
         raw = json.loads(data.decode("utf-8-sig"))
@@ -157,13 +154,16 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
     """Read, validate and check the benchmark.
 
     Args:
-        path: the official ZIP or a folder with the same files.
+        path: the official ZIP or a folder with the same files; or "miniature": the one that comes
+            with the package, a demonstration with about twelve made-up items a file.
         verify: compare row counts and sha256 with the committed manifest.
 
     Raises:
         SourceMissing, SourceCorrupt, SchemaError: not all 24 files are there and right.
     """
-    archive, known = Archive(path), manifest("benchmark")
+    miniature = str(path) == MINIATURE
+    archive = Archive(data_dir() / MINIATURE if miniature else path)
+    known, verify = manifest("benchmark"), verify and not miniature
     rows: dict[str, list[Row]] = {}
     members = archive.names()
     for name in FILES:
@@ -186,17 +186,4 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
                 f"{archive.path}: {member} has sha256 {sha256(data)}, expected {want['sha256']}",
                 remedy="fetch the official file again, or pass --unverified to use an altered one",
             )
-    return Benchmark(rows, archive.digest(), str(archive.path))
-
-
-MINIATURE = "miniature"
-
-
-def open_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
-    """Like `load_benchmark`, but the word "miniature" names the one that comes with the package.
-
-    The miniature has the same 24 files with about twelve made-up items each: a demonstration.
-    """
-    if str(path) == MINIATURE:
-        return replace(load_benchmark(data_dir() / MINIATURE, verify=False), path=MINIATURE)
-    return load_benchmark(path, verify=verify)
+    return Benchmark(rows, archive.digest(), MINIATURE if miniature else str(archive.path))

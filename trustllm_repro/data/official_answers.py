@@ -74,12 +74,7 @@ class AnswerFile(NamedTuple):
 
 @dataclass
 class RowCounts:
-    """What became of the rows of one file; lists hold row numbers, counted from 0.
-
-    Attributes:
-        unmatched: rows whose prompt is none of the benchmark file's.
-        repeated: rows beyond those a prompt has items for; the first rows in file order are used.
-    """
+    """What became of the rows of one file; lists hold row numbers, counted from 0."""
 
     file: str
     rows: int = 0
@@ -88,28 +83,22 @@ class RowCounts:
     empty: int = 0
     without_res: int = 0
     labels: int = 0
-    unmatched: list[int] = field(default_factory=list)
-    repeated: list[int] = field(default_factory=list)
+    unmatched: list[int] = field(default_factory=list)  # prompts that the benchmark has not
+    repeated: list[int] = field(default_factory=list)  # after as many as the prompt has items
 
 
 @dataclass
 class OfficialAnswers:
-    """One model's answers by task and item, labels the package's refusal judge left, and counts.
-
-    Attributes:
-        texts: None where the row holds null.
-        settings: of run.json, by its path; none in the old layout.
-        ignored: JSON files that are no answers of a known layout.
-    """
+    """One model's answers by task and item, labels the package's refusal judge left, and counts."""
 
     model: str
     layouts: tuple[str, ...]
     digest: str
-    texts: dict[Place, str | None] = field(default_factory=dict)
+    texts: dict[Place, str | None] = field(default_factory=dict)  # None where the row holds null
     labels: dict[Place, str] = field(default_factory=dict)
     files: dict[str, RowCounts] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)  # of run.json, by its path
+    ignored: list[str] = field(default_factory=list)  # JSON files of no known layout
 
     @property
     def names(self) -> set[str]:
@@ -129,10 +118,7 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
         path: a folder or ZIP of either layout, or a part of it.
         model: which model's, if there are several; else the name of the only one's row.
 
-    Raises:
-        SourceMissing: nothing there has a known layout.
-        SettingsError: several models and none was named, or another one.
-        SourceCorrupt, SchemaError: a file is no JSON, or a row lacks its prompt; names both.
+    Raises SettingsError: several models and none was named, or another one.
     """
     archive = Archive(path)
     runs = {
@@ -142,11 +128,12 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     }
     found, ignored = _find(archive, runs)
     chosen = _choose(found, model, path)
+    folders = {_folder(f.path) for f in chosen if f.layout == NEW}
     given = OfficialAnswers(
         model=model or chosen[0].model,
         layouts=tuple(sorted({f.layout for f in chosen})),
         digest=archive.digest(),
-        settings={n: run.settings for n, run in runs.items() if _beside(n, chosen)},
+        settings={n: run.settings for n, run in runs.items() if _folder(n) in folders},
         ignored=ignored,
     )
     for file in sorted({f.name for f in chosen}):
@@ -209,10 +196,6 @@ def _choose(found: list[AnswerFile], model: str, path: str | Path) -> list[Answe
             remedy="name one with --model-name; each takes a run folder of its own",
         )
     return [f for f in found if f.model == model]
-
-
-def _beside(run_file: str, files: Sequence[AnswerFile]) -> bool:
-    return any(f.layout == NEW and _folder(f.path) == _folder(run_file) for f in files)
 
 
 def _fill(

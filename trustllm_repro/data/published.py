@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
+
+import pandas as pd
 
 from trustllm_repro.data.registry import facts
 from trustllm_repro.errors import SchemaError
@@ -41,8 +44,7 @@ def label(model: str) -> str:
     return MODELS.get(model, model)
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One published number, and the repository, commit and file it comes from."""
 
     value: float
@@ -63,6 +65,10 @@ class Published:
         cell = self.cells.get((table, row, column))
         return cell.value if cell else None
 
+    def column(self, table: str, column: str) -> pd.Series:
+        """Values of the 16 models; NaN where none was published."""
+        return pd.Series({m: self.value(table, m, column) for m in MODELS}, dtype=float)
+
     def rows(self, table: str) -> list[str]:
         return list(dict.fromkeys(row for t, row, _ in self.cells if t == table))
 
@@ -72,11 +78,7 @@ class Published:
 
 @cache
 def published() -> Published:
-    """The committed published numbers.
-
-    Raises:
-        SourceMissing, SchemaError: a file is missing, a number cannot be read, a cell is doubled.
-    """
+    """The committed published numbers."""
     cells: dict[tuple[str, str, str], Cell] = {}
     for i, (*key, value, source) in enumerate(facts("published/cells").itertuples(index=False)):
         try:

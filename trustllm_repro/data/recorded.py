@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import io
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import pandas as pd
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -23,6 +23,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from trustllm_repro.data.benchmark import Benchmark, check_rows, parse_rows
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive, open_archives, sha256
 from trustllm_repro.tasks import TASKS
@@ -126,17 +127,10 @@ def load_recorded(
     benchmark: Benchmark,
     *,
     verify: bool = True,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = Progress(),
 ) -> Recorded:
-    """Read every model's answers and align them with the benchmark's items.
-
-    Args:
-        path: an archive or several, which are read as one; see `open_archives`.
-
-    Raises:
-        SourceMissing, SourceCorrupt: the archive or a member cannot be read.
-        SchemaError: a row lacks a field or has a wrong type; names file, row and field.
-    """
+    """Read every model's answers, from an archive or several as one (see `open_archives`), and align
+    them with the benchmark's items. A SchemaError names file, row and field of what is wrong."""
     archives, report = open_archives(path), Report()
     holders: dict[str, list[Archive]] = defaultdict(list)
     for archive in archives:
@@ -155,7 +149,7 @@ def load_recorded(
         report.read[name] = len(rows)
         for file in (f for f in found if f.path == name):
             file.rows = rows
-        progress(done, len(paths))
+        progress.step("reading answers", done, len(paths))
     used = list(dict.fromkeys(holders[name][0] for name in paths))
     if verify:
         for archive in used:
@@ -304,9 +298,9 @@ def _answers(
         match = align(f.record_format, f.task, f.rows, items[f.task.id], joined, f.path)
         if match.by_position:
             report.by_position[f.path] = match.by_position
-        if match.unmatched:
-            known = report.unmatched.get(f.path, match.unmatched)
-            report.unmatched[f.path] = min(match.unmatched, known)
+        if match.unmatched:  # by the task that takes most of the file's rows
+            least = min(match.unmatched, report.unmatched.get(f.path, match.unmatched))
+            report.unmatched[f.path] = least
         if not match.pairs:
             continue
         new = [_response(f, f.rows[i], number) for i, number in match.pairs]
@@ -339,13 +333,12 @@ def _response(f: MatchedFile, row: Row, number: int) -> Response:
 # --- rows and the items they answer
 
 
-@dataclass(frozen=True)
-class Alignment:
+class Alignment(NamedTuple):
     """(row index, item number) pairs, and how many rows were matched by place or not at all."""
 
     pairs: list[tuple[int, int]]
-    by_position: int = 0
-    unmatched: int = 0
+    by_position: int
+    unmatched: int
 
 
 def align(
@@ -356,14 +349,9 @@ def align(
     joined: Sequence[Response] = (),
     file: str = "",
 ) -> Alignment:
-    """Match the rows of a file with a task's items; see `RecordFormat`.
+    """Match the rows of a file, named in errors, with a task's items; see `RecordFormat`.
 
-    Args:
-        joined: answers to the task `record_format.joins`.
-        file: named in errors.
-
-    Raises:
-        SchemaError: a row lacks a field it is chosen or matched by; names file, row and field.
+    `joined`: answers to the task `record_format.joins`.
     """
     if record_format.joins is not None:
         return _by_answer(rows, items, joined)
@@ -376,11 +364,16 @@ def align(
     keys = _keys(record_format, rows, file)
     pairs = meet(keys, {n: record_format.key(extra) for n, extra in pool.items()})
     left, placed, met = [i for i in keys if i not in pairs], {}, set(pairs.values())
-    if group := record_format.by_position:
-        placed = meet(
-            _with_size({i: str(rows[i].get(group)) for i in left}),
-            _with_size({n: str(extra[group]) for n, extra in pool.items() if n not in met}),
+    if group := record_format.by_position:  # only groups of one size meet
+        groups = (
+            {i: str(rows[i].get(group)) for i in left},
+            {n: str(extra[group]) for n, extra in pool.items() if n not in met},
         )
+        sizes = [Counter(of.values()) for of in groups]
+        placed = meet(*(
+            {i: (name, size[name]) for i, name in of.items()}
+            for of, size in zip(groups, sizes, strict=True)
+        ))  # fmt: skip
     return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))
 
 
@@ -405,12 +398,6 @@ def meet(rows: Mapping[int, Hashable], items: Mapping[int, Hashable]) -> dict[in
     for number, key in items.items():
         waiting[key].append(number)
     return {row: waiting[key].popleft() for row, key in rows.items() if waiting[key]}
-
-
-def _with_size(groups: Mapping[int, str]) -> dict[int, Hashable]:
-    """Each group with its size, so that only groups of one size meet."""
-    sizes = Counter(groups.values())
-    return {i: (group, sizes[group]) for i, group in groups.items()}
 
 
 def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Response]) -> Alignment:

@@ -5,7 +5,7 @@ Order: TRUSTLLM_DATA if set, else the cache folder, else a download (`trustllm-r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.paths import data_dir, data_home
+from trustllm_repro.progress import Progress
 from trustllm_repro.store.archive import Archive, sha256
 
 HOST = "https://raw.githubusercontent.com"
@@ -78,20 +79,16 @@ def fetch(
     source: str | Path | None = None,
     home: Path | None = None,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = Progress(),
 ) -> tuple[list[Path], list[str]]:
     """Download or copy what the data folder lacks; correct files are not touched.
 
     Args:
         source: take the files from this ZIP or folder instead of downloading them.
-        progress: called with the number of files done and of all.
 
     Returns:
-        the files that are there now, and those that the source does not hold.
-
-    Raises:
-        SourceMissing: a file cannot be downloaded, or the source holds none.
-        SourceCorrupt: bytes that do not have the expected sha256, which are not kept.
+        the files that are there now, and those that the source does not hold. Bytes that do not
+        have the expected sha256 are refused and not kept.
     """
     import pooch
 
@@ -118,7 +115,7 @@ def fetch(
                 remedy=f"{len(done)} of {len(urls)} files are in {store.abspath}; run the command "
                 "again to go on, or use --from with a copy",
             ) from e
-        progress(len(done), len(urls))
+        progress.step("fetching", len(done), len(urls))
     return done, [target for target in remote if target not in urls]
 
 

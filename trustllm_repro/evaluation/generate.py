@@ -1,10 +1,9 @@
-"""Let a model answer what is not answered yet, in this process or in several.
+"""What a live run asks a model, and how it gets the answers, in this process or in several.
 
-Every stored line has a key, a hash of all that the answer depends on (models/base.py): so an answer
-is made once only, whatever is killed, repeated or run side by side.
-
-On a CPU, processes of one thread each beat one process with as many threads; on GPUs there is one
-process each. They do not talk to each other: shares go by key, and the store takes many writers.
+A plan holds tasks, items, samples and options, and the key of every answer: a hash of all that the
+answer depends on (models/base.py). So an answer is made once only, whatever is killed, repeated or
+run side by side. On a CPU, processes of one thread each beat one process with as many threads; on
+GPUs there is one process each. Shares go by key, and the store takes many writers.
 """
 
 from __future__ import annotations
@@ -16,26 +15,162 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from trustllm_repro.errors import ReproError
-from trustllm_repro.evaluation.plan import (
-    Asked,
-    Choice,
-    Plan,
-    Settings,
-    choices,
-    in_share,
-    make_plan,
+from trustllm_repro.data.benchmark import Benchmark
+from trustllm_repro.errors import ReproError, SettingsError
+from trustllm_repro.models.base import (
+    Completion,
+    Finish,
+    LanguageModel,
+    Request,
+    check_asking,
+    content_key,
+    item_seed,
+    options_key,
 )
-from trustllm_repro.models.base import Completion, Finish, LanguageModel, Request
 from trustllm_repro.progress import Progress, duration
-from trustllm_repro.store.append import JsonLines
+from trustllm_repro.schema import Item
+from trustllm_repro.store.atomic import JsonLines
+from trustllm_repro.tasks import DIMENSIONS, TASKS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a live run asks. `system` and `sampling` are those of models.base, by default as the official
+    toolkit asks; a model must be made with them, an endpoint has its own."""
+
+    dimensions: tuple[str, ...] = ()  # names of tasks.DIMENSIONS; empty means all
+    limit: int | None = None  # about so many items a task, spread over its parts
+    max_new_tokens: int = 512  # the paper's setting
+    samples: int = 1  # answers per item where the task's temperature is above 0
+    seed: int = 0  # base of all answers' seeds
+    likelihood: bool = True  # also read classification tasks by the options' log-probabilities
+    system: str = "blank"
+    sampling: str = "model"
+
+    def __post_init__(self) -> None:
+        unknown = [d for d in self.dimensions if d not in DIMENSIONS]
+        if unknown:
+            raise SettingsError(
+                f"unknown dimension {unknown[0]!r}", remedy=f"one of: {', '.join(DIMENSIONS)}"
+            )
+        for name in ("max_new_tokens", "samples"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError("limit must be at least 1", remedy="leave it out to ask all items")
+        check_asking(self.system, self.sampling)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One answer that is wanted: to which item of which task, under which key."""
+
+    task: str
+    number: int
+    sample: int
+    key: str
+    request: Request | None = None  # None where the answers are there already
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is asked: items per task, and an answer per (task, item, sample)."""
+
+    items: Mapping[str, list[Item]]
+    asked: Sequence[Asked]
+
+    def missing(self, have: Mapping[str, object]) -> list[Asked]:
+        """What has no answer yet; equal keys are asked once."""
+        left: dict[str, Asked] = {}
+        for asked in self.asked:
+            if asked.key not in have:
+                left.setdefault(asked.key, asked)
+        return list(left.values())
+
+
+def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:
+    """Items of all live tasks, and the requests to the model. Toxicity reads the answers to jailbreak
+    prompts, which are asked for once."""
+    items: dict[str, list[Item]] = {}
+    asked = []
+    for task in TASKS.values():
+        if not task.live or (settings.dimensions and task.dimension not in settings.dimensions):
+            continue
+        assert task.file is not None
+        items[task.id] = stratified(task.items(benchmark[task.file]), settings.limit)
+        if task.answers_of:
+            continue
+        for item in items[task.id]:
+            for sample in range(settings.samples if task.temperature else 1):
+                request = Request(
+                    item.prompt,
+                    settings.max_new_tokens,
+                    float(task.temperature),
+                    item_seed(settings.seed, task.id, item.number, sample),
+                )
+                key = content_key(model.identity, request, sample)
+                asked.append(Asked(task.id, item.number, sample, key, request))
+    return Plan(items, asked)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One item with options, and the key of their log-probabilities."""
+
+    task: str
+    number: int
+    prompt: str
+    options: tuple[str, ...]
+    key: str
+
+
+def choices(model: LanguageModel, plan: Plan) -> list[Choice]:
+    """All items whose task names options. A base model reads them after a blank."""
+    blank = " " if model.identity.get("template") == "none" else ""
+    found = []
+    for task_id, items in plan.items.items():
+        for item in items:
+            options = tuple(blank + o for o in TASKS[task_id].options_of(item))
+            if options:
+                key = options_key(model.identity, item.prompt, options)
+                found.append(Choice(task_id, item.number, item.prompt, options, key))
+    return found
+
+
+def in_share(key: str, worker: int, workers: int) -> bool:
+    """Whether a key belongs to this worker's share, which is the same whatever is stored already."""
+    return int(key[:8], 16) % workers == worker
+
+
+def stratified(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """About `limit` items of a task, taken in turn from every combination of facets that are no
+    numbers. Items of one pair come together; at least one pair is taken. The choice depends on the
+    items only, and a larger limit takes the smaller one's items and more."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    units: dict[int, list[Item]] = {}
+    for item in items:
+        units.setdefault(item.pair if item.pair >= 0 else -1 - item.number, []).append(item)
+    parts: dict[tuple[str, ...], list[list[Item]]] = {}
+    for unit in units.values():
+        facets = unit[0].facets if len(unit) == 1 else (*unit[0].facets, *unit[-1].facets)
+        parts.setdefault(tuple(f for f in facets if not f.isdigit()), []).append(unit)
+    chosen: list[Item] = []
+    for turn in zip_longest(*parts.values()):
+        for unit in filter(None, turn):
+            if not chosen or len(chosen) + len(unit) <= limit:
+                chosen += unit
+    return sorted(chosen, key=lambda i: i.number)
+
+
+# --- answering
 
 BATCH = 32  # scores of options stored at a time
 SAMPLE = 200  # prompts counted in tokens for the estimate; the rest is taken to be alike
@@ -51,17 +186,30 @@ def file_name(model: str) -> str:
 class ResponseStore:
     """The answers of one model: `responses/<model>.jsonl`, a line an answer."""
 
-    def __init__(self, run: Path, model: str) -> None:
-        self.lines = JsonLines(run / "responses" / f"{file_name(model)}.jsonl")
+    folder = "responses"
 
-    def load(self) -> dict[str, Completion]:
-        """Completions by key. The first line of a key counts; failed calls are asked again."""
-        found: dict[str, Completion] = {}
+    def __init__(self, run: Path, model: str) -> None:
+        self.lines = JsonLines(run / self.folder / f"{file_name(model)}.jsonl")
+
+    def load(self) -> dict[str, Any]:
+        """Completions by key: the first of a key counts, lines of another form are skipped."""
+        found: dict[str, Any] = {}
         for line in self.lines.read():
-            completion = _completion(line)
-            if completion is not None and completion.finish is not Finish.ERROR:
-                found.setdefault(line["key"], completion)
+            value = self._value(line)
+            if value is not None and isinstance(line.get("key"), str):
+                found.setdefault(line["key"], value)
         return found
+
+    @staticmethod
+    def _value(line: dict[str, Any]) -> Completion | None:
+        """None also for a failed call, which is asked again."""
+        try:
+            counts = (int(line[name]) for name in ("prompt_tokens", "new_tokens", "cut_tokens"))
+            found = Completion(line["text"], Finish(line["finish"]), *counts)
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return None
+        usable = isinstance(found.text, str | None) and found.finish is not Finish.ERROR
+        return found if usable else None
 
     def add(self, made: Iterable[tuple[Asked, Completion]]) -> None:
         self.lines.append(
@@ -70,33 +218,19 @@ class ResponseStore:
         )
 
 
-def _completion(line: dict[str, Any]) -> Completion | None:
-    """None for a line that was not written by `add` (altered by hand, or of another tool)."""
-    try:
-        if not isinstance(line["key"], str) or not isinstance(line["text"], str | None):
-            return None
-        counts = (int(line[name]) for name in ("prompt_tokens", "new_tokens", "cut_tokens"))
-        return Completion(line["text"], Finish(line["finish"]), *counts)
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None
-
-
-class LikelihoodStore:
+class LikelihoodStore(ResponseStore):
     """Nats per option: `likelihoods/<model>.jsonl`, a line a question."""
 
-    def __init__(self, run: Path, model: str) -> None:
-        self.lines = JsonLines(run / "likelihoods" / f"{file_name(model)}.jsonl")
+    folder = "likelihoods"
 
-    def load(self) -> dict[str, list[float]]:
-        """Scores by key; lines of another form are skipped."""
-        found: dict[str, list[float]] = {}
-        for line in self.lines.read():
-            key, nats = line.get("key"), line.get("nats")
-            if isinstance(key, str) and isinstance(nats, list):
-                found.setdefault(key, [math.nan if v is None else float(v) for v in nats])
-        return found
+    @staticmethod
+    def _value(line: dict[str, Any]) -> list[float] | None:
+        nats = line.get("nats")
+        if not isinstance(nats, list):
+            return None
+        return [math.nan if v is None else float(v) for v in nats]
 
-    def add(self, scored: Sequence[tuple[Choice, Sequence[float]]]) -> None:
+    def add(self, scored: Iterable[tuple[Choice, Sequence[float]]]) -> None:
         self.lines.append(
             {"task": c.task, "number": c.number, "key": c.key,
              "nats": [round(v, 4) if math.isfinite(v) else None for v in nats]}
@@ -151,10 +285,8 @@ def score(
     part: tuple[int, int] = (0, 1),
     progress: Progress = Progress(),
 ) -> int:
-    """Score the options of this part that have no log-probabilities yet; returns how many.
-
-    Raises SettingsError: the model offers none.
-    """
+    """Score the options of this part that have no log-probabilities yet; returns how many. A
+    SettingsError if the model offers none."""
     have = store.load()
     todo = {c.key: c for c in wanted if c.key not in have and in_share(c.key, *part)}
     left, done = list(todo.values()), 0
@@ -175,21 +307,23 @@ def launch(
     devices: Sequence[str],
     progress: Progress = Progress(),
 ) -> GenerationCost:
-    """Start a worker for each of `devices` and wait; progress is what arrives in the store.
-
-    `arguments` are those of `work`, as JSON takes them. Raises ReproError: a worker failed. What it
-    had stored stays; a second run goes on from there.
-    """
+    """Start a worker for each of `devices`, with these `arguments` of `work`, and wait; progress is
+    what arrives in the store. Raises ReproError: a worker failed; what it had stored stays."""
     start, cost = time.perf_counter(), GenerationCost()
-    left = {asked.key for asked in plan.missing(store.load())}
-    total = len(left)
+    total = len(left := {asked.key for asked in plan.missing(store.load())})
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        logs = [Path(folder) / str(k) for k in range(len(devices))]
-        started = []
+        logs, started = [Path(folder) / str(k) for k in range(len(devices))], []
         for k, device in enumerate(devices):
-            started.append(_start(arguments, device, (k, len(devices)), logs[k]))
-            stack.enter_context(started[-1])
-            stack.callback(started[-1].terminate)  # it ends with this process
+            words = json.dumps({**arguments, "device": device, "share": (k, len(devices))})
+            threads = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
+            file = stack.enter_context(open(logs[k], "wb"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trustllm_repro.evaluation.generate", words],
+                stdout=file, stderr=file,
+                env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **threads},
+            )  # fmt: skip
+            started.append(stack.enter_context(process))
+            stack.callback(process.terminate)  # it ends with this process
         running = True
         while running:
             looked = time.perf_counter()
@@ -213,32 +347,19 @@ def launch(
     return cost
 
 
-def _start(
-    arguments: dict[str, Any], device: str, share: tuple[int, int], log: Path
-) -> subprocess.Popen[bytes]:
-    words = json.dumps({**arguments, "device": device, "share": share})
-    threads = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
-    with open(log, "wb") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "trustllm_repro.evaluation.generate", words],
-            stdout=file, stderr=file,
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **threads},
-        )  # fmt: skip
-
-
 def work(
     folder: str, model: dict[str, Any], device: str, benchmark: str, verify: bool, out: str,
     settings: dict[str, Any], share: tuple[int, int],
 ) -> None:  # fmt: skip
     """A worker's share, (worker, workers). `model`: arguments of LocalModel beside the folder."""
-    from trustllm_repro.data.benchmark import open_benchmark
+    from trustllm_repro.data.benchmark import load_benchmark
     from trustllm_repro.models.local import LocalModel
 
     asked = Settings(**settings)
     found = LocalModel(
         Path(folder), device=device, system=asked.system, sampling=asked.sampling, **model
     )
-    plan = make_plan(found, open_benchmark(benchmark, verify=verify), asked)
+    plan = make_plan(found, load_benchmark(benchmark, verify=verify), asked)
     generate(found, plan, ResponseStore(Path(out), found.name), part=share)
     if asked.likelihood:
         score(found, choices(found, plan), LikelihoodStore(Path(out), found.name), share)
@@ -265,27 +386,24 @@ def _pace(model: Any) -> tuple[float, float]:
     """Seconds to read and to write a token, by one process of one thread (or one GPU)."""
     import torch
 
+    def seconds(rows: int, columns: int) -> float:
+        """Of a forward pass, the better of two after one to warm up."""
+        ids = torch.zeros((rows, columns), dtype=torch.long, device=model.device)
+        times = []
+        with torch.inference_mode():
+            for _ in range(3):
+                start = time.perf_counter()
+                model.model(input_ids=ids, logits_to_keep=1).logits.float().sum().item()
+                times.append(time.perf_counter() - start)
+        return min(times[1:])
+
     threads, rows = torch.get_num_threads(), model.batch_size
     try:
         if model.device.type == "cpu":
             torch.set_num_threads(1)
-        return _seconds(model, 1, READ) / READ, _seconds(model, rows, 1) / rows
+        return seconds(1, READ) / READ, seconds(rows, 1) / rows
     finally:
         torch.set_num_threads(threads)
-
-
-def _seconds(model: Any, rows: int, columns: int) -> float:
-    """Of a forward pass, the better of two after one to warm up."""
-    import torch
-
-    ids = torch.zeros((rows, columns), dtype=torch.long, device=model.device)
-    times = []
-    with torch.inference_mode():
-        for _ in range(3):
-            start = time.perf_counter()
-            model.model(input_ids=ids, logits_to_keep=1).logits.float().sum().item()
-            times.append(time.perf_counter() - start)
-    return min(times[1:])
 
 
 if __name__ == "__main__":

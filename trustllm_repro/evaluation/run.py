@@ -1,9 +1,13 @@
-"""`evaluate`: one model through the benchmark, from questions to tables."""
+"""`evaluate`: one model through the benchmark, from questions to tables; or, with --answers, a model
+whose answers the official package has made already.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -14,41 +18,48 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from trustllm_repro.data.benchmark import MINIATURE, Benchmark, open_benchmark
+from trustllm_repro.data.benchmark import MINIATURE, Benchmark, load_benchmark
+from trustllm_repro.data.official_answers import OfficialAnswers, Place, load_answers
 from trustllm_repro.data.published import LATER, MODELS, published
 from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.escape import for_terminal
 from trustllm_repro.evaluation.generate import (
+    Asked,
     GenerationCost,
     LikelihoodStore,
+    Plan,
     ResponseStore,
+    Settings,
+    choices,
     estimate,
     file_name,
     generate,
     launch,
+    make_plan,
     score,
 )
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, add_likelihoods, judged
-from trustllm_repro.evaluation.plan import Plan, Settings, choices, make_plan
-from trustllm_repro.models.base import LanguageModel
+from trustllm_repro.metrics.judge_error import JudgeError
+from trustllm_repro.models.base import Completion, Finish, LanguageModel
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import PrintedNotes, Progress
-from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import (
+from trustllm_repro.schema import Rule, Status
+from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.results import (
     Errors,
     committed_ledger,
+    number,
     read_cells,
     score_cells,
     write_cells,
+    write_csv,
+    write_tables,
 )
-from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import EvaluatedModel, Run
-from trustllm_repro.scoring.tables import number, write_csv, write_tables
-from trustllm_repro.store.append import JsonLines
-from trustllm_repro.store.atomic import write_json
+from trustllm_repro.store.atomic import JsonLines, write_json
 from trustllm_repro.store.provenance import provenance
-from trustllm_repro.tasks import COLUMNS
+from trustllm_repro.tasks import COLUMNS, TASKS
 
 # A worker of its own pays from so many answers on; below, starting it takes longer.
 WORTH_WORKERS = 64
@@ -62,7 +73,7 @@ THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What to evaluate, on what, how. See the command's options."""
+    """What to evaluate, on what, how: the options of `evaluate --help`."""
 
     model: str | LanguageModel  # what a user names, or what find_model gave
     benchmark: str
@@ -98,15 +109,10 @@ class Evaluation:
 
 
 def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> Evaluation:
-    """Ask, judge, score, write. What is in the run folder already is not asked again.
-
-    Raises:
-        ReproError: a source is missing or malformed, the model cannot be loaded, a worker died,
-            or `out` cannot be written or holds another model's run; whatever was answered before
-            stays.
-    """
+    """Ask, judge, score, write. What is in the run folder already is not asked again, and stays
+    whatever fails: a source, the model, a worker, or `out` with another model's run."""
     judges = JudgeChoice(config.judges)
-    benchmark = open_benchmark(config.benchmark, verify=config.verify)
+    benchmark = load_benchmark(config.benchmark, verify=config.verify)
     progress.step("loading the model", 0, 1)
     model = find_model(
         config.model, dtype=config.dtype, device=config.device, batch_size=config.batch_size,
@@ -160,10 +166,6 @@ def evaluate_model(
     Returns:
         an Evaluation: `row` (the model's name in tables), `cells`, `live.counts` (what became of
         the requests, a line a task), `cost` (answers, tokens, seconds), `dtype`.
-
-    Raises:
-        SourceMissing: the model or the benchmark is not on this machine.
-        ReproError: a source is malformed, or a worker died; what was answered stays.
     """
     found = None if benchmark == MINIATURE else find_benchmark(benchmark)
     # A folder for each: answers to the miniature must not look like results.
@@ -177,11 +179,8 @@ def evaluate_model(
 
 
 def check_out(out: Path, name: str, weights: str | None = None) -> None:
-    """Refuse a folder with the run of another model: its tables would stay there among new ones.
-
-    The same model may go on, in other dimensions and with other settings. Raises SettingsError:
-    the provenance.json there names no model, another one, or other weights.
-    """
+    """Refuse a folder whose provenance.json names no model, another one, or other weights: its
+    tables would stay there among new ones. The same model may go on with other settings."""
     facts = EvaluatedModel(out).facts
     model = facts.get("model")
     held = model if isinstance(model, dict) else {}
@@ -290,27 +289,25 @@ def write_run(
 
 
 def _write_facts(
-    config: EvaluationConfig,
-    model: LanguageModel,
-    benchmark: Benchmark,
-    live: LiveAnswers,
+    config: EvaluationConfig, model: LanguageModel, benchmark: Benchmark, live: LiveAnswers,
     cost: GenerationCost,
-) -> None:
+) -> None:  # fmt: skip
     # Names only: paths of this machine are nobody's business.
     settings = asdict(replace(config, model=model.name)) | {
         "out": config.out.name, "benchmark": Path(config.benchmark).name,
     }  # fmt: skip
     facts = provenance({"benchmark": benchmark.digest}, settings)
-    facts["dtype"] = model.identity.get("dtype", config.dtype)
-    facts["model"] = {"name": model.name, **model.identity}
-    facts["judges"] = live.judges
     # What the run has cost in all, over every time it was started.
     sittings = JsonLines(config.out / "sittings.jsonl")
-    if cost.answers:
-        sittings.append([asdict(cost)])
+    sittings.append([asdict(cost)] if cost.answers else [])
     kept = list(sittings.read())
-    total = {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)}
-    facts["generation"] = {"sittings": len(kept)} | total
+    facts |= {
+        "dtype": model.identity.get("dtype", config.dtype),
+        "model": {"name": model.name, **model.identity},
+        "judges": live.judges,
+        "generation": {"sittings": len(kept)}
+        | {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)},
+    }
     write_json(config.out / "provenance.json", facts)
     write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
 
@@ -330,26 +327,23 @@ def show_evaluation(done: Evaluation, out: Console) -> None:
         table.add_row()
         table.add_row(f"[bold]{name}[/]")
         for c in cells.itertuples():
-            corrected = _span(
-                c.judge_corrected_low, c.judge_corrected_high, number(c.judge_corrected)
+            ends = c.judge_corrected_low, c.judge_corrected_high
+            corrected = (
+                "" if math.isnan(c.judge_corrected) else _span(*ends, number(c.judge_corrected))
             )
             table.add_row(
                 f"{arrows[c.table, c.column]} {c.column}", number(c.value),
-                _span(c.ci_low, c.ci_high),
-                "" if math.isnan(c.judge_corrected) else corrected, str(c.n),
+                _span(c.ci_low, c.ci_high), corrected, str(c.n),
                 _span(c.bound_low, c.bound_high, str(c.n_unparsed)) if c.n_unparsed else "0",
                 _span(c.lowest, c.highest), *([number(c.toolkit)] if both else []),
             )  # fmt: skip
     out.print(table)
     cost, folder = done.cost, for_terminal(done.run.path)
-    if cost.answers:
-        rate = cost.new_tokens / cost.seconds
-        out.print(
-            f"{cost.answers:,} answers, {cost.new_tokens:,} new tokens in {cost.seconds:.0f} s "
-            f"({rate:.0f} tokens/s)"
-        )
-    else:
-        out.print("all answers were there already; the model was not asked")
+    made = (
+        f"{cost.answers:,} answers, {cost.new_tokens:,} new tokens in {cost.seconds:.0f} s "
+        f"({cost.new_tokens / (cost.seconds + 1e-9):.0f} tokens/s)"
+    )
+    out.print(made if cost.answers else "all answers were there already; the model was not asked")
     out.print(f"tables: {folder}/tables   answers per task: {folder}/answers.csv", soft_wrap=True)
 
 
@@ -370,3 +364,133 @@ def _headline(done: Evaluation) -> pd.DataFrame:
     top = mine[boards | ~mine["table"].isin(list(published().tables))]
     theirs = toolkit.set_index(keys)["value"].rename("toolkit")
     return top.join(known, on=keys).join(theirs, on=keys)
+
+
+# --- answers that the official package has made already
+
+LONGFORMER = "LibrAI/longformer-harmful-ro"  # the paper's judge of refusals
+
+
+def evaluate_answers(
+    answers: Path, benchmark: str, out: Path, *, dimensions: tuple[str, ...] = (),
+    model_name: str = "", verify: bool = True, judges: tuple[str, ...] = (),
+    progress: Progress = PrintedNotes(),
+) -> Evaluation:  # fmt: skip
+    """Read, judge, score, write; no model is asked. For the arguments see `evaluate --help`.
+
+    Two rules read the answers: `corrected`, by this package's judges (the paper's refusal labels
+    are kept, unless another judge is asked for), and `toolkit`, as far as the answers allow it.
+    """
+    choice = JudgeChoice(judges)
+    Settings(dimensions)  # an unknown dimension is refused before anything is read
+    questions = load_benchmark(benchmark, verify=verify)
+    given = load_answers(answers, questions, model_name)
+    check_out(out, given.model)
+    plan = _plan(questions, given, dimensions)
+    row = row_name(given.model, miniature=questions.path == MINIATURE)
+    labels = {} if "refusal" in choice.replaced else given.labels
+    kept = dict(Counter(task for task, _ in labels if task in plan.items))
+
+    def measured(task: str) -> JudgeError | None:
+        return None if task in kept else choice.measured(task)
+
+    said = {_key(p): Completion(t, Finish.STOP, 0, 0) for p, t in given.texts.items()}
+    live = judged(row, plan, said, choice, progress, labels)
+    _count(live, given, kept)
+    official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
+    run = write_run(out, live, measured, official=official)
+    # Names only: paths of this machine are nobody's business.
+    settings = {
+        "answers": answers.name, "benchmark": Path(benchmark).name, "out": out.name,
+        "dimensions": dimensions, "model": given.model, "model_name": model_name,
+        "verify": verify, "judges": judges,
+    }  # fmt: skip
+    facts = provenance({"benchmark": questions.digest, "answers": given.digest}, settings)
+    facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}
+    facts["judges"], facts["kept_labels"] = live.judges, kept
+    write_json(out / "provenance.json", facts)
+    write_json(out / "answers.json", _listed(given))
+    for line in _notes(given, plan, kept):
+        progress.note(line)
+    return Evaluation(run, row, "", live, GenerationCost(), plan)
+
+
+def _key(place: Place) -> str:
+    return f"{place[0]} {place[1]}"
+
+
+def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str]) -> Plan:
+    """All items of the tasks whose files are there, as if they were asked."""
+    there = [t for t in TASKS.values() if t.live and t.file in given.names]
+    chosen = [t for t in there if not dimensions or t.dimension in dimensions]
+    if not chosen:
+        raise SettingsError(
+            f"no answers in {', '.join(dimensions)}",
+            remedy=f"there are answers to {', '.join(sorted(given.names))}",
+        )
+    items = {t.id: t.items(benchmark[t.file or ""]) for t in chosen}
+    places = [(t.id, i.number) for t in chosen if not t.answers_of for i in items[t.id]]
+    return Plan(items, [Asked(*p, 0, _key(p)) for p in places])
+
+
+def _as_stored(live: LiveAnswers, labels: Mapping[Place, str]) -> LiveAnswers:
+    """The same answers with nothing but the labels they came with: what the official functions
+    have, as long as none of their judges is called. Where one would be, a task has no labels."""
+    stored = LiveAnswers(live.model, live.items)
+    for (task, model), responses in live.answers.items():
+        if TASKS[task].answers_of:
+            continue
+        bare = [replace(r, judge=None, number_recorded=None) for r in responses]
+        full = [replace(r, judge=labels.get((r.task, r.number))) for r in bare]
+        parser = TASKS[task].parser_for(Rule.TOOLKIT)
+        items = {i.number: i for i in live.items[task]}
+        lacks = parser and any(parser(items[r.number], r).status is Status.UNLABELLED for r in full)
+        stored.answers[task, model] = bare if lacks else full
+    return stored
+
+
+def _count(live: LiveAnswers, given: OfficialAnswers, kept: Mapping[str, int]) -> None:
+    """Null answers and kept labels, into each task's line of counts; who judged, into `judges`."""
+    for line in live.counts:
+        task = line["task"]
+        line["null"] = sum(t is None for (name, _), t in given.texts.items() if name == task)
+        line["answers"] -= line["null"]
+        line["labels_kept"] = kept.get(task, 0)
+    for task, n in kept.items():
+        rest = sum(r.text is not None for r in live.answers[task, live.model]) - n
+        ours = f"; {rest} answers by {live.judges[task]}" if rest else ""
+        live.judges[task] = f"{n} labels of {LONGFORMER} kept{ours}"
+
+
+def _listed(given: OfficialAnswers) -> dict[str, Any]:
+    """Which files were read, what became of their rows, and how the official package asked."""
+    asked = ("limit", "temperatures", "max_new_tokens")  # by its run.json
+    return {
+        "layouts": list(given.layouts),
+        "files": {p: asdict(c) for p, c in given.files.items()},
+        "ignored_files": given.ignored,
+        "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
+    }
+
+
+def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> Iterator[str]:
+    """What a reader should know of the answers, without any of their text."""
+    missing = len({a.key for a in plan.asked} - set(map(_key, given.texts)))
+    yield (
+        f"{given.total('rows'):,} rows in {len(given.files)} files ({', '.join(given.layouts)}): "
+        f"{given.total('answers'):,} answers, {given.total('null')} null, "
+        f"{given.total('empty')} empty; {missing} items without a row that answers them"
+    )
+    others = {
+        "rows match no item": given.total("unmatched"),
+        "rows repeat a prompt whose items earlier rows answer": given.total("repeated"),
+        "JSON files were not read": len(given.ignored),
+    }
+    if any(others.values()):
+        left = ", ".join(f"{n} {what}" for what, n in others.items() if n)
+        yield f"{left}; listed in answers.json"
+    if kept:
+        yield (
+            f"{sum(kept.values()):,} labels of the paper's refusal judge are kept; give --judge "
+            "refusal=... for another one"
+        )

@@ -108,9 +108,7 @@ class ForkedKernels(AsyncKernelManager):
 def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     """Run one notebook; the executed copy and its HTML are put in place whole. Returns seconds.
 
-    Raises:
-        ReproError: a cell failed (the copy with the error is kept under its name), or the kernel
-            died.
+    Raises ReproError: a cell failed (the copy with the error is kept), or the kernel died.
     """
     from papermill.exceptions import PapermillExecutionError
 

@@ -1,10 +1,10 @@
-"""What notebooks declare, the profiles that give them parameters, and which are due.
+"""What notebooks declare, the profiles that give them parameters, what they read, and which are due.
 
 The `parameters` cell gives names, types, defaults and meaning of a notebook's parameters;
 `metadata.trustllm` declares the rest:
 
     {"needs": ["00_provenance"],           stages that run before it, if the profile names them
-     "reads": ["data/published/*.csv"],    files it reads; see inputs.files_read
+     "reads": ["data/published/*.csv"],    files it reads; see files_read
      "model": true,                        a model answers in it; only one such stage runs at a time
      "parameters": {"limit": {"ge": 0}}}   bounds of values, as pydantic.Field takes them
 """
@@ -12,11 +12,14 @@ The `parameters` cell gives names, types, defaults and meaning of a notebook's p
 from __future__ import annotations
 
 import ast
+import glob
+import itertools
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,10 +27,12 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from trustllm_repro import EXPORTS
+from trustllm_repro.data.registry import find_benchmark, find_records
 from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.paths import notebooks_dir, project_root
-from trustllm_repro.run_notebooks.inputs import code_used, files_read
 from trustllm_repro.store.archive import sha256
+from trustllm_repro.store.atomic import read_object
 
 FIRST = "00_provenance"
 TYPICAL_SECONDS = 15  # of a notebook whose profile gives none
@@ -40,26 +45,17 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class Notebook:
-    """What a notebook declares; one without declarations depends on all data.
-
-    Attributes:
-        cells: type and source of each.
-        parameters: a pydantic model that checks their values.
-    """
+    """What a notebook declares; one without declarations depends on all data."""
 
     name: str
-    cells: list[tuple[str, str]]
-    parameters: type[BaseModel]
+    cells: list[tuple[str, str]]  # type and source
+    parameters: type[BaseModel]  # which checks their values
     needs: Sequence[str] = (FIRST,)
     reads: Sequence[str] = ("data",)
     model: bool = False
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Complete and validate parameters.
-
-        Raises:
-            SettingsError: unknown parameter, wrong type, value that looks like a key.
-        """
+        """Complete and validate parameters; a value that looks like a key is refused."""
         for name, value in values.items():
             if _KEY.search(str(value)):
                 raise SettingsError(
@@ -157,10 +153,8 @@ def load_profile(name: str) -> Profile:
 
 @dataclass(frozen=True)
 class Stage:
-    """One notebook with its parameters, the stages it needs, and hashes of its inputs by kind.
-
-    `changed`: what has changed since it last ran, in words; "" if it is up to date.
-    """
+    """One notebook with its parameters, the stages it needs, hashes of its inputs by kind, and what
+    has changed since it last ran, in words; "" if it is up to date."""
 
     notebook: Notebook
     parameters: dict[str, Any]
@@ -221,14 +215,7 @@ class Plan:
 
 
 def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
-    """Stages of a profile and which are up to date.
-
-    Args:
-        start_at: run this stage and all after it, whatever their state.
-
-    Raises:
-        SettingsError: unknown profile, notebook, stage or parameter. SourceCorrupt: no notebook.
-    """
+    """Stages of a profile and which are up to date; `start_at`: run this one and all after it."""
     found = load_profile(profile)
     if start_at and start_at not in found.notebooks:
         raise SettingsError(
@@ -236,10 +223,12 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
         )
     stages: list[Stage] = []
     before: dict[str, str] = {}
-    forced = ""
+    forced, run_dir = "", str(run.resolve())
+    if run.resolve().is_relative_to(project_root()):  # no absolute path gets into a stored notebook
+        run_dir = os.path.relpath(run.resolve(), notebooks_dir())
     for name, values in found.notebooks.items():
         notebook = read_notebook(name)
-        parameters = notebook.check({"run_dir": _relative(run), **values})
+        parameters = notebook.check({"run_dir": run_dir, **values})
         needs = tuple(n for n in notebook.needs if n in found.notebooks and n != name)
         if late := [n for n in needs if n not in before]:
             raise SettingsError(
@@ -257,25 +246,14 @@ def _hash_of(value: Any) -> str:
     return sha256(json.dumps(value, sort_keys=True).encode())
 
 
-def _relative(run: Path) -> str:
-    """Run folder as seen from notebooks/, so that no absolute path gets into a stored notebook."""
-    run = run.resolve()
-    inside = run.is_relative_to(project_root())
-    return os.path.relpath(run, notebooks_dir()) if inside else str(run)
-
-
 def state_file(run: Path, name: str) -> Path:
-    """Where a run notes a finished stage: its inputs and seconds."""
+    """Where a run notes the inputs and seconds of a finished stage."""
     return run / ".stages" / f"{name}.json"
 
 
 def read_state(run: Path, name: str) -> dict[str, Any]:
     """Inputs and seconds of a stage that was finished; empty where nothing readable says so."""
-    try:
-        found = json.loads(state_file(run, name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(state_file(run, name))
 
 
 def _changed(run: Path, stage: Stage) -> str:
@@ -287,3 +265,133 @@ def _changed(run: Path, stage: Stage) -> str:
         return "output is missing"
     other = [kind for kind, now in stage.inputs.items() if known.get(kind) != now]
     return f"changed: {', '.join(other)}" if other else ""
+
+
+# --- what a stage depends on: the files its notebook reads, and the code its cells import
+
+PACKAGE = "trustllm_repro"
+LARGE = 20_000_000  # bytes; larger files and folders are compared by size and time
+
+
+def files_read(patterns: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Files that `reads` of a notebook name, each with the hash of what it holds.
+
+    Patterns are globs; a folder means all files in it. They start at the checkout, those that begin
+    with a parameter at notebooks/, where kernels run. `{name}` is the value of a parameter, or each
+    value of a list. Where that is empty it is "*"; a pattern that begins with it names no file then,
+    nor does one that ends with " if name". `{benchmark}` and `{records}` are those that the package
+    finds; with the source "ledger" no records are read.
+    """
+    records = list(find_records(parameters.get("records", "")))
+    values = {
+        **parameters,
+        "benchmark": find_benchmark(parameters.get("benchmark", "")),
+        "records": [] if parameters.get("source") == "ledger" else records,
+    }
+    found = {}
+    for line in patterns:
+        pattern, _, condition = line.partition(" if ")
+        if condition and not values[condition]:
+            continue
+        start = notebooks_dir() if pattern.startswith("{") else project_root()
+        for one in _filled(pattern, values):
+            for path in glob.glob(os.path.join(glob.escape(str(start)), one)):
+                found |= _contents(Path(path))
+    return found
+
+
+def _filled(pattern: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """A pattern with each combination of the values it names."""
+    names = re.findall(r"{(\w+)}", pattern)
+    if unknown := set(names) - set(values):
+        raise SettingsError(
+            f"a notebook reads {pattern!r}, and {unknown.pop()!r} is no parameter of it",
+            remedy="see metadata.trustllm of the notebook",
+        )
+    choices = []
+    for name in names:
+        given = values[name] if isinstance(values[name], list) else [values[name]]
+        texts = [glob.escape(os.path.expanduser(str(v))) for v in given if v not in ("", None)]
+        leads = pattern.startswith(f"{{{name}}}")
+        choices.append(texts or ([] if leads else ["*"]))
+    for chosen in itertools.product(*choices):
+        yield pattern.format(**dict(zip(names, chosen, strict=True)))
+
+
+def _contents(path: Path) -> dict[str, str]:
+    inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = {p: p.stat() for p in inside if p.is_file()}
+    if sum(s.st_size for s in stats.values()) > LARGE:
+        return {str(p): f"{s.st_size} {s.st_mtime_ns}" for p, s in stats.items()}
+    return {str(p): _hashed(p, s.st_size, s.st_mtime_ns) for p, s in stats.items()}
+
+
+@cache
+def _hashed(path: Path, size: int, changed: int) -> str:
+    return sha256(path.read_bytes())
+
+
+def code_used(sources: Iterable[str]) -> dict[str, str]:
+    """Modules of the package that code imports, directly or not, each with the hash of its code.
+
+    Comments and docstrings do not count, data files beside the modules do. Of the package's own
+    `__init__` only the names asked for are followed, as they are loaded when they are used.
+    """
+    todo = _imports("\n".join(map(_normal, sources)))
+    found: dict[str, str] = {}
+    while todo:
+        name = todo.pop()
+        package, _, last = name.rpartition(".")
+        path, more = _path_of(name), {package} if package else set()
+        if path is None and package == PACKAGE and last in EXPORTS:
+            more.add(f"{PACKAGE}.{EXPORTS[last]}")
+        if path is not None:
+            found[name], imported = _module(name, path, path.stat().st_mtime_ns)
+            more |= imported
+            if path.name == "__init__.py":
+                beside = [p for p in path.parent.glob("*.*") if p.suffix != ".py"]
+                found |= {f"{name}/{p.name}": sha256(p.read_bytes()) for p in sorted(beside)}
+        todo |= more - found.keys()
+    return found
+
+
+def _path_of(module: str) -> Path | None:
+    base = project_root().joinpath(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.exists()), None)
+
+
+def _normal(source: str) -> str:
+    """Code as it counts: without docstrings, comments and blocks for the type checker."""
+    code = "\n".join(x for x in source.splitlines() if not x.lstrip().startswith(("%", "!")))
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return source  # running it will say what is wrong
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    return ast.unparse(tree)
+
+
+def _imports(code: str) -> set[str]:
+    """Dotted names of the package that normal code imports; those of functions are among them."""
+    found = set()
+    for module, names in re.findall(rf"from ({PACKAGE}[\w.]*) import (.+)", code):
+        found |= {module, *(f"{module}.{n}" for n in re.findall(r"(\w+)(?: as \w+)?", names))}
+    for module, alias in re.findall(rf"import ({PACKAGE}[\w.]*)(?: as (\w+))?", code):
+        used = re.findall(rf"\b{alias}\.(\w+)", code) if alias and module == PACKAGE else []
+        found |= {module, *(f"{PACKAGE}.{name}" for name in used)}
+    return found
+
+
+@cache
+def _module(name: str, path: Path, changed: int) -> tuple[str, set[str]]:
+    """Hash of a module's code, and what it imports."""
+    code = _normal(path.read_text(encoding="utf-8"))
+    found = _imports(code)
+    if "import pkgutil" in code:  # it loads its neighbours by name
+        found |= {f"{name.rpartition('.')[0]}.{p.stem}" for p in path.parent.glob("*.py")}
+    return sha256(code.encode()), found

@@ -1,4 +1,4 @@
-"""The notebooks as a graph of stages, run by papermill.
+"""The notebooks as a graph of stages, run by papermill, and index.html, which shows their state.
 
 A stage is skipped when nothing it depends on has changed since it last ran, and its outputs exist.
 A killed run goes on where it stopped; a failing notebook stops the run and is kept with its error.
@@ -6,28 +6,135 @@ A killed run goes on where it stopped; a failing notebook stops the run and is k
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
-from collections.abc import Callable, Collection, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
 
 from trustllm_repro.errors import ReproError
+from trustllm_repro.escape import without_controls
+from trustllm_repro.progress import duration
 from trustllm_repro.run_notebooks.execute import CONTEXT, execute
-from trustllm_repro.run_notebooks.index import Status, write_index
-from trustllm_repro.run_notebooks.plan import Plan, Stage, read_state, state_file
-from trustllm_repro.store.atomic import write_json
+from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage, read_state, state_file
+from trustllm_repro.scoring.results import read_verify, verdict_counts
+from trustllm_repro.store.atomic import write_json, write_text
+
+_TEMPLATES = Environment(
+    autoescape=True,
+    loader=FileSystemLoader(Path(__file__).parent),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+FILES = ("verify.csv", "claims.csv", "audit.csv", "results.json", "provenance.json")
+FOLDERS = {"tables": "*.csv", "figures": "*.pdf"}
+_PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Of a stage: "done", "running", "due" or "failed"; seconds it took; why it is due or failed."""
+
+    state: str
+    seconds: float | None = None
+    note: str = ""
+
+
+def write_index(plan: Plan, status: Mapping[str, Status]) -> Path:
+    """Write index.html: one file that needs no other, with links into the run folder."""
+    count = {s: sum(x.state == s for x in status.values()) for s in ("done", "running", "due")}
+    page = _TEMPLATES.get_template("index.html").render(
+        plan=plan,
+        count=count,
+        verdicts=_verdicts(plan.run),
+        notebooks=[_card(plan.run, s.notebook, status[s.name]) for s in plan.stages],
+        files=[f for f in FILES if (plan.run / f).exists()],
+        folders={f: n for f, kind in FOLDERS.items() if (n := len([*(plan.run / f).glob(kind)]))},
+    )
+    path = plan.run / "index.html"
+    if path.exists() and path.read_text(encoding="utf-8") == page:
+        return path
+    return write_text(path, page)
+
+
+def _verdicts(run: Path) -> dict[str, Any]:
+    """Counts of verdicts under the authors' rule; empty until there is a verify.csv to count."""
+    from trustllm_repro.analysis.compare import judged_sentence  # loads scipy, not needed to start
+
+    try:
+        frame = read_verify(run / "verify.csv")
+    except ReproError:
+        return {}
+    counts = verdict_counts(frame).sum()
+    return {"counts": counts.to_dict(), "all": int(counts.sum()), "ours": judged_sentence(frame)}
+
+
+def _card(run: Path, notebook: Notebook, status: Status) -> dict[str, Any]:
+    title, sentence = _introduction(notebook)
+    # The page beside a notebook that failed is from before; the notebook holds the error.
+    kinds = ("ipynb",) if status.state == "failed" else ("html", "ipynb")
+    links = {k: f"notebooks/{notebook.name}.{k}" for k in kinds}
+    executed = run / links["ipynb"]
+    shown = executed.exists() and status.state in ("done", "due")
+    return {
+        "name": notebook.name,
+        "title": title,
+        "sentence": sentence,
+        "state": status.state,
+        "seconds": duration(status.seconds) if status.seconds is not None else "",
+        "note": without_controls(status.note).partition("\n")[0],
+        "links": {k: link for k, link in links.items() if (run / link).exists()},
+        "thumbnail": _thumbnail(executed, executed.stat().st_mtime_ns) if shown else "",
+    }
+
+
+def _introduction(notebook: Notebook) -> tuple[str, str]:
+    """Title of a notebook and the first sentence below it."""
+    first = next((text for kind, text in notebook.cells if kind == "markdown"), "")
+    title, _, text = first.lstrip("# ").partition("\n")
+    words = " ".join(re.sub(r"[*`]", "", text).split())
+    return title or notebook.name, re.split(r"(?<=[.?!])\s", words, maxsplit=1)[0]
+
+
+@cache
+def _thumbnail(executed: Path, changed: int) -> str:
+    """The first figure of an executed notebook, small, as the address of an image; "" for none."""
+    from PIL import Image
+
+    try:
+        cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError):
+        return ""
+    for output in (o for c in cells for o in c.get("outputs", ())):
+        data = output.get("data", {})
+        shown = _PNG.search("".join(data.get("text/html", "")))
+        png = "".join(data.get("image/png", "")) or (shown[1] if shown else "")
+        if png:
+            image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+            image.thumbnail((640, 640))
+            small = io.BytesIO()
+            image.quantize(64).save(small, "PNG", optimize=True)
+            return f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
+    return ""
+
+
+# --- running
 
 
 def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda text: None) -> None:
     """Run what is due, independent notebooks side by side, and keep index.html up to date.
 
-    Args:
-        workers: notebooks at a time; 0: one a core.
-
-    Raises:
-        ReproError: a notebook failed. Notebooks already running are finished and kept first.
+    `workers`: notebooks at a time; 0: one a core. Raises ReproError: a notebook failed; those
+    running then are finished and kept first.
     """
     due = {s.name: s for s in plan.due}
     known = {s.name: s.digest for s in plan.stages}

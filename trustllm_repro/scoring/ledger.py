@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from trustllm_repro.data.recorded import Recorded
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.registry import judge_named
+from trustllm_repro.progress import Progress
 from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule, Status
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_with
@@ -45,18 +46,6 @@ REMEDY = (
 )
 
 
-class Answered(Protocol):
-    """Items and the answers to them, recorded or live."""
-
-    items: Mapping[str, Sequence[Item]]
-    answers: Mapping[tuple[str, str], Any]  # keys (task id, model)
-
-    @property
-    def models(self) -> Sequence[str]: ...
-
-    def responses(self, task: str, model: str) -> Sequence[Response]: ...
-
-
 def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
     """All items of all tasks, without their text: the columns `ITEMS`."""
     rows = [
@@ -73,9 +62,7 @@ def items_table(items: Mapping[str, Sequence[Item]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=ITEMS)
 
 
-def _read_answers(
-    answered: Answered, task: str, model: str, rule: Rule, name: str
-) -> Iterator[dict]:
+def _read_answers(answered: Any, task: str, model: str, rule: Rule, name: str) -> Iterator[dict]:
     """A row of `VERDICTS` for each answer of a model to a task, as the rule reads it."""
     parser = TASKS[task].parser_for(rule)
     if parser is None:
@@ -96,24 +83,26 @@ class Ledger:
 
     items: pa.Table
     verdicts: pa.Table
-    sample: int = 0  # which of several answers to the same item is looked at
     ours: bool = False  # whether the authors' rule takes our judge's label where none was recorded
 
     @classmethod
     def of(
         cls,
-        answered: Answered,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        answered: Any,
+        progress: Progress = Progress(),
         rules: Sequence[Rule] = RULES,
         name: str = "",
     ) -> Ledger:
-        """Read every answer under every rule; `name` replaces the rules' own."""
+        """Read every answer under every rule; `name` replaces the rules' own.
+
+        `answered`: recorded or live answers, with `items`, `answers`, `models` and `responses`.
+        """
         keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
         rows: list[dict] = []
         for done, key in enumerate(keys, 1):
             for rule in rules:
                 rows += _read_answers(answered, *key, rule, name)
-            progress(done, len(keys))
+            progress.step("judging answers", done, len(keys))
         return cls(items_table(answered.items), pa.Table.from_pylist(rows, schema=VERDICTS))
 
     def joined(self, other: Ledger) -> Ledger:
@@ -147,9 +136,9 @@ class Ledger:
 
     @cached_property
     def _verdicts(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """The looked-at verdicts of every (task, rule), words as categories."""
+        """Verdicts of every (task, rule), words as categories; the first of an item's samples."""
         frame = self.verdicts.to_pandas()
-        frame = frame[frame["sample"] == self.sample]
+        frame = frame[frame["sample"] == 0]
         return dict(list(frame.groupby(["task", "rule"], observed=True)))
 
     @cached_property
@@ -203,15 +192,14 @@ class Ledger:
     def asked(self, task: str) -> pd.DataFrame:
         """A row an item of a task: item, gold, pair and a column a facet; no row if nobody was
         asked, as for an older prompt of another task."""
-        if task in self._asked:
-            return self._asked[task]
-        return pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
+        nobody = pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
+        return self._asked.get(task, nobody)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame of either table with plain strings, and items as usual integers."""
     words = frame.select_dtypes("category").columns
-    return frame.astype({**dict.fromkeys(words, str), "item": int})
+    return frame.astype({**dict.fromkeys(words, object), "item": int})
 
 
 def _with_facets(task: str, items: pd.DataFrame) -> pd.DataFrame:
@@ -258,11 +246,7 @@ def relabelled(
     tasks: Sequence[Task],
     wanted: Callable[[Task, Item, Response], bool] = lambda task, item, response: True,
 ) -> Recorded:
-    """The wanted answers to these tasks, labelled by each task's own judge.
-
-    Raises:
-        SourceMissing, SourceCorrupt: the weights of a judge that is needed are absent or altered.
-    """
+    """The wanted answers to these tasks, labelled by each task's own judge."""
     answers, judges = {}, cache(judge_named)
     for task in tasks:
         items = {i.number: i for i in recorded.items[task.id]}
@@ -282,12 +266,9 @@ def _needs_a_label(task: Task, item: Item, response: Response) -> bool:
 
 
 def with_our_labels(ledger: Ledger, recorded: Recorded) -> Ledger:
-    """The ledger with verdicts named OUR_JUDGE on answers that lack a recorded refusal label.
-
-    They are the authors' reading of what our refusal judge says of these answers. Verdicts of the
-    three rules stay as they are. Judges of other tasks are left out: their agreement with the
-    authors' judges could not be measured.
-    """
+    """The ledger with verdicts named OUR_JUDGE, the authors' reading of what our refusal judge says,
+    on answers that lack a recorded refusal label. Judges of other tasks are left out: their agreement
+    with the authors' judges could not be measured."""
     tasks = [t for t in TASKS.values() if t.judge == "refusal"]
     ours = relabelled(recorded, tasks, _needs_a_label)
     if not ours.answers:

@@ -1,11 +1,14 @@
-"""A run folder: what `replay` writes and what notebooks read."""
+"""A run folder: what `replay` writes and what notebooks read; any metric on its answers, a shipped one
+or one from a cell, and answers to tasks of one's own; and the rows behind a quoted number.
+"""
 
 from __future__ import annotations
 
-import json
+import difflib
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,25 +20,126 @@ from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.data.recorded import Recorded, load_recorded
 from trustllm_repro.data.registry import find_benchmark, find_records, missing
-from trustllm_repro.errors import SettingsError
+from trustllm_repro.errors import ReproError, SettingsError
+from trustllm_repro.metrics.base import Metric, absent_answers, has
 from trustllm_repro.paths import data_dir
-from trustllm_repro.schema import Rule
-from trustllm_repro.scoring.cells import (
+from trustllm_repro.progress import Progress
+from trustllm_repro.schema import CONFIDENCE, OUR_JUDGE, Response, Rule, Score, Status
+from trustllm_repro.scoring.ledger import ANSWER, Ledger, with_our_labels
+from trustllm_repro.scoring.results import (
     CELLS,
+    Scorer,
+    cell_results,
     committed_ledger,
+    load,
     read_cells,
     score_cells,
+    verify_frame,
     write_cells,
+    write_csv,
+    write_tables,
 )
-from trustllm_repro.scoring.frames import find_task
-from trustllm_repro.scoring.ledger import ANSWER, Ledger, with_our_labels
-from trustllm_repro.scoring.results import cell_results
-from trustllm_repro.scoring.tables import write_tables, write_verify
-from trustllm_repro.store.atomic import write_json
+from trustllm_repro.store.atomic import read_object, write_json
 from trustllm_repro.store.provenance import file_hash, provenance
-from trustllm_repro.tasks.base import Column, Task
+from trustllm_repro.tasks import COLUMNS, TASKS
+from trustllm_repro.tasks.base import Column, Row, Task
 
-Progress = Callable[[str, int, int], None]  # stage, done, total
+SCORE = ["value", "ci_low", "ci_high", "n", "n_unparsed", "n_missing", "reason"]
+# What a cell may use as a metric: the answers of one model -> a number.
+OnFrame = Callable[[pd.DataFrame], float]
+
+
+def find_task(task: Task | str) -> Task:
+    """A task by its id or its name within the dimension ("jailbreak"), or the task itself."""
+    if isinstance(task, Task):
+        return task
+    found = [t for t in TASKS.values() if task in (t.id, t.id.split("/")[-1])]
+    if len(found) != 1:
+        raise SettingsError(f"no task {task!r}", remedy=f"one of: {', '.join(TASKS)}")
+    return found[0]
+
+
+def score(
+    answers: pd.DataFrame,
+    metric: Metric | OnFrame,
+    by: str | Sequence[str] = "model",
+    *,
+    resamples: int = 199,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A metric of every group of answers: the columns `by`, then `SCORE`.
+
+    Args:
+        answers: rows of `Run.answers` or `read_answers`, whole or filtered (then nobody knows how
+            many answers are missing).
+        metric: one of trustllm_repro.metrics, or any function from the answers of one group (a
+            frame) to a number.
+        by: column or columns that make the groups.
+        resamples: draws over answers for the 95 % interval (percentile) of a function, which is
+            called for each. Shipped metrics take 999 (BCa).
+    """
+    names = [by] if isinstance(by, str) else list(by)
+    asked = answers.attrs.get("asked", 0) if names == ["model"] else 0
+    lines = []
+    for key, part in answers.groupby(names, sort=False):
+        part.attrs["asked"] = max(asked, len(part))
+        if isinstance(metric, Metric):
+            found = metric.measure(part, seed)
+        else:
+            found = _of_function(part, metric, resamples, seed)
+        lines.append([*key, *(getattr(found, n) for n in SCORE)])
+    return pd.DataFrame(lines, columns=[*names, *SCORE])
+
+
+def _of_function(part: pd.DataFrame, metric: OnFrame, resamples: int, seed: int) -> Score:
+    value = float(metric(part))
+    low = high = math.nan
+    if resamples and len(part) > 1 and not math.isnan(value):
+        rng = np.random.default_rng(seed)
+        picks = rng.integers(0, len(part), (resamples, len(part)))
+        draws = [float(metric(part.take(p))) for p in picks]
+        tail = 50 * (1 - CONFIDENCE)
+        low, high = np.nanpercentile(draws, [tail, 100 - tail])
+    n, absent = int(has(part, Status.PARSED).sum()), absent_answers(part)
+    reason = "the metric gives no number here" if math.isnan(value) else ""
+    return Score(value, n, *absent, float(low), float(high), reason)
+
+
+def read_answers(
+    task: Task,
+    rows: Sequence[Row],
+    texts: Mapping[str, Sequence[str | None]],
+    rule: Rule | str = "corrected",
+    judge: Callable[[Sequence[str | None]], Sequence[str | None]] | None = None,
+) -> pd.DataFrame:
+    """Answers to a task, declared in a cell or shipped, as a frame like that of `Run.answers`.
+
+    Args:
+        rows: the questions, each with the fields the task names ("prompt" and what its gold,
+            facets and parser need).
+        texts: model -> its answers, one for each row in their order; None for one that is missing.
+        judge: from texts to labels, for parsers that take a judge's label.
+    """
+    items, parser = task.items(rows), task.parser_for(Rule(rule))
+    parts = []
+    for model, said in texts.items():
+        if len(said) != len(items):
+            raise SettingsError(
+                f"{model}: {len(said)} answers to {len(items)} items",
+                remedy="give one for each item, in their order; None where there is none",
+            )
+        labels = judge(said) if judge else [None] * len(said)
+        for item, text, label in zip(items, said, labels, strict=True):
+            verdict = parser(item, Response(task.id, model, item.number, text, judge=label))
+            parts.append({
+                "model": model, "item": item.number, "gold": item.gold,
+                "status": str(verdict.status), "label": verdict.label or "",
+                "number": verdict.number, "pair": item.pair,
+                **dict(zip(task.facets, item.facets, strict=True)),
+            })  # fmt: skip
+    frame = pd.DataFrame(parts).astype({"number": float})
+    frame.attrs["asked"] = len(items)
+    return frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +163,7 @@ class Run:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Every published cell under every rule: the columns `scoring.cells.FIELDS`."""
+        """Every published cell under every rule: the columns `scoring.results.FIELDS`."""
         return read_cells(self.home)
 
     def answers(
@@ -89,9 +193,6 @@ class Run:
         """Models that answered themselves: those named, or all of this run and of data/live.
 
         A name may also be the path of a folder; one of this run hides a committed one.
-
-        Raises:
-            SettingsError: there is no such model.
         """
         homes = (data_dir() / "live", self.path / "live")
         known = {p.parent.name: p.parent for h in homes for p in sorted(h.glob("*/ledger.parquet"))}
@@ -123,11 +224,7 @@ class EvaluatedModel(Run):
     @cached_property
     def facts(self) -> dict[str, Any]:
         """provenance.json of the run; empty where it cannot be read."""
-        try:
-            found = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_object(self.path / "provenance.json")
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -174,10 +271,6 @@ def replay(
 
     Returns:
         the run, and "records" or "ledger": what was read.
-
-    Raises:
-        SettingsError: no such source. SourceMissing, SourceCorrupt: a source is not there, or is
-            not what it should be.
     """
     if source not in ("auto", "ledger", "records"):
         raise SettingsError(f"no source {source!r}", remedy="one of: auto, ledger, records")
@@ -206,33 +299,24 @@ def replay_records(
     out: str | Path,
     *,
     verify: bool = True,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = Progress(),
 ) -> tuple[Run, Recorded]:
-    """Recorded answers -> ledger -> tables.
-
-    Nothing is written before all sources are read and valid.
-
-    Raises:
-        ReproError: a source is missing, corrupt or malformed, or `out` cannot be written.
-    """
+    """Recorded answers -> ledger -> tables. Nothing is written before all sources are valid."""
     start = time.perf_counter()
     questions = load_benchmark(benchmark, verify=verify)
-    recorded = load_recorded(
-        records, questions, verify=verify, progress=lambda d, t: progress("reading answers", d, t)
-    )
-    ledger = Ledger.of(recorded, lambda d, t: progress("judging answers", d, t))
-    ledger = with_our_labels(ledger, recorded)
+    recorded = load_recorded(records, questions, verify=verify, progress=progress)
+    ledger = with_our_labels(Ledger.of(recorded, progress), recorded)
     given = [records] if isinstance(records, str | Path) else records
     names = ", ".join(Path(r).name for r in given)
     facts = provenance(
         {"benchmark": questions.digest, "records": recorded.digest},
         {"records": names, "benchmark": Path(benchmark).name, "verify": verify},
     )
-    progress("scoring cells", 0, 1)
+    progress.step("scoring cells", 0, 1)
     run = _write(Path(out), ledger, facts, start)
     # What the importer met, without any text of an answer.
     write_json(run.path / "import.json", {"models": recorded.models, **asdict(recorded.report)})
-    progress("scoring cells", 1, 1)
+    progress.step("scoring cells", 1, 1)
     return run, recorded
 
 
@@ -250,10 +334,52 @@ def _write(
     ledger.save(out)
     write_cells(cells, out)
     write_tables(cells, out / "tables")
-    write_verify(cells, out / "verify.csv")
+    # Full precision: a checker compares `published` with the sheet and the verdict with the gap.
+    write_csv(out / "verify.csv", verify_frame(cells), form=None)
     cell_results(cells).save(out)
     times.append(time.perf_counter())
     stages = zip(("read", "score", "write"), np.diff(times), strict=True)
     facts["seconds"] = {name: round(float(took), 2) for name, took in stages}
     write_json(out / "provenance.json", facts)
     return Run(out)
+
+
+def trace_result(run_dir: Path, name: str) -> tuple[str, dict[str, pd.DataFrame]]:
+    """Text of a quoted number, and the verdicts that each cell behind it rests on.
+
+    Returns:
+        the text; and "table / model / column / rule" -> item, gold, status, label, number, pair,
+        the task's facets, file, edition (of the answer) and path (where it was stored).
+    """
+    entries = load(run_dir)
+    if name not in entries:
+        close = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+        raise ReproError(
+            f"no result named {name!r} in {run_dir}", remedy=hint or "see the names in results.json"
+        )
+    run = Run(Path(run_dir))
+    parts = (part for cell in entries[name]["cells"] for part in _parts(run, cell))
+    return str(entries[name]["text"]), {title: rows for title, rows in parts if len(rows)}
+
+
+def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """One part per model and rule; (table, column) stands for all recorded models."""
+    table, *row, column = cell[:2] if len(cell) == 2 else cell[:3]
+    word = cell[3] if len(cell) > 3 else Rule.AUTHORS if row else Rule.CORRECTED
+    rule = Rule.AUTHORS if word == OUR_JUDGE else Rule(word)
+    ledger = replace(run.ledger, ours=word == OUR_JUDGE)
+    scorer = Scorer(ledger)
+    for task, declared in COLUMNS:
+        if task is None or (declared.table, declared.column) != (table, column):
+            continue
+        models = row or ledger.models
+        if declared.pooled:
+            facet = {declared.pooled: row[0]} if row else {}
+            where = {**declared.where_for(rule), **facet}
+            models, declared = ledger.models, replace(declared, where=where, pooled=None)
+        for model in models:
+            answers = scorer.chosen(task, declared, model, rule).drop(columns="model")
+            made = ledger.rows(task.id, rule, declared.revisions(rule)).query("model == @model")
+            made = made[["item", "edition", "source"]].rename(columns={"source": "path"})
+            yield f"{table} / {model} / {column} / {word}", answers.merge(made, on="item")

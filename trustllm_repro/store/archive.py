@@ -22,14 +22,10 @@ def sha256(data: bytes) -> str:
 
 
 class Archive:
-    """Read-only view of the files in a ZIP or below a folder.
+    """Read-only view of the files in a ZIP or below a folder; nothing is ever extracted to disk.
 
-    Nothing is ever extracted to disk. A member whose path leaves the archive makes the whole
-    archive unacceptable: such a ZIP was not made by this project or the papers' authors.
-
-    Raises:
-        SourceMissing: the path does not exist.
-        SourceCorrupt: not a ZIP, truncated, with path traversal, or of absurd size.
+    Raises SourceMissing: the path does not exist; SourceCorrupt: not a ZIP, truncated, of absurd
+    size, or with a member whose path leaves it, as no ZIP of ours or the papers' authors has.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -103,13 +99,7 @@ def _is_inside(name: str) -> bool:
 
 
 def open_archives(given: str | Path | Sequence[str | Path]) -> list[Archive]:
-    """The archives at one path or at several, in the order given.
-
-    A folder also means the ZIPs directly in it.
-
-    Raises:
-        SourceMissing, SourceCorrupt: one of them cannot be opened.
-    """
+    """The archives at one path or at several, in that order; a folder also means the ZIPs in it."""
     paths = [Path(p) for p in ([given] if isinstance(given, str | Path) else given)]
     if not paths:
         raise SourceMissing("no archive was named", remedy="give the path of a ZIP or folder")

@@ -1,21 +1,24 @@
-"""The one way this package writes a file: whole or not at all.
+"""The two ways this package writes a file: whole or not at all, or line by line at its end.
 
-A temporary file in the same folder is written, flushed to disk and renamed over the target, so a
-kill at any moment leaves the old file or the new one. Cost: one fsync a file (about a
+Whole: a temporary file in the same folder is written, flushed to disk and renamed over the target,
+so a kill at any moment leaves the old file or the new one. Cost: one fsync a file (about a
 millisecond); folders are not fsynced, so a power cut may undo the last rename, never tear a file.
+Lines: a kill can only tear the last one; the next writer ends it, so readers skip and count it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trustllm_repro.errors import OutputError
+from trustllm_repro.errors import OutputError, SourceCorrupt
 
 # A file of this suffix is unfinished: a kill may leave it behind, and nothing ever reads it.
 PARTIAL = ".partial"
@@ -24,11 +27,8 @@ PARTIAL = ".partial"
 def write_with(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file, then put it in place of `path`.
 
-    The temporary name has another suffix than `path`, so that what a kill leaves behind is never
-    taken for a result; `write` must not choose a format by suffix.
-
-    Raises:
-        OutputError: folder read-only, disk full, or the path is a folder.
+    The temporary name has another suffix, so that what a kill leaves behind is never taken for a
+    result; `write` must not choose a format by suffix. Raises OutputError.
     """
     path, temporary = Path(path), None
     try:
@@ -64,3 +64,73 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_json(path: str | Path, value: Any) -> Path:
     """Stable JSON: sorted keys, one final newline. NaN is refused: store None with a reason."""
     return write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass
+class JsonLines:
+    """A file of JSON objects, safe against kills and against several writers. `torn` holds the
+    numbers (from 1) of lines that cannot be read."""
+
+    path: Path
+    torn: list[int] = field(default_factory=list)
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Objects in file order; unreadable lines are skipped and noted in `torn`."""
+        self.torn = []
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise SourceCorrupt(
+                f"{self.path} cannot be read: {e}", remedy="see that the file may be read"
+            ) from e
+        for number, line in enumerate(data.split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+                value = None
+            if isinstance(value, dict):
+                yield value
+            else:
+                self.torn.append(number)
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Add rows; when this returns they are on disk. An OutputError leaves what was there whole."""
+        lines = "".join(json.dumps(r, sort_keys=True, allow_nan=False) + "\n" for r in rows)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab+") as f:
+                fcntl.flock(f, fcntl.LOCK_EX)
+                self._write(f.fileno(), lines.encode())
+        except OSError as e:
+            raise OutputError(
+                f"cannot append to {self.path}: {e.strerror or e}",
+                remedy="free space or choose another --out, then run again: nothing is asked twice",
+            ) from e
+
+    @staticmethod
+    def _write(handle: int, data: bytes) -> None:
+        """Append all of it or, if the disk fills, nothing."""
+        size = os.lseek(handle, 0, os.SEEK_END)
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            data = b"\n" + data  # a killed writer left a torn line
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(handle, view) :]
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, size)
+            raise

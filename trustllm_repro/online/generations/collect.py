@@ -33,8 +33,8 @@ from trustllm_repro.online.generations.recorder import generated, given, layer_n
 from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need
 from trustllm_repro.online.monitors.texts import POSITIONS, checkpoints, sentences
-from trustllm_repro.store.append import JsonLines
 from trustllm_repro.store.archive import sha256
+from trustllm_repro.store.atomic import JsonLines
 
 BATCH = 64  # answers written together: most that a kill can lose
 # Further answers are drawn as in Look Before You Leap, but from all of the distribution, or from

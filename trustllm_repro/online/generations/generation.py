@@ -22,8 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from trustllm_repro.errors import SourceCorrupt
-from trustllm_repro.store.append import JsonLines
-from trustllm_repro.store.atomic import write_json, write_with
+from trustllm_repro.store.atomic import JsonLines, write_json, write_with
 
 SUFFIX = ".traces"
 INDEX = "generations.json"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustllm_repro.errors import OutputError, SourceCorrupt
-from trustllm_repro.store.append import JsonLines
+from trustllm_repro.store.atomic import JsonLines
 
 # Every code point, lone surrogates included, and what some readers take for the end of a line.
 TEXT = st.text(
