@@ -31,8 +31,8 @@ from trustllm_repro.online.generations.generation import (
 from trustllm_repro.online.generations.levels import trace_of
 from trustllm_repro.online.generations.recorder import generated, given, layer_numbers
 from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
-from trustllm_repro.online.monitors.base import Need
-from trustllm_repro.online.monitors.texts import POSITIONS, checkpoints, sentences
+from trustllm_repro.online.monitors.base import Need, checkpoints
+from trustllm_repro.online.monitors.texts import POSITIONS, sentences
 from trustllm_repro.store.append import JsonLines
 
 BATCH = 64  # answers written together: most that a kill can lose

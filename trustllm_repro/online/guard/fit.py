@@ -20,13 +20,13 @@ from trustllm_repro.errors import SchemaError, SettingsError, SourceMissing
 from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.generations.levels import top_only
 from trustllm_repro.online.guard.criteria import Probe
-from trustllm_repro.online.monitors.base import InsufficientData
+from trustllm_repro.online.monitors.base import InsufficientData, checkpoints
 from trustllm_repro.online.monitors.probes import (
     PREFIX_PENALTY,
+    PREFIXES,
     TOKEN_PENALTY,
-    draw_tokens,
+    drawn_tokens,
     linear,
-    prefix_lengths,
     prefix_means,
 )
 from trustllm_repro.online.monitors.running import Mean, of_top
@@ -209,9 +209,9 @@ def fit_entropy(
 
     The weight is learned from the words' scores out of fold; with scores out of fold.
     """
-    entropy = [Mean().add(of_top(top_only(t)), t) for t in traces]
+    entropy = [Mean().add(of_top(top_only(t))) for t in traces]
     both = [
-        np.nan_to_num(np.column_stack(parts))[np.array(prefix_lengths(len(parts[0]))) - 1]
+        np.nan_to_num(np.column_stack(parts))[np.array(checkpoints(len(parts[0]), PREFIXES)) - 1]
         for parts in zip(words, entropy, strict=True)
     ]
     weights = []
@@ -230,7 +230,7 @@ def _states_probe(states: list[np.ndarray], unsafe: np.ndarray, layers: Sequence
     size = states[0].shape[1] // len(layers)
     at = slice(len(layers) // 2 * size, (len(layers) // 2 + 1) * size)
     draw = np.random.default_rng(0)
-    tokens = [draw_tokens(s[:, at], draw) for s in states]
+    tokens = [drawn_tokens(s[:, at], draw) for s in states]
     token = linear(tokens, unsafe, TOKEN_PENALTY, alike=False)
     prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, alike=True)
     of_prefix = _spread([s @ prefix[0] + prefix[1] for s in states])

@@ -17,7 +17,7 @@ import numpy as np
 from trustllm_repro.judges.rules import normalise, token_f1
 from trustllm_repro.judges.similarity import default_embedder
 from trustllm_repro.online.generations.generation import Generation, sentence_ends
-from trustllm_repro.online.monitors.base import Monitor, Need, Scores
+from trustllm_repro.online.monitors.base import Monitor, Need, Scores, checkpoints
 
 # All pairwise distances of texts, 0 to 1, shape (texts, texts).
 Distance = Callable[[Sequence[str]], np.ndarray]
@@ -50,11 +50,6 @@ def vr(distances: np.ndarray) -> float:
 def vro(distances: np.ndarray) -> float:
     """1 - mean of (1 - d(y_i, y0)), y0 being the first answer; NaN with no other."""
     return float(distances[0, 1:].mean()) if len(distances) > 1 else float("nan")
-
-
-def checkpoints(n: int, at: Sequence[int]) -> list[int]:
-    """Those within an answer of n tokens, and its end."""
-    return [*(c for c in at if c < n), n] if n else []
 
 
 def held(n: int, at: Sequence[int], values: Sequence[float]) -> np.ndarray:
