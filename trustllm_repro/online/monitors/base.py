@@ -91,7 +91,7 @@ class Monitor:
 
     def score(self, generation: Generation) -> np.ndarray:
         """The same of one answer. The score after t tokens rests on those t tokens alone."""
-        return self.step([self.begin(generation)], [generation.trace])[0]
+        return self.step(self.begin(generation), generation.trace)
 
     def begin(self, generation: Generation) -> Any:
         """What it remembers of an answer of which the prompt is known, and no token yet.
@@ -101,12 +101,11 @@ class Monitor:
         """
         raise self._whole_only()
 
-    def step(self, memories: Sequence[Any], tokens: Sequence[Trace]) -> Scores:
-        """Scores of the next tokens of several answers, in a time that does not grow with them.
+    def step(self, memory: Any, tokens: Trace) -> np.ndarray:
+        """Scores of the next tokens of an answer, in a time that does not grow with those before.
 
         Args:
-            memories: of each answer, as `begin` gave it; changed here.
-            tokens: of each answer the next one, or several (Trace.part).
+            memory: as `begin` gave it; changed here. tokens: one or several (Trace.part).
         """
         raise self._whole_only()
 

@@ -20,7 +20,6 @@ from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors.base import (
     InsufficientData,
     Need,
-    Scores,
     checkpoints,
     require_both_classes,
 )
@@ -99,14 +98,14 @@ class StateMonitor(Running):
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         """(tokens, size) float32 -> (tokens,)."""
 
-    def values(self, tokens: Sequence[Trace]) -> Scores:
-        """NaN for tokens whose state is not finite. Tokens of all answers are scored at once."""
-        states = np.concatenate([states_of(t, self.depths) for t in tokens])
+    def values(self, tokens: Trace) -> np.ndarray:
+        """NaN for tokens whose state is not finite."""
+        states = states_of(tokens, self.depths)
         known = np.isfinite(states).all(axis=1)
         values = np.full(len(states), np.nan)
         if known.any():
             values[known] = self.token_scores(states[known])
-        return np.split(values, np.cumsum([len(t) for t in tokens])[:-1])
+        return values
 
     def known_states(
         self, generations: Sequence[Generation], part: Part | None = None
@@ -400,9 +399,9 @@ class FirstToken(Running):
         )
         return replace(self, model=lasso.fit(table, unsafe[some]))
 
-    def values(self, tokens: Sequence[Trace]) -> Scores:
-        scores = self.model.decision_function(first_tokens(tokens, self.model.n_features_in_))
-        return [np.full(len(t), score) for t, score in zip(tokens, scores, strict=True)]
+    def values(self, tokens: Trace) -> np.ndarray:
+        first = first_tokens([tokens], self.model.n_features_in_)
+        return np.full(len(tokens), self.model.decision_function(first)[0])
 
 
 def first_tokens(traces: Sequence[Trace], size: int = 0) -> sparse.csr_array:

@@ -16,7 +16,6 @@ from trustllm_repro.online.monitors.base import (
     InsufficientData,
     Monitor,
     Need,
-    Scores,
     require_both_classes,
 )
 
@@ -77,14 +76,14 @@ class Running(Monitor, ABC):
     statistic: Callable[[], Last] = Mean
 
     @abstractmethod
-    def values(self, tokens: Sequence[Trace]) -> Scores:
-        """Of each answer the numbers of its next tokens, (n,) float64."""
+    def values(self, tokens: Trace) -> np.ndarray:
+        """(n,) float64."""
 
     def begin(self, generation: Generation) -> Last:
         return self.statistic()
 
-    def step(self, memories: Sequence[Last], tokens: Sequence[Trace]) -> Scores:
-        return [m.add(v) for m, v in zip(memories, self.values(tokens), strict=True)]
+    def step(self, memory: Last, tokens: Trace) -> np.ndarray:
+        return memory.add(self.values(tokens))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +96,8 @@ class Signal(Running):
     signal: Callable[[Trace], np.ndarray]
     source: str = "Huang et al. 2023 (arXiv 2307.10236)"
 
-    def values(self, tokens: Sequence[Trace]) -> Scores:
-        return [self.signal(t).astype(np.float64) for t in tokens]
+    def values(self, tokens: Trace) -> np.ndarray:
+        return self.signal(tokens).astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +166,8 @@ class ModelIdentity(Monitor):
     def begin(self, generation: Generation) -> float:
         return self.model.get(generation.author, 0.5)
 
-    def step(self, memories: Sequence[float], tokens: Sequence[Trace]) -> Scores:
-        return [np.full(len(t), share) for share, t in zip(memories, tokens, strict=True)]
+    def step(self, memory: float, tokens: Trace) -> np.ndarray:
+        return np.full(len(tokens), memory)
 
 
 _FORMS = {

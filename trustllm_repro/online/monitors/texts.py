@@ -102,7 +102,7 @@ def unigram(inside: Callable[[np.ndarray], float], text: str, samples: Sequence[
 
     p is the share of the word among all words of the further answers and of the answer itself.
     """
-    counts = Counter(w for t in (text, *samples) for w in normalise(t))
+    counts = Counter(w for t in (text, *samples) for s in sentences(t) for w in normalise(s))
     words = [w for w in map(normalise, sentences(text)) if w]
     own = [inside(-np.log([counts[w] / counts.total() for w in some])) for some in words]
     return float(np.mean(own)) if own else float("nan")

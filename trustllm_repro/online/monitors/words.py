@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation, Trace
-from trustllm_repro.online.monitors.base import Monitor, Scores, require_both_classes
+from trustllm_repro.online.monitors.base import Monitor, require_both_classes
 from trustllm_repro.online.monitors.probes import once
 
 BUCKETS = 2**15
@@ -84,14 +84,11 @@ class Words(Monitor):
     def begin(self, generation: Generation) -> Reading:
         return Reading()
 
-    def step(self, memories: Sequence[Reading], tokens: Sequence[Trace]) -> Scores:
-        found = []
-        for reading, t in zip(memories, tokens, strict=True):
-            pieces = [t.text[a:b] for a, b in pairwise([0, *t.ends])]
-            lasts = [bool(t.finish) and i == len(t) for i in range(1, len(t) + 1)]
-            scores = [self.add(reading, p, last) for p, last in zip(pieces, lasts, strict=True)]
-            found.append(np.array(scores, dtype=np.float64))
-        return found
+    def step(self, memory: Reading, tokens: Trace) -> np.ndarray:
+        pieces = [tokens.text[a:b] for a, b in pairwise([0, *tokens.ends])]
+        last = len(pieces) if tokens.finish else 0
+        scores = [self.add(memory, piece, i == last) for i, piece in enumerate(pieces, start=1)]
+        return np.array(scores, dtype=np.float64)
 
     def add(self, reading: Reading, text: str, end: bool = False) -> float:
         """Score of the text so far, `text` being what is new of it.
