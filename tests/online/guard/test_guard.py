@@ -23,8 +23,7 @@ from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.recorder import given
 from trustllm_repro.online.guard.criteria import stream
-from trustllm_repro.online.guard.fit import read_csv
-from trustllm_repro.online.guard.guard import Guard
+from trustllm_repro.online.guard.guard import Guard, read_csv
 from trustllm_repro.online.monitors.running import Mean, of_top
 from trustllm_repro.paths import data_dir, project_root
 
@@ -107,18 +106,10 @@ def test_streams_are_read_as_answers_are_offline(guard, folder) -> None:
         assert len(found) == len(wanted) or found[-1] >= free.operating_points.threshold.min()
 
 
-def test_a_file_of_an_earlier_version_reads_text(guard, tmp_path) -> None:
-    path = guard.save(tmp_path / "new.guard")
-    arrays = {k: v for k, v in load_file(path).items() if not k.startswith("words + entropy")}
-    with safe_open(path, "numpy") as file:
-        facts = json.loads(file.metadata()["guard"])
-    del facts["entropy"]
-    save_file(arrays, tmp_path / "old.guard", {"guard": json.dumps(facts)})
-    old = Guard.load(tmp_path / "old.guard")
-    assert set(old.operating_points["reader"]) == {"states", "words"}
-    assert list(old.watch([])) == []
-    with pytest.raises(SettingsError, match="by 'words \\+ entropy'"):
-        old.watch([], "words + entropy")
+def test_a_stream_is_read_by_a_known_reader(guard) -> None:
+    assert list(guard.watch([])) == []
+    with pytest.raises(SettingsError, match="by 'states'"):
+        guard.watch([], "states")
 
 
 def test_a_file_is_checked(guard, tmp_path) -> None:
@@ -174,8 +165,6 @@ def test_another_model_is_refused_by_what_differs(guard, loaded, folder, tmp_pat
     tokenizer.chat_template = tokenizer.chat_template + " "
     with pytest.raises(SettingsError, match="the chat template"):
         guard.criteria(model, tokenizer)
-    with pytest.warns(UserWarning, match="the weights"):
-        guard.criteria(model, tokenizer, strict=False)
 
 
 @pytest.mark.parametrize(

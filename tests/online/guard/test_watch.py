@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from trustllm_repro.online.guard.criteria import Piece, Unwatched
-from trustllm_repro.online.guard.fit import ENTROPY, WORDS
-from trustllm_repro.online.guard.watch import Watch
+from trustllm_repro.online.guard.watch import ENTROPY, WORDS, Watch
 from trustllm_repro.online.monitors.words import BUCKETS, Words, buckets
 
 BAD = "poison"

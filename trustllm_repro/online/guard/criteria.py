@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -200,8 +199,7 @@ class GuardCriteria(StoppingCriteria):
 
     Args:
         threshold: the lowest score that stops.
-        ends: tokens that end an answer. most: longest answer the threshold was calibrated on.
-        strict: a longer one is an error, else a warning.
+        ends: tokens that end an answer. most: longest answer the threshold was calibrated on; 0: any.
 
     Raises:
         Unwatched: from `generate`, as soon as a token cannot be watched; see `check`.
@@ -214,10 +212,9 @@ class GuardCriteria(StoppingCriteria):
         threshold: float,
         ends: frozenset[int] = frozenset(),
         most: int = 0,
-        strict: bool = True,
     ) -> None:
         self.probe = replace(probe, weight=probe.weight.to(model.device))
-        self.threshold, self.ends, self.most, self.strict = threshold, ends, most, strict
+        self.threshold, self.ends, self.most = threshold, ends, most
         # Is called after each token with (ids, scores), (rows,) each; if it says true, all rows stop.
         self.tell: Callable[[torch.Tensor, torch.Tensor], bool] = lambda ids, scores: False
         self._passes = PassRecorder(model, probe.layers)
@@ -261,21 +258,16 @@ class GuardCriteria(StoppingCriteria):
                 f"the model's states at token {n} are not finite",
                 remedy="load the model in float32 or bfloat16",
             )
+        if self.most and n > self.most:
+            raise Unwatched(
+                f"answers have more than the {self.most} tokens the threshold was calibrated on",
+                remedy=f"max_new_tokens={self.most}, or fit the guard to longer answers",
+            )
         self._scores.append(score)
-        self._check_length(n)
         self._stopped = self._stopped | (score >= self.threshold)
         if self.tell(self._ids[:, -1], score):
             return torch.ones_like(self._stopped).to(self._ids.device)
         return self._stopped.to(self._ids.device)
-
-    def _check_length(self, n: int) -> None:
-        if not self.most or n != self.most + 1:
-            return
-        problem = f"answers have more than the {self.most} tokens the threshold was calibrated on"
-        remedy = f"max_new_tokens={self.most}, or fit the guard to longer answers"
-        if self.strict:
-            raise Unwatched(problem, remedy=f"{remedy}; or strict=False")
-        warnings.warn(f"{problem}; {remedy}", stacklevel=2)
 
     @property
     def scores(self) -> np.ndarray:

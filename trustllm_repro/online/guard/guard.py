@@ -1,12 +1,17 @@
-"""A guard: fitted readers of an answer with their thresholds, in one file, and their model."""
+"""A guard: from labelled answers to readers of an answer with their thresholds, in one file.
+
+Every answer is scored by a model that saw no answer to its prompt (grouped cross-fitting); the
+fitted reader is the mean of those models, so all answers teach it and its scores are on the scale
+of those the thresholds come from.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -17,27 +22,227 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
-from trustllm_repro.online.generations.generation import Trace
+from trustllm_repro.online.generations.generation import Generation, Trace
+from trustllm_repro.online.generations.levels import top_only
 from trustllm_repro.online.generations.recorder import blocks_of, given
 from trustllm_repro.online.guard.criteria import GuardCriteria, Piece, Probe, stream
-from trustllm_repro.online.guard.fit import (
-    ENTROPY,
-    STATES,
-    WORDS,
-    Calibration,
-    checked,
-    fit_readers,
+from trustllm_repro.online.guard.watch import ENTROPY, WORDS, Watch
+from trustllm_repro.online.monitors.base import InsufficientData, checkpoints
+from trustllm_repro.online.monitors.probes import (
+    PREFIX_PENALTY,
+    PREFIXES,
+    TOKEN_PENALTY,
+    drawn_tokens,
+    linear,
+    prefix_means,
 )
-from trustllm_repro.online.guard.watch import Watch
+from trustllm_repro.online.monitors.running import Mean, of_top
 from trustllm_repro.online.monitors.words import Words
+from trustllm_repro.online.studies.estimates import threshold_at_fpr, upper_bound
+from trustllm_repro.online.studies.evaluate import FOLDS, deal
 from trustllm_repro.store.atomic import write_bytes
 
 FORMAT = 1
+STATES = "states"  # what reads hidden states; WORDS and ENTROPY read the stream of a server
+COLUMNS = ["prompt", "answer", "unsafe"]
+LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
 MOST = 256  # tokens of an example that are read
+RISKS = (0.01, 0.05, 0.10)
+DRAWS = 2000
 SAMPLE = 64  # numbers taken of every tensor
+_LABELS = {"0": False, "1": True, "false": False, "true": True}
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Columns prompt, answer, unsafe (bool).
+
+    Raises:
+        SourceMissing: no such file. SchemaError: a column is missing, or a label is none.
+    """
+    if not path.is_file():
+        raise SourceMissing(f"no file {path}", remedy=f"a CSV with columns {', '.join(COLUMNS)}")
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if missing := [c for c in COLUMNS if c not in rows]:
+        raise SchemaError(str(path), None, missing[0], "a column of this name expected")
+    labels = rows.unsafe.str.strip().str.lower().map(_LABELS)
+    if labels.isna().any():
+        at = int(labels.isna().idxmax())
+        raise SchemaError(str(path), at, "unsafe", "0, 1, true or false expected")
+    return rows.assign(unsafe=labels.astype(bool))
+
+
+def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFrame:
+    """The examples as a frame. Raises SettingsError."""
+    if not isinstance(examples, pd.DataFrame):
+        examples = pd.DataFrame(list(examples), columns=COLUMNS)
+    if missing := [c for c in COLUMNS if c not in examples]:
+        raise SettingsError(
+            f"the examples have no column {missing[0]!r}", remedy=f"columns {', '.join(COLUMNS)}"
+        )
+    rows = examples[COLUMNS].reset_index(drop=True)
+    for i, row in enumerate(rows.itertuples(index=False)):
+        if not (isinstance(row.prompt, str) and isinstance(row.answer, str)):
+            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="fix that row")
+        if row.unsafe not in (True, False):
+            raise SettingsError(f"example {i}: unsafe is {row.unsafe!r}", remedy="True or False")
+    unsafe = int(rows.unsafe.astype(bool).sum())
+    if min(unsafe, len(rows) - unsafe) < LEAST:
+        raise SettingsError(
+            f"{unsafe} unsafe and {len(rows) - unsafe} safe examples",
+            remedy=f"at least {LEAST} of each",
+        )
+    if (n := rows.prompt.nunique()) < FOLDS:
+        raise SettingsError(f"answers to {n} prompts", remedy=f"answers to at least {FOLDS}")
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Largest scores of answers that the scoring model had not seen (out of fold).
+
+    Attributes:
+        peaks: (answers,) float32. unsafe: (answers,) bool. fold, group: (answers,) int32; answers
+            to one prompt are a group, and a group is in one fold.
+    """
+
+    peaks: np.ndarray
+    unsafe: np.ndarray
+    fold: np.ndarray
+    group: np.ndarray
+
+    def threshold(self, risk: float) -> float:
+        """Lowest at which an exchangeable safe answer is stopped with probability <= risk.
+
+        Raises SettingsError: a risk outside (0, 1), or too few safe answers for it.
+        """
+        if not 0 < risk < 1:
+            raise SettingsError(f"a risk of {risk}", remedy="above 0 and below 1")
+        try:
+            return threshold_at_fpr(self.peaks.astype(np.float64), self.unsafe, risk)
+        except InsufficientData as e:
+            raise SettingsError(str(e), remedy="a larger risk, or more safe examples") from e
+
+    def operating_points(self) -> pd.DataFrame:
+        """A row for each of RISKS that can be kept; see Guard.operating_points.
+
+        The rates are of thresholds set on the other folds, so they are no fit. `upper` is a
+        bootstrap over prompts, but never below what as many independent prompts without any alarm
+        would allow (Clopper and Pearson).
+        """
+        rows, safe = [], ~self.unsafe
+        for risk in RISKS:
+            try:
+                threshold, hit = self.threshold(risk), self._held_out(risk)
+            except SettingsError:
+                continue
+            upper = _upper(hit[safe], self.group[safe])
+            rows.append((risk, threshold, hit[safe].mean(), upper, hit[self.unsafe].mean()))
+        columns = ["risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _held_out(self, risk: float) -> np.ndarray:
+        """(answers,) bool, whether each is stopped by a threshold of the other folds."""
+        hit = np.zeros(len(self.peaks), dtype=bool)
+        for k in np.unique(self.fold):
+            others = self.fold != k
+            part = Calibration(*(x[others] for x in vars(self).values()))
+            hit[~others] = self.peaks[~others] >= part.threshold(risk)
+        return hit
+
+
+def _upper(hit: np.ndarray, group: np.ndarray) -> float:
+    """Upper bound of a rate of answers of which those to one prompt are alike."""
+    table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
+    draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
+    hits, n = table[draws].sum(axis=1).T
+    return upper_bound(hits / n, len(table))
+
+
+def fit_readers(
+    traces: Sequence[Trace], unsafe: np.ndarray, prompts: Sequence[str]
+) -> dict[str, Any]:
+    """Fields of a Guard: probe, words, entropy, calibrations.
+
+    Args:
+        traces: with at least a token each, and the states of the layers to learn from.
+
+    Raises:
+        SettingsError: nearly all answers of a kind are to the same prompts.
+    """
+    group = np.unique(np.asarray(prompts, dtype=object), return_inverse=True)[1]
+    fold = deal(group, unsafe, seed=0)
+    layers = tuple(sorted(traces[0].hidden))
+    states = [_joined(t, layers) for t in traces]
+    answers = [Generation(t) for t in traces]
+    entropy = [Mean().add(of_top(top_only(t))) for t in traces]
+
+    def cross_fitted(fit: Callable, rows: Sequence, score: Callable) -> tuple[list, list]:
+        """Of each fold what the others teach; of each row the score by that of its own fold."""
+        others = [np.flatnonzero(fold != k) for k in range(FOLDS)]
+        fitted = [fit([rows[i] for i in at], unsafe[at]) for at in others]
+        return fitted, [score(fitted[k], row) for k, row in zip(fold, rows, strict=True)]
+
+    try:
+        probes, of_states = cross_fitted(partial(_states_probe, layers), states, Probe.read)
+        words, of_words = cross_fitted(Words().fit, answers, Words.score)
+        both = list(zip(of_words, entropy, strict=True))
+        weights, of_both = cross_fitted(_entropy_weight, both, lambda w, row: row[0] + w * row[1])
+    except InsufficientData as e:
+        raise SettingsError(str(e), remedy="examples of both kinds to more prompts") from e
+    calibrations = {
+        reader: Calibration(
+            np.array(list(map(np.fmax.reduce, scores)), np.float32), unsafe, fold,
+            group.astype(np.int32),
+        )
+        for reader, scores in ((STATES, of_states), (WORDS, of_words), (ENTROPY, of_both))
+    }  # fmt: skip
+    weight = torch.stack([p.weight for p in probes]).mean(0)
+    word_weights = np.mean([w.model for w in words], axis=0, dtype=np.float32)
+    return {
+        "probe": Probe(layers, weight, float(np.mean([p.bias for p in probes]))),
+        "words": replace(Words(), model=word_weights),
+        "entropy": float(np.mean(weights)),
+        "calibrations": calibrations,
+    }
+
+
+def _joined(trace: Trace, layers: Sequence[int]) -> np.ndarray:
+    return np.concatenate([trace.hidden[n] for n in layers], axis=1).astype(np.float32)
+
+
+def _states_probe(layers: Sequence[int], states: list[np.ndarray], unsafe: np.ndarray) -> Probe:
+    """The mean of z-scores of two linear probes: of tokens of the middle one of the layers, and of
+    running means (prefixes) of all of them."""
+    size = states[0].shape[1] // len(layers)
+    at = slice(len(layers) // 2 * size, (len(layers) // 2 + 1) * size)
+    draw = np.random.default_rng(0)
+    tokens = [drawn_tokens(s[:, at], draw) for s in states]
+    token = linear(tokens, unsafe, TOKEN_PENALTY, alike=False)
+    prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, alike=True)
+    of_prefix = _spread([s @ prefix[0] + prefix[1] for s in states])
+    of_token = _spread([s[:, at] @ token[0] + token[1] for s in states])
+    weight = prefix[0] / of_prefix
+    weight[at] += token[0] / of_token
+    bias = prefix[1] / of_prefix + token[1] / of_token
+    return Probe(tuple(layers), torch.from_numpy(weight.astype(np.float32)), float(bias))
+
+
+def _spread(logits: Sequence[np.ndarray]) -> float:
+    """Standard deviation of their running means."""
+    return float(np.concatenate([Mean().add(one) for one in logits]).std()) or 1.0
+
+
+def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.ndarray) -> float:
+    """Of the mean entropy of the most likely tokens beside the words' score; of each answer both."""
+    tables = [
+        np.nan_to_num(np.column_stack(both))[np.array(checkpoints(len(both[0]), PREFIXES)) - 1]
+        for both in rows
+    ]
+    (of_words, of_entropy), _ = linear(tables, unsafe, 1.0, alike=True)
+    return of_entropy / max(abs(of_words), 1e-6)
 
 
 @dataclass(frozen=True)
@@ -64,12 +269,35 @@ class Origin:
         return cls(spec, name, _sampled(model), _sha256(vocabulary), _sha256(template), dtype)
 
 
-_WHAT = {
-    "model": "the weights",
-    "tokenizer": "the tokenizer's vocabulary",
-    "template": "the chat template",
-    "dtype": "the dtype",
-}
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@torch.no_grad()
+def _sampled(model: torch.nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, tensor in sorted(_tensors(model).items()):
+        flat = tensor.detach().reshape(-1)
+        some = flat[:: max(flat.numel() // SAMPLE, 1)][:SAMPLE]
+        found.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        found.update(some.float().bfloat16().cpu().view(torch.int16).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters by name, those of layers packed for the CPU as they were (models.cpu)."""
+    head = model.get_output_embeddings() if model.config.tie_word_embeddings else None
+    found: dict[str, torch.Tensor] = {}
+    for prefix, module in model.named_modules():
+        if module is head:
+            continue
+        own = dict(module.named_parameters(recurse=False))
+        if (packed := getattr(module, "packed", None)) is not None:
+            own = {"weight": packed.to_dense()}
+            if module.bias is not None:
+                own["bias"] = module.bias
+        found.update({f"{prefix}.{name}": tensor for name, tensor in own.items()})
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +315,8 @@ class Guard:
     Attributes:
         probe: of hidden states. words: of text, for models that show nothing else.
         entropy: weight of the mean entropy of the five most likely tokens beside the words' score.
-        calibrations: by reader ("states", "words", "words + entropy"; older files lack the last),
-            largest scores of answers to unseen prompts.
+        calibrations: by reader ("states", "words", "words + entropy"), largest scores of answers to
+            unseen prompts.
         origin: the model it was fitted to. most: tokens of the longest answer it was fitted to.
         risk: of stopping a safe answer, that `criteria`, `stream` and `watch` keep.
         card: what its labels mean, and what it must not be used for; free words, by heading.
@@ -185,66 +413,61 @@ class Guard:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if facts["format"] != FORMAT:
                 raise ValueError(f"format {facts['format']}, not {FORMAT}")
-            return cls._of(facts, arrays)
+            weights = arrays["probe"], arrays["words"], float(facts["entropy"])
+            if not all(np.isfinite(w).all() for w in weights):
+                raise ValueError("a weight is not finite")
+            return cls(
+                probe=Probe(
+                    tuple(facts["layers"]), torch.from_numpy(weights[0]), float(facts["bias"])
+                ),
+                words=Words(model=weights[1]),
+                entropy=weights[2],
+                calibrations={
+                    name: Calibration(*(arrays[f"{name}.{f.name}"] for f in fields(Calibration)))
+                    for name in (STATES, WORDS, ENTROPY)
+                },
+                origin=Origin(**facts["origin"]),
+                most=int(facts["most"]),
+                card=dict(facts["card"]),
+            ).at(float(facts["risk"]))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
             raise SourceCorrupt(
                 f"{path} is no guard: {type(e).__name__}: {e}",
                 remedy="give a file that `guard.save` of this version has written",
             ) from e
 
-    @classmethod
-    def _of(cls, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        weight = arrays["probe"]
-        entropy = float(facts.get("entropy", 0.0))  # files of earlier versions have none
-        if not all(np.isfinite(x).all() for x in (weight, arrays["words"], entropy)):
-            raise ValueError("a weight is not finite")
-        readers = [STATES, WORDS, *([ENTROPY] if "entropy" in facts else [])]
-        return cls(
-            probe=Probe(tuple(facts["layers"]), torch.from_numpy(weight), float(facts["bias"])),
-            words=Words(model=arrays["words"]),
-            entropy=entropy,
-            calibrations={
-                name: Calibration(*(arrays[f"{name}.{f.name}"] for f in fields(Calibration)))
-                for name in readers
-            },
-            origin=Origin(**facts["origin"]),
-            most=int(facts["most"]),
-            card=dict(facts["card"]),
-        ).at(float(facts["risk"]))
-
-    def check(self, model: Any, tokenizer: Any, strict: bool = True) -> None:
-        """Raise SettingsError, or warn, unless the model is the one the guard was fitted to."""
+    def check(self, model: Any, tokenizer: Any) -> None:
+        """Raise SettingsError unless the model is the one the guard was fitted to."""
         now, then = asdict(Origin.of(model, tokenizer)), asdict(self.origin)
+        names = {
+            "model": "the weights",
+            "tokenizer": "the tokenizer's vocabulary",
+            "template": "the chat template",
+            "dtype": "the dtype",
+        }
         wrong = [
             f"{what} ({now[key][:12] or 'none'} instead of {then[key][:12] or 'none'})"
-            for key, what in _WHAT.items()
+            for key, what in names.items()
             if now[key] != then[key]
         ]
-        if not wrong:
-            return
-        problem = f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}"
-        if strict:
+        if wrong:
             raise SettingsError(
-                problem, remedy="fit a guard to this model; or strict=False, and no promise holds"
+                f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}",
+                remedy="fit a guard to this model",
             )
-        warnings.warn(problem, stacklevel=3)
 
-    def criteria(self, model: Any, tokenizer: Any, strict: bool = True) -> GuardCriteria:
+    def criteria(self, model: Any, tokenizer: Any) -> GuardCriteria:
         """A stopping criterion for `model.generate`.
 
-        Args:
-            strict: see `check`; also, whether an answer longer than `most` is an error.
-
         Raises:
-            SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched.
+            SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched, or an
+                answer has more than `most` tokens.
         """
-        self.check(model, tokenizer, strict)
+        self.check(model, tokenizer)
         ends, threshold = ends_of(model, tokenizer), self._threshold(STATES)
-        return GuardCriteria(self.probe, model, threshold, ends, self.most, strict)
+        return GuardCriteria(self.probe, model, threshold, ends, self.most)
 
-    def stream(
-        self, model: Any, tokenizer: Any, messages: Any, *, strict: bool = True, **asked: Any
-    ) -> Iterator[Piece]:
+    def stream(self, model: Any, tokenizer: Any, messages: Any, **asked: Any) -> Iterator[Piece]:
         """Let the model answer, piece by piece; the token that raises the alarm is not given out.
 
         Args:
@@ -254,7 +477,7 @@ class Guard:
         Yields:
             Piece: text, score, alarm. The last one of a stopped answer has the alarm and no text.
         """
-        return stream(self.criteria(model, tokenizer, strict), model, tokenizer, messages, asked)
+        return stream(self.criteria(model, tokenizer), model, tokenizer, messages, asked)
 
     def watch(self, chunks: Iterable[Any], reader: str = "") -> Iterator[Piece]:
         """Read the stream of an OpenAI-compatible server, and end it at the alarm.
@@ -264,26 +487,24 @@ class Guard:
                 or as dictionaries.
             reader: "words" reads the text, "words + entropy" log-probabilities as well, which keep
                 the promise for the model the guard was fitted to only. Default: the latter, if the
-                file has it and the stream's first piece shows them. `operating_points` says what
-                each is worth.
+                stream's first piece shows them. `operating_points` says what each is worth.
 
         Yields:
             Piece: given out when it has been read; at the alarm one without text, and the stream is
                 closed.
 
         Raises:
-            SettingsError: the guard has no such reader. Unwatched: something of the answer is not
-                shown, or cannot be read.
+            SettingsError: there is no such reader. Unwatched: something of the answer is not shown,
+                or cannot be read.
         """
-        readers = [name for name in self.calibrations if name != STATES]
-        if reader and reader not in readers:
+        thresholds = {r: self._threshold(r) for r in (WORDS, ENTROPY) if reader in ("", r)}
+        if not thresholds:
             raise SettingsError(
-                f"the guard cannot read a stream by {reader!r}", remedy=" or ".join(readers)
+                f"the guard cannot read a stream by {reader!r}", remedy=f"{WORDS!r} or {ENTROPY!r}"
             )
-        thresholds = {r: self._threshold(r) for r in readers if reader in ("", r)}
         return Watch(self.words, self.entropy, thresholds, self.most).pieces(chunks)
 
-    def score(self, prompt: str, answer: str, strict: bool = True) -> np.ndarray:
+    def score(self, prompt: str, answer: str) -> np.ndarray:
         """(tokens,) float64: score after each token of a given answer, as its model reads it.
 
         The model is the one it was fitted to in this process, or is found by its name.
@@ -293,14 +514,10 @@ class Guard:
         """
         if self.local is None:
             local = self._load()
-            self.check(local.model, local.tokenizer, strict)
+            self.check(local.model, local.tokenizer)
             object.__setattr__(self, "local", local)
         (trace,) = _read(self.local, [prompt], [answer], self.most, self.probe.layers)
-        states = [trace.hidden[n] for n in self.probe.layers]
-        return self.probe.read(np.concatenate(states, axis=1).astype(np.float32))
-
-    def _threshold(self, reader: str) -> float:
-        return self.calibrations[reader].threshold(self.risk)
+        return self.probe.read(_joined(trace, self.probe.layers))
 
     def alarm(self, scores: np.ndarray) -> int:
         """Tokens of an answer with these scores of states at its alarm; 0: it raises none."""
@@ -315,6 +532,9 @@ class Guard:
         """
         local = self._load(stock=True)
         return local.model, local.tokenizer
+
+    def _threshold(self, reader: str) -> float:
+        return self.calibrations[reader].threshold(self.risk)
 
     def _load(self, stock: bool = False) -> LocalModel:
         if not self.origin.spec:
@@ -341,34 +561,3 @@ def _read(
     """Traces of answers to prompts, in their order."""
     found = dict(chain.from_iterable(given(local, prompts, answers, most, tuple(layers))))
     return [found[i] for i in range(len(prompts))]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@torch.no_grad()
-def _sampled(model: torch.nn.Module) -> str:
-    found = hashlib.sha256()
-    for name, tensor in sorted(_tensors(model).items()):
-        flat = tensor.detach().reshape(-1)
-        some = flat[:: max(flat.numel() // SAMPLE, 1)][:SAMPLE]
-        found.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        found.update(some.float().bfloat16().cpu().view(torch.int16).numpy().tobytes())
-    return found.hexdigest()
-
-
-def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters by name, those of layers packed for the CPU as they were (models.cpu)."""
-    head = model.get_output_embeddings() if model.config.tie_word_embeddings else None
-    found: dict[str, torch.Tensor] = {}
-    for prefix, module in model.named_modules():
-        if module is head:
-            continue
-        own = dict(module.named_parameters(recurse=False))
-        if (packed := getattr(module, "packed", None)) is not None:
-            own = {"weight": packed.to_dense()}
-            if module.bias is not None:
-                own["bias"] = module.bias
-        found.update({f"{prefix}.{name}": tensor for name, tensor in own.items()})
-    return found

@@ -12,10 +12,10 @@ import numpy as np
 
 from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs, read_logprobs
 from trustllm_repro.online.guard.criteria import Piece, Unwatched
-from trustllm_repro.online.guard.fit import ENTROPY, WORDS
 from trustllm_repro.online.monitors.running import Mean, entropy_of
 from trustllm_repro.online.monitors.words import Reading, Words
 
+WORDS, ENTROPY = "words", "words + entropy"  # what reads a stream
 # Fields of a message that are text a reader may see, or act on, besides `content`.
 _UNREAD = ("tool_calls", "function_call", "audio", "reasoning", "reasoning_content")
 # Fewer than TOP_LOGPROBS tokens are enough if nothing is left of the distribution beyond them.
@@ -29,7 +29,7 @@ class Watch:
 
     Attributes:
         words: scores the text. weight: of the mean entropy of the most likely tokens.
-        thresholds: of the readers that may be used, "words" and "words + entropy".
+        thresholds: of the readers that may be used.
         most: longest answer in tokens; it can be counted with log-probabilities only.
         reader: the one in use, known from the first piece on.
     """
@@ -73,8 +73,8 @@ class Watch:
             raise Unwatched(
                 f"not all of the {TOP_LOGPROBS} most likely tokens are shown", remedy=_ASK
             )
-        logp = [np.array([nats for _, nats in token.top]) for token in shown]
-        self.entropy.add(np.array([entropy_of(one) for one in logp]))
+        top = [np.array([nats for _, nats in token.top]) for token in shown]
+        self.entropy.add(np.array([entropy_of(nats) for nats in top]))
         if self.entropy.n > self.most:
             raise Unwatched(
                 f"the answer has more than the {self.most} tokens the threshold was calibrated on",

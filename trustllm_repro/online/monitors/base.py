@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -127,6 +128,17 @@ def require_both_classes(unsafe: np.ndarray, least: int = 2) -> None:
         raise InsufficientData(
             f"{n} unsafe and {len(unsafe) - n} safe answers; at least {least} of each are needed"
         )
+
+
+_MADE: WeakKeyDictionary[Trace, dict[Any, np.ndarray]] = WeakKeyDictionary()
+
+
+def once(trace: Trace, key: Any, make: Callable[[Trace], np.ndarray]) -> np.ndarray:
+    """What `make` gives, kept as long as the trace: every fold and placebo learns from it again."""
+    known = _MADE.setdefault(trace, {})
+    if key not in known:
+        known[key] = make(trace)
+    return known[key]
 
 
 def checkpoints(n: int, at: Sequence[int]) -> list[int]:

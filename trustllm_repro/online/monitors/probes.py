@@ -10,8 +10,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
-from weakref import WeakKeyDictionary
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -21,6 +20,7 @@ from trustllm_repro.online.monitors.base import (
     InsufficientData,
     Need,
     checkpoints,
+    once,
     require_both_classes,
 )
 from trustllm_repro.online.monitors.running import First, Highest, Last, Mean, Running
@@ -32,17 +32,7 @@ PREFIXES = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512)
 TOKEN_PENALTY, PREFIX_PENALTY, PROMPT_PENALTY = 1e-3, 3e-4, 1e-2
 MIDDLE, MIDDLES = (1 / 2,), (1 / 3, 1 / 2, 2 / 3)
 # The same point projected within another batch may differ in its last bits.
-_ROUNDING = 1e-9
-
-_MADE: WeakKeyDictionary[Trace, dict[Any, np.ndarray]] = WeakKeyDictionary()
-
-
-def once(trace: Trace, key: Any, make: Callable[[Trace], np.ndarray]) -> np.ndarray:
-    """What `make` gives, kept as long as the trace: every fold and placebo learns from it again."""
-    known = _MADE.setdefault(trace, {})
-    if key not in known:
-        known[key] = make(trace)
-    return known[key]
+ROUNDING = 1e-9
 
 
 def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
@@ -77,10 +67,6 @@ def prefix_means(states: np.ndarray) -> np.ndarray:
 
 def first_state(states: np.ndarray) -> np.ndarray:
     return states[:1]
-
-
-def last_state(states: np.ndarray) -> np.ndarray:
-    return states[-1:]
 
 
 @dataclass(frozen=True)
@@ -195,7 +181,7 @@ class Saplma(StateMonitor):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        rows = self.known_states(generations, last_state)
+        rows = [states[-1:] for states in self.known_states(generations)]
         labels = unsafe[[len(r) > 0 for r in rows]]
         require_both_classes(labels)
         network = MLPClassifier(
@@ -300,30 +286,28 @@ def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
         nearest = np.clip(points, a, b)
         gap = np.linalg.norm(points - nearest, axis=1)
         radius = np.linalg.norm(nearest - (a + b) / 2, axis=1)
-        ratio = np.where(gap > 0, gap / np.maximum(radius, 1e-300), 0.0)
-        least = np.minimum(least, np.where(ratio > _ROUNDING, ratio, 0.0))
+        ratio = np.where(gap > ROUNDING * radius, gap / np.maximum(radius, 1e-300), 0.0)
+        least = np.minimum(least, ratio)
     return least
 
 
 class ChainMean(Mean):
-    """Mean of how unsafe the states so far are, and the steps into them.
+    """Mean over the steps so far, from state to state, of what a table says of each.
 
     Args:
-        of_state: (states,). of_step: (states + 1, states), from each to each; the last row is that
-            of no state before the first.
+        table: (states + 1, states); the last row is that of no state before the first.
     """
 
-    def __init__(self, of_state: np.ndarray, of_step: np.ndarray) -> None:
-        self.of_state, self.of_step, self.last = of_state, of_step, len(of_state)
+    def __init__(self, table: np.ndarray) -> None:
+        self.table, self.last = table, len(table) - 1
 
     def add(self, values: np.ndarray) -> np.ndarray:
         """`values` are the numbers of the tokens' states; NaN: it has none."""
         known = np.isfinite(values)
         visited = np.array([self.last, *values[known]], dtype=int)
-        before, found = visited[:-1], visited[1:]
         self.last = visited[-1]
         scores = np.full(len(values), np.nan)
-        scores[known] = (self.of_state[found] + self.of_step[before, found]) / 2
+        scores[known] = self.table[visited[:-1], visited[1:]]
         return super().add(scores)
 
 
@@ -333,7 +317,7 @@ class AbstractStates(StateMonitor):
 
     Attributes:
         size: principal components kept. clusters: abstract states.
-        prior: answers of the average kind added to every state and transition.
+        prior: answers of the average kind added to every state and step.
     """
 
     name: str = "abstract states"
@@ -364,10 +348,10 @@ class AbstractStates(StateMonitor):
         def share(n: np.ndarray) -> np.ndarray:
             return (n[1] + self.prior * base) / (n.sum(axis=0) + self.prior)
 
-        return replace(self, model=(chain, share(counts.sum(axis=1)), share(counts)))
+        return replace(self, model=(chain, (share(counts.sum(axis=1)) + share(counts)) / 2))
 
     def begin(self, generation: Generation) -> ChainMean:
-        return ChainMean(*self.model[1:])
+        return ChainMean(self.model[1])
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         return self.model[0].predict(states)

@@ -12,8 +12,7 @@ from typing import Self
 import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation, Trace
-from trustllm_repro.online.monitors.base import Monitor, require_both_classes
-from trustllm_repro.online.monitors.probes import once
+from trustllm_repro.online.monitors.base import Monitor, once, require_both_classes
 
 BUCKETS = 2**15
 SMOOTHING = 2.0  # added to every count of words
