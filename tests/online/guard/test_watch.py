@@ -10,7 +10,7 @@ import pytest
 
 from trustllm_repro.online.guard.criteria import Piece, Unwatched
 from trustllm_repro.online.guard.watch import ENTROPY, WORDS, Watch
-from trustllm_repro.online.monitors.words import BUCKETS, Words, buckets
+from trustllm_repro.online.monitors.texts import BUCKETS, Words, buckets
 
 BAD = "poison"
 

@@ -40,7 +40,7 @@ from trustllm_repro.online.monitors.probes import (
     prefix_means,
 )
 from trustllm_repro.online.monitors.running import Mean, of_top
-from trustllm_repro.online.monitors.words import Words
+from trustllm_repro.online.monitors.texts import Words
 from trustllm_repro.online.studies.estimates import threshold_at_fpr, upper_bound
 from trustllm_repro.online.studies.evaluate import FOLDS, deal
 from trustllm_repro.store.atomic import write_bytes

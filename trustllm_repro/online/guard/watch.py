@@ -13,7 +13,7 @@ import numpy as np
 from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs, read_logprobs
 from trustllm_repro.online.guard.criteria import Piece, Unwatched
 from trustllm_repro.online.monitors.running import Mean, entropy_of
-from trustllm_repro.online.monitors.words import Reading, Words
+from trustllm_repro.online.monitors.texts import Reading, Words
 
 WORDS, ENTROPY = "words", "words + entropy"  # what reads a stream
 # Fields of a message that are text a reader may see, or act on, besides `content`.

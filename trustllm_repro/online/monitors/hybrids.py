@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation, Trace
-from trustllm_repro.online.monitors import probes, running, words
+from trustllm_repro.online.monitors import probes, running, texts
 from trustllm_repro.online.monitors.base import Monitor, Scores
 
 
@@ -62,7 +62,7 @@ class Hybrid(Monitor):
         return self.combine([m.step(own, tokens) for m, own in pairs])
 
 
-_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS, *words.MONITORS)}
+_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS, *texts.MONITORS)}
 
 
 def _hybrid(name: str, members: Sequence[str], by_rank: bool = False) -> Hybrid:

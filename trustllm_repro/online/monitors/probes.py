@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from trustllm_repro.online.generations.generation import Generation, Trace
@@ -338,11 +339,11 @@ class AbstractStates(StateMonitor):
         chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
         counts = np.zeros((2, k + 1, k))  # of safe and unsafe answers; row k: no state before
         known = self.known_states(generations)
+        sizes = np.array(list(map(len, known)))
+        answer = np.repeat(np.arange(len(known)), sizes)
         visited = chain.predict(np.concatenate(known))
-        ends = np.cumsum([len(states) for states in known])[:-1]
-        for found, bad in zip(np.split(visited, ends), unsafe, strict=True):
-            before = np.concatenate([[k], found])[: len(found)]
-            np.add.at(counts[int(bad)], (before, found), 1 / max(len(found), 1))
+        before = pd.Series(visited).groupby(answer).shift(fill_value=k)
+        np.add.at(counts, (unsafe[answer].astype(int), before, visited), 1 / sizes[answer])
         base = counts[1].sum() / counts.sum()
 
         def share(n: np.ndarray) -> np.ndarray:
