@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,15 +77,24 @@ class Pass:
     states: torch.Tensor  # (rows, layers x size), of the last column
 
 
+class Heard(threading.local):
+    """What one thread has heard: states of the pass that is going on, passes, the last call's ids."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, torch.Tensor] = {}
+        self.passes: list[Pass] = []
+        self.ids: torch.Tensor | None = None
+
+
 class PassRecorder:
     """Hooks on a model and on some of its blocks (numbered from 1). `close` removes them."""
 
     def __init__(self, model: torch.nn.Module, layers: Sequence[int]) -> None:
-        self.layers = tuple(layers)
-        self._local = threading.local()
+        self.layers, self.heard = tuple(layers), Heard()
         layer_numbers(model, self.layers)  # raises for one that is not there
         blocks = blocks_of(model)
-        self._handles = [blocks[n - 1].register_forward_hook(self._block(n)) for n in self.layers]
+        hooks = {n: partial(self._block, n) for n in self.layers}
+        self._handles = [blocks[n - 1].register_forward_hook(hook) for n, hook in hooks.items()]
         self._handles.append(model.register_forward_hook(self._model, with_kwargs=True))
 
     def close(self) -> None:
@@ -93,19 +103,16 @@ class PassRecorder:
 
     def take(self) -> list[Pass]:
         """This thread's passes since the last call."""
-        return self._local.__dict__.pop("passes", [])
+        passes, self.heard.passes = self.heard.passes, []
+        return passes
 
-    def _block(self, layer: int):
-        def hook(module, args, output):
-            states = output[0] if isinstance(output, tuple) else output
-            # A prompt's other columns must not be kept alive by a view of its last.
-            last = states[:, -1].clone() if states.shape[1] > 1 else states[:, -1]
-            self._local.__dict__.setdefault("states", {})[layer] = last
-
-        return hook
+    def _block(self, layer: int, module, args, output) -> None:
+        states = output[0] if isinstance(output, tuple) else output
+        # A prompt's other columns must not be kept alive by a view of its last.
+        self.heard.states[layer] = states[:, -1].clone() if states.shape[1] > 1 else states[:, -1]
 
     def _model(self, module, args, kwargs, output) -> None:
-        states = self._local.__dict__.pop("states", {})
+        states, self.heard.states = self.heard.states, {}
         if len(states) < len(self.layers):
             raise Unwatched(
                 "a forward pass skipped layers the guard reads",
@@ -118,7 +125,7 @@ class PassRecorder:
         mask = kwargs.get("attention_mask")
         padded = mask is not None and mask.dim() == 2 and given.shape[1] > 1
         parts = [states[n].to(states[self.layers[0]].device) for n in self.layers]
-        found = Pass(
+        heard = Pass(
             ids=ids,
             rows=given.shape[0],
             columns=given.shape[1],
@@ -128,7 +135,7 @@ class PassRecorder:
             padded=bool(padded and not mask[:, -1].all()),
             states=torch.cat(parts, dim=-1),
         )
-        self._local.__dict__.setdefault("passes", []).append(found)
+        self.heard.passes.append(heard)
 
 
 def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_on: bool) -> Pass:
@@ -191,10 +198,6 @@ def _one_text(passes: Sequence[Pass]) -> Sequence[Pass]:
 class GuardCriteria(StoppingCriteria):
     """Ends a row as soon as its score reaches the threshold.
 
-        criteria = guard.criteria(model, tokenizer)
-        model.generate(**inputs, stopping_criteria=[criteria])
-        criteria.alarms   # tokens each row had when it was stopped; 0: it was not
-
     Its hooks on the model are removed when it is; every generation is a new one.
 
     Args:
@@ -218,7 +221,7 @@ class GuardCriteria(StoppingCriteria):
         # Is called after each token with (ids, scores), (rows,) each; if it says true, all rows stop.
         self.tell: Callable[[torch.Tensor, torch.Tensor], bool] = lambda ids, scores: False
         self._passes = PassRecorder(model, probe.layers)
-        self._busy, self._thread = threading.Lock(), threading.local()
+        self._busy = threading.Lock()
         weakref.finalize(self, self._passes.close)
         self._begin()
 
@@ -238,7 +241,7 @@ class GuardCriteria(StoppingCriteria):
             self._busy.release()
 
     def _step(self, ids: torch.Tensor) -> torch.BoolTensor:
-        passes, old = self._passes.take(), self._thread.__dict__.get("ids")
+        passes, old = self._passes.take(), self._passes.heard.ids
         grown = old is not None and ids.shape == (len(old), old.shape[1] + 1)
         goes_on = grown and torch.equal(ids[:, :-1], old)
         if goes_on and old is not self._ids:
@@ -246,7 +249,8 @@ class GuardCriteria(StoppingCriteria):
         last = check(passes, ids, self._before, goes_on)
         if not goes_on:
             self._begin()
-        self._ids, self._before, self._thread.ids = ids, last, ids
+        self._ids = self._passes.heard.ids = ids
+        self._before = last
         return self._read(last.states)
 
     def _read(self, states: torch.Tensor) -> torch.BoolTensor:
@@ -275,27 +279,19 @@ class GuardCriteria(StoppingCriteria):
         if not self._scores:
             return np.zeros((0, 0), np.float32)
         found = torch.stack(self._scores, dim=1).float().cpu().numpy()
-        behind = np.arange(found.shape[1]) >= self._lengths()[:, None]
-        return np.where(behind, np.nan, found).astype(np.float32)
+        ids = self._ids[:, -found.shape[1] :].cpu().numpy()
+        # An answer ends with the first end token that only one and the same token follows.
+        repeats = np.logical_and.accumulate((ids == ids[:, -1:])[:, ::-1], axis=1)[:, ::-1]
+        ends = np.isin(ids, list(self.ends))
+        ends[:, :-1] &= repeats[:, 1:]
+        return np.where(np.cumsum(ends, axis=1) > ends, np.float32(np.nan), found)
 
     @property
     def alarms(self) -> np.ndarray:
         """(rows,) of int: tokens of each answer at its alarm, the last of which raised it; 0: none."""
         hits = self.scores >= self.threshold
-        first = hits.argmax(axis=1) + 1 if hits.size else np.zeros(len(hits), int)
-        return np.where(hits.any(axis=1), first, 0)
-
-    def _lengths(self) -> np.ndarray:
-        """Tokens of each answer: up to the first end token that only one and the same token follows."""
-        n = len(self._scores)
-        ids = self._ids[:, -n:].cpu().numpy()
-        lengths = np.full(len(ids), n)
-        for row, tokens in enumerate(ids):
-            for at in np.flatnonzero(np.isin(tokens, list(self.ends))):
-                if len(set(tokens[at + 1 :])) <= 1:
-                    lengths[row] = at + 1
-                    break
-        return lengths
+        before = (np.cumsum(hits, axis=1) == 0).sum(axis=1)
+        return np.where(hits.any(axis=1), before + 1, 0)
 
 
 def _two_threads() -> Unwatched:
@@ -318,7 +314,12 @@ def stream(
 
     def generate() -> None:
         try:
-            model.generate(**_inputs(model, tokenizer, messages), **settings)
+            text, plain = messages, isinstance(messages, str)
+            if not plain:
+                turns = {"tokenize": False, "add_generation_prompt": True}
+                text = tokenizer.apply_chat_template(messages, **turns)
+            inputs = tokenizer(text, return_tensors="pt", add_special_tokens=plain)
+            model.generate(**inputs.to(model.device), **settings)
             told.put(None)
         except BaseException as e:  # handed to the reader, who must not take silence for an end
             told.put(e)
@@ -334,18 +335,8 @@ def stream(
         thread.join()
 
 
-def _inputs(model: Any, tokenizer: Any, messages: Any) -> dict[str, torch.Tensor]:
-    plain = isinstance(messages, str)
-    text = messages
-    if not plain:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tokenizer(text, return_tensors="pt", add_special_tokens=plain).to(model.device)
-
-
 def _pieces(told: queue.Queue, tokenizer: Any, threshold: float) -> Iterator[Piece]:
-    ids: list[int] = []
-    given = ""
-    score = 0.0
+    ids, given, score = [], "", 0.0
     while (one := told.get()) is not None:
         if isinstance(one, BaseException):
             raise one

@@ -70,12 +70,11 @@ class Reading:
 class Words(Monitor):
     """Naive Bayes on words and word pairs: how much more often unsafe answers hold them.
 
-    Score after n words: sum of the words' and word pairs' weights over n + burn_in; O(1) a word.
+    Score after n words: sum of their and their pairs' weights over n + burn_in; O(1) a word.
 
     Attributes:
         model: (BUCKETS,) float32, weights.
-        burn_in: words without evidence that are put before the first, so that one odd word there
-            does not decide.
+        burn_in: words without evidence, so that one odd word at the start does not decide.
     """
 
     name: str = "words"
@@ -112,20 +111,13 @@ class Words(Monitor):
         """
         reading.rest += text
         found = list(_WORD.finditer(reading.rest))
-        if found and not end and found[-1].end() == len(reading.rest):
-            cut = found.pop().start()
-        else:
-            cut = len(reading.rest)
+        whole = end or not found or found[-1].end() < len(reading.rest)
+        reading.rest = "" if whole else found.pop().group()
         words = [m.group().lower() for m in found]
-        if words:
-            at = buckets(words, reading.last)
-            reading.total += float(self.model[at].sum())
-            reading.words += len(words)
-            reading.last = words[-1]
-        reading.rest = reading.rest[cut:]
-        if not reading.words:
-            return float("nan")
-        return reading.total / (reading.words + self.burn_in)
+        reading.total += float(self.model[buckets(words, reading.last)].sum())
+        reading.words += len(words)
+        reading.last = [reading.last, *words][-1]
+        return reading.total / (reading.words + self.burn_in) if reading.words else float("nan")
 
 
 # All pairwise distances of texts, 0 to 1, shape (texts, texts).
