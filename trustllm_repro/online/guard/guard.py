@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
+from trustllm_repro.models.cpu import PackedLinear
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
 from trustllm_repro.online.generations.generation import Generation, Trace
@@ -57,11 +58,7 @@ _LABELS = {"0": False, "1": True, "false": False, "true": True}
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Columns prompt, answer, unsafe (bool).
-
-    Raises:
-        SourceMissing: no such file. SchemaError: a column is missing, or a label is none.
-    """
+    """Columns prompt, answer, unsafe (bool). Raises SourceMissing; SchemaError: the row or column."""
     if not path.is_file():
         raise SourceMissing(f"no file {path}", remedy=f"a CSV with columns {', '.join(COLUMNS)}")
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -101,23 +98,15 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.Data
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Largest scores of answers that the scoring model had not seen (out of fold).
+    """Largest scores of answers that the scoring model had not seen (out of fold); all (answers,)."""
 
-    Attributes:
-        peaks: (answers,) float32. unsafe: (answers,) bool. fold, group: (answers,) int32; answers
-            to one prompt are a group, and a group is in one fold.
-    """
-
-    peaks: np.ndarray
-    unsafe: np.ndarray
-    fold: np.ndarray
-    group: np.ndarray
+    peaks: np.ndarray  # float32
+    unsafe: np.ndarray  # bool
+    fold: np.ndarray  # int32; all answers to one prompt are in one
+    group: np.ndarray  # int32, the prompt
 
     def threshold(self, risk: float) -> float:
-        """Lowest at which an exchangeable safe answer is stopped with probability <= risk.
-
-        Raises SettingsError: a risk outside (0, 1), or too few safe answers for it.
-        """
+        """See `threshold_at_fpr`. Raises SettingsError: too few safe answers, or no such risk."""
         if not 0 < risk < 1:
             raise SettingsError(f"a risk of {risk}", remedy="above 0 and below 1")
         try:
@@ -126,12 +115,7 @@ class Calibration:
             raise SettingsError(str(e), remedy="a larger risk, or more safe examples") from e
 
     def operating_points(self) -> pd.DataFrame:
-        """A row for each of RISKS that can be kept; see Guard.operating_points.
-
-        The rates are of thresholds set on the other folds, so they are no fit. `upper` is a
-        bootstrap over prompts, but never below what as many independent prompts without any alarm
-        would allow (Clopper and Pearson).
-        """
+        """See Guard.operating_points; a row for each of RISKS that can be kept."""
         rows, safe = [], ~self.unsafe
         for risk in RISKS:
             try:
@@ -154,7 +138,7 @@ class Calibration:
 
 
 def _upper(hit: np.ndarray, group: np.ndarray) -> float:
-    """Upper bound of a rate of answers of which those to one prompt are alike."""
+    """Bound of a rate by a bootstrap over prompts, as answers to one prompt are alike."""
     table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
     draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
     hits, n = table[draws].sum(axis=1).T
@@ -168,9 +152,6 @@ def fit_readers(
 
     Args:
         traces: with at least a token each, and the states of the layers to learn from.
-
-    Raises:
-        SettingsError: nearly all answers of a kind are to the same prompts.
     """
     group = np.unique(np.asarray(prompts, dtype=object), return_inverse=True)[1]
     fold = deal(group, unsafe, seed=0)
@@ -192,20 +173,17 @@ def fit_readers(
         weights, of_both = cross_fitted(_entropy_weight, both, lambda w, row: row[0] + w * row[1])
     except InsufficientData as e:
         raise SettingsError(str(e), remedy="examples of both kinds to more prompts") from e
-    calibrations = {
-        reader: Calibration(
-            np.array(list(map(np.fmax.reduce, scores)), np.float32), unsafe, fold,
-            group.astype(np.int32),
-        )
-        for reader, scores in ((STATES, of_states), (WORDS, of_words), (ENTROPY, of_both))
-    }  # fmt: skip
     weight = torch.stack([p.weight for p in probes]).mean(0)
     word_weights = np.mean([w.model for w in words], axis=0, dtype=np.float32)
+    known = unsafe, fold, group.astype(np.int32)
     return {
         "probe": Probe(layers, weight, float(np.mean([p.bias for p in probes]))),
-        "words": replace(Words(), model=word_weights),
+        "words": Words(model=word_weights),
         "entropy": float(np.mean(weights)),
-        "calibrations": calibrations,
+        "calibrations": {
+            reader: Calibration(np.array([np.fmax.reduce(s) for s in scores], np.float32), *known)
+            for reader, scores in ((STATES, of_states), (WORDS, of_words), (ENTROPY, of_both))
+        },
     }
 
 
@@ -247,22 +225,18 @@ def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.nd
 
 @dataclass(frozen=True)
 class Origin:
-    """The model whose states a guard learned from; model, tokenizer and template are digests."""
+    """The model whose states a guard learned from."""
 
     spec: str  # what it was called by, see models.find.FORMS; "" for one held in memory
     name: str
-    model: str
-    tokenizer: str
-    template: str
+    model: str  # digest of the weights
+    tokenizer: str  # digest of the vocabulary
+    template: str  # digest of the chat template
     dtype: str  # such as "bfloat16"
 
     @classmethod
     def of(cls, model: torch.nn.Module, tokenizer: Any, spec: str = "", name: str = "") -> Origin:
-        """Digests of a model of transformers and its tokenizer.
-
-        The model's covers names and shapes of all tensors and SAMPLE numbers of each, rounded to
-        bfloat16: it is the same in every dtype, and another after training or merging.
-        """
+        """Of a model of transformers and its tokenizer."""
         vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
         template = str(tokenizer.chat_template or "")
         dtype = str(model.dtype).removeprefix("torch.")
@@ -275,6 +249,8 @@ def _sha256(text: str) -> str:
 
 @torch.no_grad()
 def _sampled(model: torch.nn.Module) -> str:
+    """Of names and shapes of all tensors and SAMPLE numbers of each, rounded to bfloat16: it is the
+    same in every dtype, and another after training or merging."""
     found = hashlib.sha256()
     for name, tensor in sorted(_tensors(model).items()):
         flat = tensor.detach().reshape(-1)
@@ -285,18 +261,14 @@ def _sampled(model: torch.nn.Module) -> str:
 
 
 def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters by name, those of layers packed for the CPU as they were (models.cpu)."""
+    """Parameters by name, those of layers packed for the CPU as they were; tied ones once."""
     head = model.get_output_embeddings() if model.config.tie_word_embeddings else None
-    found: dict[str, torch.Tensor] = {}
-    for prefix, module in model.named_modules():
-        if module is head:
-            continue
-        own = dict(module.named_parameters(recurse=False))
-        if (packed := getattr(module, "packed", None)) is not None:
-            own = {"weight": packed.to_dense()}
+    found = dict(model.named_parameters())
+    for name, module in model.named_modules():
+        if isinstance(module, PackedLinear) and module is not head:
+            found[f"{name}.weight"] = module.packed.to_dense()
             if module.bias is not None:
-                own["bias"] = module.bias
-        found.update({f"{prefix}.{name}": tensor for name, tensor in own.items()})
+                found[f"{name}.bias"] = module.bias
     return found
 
 
@@ -439,15 +411,9 @@ class Guard:
     def check(self, model: Any, tokenizer: Any) -> None:
         """Raise SettingsError unless the model is the one the guard was fitted to."""
         now, then = asdict(Origin.of(model, tokenizer)), asdict(self.origin)
-        names = {
-            "model": "the weights",
-            "tokenizer": "the tokenizer's vocabulary",
-            "template": "the chat template",
-            "dtype": "the dtype",
-        }
         wrong = [
-            f"{what} ({now[key][:12] or 'none'} instead of {then[key][:12] or 'none'})"
-            for key, what in names.items()
+            f"the {key} ({now[key][:12] or 'none'} instead of {then[key][:12] or 'none'})"
+            for key in ("model", "tokenizer", "template", "dtype")
             if now[key] != then[key]
         ]
         if wrong:

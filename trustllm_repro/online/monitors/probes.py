@@ -408,12 +408,15 @@ MONITORS = (
         "prefix probe", part=prefix_means, depths=MIDDLES, penalty=PREFIX_PENALTY, alike=True
     ),
     LinearProbe(  # a control: one score for the whole answer, of a state before it
-        "prompt probe", "Latent Sentinel (OpenReview tuFRx6Ww2n)", part=first_state,
-        penalty=PROMPT_PENALTY, statistic=First,
+        "prompt probe",
+        "Latent Sentinel (OpenReview tuFRx6Ww2n)",
+        statistic=First,
+        part=first_state,
+        penalty=PROMPT_PENALTY,
     ),
     Saplma(),
     FirstToken(),
     Mahalanobis(),
     Box(),
     AbstractStates(),
-)  # fmt: skip
+)
