@@ -1,18 +1,16 @@
-"""What a monitor is: it reads an answer up to a token and gives an unsafety score.
+"""What a monitor is: it reads an answer up to a token and gives a score, higher if more likely unsafe.
 
-Higher means more likely unsafe. What costs generation is made once for all monitors that need it
-(online/generations/collect.py).
+What costs generation is made once for all monitors that need it (online/generations/collect.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -128,17 +126,6 @@ def require_both_classes(unsafe: np.ndarray, least: int = 2) -> None:
         raise InsufficientData(
             f"{n} unsafe and {len(unsafe) - n} safe answers; at least {least} of each are needed"
         )
-
-
-_MADE: WeakKeyDictionary[Trace, dict[Any, np.ndarray]] = WeakKeyDictionary()
-
-
-def once(trace: Trace, key: Any, make: Callable[[Trace], np.ndarray]) -> np.ndarray:
-    """What `make` gives, kept as long as the trace: every fold and placebo learns from it again."""
-    known = _MADE.setdefault(trace, {})
-    if key not in known:
-        known[key] = make(trace)
-    return known[key]
 
 
 def checkpoints(n: int, at: Sequence[int]) -> list[int]:

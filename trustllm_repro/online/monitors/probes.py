@@ -21,7 +21,6 @@ from trustllm_repro.online.monitors.base import (
     InsufficientData,
     Need,
     checkpoints,
-    once,
     require_both_classes,
 )
 from trustllm_repro.online.monitors.running import First, Highest, Last, Mean, Running
@@ -29,9 +28,8 @@ from trustllm_repro.online.monitors.running import First, Highest, Last, Mean, R
 TOKENS = 16  # of an answer, drawn at random, so that long ones do not outweigh
 # Prefixes a probe learns from: so many tokens, each sqrt(2) times the last, and the whole answer.
 PREFIXES = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512)
-# Inverse strength of the ridge, on tokens, on prefixes, which are more alike, and on prompts.
-TOKEN_PENALTY, PREFIX_PENALTY, PROMPT_PENALTY = 1e-3, 3e-4, 1e-2
-MIDDLE, MIDDLES = (1 / 2,), (1 / 3, 1 / 2, 2 / 3)
+# Inverse strength of the ridge, on tokens and on prefixes, which are more alike.
+TOKEN_PENALTY, PREFIX_PENALTY = 1e-3, 3e-4
 # The same point projected within another batch may differ in its last bits.
 ROUNDING = 1e-9
 
@@ -66,10 +64,6 @@ def prefix_means(states: np.ndarray) -> np.ndarray:
     return (np.cumsum(states, axis=0, dtype=np.float64)[n - 1] / n[:, None]).astype(np.float32)
 
 
-def first_state(states: np.ndarray) -> np.ndarray:
-    return states[:1]
-
-
 @dataclass(frozen=True)
 class StateMonitor(Running):
     """A score of each token's state, and a running statistic of it.
@@ -95,23 +89,17 @@ class StateMonitor(Running):
         return values
 
     def known_states(
-        self, generations: Sequence[Generation], part: Part | None = None
+        self, generations: Sequence[Generation], part: Part = lambda states: states
     ) -> list[np.ndarray]:
         """Of each answer the finite states, or a part of them, (some, size) float32.
 
         Raises:
             InsufficientData: there is none at all.
         """
-
-        def finite(trace: Trace) -> np.ndarray:
-            states = states_of(trace, self.depths)
-            return states[np.isfinite(states).all(axis=1)]
-
-        if part is None:  # all states of all answers would take too much memory to be kept
-            found = [finite(g.trace) for g in generations]
-        else:
-            key = (part, self.depths)
-            found = [once(g.trace, key, lambda t: part(finite(t))) for g in generations]
+        found = []
+        for g in generations:
+            states = states_of(g.trace, self.depths)
+            found.append(part(states[np.isfinite(states).all(axis=1)]))
         if not sum(map(len, found)):
             raise InsufficientData("no token with a finite hidden state")
         return found
@@ -168,8 +156,7 @@ class LinearProbe(StateMonitor):
 class Saplma(StateMonitor):
     """Perceptron 256-128-64-1, ReLU, Adam, cross-entropy, 5 epochs, batches of 32.
 
-    Trained on the last tokens of whole answers, as published; what it says of prefixes it was not
-    taught. The score is the token's own.
+    Trained on the last tokens of whole answers, as published. The score is the token's own.
     """
 
     name: str = "SAPLMA"
@@ -189,8 +176,7 @@ class Saplma(StateMonitor):
             (256, 128, 64), batch_size=min(32, len(labels)), max_iter=5, random_state=0
         )
         with warnings.catch_warnings():
-            # Five epochs are the published setting; that they are few is no news.
-            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.simplefilter("ignore", ConvergenceWarning)  # five epochs, as published
             fitted = make_pipeline(StandardScaler(), network).fit(np.concatenate(rows), labels)
         return replace(self, model=fitted)
 
@@ -232,15 +218,12 @@ class Box(StateMonitor):
 
     Attributes:
         size: principal components kept; a box in all dimensions rejects nearly everything.
-        gain, most: when to stop adding clusters, see `clusters`.
     """
 
     name: str = "box abstraction"
     source: str = "Henzinger et al. 2020 (arXiv 1911.09032)"
     statistic: Callable[[], Last] = Highest
     size: int = 16
-    gain: float = 0.07
-    most: int = 32
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.decomposition import PCA
@@ -249,17 +232,16 @@ class Box(StateMonitor):
         states = np.concatenate(safe).astype(np.float64)
         parts = PCA(min(self.size, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
-        labels = clusters(points, self.gain, self.most)
-        groups = [points[labels == k] for k in np.unique(labels)]
-        low, high = (np.stack([f(g, axis=0) for g in groups]) for f in (np.min, np.max))
-        return replace(self, model=(parts, low, high))
+        labels = clusters(points)
+        groups = pd.DataFrame(points).groupby(labels)
+        return replace(self, model=(parts, groups.min().to_numpy(), groups.max().to_numpy()))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         parts, low, high = self.model
         return outside(parts.transform(states.astype(np.float64)), low, high)
 
 
-def clusters(points: np.ndarray, gain: float, most: int) -> np.ndarray:
+def clusters(points: np.ndarray, gain: float = 0.07, most: int = 32) -> np.ndarray:
     """Labels of k-means; k grows until one more lowers the inertia by less than `gain`.
 
     Henzinger et al. 2020, section 4: gain is 1 - I(k + 1) / I(k), 0.07 in their experiments.
@@ -402,17 +384,21 @@ def first_tokens(traces: Sequence[Trace], size: int = 0) -> sparse.csr_array:
 
 
 MONITORS = (
-    LinearProbe("token probe", depths=MIDDLE),
+    LinearProbe("token probe", depths=(1 / 2,)),
     LinearProbe("token probe, last layer"),
     LinearProbe(
-        "prefix probe", part=prefix_means, depths=MIDDLES, penalty=PREFIX_PENALTY, alike=True
+        "prefix probe",
+        part=prefix_means,
+        depths=(1 / 3, 1 / 2, 2 / 3),
+        penalty=PREFIX_PENALTY,
+        alike=True,
     ),
     LinearProbe(  # a control: one score for the whole answer, of a state before it
         "prompt probe",
         "Latent Sentinel (OpenReview tuFRx6Ww2n)",
         statistic=First,
-        part=first_state,
-        penalty=PROMPT_PENALTY,
+        part=lambda states: states[:1],
+        penalty=1e-2,
     ),
     Saplma(),
     FirstToken(),

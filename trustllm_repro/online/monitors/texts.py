@@ -26,17 +26,13 @@ from trustllm_repro.online.monitors.base import (
     Need,
     Scores,
     checkpoints,
-    once,
     require_both_classes,
 )
 
 BUCKETS = 2**15
 SMOOTHING = 2.0  # added to every count of words
-LONGEST = 32
 # A word of a script with blanks, one character of those without, or a sign.
-_WORD = re.compile(
-    rf"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff]|[^\W_]{{1,{LONGEST}}}|[^\w\s]"
-)
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff]|[^\W_]{1,32}|[^\w\s]")
 
 
 def split_words(text: str) -> list[str]:
@@ -84,10 +80,7 @@ class Words(Monitor):
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         """Log ratio of smoothed frequencies, halved: a word counts alone and in a pair."""
         require_both_classes(unsafe)
-        counts = [
-            once(g.trace, "words", lambda t: buckets(split_words(t.text)).ravel())
-            for g in generations
-        ]
+        counts = [buckets(split_words(g.trace.text)).ravel() for g in generations]
         logs = []
         for kind in (True, False):
             of_kind = np.concatenate([c for c, u in zip(counts, unsafe, strict=True) if u == kind])
