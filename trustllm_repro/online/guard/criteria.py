@@ -21,6 +21,7 @@ from transformers import StoppingCriteria
 
 from trustllm_repro.errors import ReproError
 from trustllm_repro.online.generations.recorder import blocks_of, layer_numbers
+from trustllm_repro.online.monitors.running import Mean
 
 
 class Unwatched(ReproError):
@@ -43,14 +44,10 @@ class Probe:
     A linear probe of the running mean of states is the running mean of a linear probe, so probes
     trained on tokens, on prefixes, or on both are one vector, and a step is one product for all
     rows, on the model's device.
-
-    Attributes:
-        layers: whose states stand one after the other, numbered from 1.
-        weight: (layers x size,) float32. bias: float32.
     """
 
-    layers: tuple[int, ...]
-    weight: torch.Tensor
+    layers: tuple[int, ...]  # whose states stand one after the other, numbered from 1
+    weight: torch.Tensor  # (layers x size,) float32
     bias: float
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
@@ -59,8 +56,7 @@ class Probe:
 
     def read(self, states: np.ndarray) -> np.ndarray:
         """(tokens, layers x size) of one answer -> (tokens,) float64, the score after each."""
-        each = states.astype(np.float64) @ self.weight.double().numpy() + self.bias
-        return np.cumsum(each) / np.arange(1, len(each) + 1)
+        return Mean().add(states.astype(np.float64) @ self.weight.double().numpy() + self.bias)
 
 
 @dataclass(frozen=True)

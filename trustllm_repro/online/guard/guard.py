@@ -446,7 +446,7 @@ class Guard:
         return stream(self.criteria(model, tokenizer), model, tokenizer, messages, asked)
 
     def watch(self, chunks: Iterable[Any], reader: str = "") -> Iterator[Piece]:
-        """Read the stream of an OpenAI-compatible server, and end it at the alarm.
+        """Read the stream of an OpenAI-compatible server, and close it at the alarm.
 
         Args:
             chunks: of chat or plain completions with one answer, as the `openai` client gives them,
@@ -456,8 +456,7 @@ class Guard:
                 stream's first piece shows them. `operating_points` says what each is worth.
 
         Yields:
-            Piece: given out when it has been read; at the alarm one without text, and the stream is
-                closed.
+            Piece: see `stream`.
 
         Raises:
             SettingsError: there is no such reader. Unwatched: something of the answer is not shown,

@@ -25,20 +25,13 @@ _ASK = f"ask for logprobs=True, top_logprobs={TOP_LOGPROBS}; or reader={WORDS!r}
 
 @dataclass
 class Watch:
-    """One stream as it is read.
+    """One stream as it is read."""
 
-    Attributes:
-        words: scores the text. weight: of the mean entropy of the most likely tokens.
-        thresholds: of the readers that may be used.
-        most: longest answer in tokens; it can be counted with log-probabilities only.
-        reader: the one in use, known from the first piece on.
-    """
-
-    words: Words
-    weight: float
-    thresholds: Mapping[str, float]
-    most: int
-    reader: str = ""
+    words: Words  # scores the text
+    weight: float  # of the mean entropy of the most likely tokens
+    thresholds: Mapping[str, float]  # of the readers that may be used
+    most: int  # tokens of the longest answer; they can be counted with log-probabilities only
+    reader: str = ""  # the one in use, known from the first piece on
     reading: Reading = field(default_factory=Reading)
     entropy: Mean = field(default_factory=Mean)
 
@@ -60,7 +53,10 @@ class Watch:
     def score(self, text: str, shown: Sequence[TokenLogprobs], last: bool) -> float:
         """With what is new of an answer, and its tokens where they are shown."""
         if not self.reader and (text or shown):
-            self.reader = self._choose(shown)
+            whole = bool(shown) and all(map(_complete, shown))
+            self.reader = ENTROPY if whole and ENTROPY in self.thresholds else WORDS
+            if self.reader not in self.thresholds:
+                raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
         score = self.words.add(self.reading, text, end=last)
         if self.reader != ENTROPY:
             return score
@@ -81,13 +77,6 @@ class Watch:
                 remedy=f"ask for max_tokens={self.most}",
             )
         return score + self.weight * self.entropy.total / max(self.entropy.n, 1)
-
-    def _choose(self, shown: Sequence[TokenLogprobs]) -> str:
-        if ENTROPY in self.thresholds and shown and all(map(_complete, shown)):
-            return ENTROPY
-        if WORDS in self.thresholds:
-            return WORDS
-        raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
 
 
 def _complete(token: TokenLogprobs) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Self
 
 import numpy as np
+import pandas as pd
 from scipy.special import entr, softmax
 
 from trustllm_repro.online.generations.generation import Generation, Trace, sentence_ends
@@ -157,11 +158,10 @@ class ModelIdentity(Monitor):
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         require_both_classes(unsafe)
-        authors = np.array([g.author for g in generations])
-        some = {str(a): unsafe[authors == a] for a in np.unique(authors)}
-        if len(some) < 2:
+        by_author = pd.Series(unsafe).groupby([g.author for g in generations])
+        if by_author.ngroups < 2:
             raise InsufficientData("all answers are of one author")
-        return replace(self, model={a: (u.sum() + 1) / (len(u) + 2) for a, u in some.items()})
+        return replace(self, model=((by_author.sum() + 1) / (by_author.size() + 2)).to_dict())
 
     def begin(self, generation: Generation) -> float:
         return self.model.get(generation.author, 0.5)
@@ -170,22 +170,17 @@ class ModelIdentity(Monitor):
         return np.full(len(tokens), memory)
 
 
-_FORMS = {
-    "average {}": partial(Signal, statistic=Mean),
-    "maximum {}": partial(Signal, statistic=Highest),
-}
-_SENTENCES = {
-    "average {}, sentences": partial(Sentences, statistic=Mean),
-    "maximum {}, sentences": partial(Sentences, statistic=Highest),
-}
-
-
-def _of(
-    what: str, signal: Callable[[Trace], np.ndarray], need: Need, forms: dict[str, partial]
-) -> list[Monitor]:
+def _forms(what: str, signal: Callable[[Trace], np.ndarray], need: Need) -> list[Monitor]:
+    """Average and maximum over tokens, and the same by sentence."""
     return [
-        make(name=form.format(what), signal=signal, needs=frozenset({need}))
-        for form, make in forms.items()
+        kind(
+            name=f"{word} {what}{ending}",
+            signal=signal,
+            statistic=statistic,
+            needs=frozenset({need}),
+        )
+        for kind, ending in ((Signal, ""), (Sentences, ", sentences"))
+        for word, statistic in (("average", Mean), ("maximum", Highest))
     ]
 
 
@@ -193,9 +188,9 @@ def _of(
 _control = partial(Signal, source="control", needs=frozenset())
 
 MONITORS = (
-    *_of("likelihood", lambda t: -t.logp, Need.LOGP, _FORMS | _SENTENCES),
-    *_of("entropy", lambda t: t.entropy, Need.ENTROPY, _FORMS | _SENTENCES),
-    *_of("entropy, top 5", of_top, Need.TOP, _FORMS),
+    *_forms("likelihood", lambda t: -t.logp, Need.LOGP),
+    *_forms("entropy", lambda t: t.entropy, Need.ENTROPY),
+    *_forms("entropy, top 5", of_top, Need.TOP)[:2],
     _control(name="always", signal=lambda t: np.ones(len(t)), statistic=Last),
     _control(name="never", signal=lambda t: np.zeros(len(t)), statistic=Last),
     _control(name="clock", signal=lambda t: np.ones(len(t)), statistic=Total),
