@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -332,14 +333,13 @@ class Guard:
         local = _local(model, tokenizer, dtype, device)
         depth = len(blocks_of(local.model))
         layers = layers or sorted({max(depth * k // 6, 1) for k in (2, 3, 4)})
-        traces = _read(local, rows.prompt, rows.answer, MOST, layers)
-        some = rows[[len(t) > 0 for t in traces]]
-        learned = fit_readers(
-            [t for t in traces if len(t)], some.unsafe.to_numpy(dtype=bool), some.prompt
-        )
+        read = chain.from_iterable(given(local, rows.prompt, rows.answer, MOST, tuple(layers)))
+        traces = {i: trace for i, trace in sorted(read, key=itemgetter(0)) if len(trace)}
+        some = rows.loc[list(traces)]
+        learned = fit_readers(list(traces.values()), some.unsafe.to_numpy(dtype=bool), some.prompt)
         spec = model if isinstance(model, str) else ""
         origin = Origin.of(local.model, local.tokenizer, spec, local.name)
-        most = max(map(len, traces))
+        most = max(map(len, traces.values()))
         return cls(**learned, origin=origin, most=most, card=card or {}, local=local).at(risk)
 
     def at(self, risk: float) -> Self:
@@ -481,8 +481,9 @@ class Guard:
             local = self._load()
             self.check(local.model, local.tokenizer)
             object.__setattr__(self, "local", local)
-        (trace,) = _read(self.local, [prompt], [answer], self.most, self.probe.layers)
-        return self.probe.read(_joined(trace, self.probe.layers))
+        layers = self.probe.layers
+        (((_, trace),),) = given(self.local, [prompt], [answer], self.most, layers)
+        return self.probe.read(_joined(trace, layers))
 
     def alarm(self, scores: np.ndarray) -> int:
         """Tokens of an answer with these scores of states at its alarm; 0: it raises none."""
@@ -517,12 +518,3 @@ def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = Fa
             f"{found.name} shows no hidden states", remedy="give a model that runs on this machine"
         )
     return found
-
-
-def _read(
-    local: LocalModel, prompts: Sequence[str], answers: Sequence[str], most: int,
-    layers: Sequence[int],
-) -> list[Trace]:  # fmt: skip
-    """Traces of answers to prompts, in their order."""
-    found = dict(chain.from_iterable(given(local, prompts, answers, most, tuple(layers))))
-    return [found[i] for i in range(len(prompts))]
