@@ -89,10 +89,7 @@ class Running(Monitor, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Signal(Running):
-    """A number that the trace holds for every token.
-
-    Likelihood is - ln p of the tokens, entropy that of the whole distribution before them, in nats.
-    """
+    """A number that the trace holds for every token: - ln p of it, or entropy before it, in nats."""
 
     signal: Callable[[Trace], np.ndarray]
     source: str = "Huang et al. 2023 (arXiv 2307.10236)"
@@ -172,13 +169,9 @@ class ModelIdentity(Monitor):
 
 def _forms(what: str, signal: Callable[[Trace], np.ndarray], need: Need) -> list[Monitor]:
     """Average and maximum over tokens, and the same by sentence."""
+    needs = frozenset({need})
     return [
-        kind(
-            name=f"{word} {what}{ending}",
-            signal=signal,
-            statistic=statistic,
-            needs=frozenset({need}),
-        )
+        kind(name=f"{word} {what}{ending}", signal=signal, statistic=statistic, needs=needs)
         for kind, ending in ((Signal, ""), (Sentences, ", sentences"))
         for word, statistic in (("average", Mean), ("maximum", Highest))
     ]

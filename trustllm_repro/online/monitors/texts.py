@@ -279,7 +279,6 @@ class Replies(Monitor):
         return held(len(generation.trace), known[:, 0], known[:, 1])
 
 
-HUANG, MANAKUL = Branches.source, Samples.source
 _COMPARED = {
     of: {name: partial(disagreement, s, distance) for name, s in (("VR", vr), ("VRO", vro))}
     for of, distance in (("words", by_words), ("meaning", by_meaning))
@@ -287,7 +286,7 @@ _COMPARED = {
 
 MONITORS = (
     *(
-        Samples(name=f"sample {short}, {of}", compare=compare, source=HUANG)
+        Samples(name=f"sample {short}, {of}", compare=compare, source=Branches.source)
         for of, some in _COMPARED.items()
         for short, compare in some.items()
     ),
@@ -306,6 +305,6 @@ MONITORS = (
     Replies(
         name="self-examination", question="harmful", source="Phute et al. 2023 (arXiv 2308.07308)"
     ),
-    Replies(name="SelfCheck prompt", question="supported", source=f"{MANAKUL}, section 5.5"),
+    Replies(name="SelfCheck prompt", question="supported", source=f"{Samples.source}, section 5.5"),
     Words(),
 )
