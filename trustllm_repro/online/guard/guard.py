@@ -30,8 +30,15 @@ from trustllm_repro.models.local import LocalModel, ends_of
 from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.generations.levels import top_only
 from trustllm_repro.online.generations.recorder import blocks_of, given
-from trustllm_repro.online.guard.criteria import GuardCriteria, Piece, Probe, stream
-from trustllm_repro.online.guard.watch import ENTROPY, WORDS, Watch
+from trustllm_repro.online.guard.watch import (
+    ENTROPY,
+    WORDS,
+    GuardCriteria,
+    Piece,
+    Probe,
+    Watch,
+    stream,
+)
 from trustllm_repro.online.monitors.base import InsufficientData, checkpoints
 from trustllm_repro.online.monitors.probes import (
     PREFIX_PENALTY,
