@@ -369,16 +369,9 @@ class Guard:
         arrays = {"probe": self.probe.weight.numpy(), "words": self.words.model}
         for name, calibration in self.calibrations.items():
             arrays |= {f"{name}.{key}": value for key, value in vars(calibration).items()}
-        facts = {
-            "format": FORMAT,
-            "layers": self.probe.layers,
-            "bias": self.probe.bias,
-            "entropy": self.entropy,
-            "origin": asdict(self.origin),
-            "most": self.most,
-            "risk": self.risk,
-            "card": self.card,
-        }
+        facts = {name: getattr(self, name) for name in ("entropy", "most", "risk", "card")}
+        facts |= {"format": FORMAT, "layers": self.probe.layers, "bias": self.probe.bias}
+        facts["origin"] = asdict(self.origin)
         path = Path(path)
         write_bytes(path, save(arrays, {"guard": json.dumps(facts, sort_keys=True)}))
         return path

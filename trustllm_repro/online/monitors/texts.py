@@ -24,7 +24,6 @@ from trustllm_repro.online.generations.generation import Generation, Trace, sent
 from trustllm_repro.online.monitors.base import (
     Monitor,
     Need,
-    Scores,
     checkpoints,
     require_both_classes,
 )
@@ -223,8 +222,8 @@ def entropy_jump(entropy: np.ndarray) -> int:
 
 # Which token is replaced by the next most likely, by the name its texts have in Generation.branches.
 POSITIONS: dict[str, Callable[[np.ndarray], int]] = {
-    "maximum entropy": lambda entropy: int(np.argmax(entropy)),
-    "minimum entropy": lambda entropy: int(np.argmin(entropy)),
+    "maximum entropy": np.argmax,
+    "minimum entropy": np.argmin,
     "entropy jump": entropy_jump,
 }
 
@@ -257,14 +256,9 @@ class TextClassifier(Monitor):
     source: str = "data/judges/README.md"
 
     def score(self, generation: Generation) -> np.ndarray:
-        return self([generation])[0]
-
-    def __call__(self, generations: Sequence[Generation]) -> Scores:
-        traces = [g.trace for g in generations]
-        at = [checkpoints(len(t), self.at) for t in traces]
-        texts = [t.prefix(c) for t, some in zip(traces, at, strict=True) for c in some]
-        values = np.split(self.classifier(texts), np.cumsum([len(some) for some in at])[:-1])
-        return [held(len(t), c, v) for t, c, v in zip(traces, at, values, strict=True)]
+        trace = generation.trace
+        at = checkpoints(len(trace), self.at)
+        return held(len(trace), at, self.classifier([trace.prefix(n) for n in at]))
 
 
 @dataclass(frozen=True, kw_only=True)
