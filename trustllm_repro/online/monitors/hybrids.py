@@ -17,14 +17,12 @@ from trustllm_repro.online.monitors.base import Monitor, Scores
 class Hybrid(Monitor):
     """Mean of the members' scores, each first put on the scale of its scores of training answers.
 
-    Attributes:
-        by_rank: the scale is the share of training tokens that score less; else the z-score.
-        model: the scales; of each member (mean, spread), or its sorted scores.
+    The model is the scales: of each member (mean, spread), or its sorted scores.
     """
 
     members: tuple[Monitor, ...]
     source: str = "arXiv 2404.08517, hybridisation"
-    by_rank: bool = False
+    by_rank: bool = False  # the share of training tokens that score less; else the z-score
 
     def __post_init__(self) -> None:
         needs = frozenset().union(*(m.needs for m in self.members))

@@ -30,6 +30,7 @@ TOKENS = 16  # of an answer, drawn at random, so that long ones do not outweigh
 PREFIXES = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512)
 # Inverse strength of the ridge, on tokens and on prefixes, which are more alike.
 TOKEN_PENALTY, PREFIX_PENALTY = 1e-3, 3e-4
+COMPONENTS = 16  # principal ones: a box in all dimensions rejects nearly everything
 # The same point projected within another batch may differ in its last bits.
 ROUNDING = 1e-9
 
@@ -66,14 +67,10 @@ def prefix_means(states: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class StateMonitor(Running):
-    """A score of each token's state, and a running statistic of it.
-
-    Attributes:
-        depths: of the layers whose states it reads, joined, as shares of the deepest recorded one.
-    """
+    """A score of each token's state, and a running statistic of it."""
 
     needs: frozenset[Need] = frozenset({Need.HIDDEN})
-    depths: tuple[float, ...] = (1.0,)
+    depths: tuple[float, ...] = (1.0,)  # of its layers, as shares of the deepest recorded one
 
     @abstractmethod
     def token_scores(self, states: np.ndarray) -> np.ndarray:
@@ -132,16 +129,12 @@ def linear(
 
 @dataclass(frozen=True)
 class LinearProbe(StateMonitor):
-    """Logistic regression on states that carry the label of their answer; running mean of logits.
-
-    Attributes:
-        part: what of each answer it learns from. penalty, alike: see `linear`.
-    """
+    """Logistic regression on states that carry the label of their answer; running mean of logits."""
 
     source: str = "Alain and Bengio 2016 (arXiv 1610.01644); arXiv 2606.10487"
-    part: Part = drawn_tokens
+    part: Part = drawn_tokens  # what it learns from
     penalty: float = TOKEN_PENALTY
-    alike: bool = False
+    alike: bool = False  # see `linear`
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         rows = self.known_states(generations, self.part)
@@ -214,23 +207,18 @@ class Mahalanobis(StateMonitor):
 
 @dataclass(frozen=True)
 class Box(StateMonitor):
-    """Largest distance so far to the nearest box, in radii.
-
-    Attributes:
-        size: principal components kept; a box in all dimensions rejects nearly everything.
-    """
+    """Largest distance so far to the nearest box, in radii."""
 
     name: str = "box abstraction"
     source: str = "Henzinger et al. 2020 (arXiv 1911.09032)"
     statistic: Callable[[], Last] = Highest
-    size: int = 16
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.decomposition import PCA
 
         safe = self.known_states(safe_ones(generations, unsafe))
         states = np.concatenate(safe).astype(np.float64)
-        parts = PCA(min(self.size, *states.shape), random_state=0).fit(states)
+        parts = PCA(min(COMPONENTS, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
         labels = clusters(points)
         groups = pd.DataFrame(points).groupby(labels)
@@ -296,18 +284,12 @@ class ChainMean(Mean):
 
 @dataclass(frozen=True)
 class AbstractStates(StateMonitor):
-    """Running mean of how often a state, and the step into it, belonged to unsafe answers.
-
-    Attributes:
-        size: principal components kept. clusters: abstract states.
-        prior: answers of the average kind added to every state and step.
-    """
+    """Running mean of how often a state, and the step into it, belonged to unsafe answers."""
 
     name: str = "abstract states"
     source: str = "Song et al. 2023, LUNA (arXiv 2310.14211)"
-    size: int = 16
-    clusters: int = 64
-    prior: float = 10.0
+    clusters: int = 64  # abstract states
+    prior: float = 10.0  # answers of the average kind added to every state and step
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.cluster import KMeans
@@ -317,7 +299,7 @@ class AbstractStates(StateMonitor):
         require_both_classes(unsafe)
         drawn = np.concatenate(self.known_states(generations, drawn_tokens))
         k = min(self.clusters, len(drawn))
-        parts = PCA(min(self.size, *drawn.shape), random_state=0)
+        parts = PCA(min(COMPONENTS, *drawn.shape), random_state=0)
         chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
         counts = np.zeros((2, k + 1, k))  # of safe and unsafe answers; row k: no state before
         known = self.known_states(generations)

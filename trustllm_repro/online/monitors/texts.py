@@ -65,16 +65,13 @@ class Reading:
 class Words(Monitor):
     """Naive Bayes on words and word pairs: how much more often unsafe answers hold them.
 
-    Score after n words: sum of their and their pairs' weights over n + burn_in; O(1) a word.
-
-    Attributes:
-        model: (BUCKETS,) float32, weights.
-        burn_in: words without evidence, so that one odd word at the start does not decide.
+    Score after n words: sum of their and their pairs' weights over n + burn_in; O(1) a word. The
+    model is the weights, (BUCKETS,) float32.
     """
 
     name: str = "words"
     source: str = "Domingos and Pazzani 1997; as online.guard reads text"
-    burn_in: float = 16.0
+    burn_in: float = 16.0  # so that one odd word at the start does not decide
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         """Log ratio of smoothed frequencies, halved: a word counts alone and in a pair."""
@@ -162,15 +159,10 @@ def sentences(text: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples(Monitor):
-    """What compares an answer with further ones as far as they have come, all written side by side.
+    """What compares an answer with further ones as far as they have come, all written side by side."""
 
-    Attributes:
-        compare: score of a text beside others; NaN where it cannot be told.
-        at: numbers of tokens after which the answers are compared; always at the end too.
-    """
-
-    compare: Callable[[str, Sequence[str]], float]
-    at: tuple[int, ...] = (8, 16, 32, 64)
+    compare: Callable[[str, Sequence[str]], float]  # NaN where it cannot be told
+    at: tuple[int, ...] = (8, 16, 32, 64)  # numbers of tokens; always at the end too
     source: str = "Manakul et al. 2023 (arXiv 2303.08896)"
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.SAMPLES})
 
