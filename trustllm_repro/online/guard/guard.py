@@ -291,27 +291,18 @@ class Guard:
 
     It promises something about answers like those it was fitted to: at most a share `risk` of the
     safe ones is stopped. How many unsafe ones it stops is in `operating_points`.
-
-    Attributes:
-        probe: of hidden states. words: of text, for models that show nothing else.
-        entropy: weight of the mean entropy of the five most likely tokens beside the words' score.
-        calibrations: by reader ("states", "words", "words + entropy"), largest scores of answers to
-            unseen prompts.
-        origin: the model it was fitted to. most: tokens of the longest answer it was fitted to.
-        risk: of stopping a safe answer, that `criteria`, `stream` and `watch` keep.
-        card: what its labels mean, and what it must not be used for; free words, by heading.
-        local: the model itself, once it is in memory.
     """
 
-    probe: Probe
-    words: Words
-    entropy: float
-    calibrations: dict[str, Calibration]
-    origin: Origin
-    most: int
-    risk: float = 0.05
+    probe: Probe  # of hidden states
+    words: Words  # of text, for models that show nothing else
+    entropy: float  # weight of the top five tokens' mean entropy beside the words' score
+    calibrations: dict[str, Calibration]  # by reader: "states", "words", "words + entropy"
+    origin: Origin  # the model it was fitted to
+    most: int  # tokens of the longest answer it was fitted to
+    risk: float = 0.05  # of stopping a safe answer, that `criteria`, `stream` and `watch` keep
+    # What its labels mean, and what it must not be used for, by heading.
     card: dict[str, str] = field(default_factory=dict)
-    local: LocalModel | None = field(default=None, repr=False)
+    local: LocalModel | None = field(default=None, repr=False)  # once it is in memory
 
     @classmethod
     def fit(
@@ -425,9 +416,8 @@ class Guard:
     def criteria(self, model: Any, tokenizer: Any) -> GuardCriteria:
         """A stopping criterion for `model.generate`.
 
-        Raises:
-            SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched, or an
-                answer has more than `most` tokens.
+        Raises SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched, or
+        an answer has more than `most` tokens.
         """
         self.check(model, tokenizer)
         ends, threshold = ends_of(model, tokenizer), self._threshold(STATES)
@@ -472,10 +462,8 @@ class Guard:
     def score(self, prompt: str, answer: str) -> np.ndarray:
         """(tokens,) float64: score after each token of a given answer, as its model reads it.
 
-        The model is the one it was fitted to in this process, or is found by its name.
-
-        Raises:
-            SettingsError: a model that was held in memory then cannot be found; see also `check`.
+        The model is the one it was fitted to in this process, or is found by its name. Raises
+        SettingsError: it was held in memory and cannot be found; see also `check`.
         """
         if self.local is None:
             local = self._load()
@@ -493,8 +481,7 @@ class Guard:
     def load_model(self) -> tuple[Any, Any]:
         """The model it was fitted to, as transformers loads it, and its tokenizer.
 
-        Raises:
-            SettingsError: it was fitted to a model held in memory. Others as `find_model`.
+        Raises SettingsError: it was fitted to a model held in memory; see also `find_model`.
         """
         local = self._load(stock=True)
         return local.model, local.tokenizer
