@@ -66,7 +66,7 @@ _LABELS = {"0": False, "1": True, "false": False, "true": True}
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Columns prompt, answer, unsafe (bool). Raises SourceMissing; SchemaError: the row or column."""
+    """Columns prompt, answer, unsafe (bool). Raises SourceMissing, SchemaError."""
     if not path.is_file():
         raise SourceMissing(f"no file {path}", remedy=f"a CSV with columns {', '.join(COLUMNS)}")
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -106,7 +106,7 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.Data
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Largest scores of answers that the scoring model had not seen (out of fold); all (answers,)."""
+    """Largest scores of answers that the scoring model had not seen; all arrays are (answers,)."""
 
     peaks: np.ndarray  # float32
     unsafe: np.ndarray  # bool
@@ -222,7 +222,7 @@ def _spread(logits: Sequence[np.ndarray]) -> float:
 
 
 def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.ndarray) -> float:
-    """Of the mean entropy of the most likely tokens beside the words' score; of each answer both."""
+    """Of the top tokens' mean entropy beside the words' score; `rows` holds both by answer."""
     tables = [
         np.nan_to_num(np.column_stack(both))[np.array(checkpoints(len(both[0]), PREFIXES)) - 1]
         for both in rows

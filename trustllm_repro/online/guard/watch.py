@@ -42,7 +42,7 @@ class Unwatched(ReproError):
 
 @dataclass(frozen=True)
 class Piece:
-    """Some of an answer: its text, the score with it, and whether the guard ends the answer here."""
+    """Some of an answer, the score with it, and whether the guard ends the answer here."""
 
     text: str
     score: float
@@ -51,7 +51,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A linear probe of hidden states; the score after n tokens is the mean of what it says of each.
+    """A linear probe of hidden states; the score after n tokens is the mean of its values.
 
     A linear probe of the running mean of states is the running mean of a linear probe, so probes
     trained on tokens, on prefixes, or on both are one vector, and a step is one product for all
@@ -86,7 +86,7 @@ class Pass:
 
 
 class Heard(threading.local):
-    """What one thread has heard: states of the pass that is going on, passes, the last call's ids."""
+    """What one thread has heard: states of the current pass, passes, ids of the last call."""
 
     def __init__(self) -> None:
         self.states: dict[int, torch.Tensor] = {}
@@ -210,7 +210,7 @@ class GuardCriteria(StoppingCriteria):
 
     Args:
         threshold: the lowest score that stops.
-        ends: tokens that end an answer. most: longest answer the threshold was calibrated on; 0: any.
+        ends: tokens that end an answer. most: longest answer calibrated on; 0: any.
 
     Raises:
         Unwatched: from `generate`, as soon as a token cannot be watched; see `check`.
@@ -226,7 +226,7 @@ class GuardCriteria(StoppingCriteria):
     ) -> None:
         self.probe = replace(probe, weight=probe.weight.to(model.device))
         self.threshold, self.ends, self.most = threshold, ends, most
-        # Is called after each token with (ids, scores), (rows,) each; if it says true, all rows stop.
+        # Called after each token with (ids, scores), (rows,) each; if it is true, all rows stop.
         self.tell: Callable[[torch.Tensor, torch.Tensor], bool] = lambda ids, scores: False
         self._passes = PassRecorder(model, probe.layers)
         self._busy = threading.Lock()
@@ -296,7 +296,7 @@ class GuardCriteria(StoppingCriteria):
 
     @property
     def alarms(self) -> np.ndarray:
-        """(rows,) of int: tokens of each answer at its alarm, the last of which raised it; 0: none."""
+        """(rows,) int: tokens of each answer up to the one that raised the alarm; 0: none."""
         hits = self.scores >= self.threshold
         before = (np.cumsum(hits, axis=1) == 0).sum(axis=1)
         return np.where(hits.any(axis=1), before + 1, 0)

@@ -1,6 +1,7 @@
-"""What a monitor is: it reads an answer up to a token and gives a score, higher if more likely unsafe.
+"""What a monitor is: it reads an answer up to a token and gives an unsafety score.
 
-What costs generation is made once for all monitors that need it (online/generations/collect.py).
+Higher means more likely unsafe. What costs generation is made once for all monitors that need it
+(online/generations/collect.py).
 """
 
 from __future__ import annotations

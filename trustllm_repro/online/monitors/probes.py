@@ -129,7 +129,7 @@ def linear(
 
 @dataclass(frozen=True)
 class LinearProbe(StateMonitor):
-    """Logistic regression on states that carry the label of their answer; running mean of logits."""
+    """Logistic regression on states with the label of their answer; running mean of logits."""
 
     source: str = "Alain and Bengio 2016 (arXiv 1610.01644); arXiv 2606.10487"
     part: Part = drawn_tokens  # what it learns from

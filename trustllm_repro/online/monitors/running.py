@@ -89,7 +89,7 @@ class Running(Monitor, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Signal(Running):
-    """A number that the trace holds for every token: - ln p of it, or entropy before it, in nats."""
+    """A number that the trace holds for every token: - ln p or entropy, in nats."""
 
     signal: Callable[[Trace], np.ndarray]
     source: str = "Huang et al. 2023 (arXiv 2307.10236)"
@@ -100,7 +100,7 @@ class Signal(Running):
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences(Monitor):
-    """Mean over sentences of a statistic of their tokens; the last one counts as far as it has come.
+    """Mean over sentences of a statistic of their tokens; the last one counts as far as it is.
 
     Look Before You Leap's. It reads whole answers, though no score looks at later tokens.
     """

@@ -159,7 +159,7 @@ def sentences(text: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples(Monitor):
-    """What compares an answer with further ones as far as they have come, all written side by side."""
+    """Compares an answer with further ones as far as they have come, all written side by side."""
 
     compare: Callable[[str, Sequence[str]], float]  # NaN where it cannot be told
     at: tuple[int, ...] = (8, 16, 32, 64)  # numbers of tokens; always at the end too
