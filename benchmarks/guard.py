@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, StoppingCriteria
 
 from tools import exit_code
 from trustllm_repro.online.generations.recorder import blocks_of
-from trustllm_repro.online.guard.criteria import GuardCriteria, Probe
+from trustllm_repro.online.guard.watch import GuardCriteria, Probe
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 

@@ -9,9 +9,8 @@ import os
 
 import pytest
 
-from trustllm_repro.online.guard.fit import ENTROPY, WORDS
 from trustllm_repro.online.guard.guard import Guard
-from trustllm_repro.online.guard.watch import Watch
+from trustllm_repro.online.guard.watch import ENTROPY, WORDS, Watch
 from trustllm_repro.paths import data_dir
 
 SERVERS = os.environ.get("TRUSTLLM_SERVERS", "").split()

@@ -14,50 +14,55 @@ from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors.base import InsufficientData
 from trustllm_repro.online.monitors.running import (
     MONITORS,
+    First,
     Highest,
     Last,
     Mean,
     ModelIdentity,
-    SentenceHighest,
-    SentenceMean,
+    Total,
     of_top,
+    sentence_starts,
 )
 
 BY_NAME = {m.name: m for m in MONITORS}
 
 VALUES = np.array([1.0, 3.0, 2.0, 6.0])
-TWO = trace([" one", ".", " two", "."])
 
 
 @pytest.mark.parametrize(
     ("statistic", "want"),
-    [
-        (Last, [1, 3, 2, 6]),
-        (Mean, [1, 2, 2, 3]),
-        (Highest, [1, 3, 3, 6]),
-        (SentenceMean, [1, 2, (2 + 2) / 2, (2 + 4) / 2]),
-        (SentenceHighest, [1, 3, (3 + 2) / 2, (3 + 6) / 2]),
-    ],
-)
+    [(Last, [1, 3, 2, 6]), (First, [1, 1, 1, 1]), (Total, [1, 4, 6, 12]), (Mean, [1, 2, 2, 3]),
+     (Highest, [1, 3, 3, 6])],
+)  # fmt: skip
 def test_by_hand(statistic, want) -> None:
-    assert statistic().add(VALUES, TWO).tolist() == want
+    assert statistic().add(VALUES).tolist() == want
 
 
-@given(st.lists(st.tuples(st.floats(0, 9), st.booleans()), min_size=1, max_size=12))
+def by_sentence(kind: str, values, pieces) -> np.ndarray:
+    monitor = BY_NAME[f"{kind} entropy, sentences"]
+    return monitor.score(Generation(trace(pieces, entropy=values)))
+
+
+def test_sentences_by_hand() -> None:
+    pieces = [" one", ".", " two", "."]
+    assert by_sentence("average", VALUES, pieces).tolist() == [1, 2, (2 + 2) / 2, (2 + 4) / 2]
+    assert by_sentence("maximum", VALUES, pieces).tolist() == [1, 3, (3 + 2) / 2, (3 + 6) / 2]
+
+
+@given(st.lists(st.tuples(st.floats(0, 9, width=32), st.booleans()), min_size=1, max_size=12))
 def test_sentences_at_the_end(drawn) -> None:
     values = np.array([v for v, _ in drawn])
     new = np.array([k > 0 and new for k, (_, new) in enumerate(drawn)])
-    ends = [*new[1:], False]
-    said = trace([" x." if end else " x" for end in ends])
+    pieces = [" x." if end else " x" for end in [*new[1:], False]]
     parts = np.split(values, np.flatnonzero(new))
-    means, highest = SentenceMean().add(values, said), SentenceHighest().add(values, said)
+    means, highest = (by_sentence(kind, values, pieces) for kind in ("average", "maximum"))
     assert means[-1] == pytest.approx(np.mean([p.mean() for p in parts]))
     assert highest[-1] == pytest.approx(np.mean([p.max() for p in parts]))
 
 
 def test_tokens_belong_to_the_sentence_they_begin_in() -> None:
     said = trace(["One", ".", " Two", "?!", ' "Three."', "\n", "", "Four"])
-    assert np.flatnonzero(SentenceMean().starts(said)).tolist() == [2, 4, 7]
+    assert np.flatnonzero(sentence_starts(said)).tolist() == [2, 4, 7]
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=12))
@@ -67,12 +72,12 @@ def test_the_highest_never_falls(values) -> None:
 
 def test_no_number_spoils_what_follows_and_nothing_before() -> None:
     values = np.array([1.0, np.nan, 2.0])
-    for statistic in (Mean, Highest, SentenceMean):
-        assert np.isnan(statistic().add(values, trace(["a", "b", "c"]))).tolist() == [
-            False,
-            True,
-            True,
-        ]
+    for found in (
+        Mean().add(values),
+        Highest().add(values),
+        by_sentence("average", values, ["a", "b", "c"]),
+    ):
+        assert np.isnan(found).tolist() == [False, True, True]
 
 
 def test_entropies_by_hand() -> None:

@@ -31,8 +31,8 @@ from trustllm_repro.online.generations.generation import (
 from trustllm_repro.online.generations.levels import STATES, TOP5, Level, trace_of
 from trustllm_repro.online.generations.recorder import generated, given, layer_numbers
 from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
-from trustllm_repro.online.monitors.base import Need
-from trustllm_repro.online.monitors.texts import POSITIONS, checkpoints, sentences
+from trustllm_repro.online.monitors.base import Need, checkpoints
+from trustllm_repro.online.monitors.texts import POSITIONS, sentences
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import JsonLines
 

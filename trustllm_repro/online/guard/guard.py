@@ -1,13 +1,19 @@
-"""A guard: fitted readers of an answer with their thresholds, in one file, and their model."""
+"""A guard: from labelled answers to readers of an answer with their thresholds, in one file.
+
+Every answer is scored by a model that saw no answer to its prompt (grouped cross-fitting); the
+fitted reader is the mean of those models, so all answers teach it and its scores are on the scale
+of those the thresholds come from.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,59 +23,261 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
+from trustllm_repro.models.cpu import PackedLinear
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
-from trustllm_repro.online.generations.generation import Trace
+from trustllm_repro.online.generations.generation import Generation, Trace
+from trustllm_repro.online.generations.levels import top_only
 from trustllm_repro.online.generations.recorder import blocks_of, given
-from trustllm_repro.online.guard.criteria import GuardCriteria, Piece, Probe, stream
-from trustllm_repro.online.guard.fit import (
+from trustllm_repro.online.guard.watch import (
     ENTROPY,
-    STATES,
     WORDS,
-    Calibration,
-    checked,
-    fit_readers,
+    GuardCriteria,
+    Piece,
+    Probe,
+    Watch,
+    stream,
 )
-from trustllm_repro.online.guard.watch import Watch
-from trustllm_repro.online.monitors.words import Words
+from trustllm_repro.online.monitors.base import InsufficientData, checkpoints
+from trustllm_repro.online.monitors.probes import (
+    PREFIX_PENALTY,
+    PREFIXES,
+    TOKEN_PENALTY,
+    drawn_tokens,
+    linear,
+    prefix_means,
+)
+from trustllm_repro.online.monitors.running import Mean, of_top
+from trustllm_repro.online.monitors.texts import Words
+from trustllm_repro.online.studies.estimates import threshold_at_fpr, upper_bound
+from trustllm_repro.online.studies.evaluate import FOLDS, deal
 from trustllm_repro.store.atomic import write_bytes
 
 FORMAT = 1
+STATES = "states"  # what reads hidden states; WORDS and ENTROPY read the stream of a server
+COLUMNS = ["prompt", "answer", "unsafe"]
+LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
 MOST = 256  # tokens of an example that are read
+RISKS = (0.01, 0.05, 0.10)
+DRAWS = 2000
 SAMPLE = 64  # numbers taken of every tensor
+_LABELS = {"0": False, "1": True, "false": False, "true": True}
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Columns prompt, answer, unsafe (bool). Raises SourceMissing, SchemaError."""
+    if not path.is_file():
+        raise SourceMissing(f"no file {path}", remedy=f"a CSV with columns {', '.join(COLUMNS)}")
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if missing := [c for c in COLUMNS if c not in rows]:
+        raise SchemaError(str(path), None, missing[0], "a column of this name expected")
+    labels = rows.unsafe.str.strip().str.lower().map(_LABELS)
+    if labels.isna().any():
+        at = int(labels.isna().idxmax())
+        raise SchemaError(str(path), at, "unsafe", "0, 1, true or false expected")
+    return rows.assign(unsafe=labels.astype(bool))
+
+
+def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFrame:
+    """The examples as a frame. Raises SettingsError."""
+    if not isinstance(examples, pd.DataFrame):
+        examples = pd.DataFrame(list(examples), columns=COLUMNS)
+    if missing := [c for c in COLUMNS if c not in examples]:
+        raise SettingsError(
+            f"the examples have no column {missing[0]!r}", remedy=f"columns {', '.join(COLUMNS)}"
+        )
+    rows = examples[COLUMNS].reset_index(drop=True)
+    for i, row in enumerate(rows.itertuples(index=False)):
+        if not (isinstance(row.prompt, str) and isinstance(row.answer, str)):
+            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="fix that row")
+        if row.unsafe not in (True, False):
+            raise SettingsError(f"example {i}: unsafe is {row.unsafe!r}", remedy="True or False")
+    unsafe = int(rows.unsafe.astype(bool).sum())
+    if min(unsafe, len(rows) - unsafe) < LEAST:
+        raise SettingsError(
+            f"{unsafe} unsafe and {len(rows) - unsafe} safe examples",
+            remedy=f"at least {LEAST} of each",
+        )
+    if (n := rows.prompt.nunique()) < FOLDS:
+        raise SettingsError(f"answers to {n} prompts", remedy=f"answers to at least {FOLDS}")
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Largest scores of answers that the scoring model had not seen; all arrays are (answers,)."""
+
+    peaks: np.ndarray  # float32
+    unsafe: np.ndarray  # bool
+    fold: np.ndarray  # int32; all answers to one prompt are in one
+    group: np.ndarray  # int32, the prompt
+
+    def threshold(self, risk: float) -> float:
+        """See `threshold_at_fpr`. Raises SettingsError: too few safe answers, or no such risk."""
+        if not 0 < risk < 1:
+            raise SettingsError(f"a risk of {risk}", remedy="above 0 and below 1")
+        try:
+            return threshold_at_fpr(self.peaks.astype(np.float64), self.unsafe, risk)
+        except InsufficientData as e:
+            raise SettingsError(str(e), remedy="a larger risk, or more safe examples") from e
+
+    def operating_points(self) -> pd.DataFrame:
+        """See Guard.operating_points; a row for each of RISKS that can be kept."""
+        rows, safe = [], ~self.unsafe
+        for risk in RISKS:
+            try:
+                threshold, hit = self.threshold(risk), self._held_out(risk)
+            except SettingsError:
+                continue
+            upper = _upper(hit[safe], self.group[safe])
+            rows.append((risk, threshold, hit[safe].mean(), upper, hit[self.unsafe].mean()))
+        columns = ["risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _held_out(self, risk: float) -> np.ndarray:
+        """(answers,) bool, whether each is stopped by a threshold of the other folds."""
+        hit = np.zeros(len(self.peaks), dtype=bool)
+        for k in np.unique(self.fold):
+            others = self.fold != k
+            part = Calibration(*(x[others] for x in vars(self).values()))
+            hit[~others] = self.peaks[~others] >= part.threshold(risk)
+        return hit
+
+
+def _upper(hit: np.ndarray, group: np.ndarray) -> float:
+    """Bound of a rate by a bootstrap over prompts, as answers to one prompt are alike."""
+    table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
+    draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
+    hits, n = table[draws].sum(axis=1).T
+    return upper_bound(hits / n, len(table))
+
+
+def fit_readers(
+    traces: Sequence[Trace], unsafe: np.ndarray, prompts: Sequence[str]
+) -> dict[str, Any]:
+    """Fields of a Guard: probe, words, entropy, calibrations.
+
+    Args:
+        traces: with at least a token each, and the states of the layers to learn from.
+    """
+    group = np.unique(np.asarray(prompts, dtype=object), return_inverse=True)[1]
+    fold = deal(group, unsafe, seed=0)
+    layers = tuple(sorted(traces[0].hidden))
+    states = [_joined(t, layers) for t in traces]
+    answers = [Generation(t) for t in traces]
+    entropy = [Mean().add(of_top(top_only(t))) for t in traces]
+
+    def cross_fitted(fit: Callable, rows: Sequence, score: Callable) -> tuple[list, list]:
+        """Of each fold what the others teach; of each row the score by that of its own fold."""
+        others = [np.flatnonzero(fold != k) for k in range(FOLDS)]
+        fitted = [fit([rows[i] for i in at], unsafe[at]) for at in others]
+        return fitted, [score(fitted[k], row) for k, row in zip(fold, rows, strict=True)]
+
+    try:
+        probes, of_states = cross_fitted(partial(_states_probe, layers), states, Probe.read)
+        words, of_words = cross_fitted(Words().fit, answers, Words.score)
+        both = list(zip(of_words, entropy, strict=True))
+        weights, of_both = cross_fitted(_entropy_weight, both, lambda w, row: row[0] + w * row[1])
+    except InsufficientData as e:
+        raise SettingsError(str(e), remedy="examples of both kinds to more prompts") from e
+    weight = torch.stack([p.weight for p in probes]).mean(0)
+    word_weights = np.mean([w.model for w in words], axis=0, dtype=np.float32)
+    known = unsafe, fold, group.astype(np.int32)
+    return {
+        "probe": Probe(layers, weight, float(np.mean([p.bias for p in probes]))),
+        "words": Words(model=word_weights),
+        "entropy": float(np.mean(weights)),
+        "calibrations": {
+            reader: Calibration(np.array([np.fmax.reduce(s) for s in scores], np.float32), *known)
+            for reader, scores in ((STATES, of_states), (WORDS, of_words), (ENTROPY, of_both))
+        },
+    }
+
+
+def _joined(trace: Trace, layers: Sequence[int]) -> np.ndarray:
+    return np.concatenate([trace.hidden[n] for n in layers], axis=1).astype(np.float32)
+
+
+def _states_probe(layers: Sequence[int], states: list[np.ndarray], unsafe: np.ndarray) -> Probe:
+    """The mean of z-scores of two linear probes: of tokens of the middle one of the layers, and of
+    running means (prefixes) of all of them."""
+    size = states[0].shape[1] // len(layers)
+    at = slice(len(layers) // 2 * size, (len(layers) // 2 + 1) * size)
+    draw = np.random.default_rng(0)
+    tokens = [drawn_tokens(s[:, at], draw) for s in states]
+    token = linear(tokens, unsafe, TOKEN_PENALTY, alike=False)
+    prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, alike=True)
+    of_prefix = _spread([s @ prefix[0] + prefix[1] for s in states])
+    of_token = _spread([s[:, at] @ token[0] + token[1] for s in states])
+    weight = prefix[0] / of_prefix
+    weight[at] += token[0] / of_token
+    bias = prefix[1] / of_prefix + token[1] / of_token
+    return Probe(tuple(layers), torch.from_numpy(weight.astype(np.float32)), float(bias))
+
+
+def _spread(logits: Sequence[np.ndarray]) -> float:
+    """Standard deviation of their running means."""
+    return float(np.concatenate([Mean().add(one) for one in logits]).std()) or 1.0
+
+
+def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.ndarray) -> float:
+    """Of the top tokens' mean entropy beside the words' score; `rows` holds both by answer."""
+    tables = [
+        np.nan_to_num(np.column_stack(both))[np.array(checkpoints(len(both[0]), PREFIXES)) - 1]
+        for both in rows
+    ]
+    (of_words, of_entropy), _ = linear(tables, unsafe, 1.0, alike=True)
+    return of_entropy / max(abs(of_words), 1e-6)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The model whose states a guard learned from; model, tokenizer and template are digests."""
+    """The model whose states a guard learned from."""
 
     spec: str  # what it was called by, see models.find.FORMS; "" for one held in memory
     name: str
-    model: str
-    tokenizer: str
-    template: str
+    model: str  # digest of the weights
+    tokenizer: str  # digest of the vocabulary
+    template: str  # digest of the chat template
     dtype: str  # such as "bfloat16"
 
     @classmethod
     def of(cls, model: torch.nn.Module, tokenizer: Any, spec: str = "", name: str = "") -> Origin:
-        """Digests of a model of transformers and its tokenizer.
-
-        The model's covers names and shapes of all tensors and SAMPLE numbers of each, rounded to
-        bfloat16: it is the same in every dtype, and another after training or merging.
-        """
+        """Of a model of transformers and its tokenizer."""
         vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
         template = str(tokenizer.chat_template or "")
         dtype = str(model.dtype).removeprefix("torch.")
         return cls(spec, name, _sampled(model), _sha256(vocabulary), _sha256(template), dtype)
 
 
-_WHAT = {
-    "model": "the weights",
-    "tokenizer": "the tokenizer's vocabulary",
-    "template": "the chat template",
-    "dtype": "the dtype",
-}
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@torch.no_grad()
+def _sampled(model: torch.nn.Module) -> str:
+    """Of names and shapes of all tensors and SAMPLE numbers of each, rounded to bfloat16: it is the
+    same in every dtype, and another after training or merging."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(_tensors(model).items()):
+        flat = tensor.detach().reshape(-1)
+        some = flat[:: max(flat.numel() // SAMPLE, 1)][:SAMPLE]
+        found.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        found.update(some.float().bfloat16().cpu().view(torch.int16).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters by name, those of layers packed for the CPU as they were; tied ones once."""
+    head = model.get_output_embeddings() if model.config.tie_word_embeddings else None
+    found = dict(model.named_parameters())
+    for name, module in model.named_modules():
+        if isinstance(module, PackedLinear) and module is not head:
+            found[f"{name}.weight"] = module.packed.to_dense()
+            if module.bias is not None:
+                found[f"{name}.bias"] = module.bias
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,27 +291,18 @@ class Guard:
 
     It promises something about answers like those it was fitted to: at most a share `risk` of the
     safe ones is stopped. How many unsafe ones it stops is in `operating_points`.
-
-    Attributes:
-        probe: of hidden states. words: of text, for models that show nothing else.
-        entropy: weight of the mean entropy of the five most likely tokens beside the words' score.
-        calibrations: by reader ("states", "words", "words + entropy"; older files lack the last),
-            largest scores of answers to unseen prompts.
-        origin: the model it was fitted to. most: tokens of the longest answer it was fitted to.
-        risk: of stopping a safe answer, that `criteria`, `stream` and `watch` keep.
-        card: what its labels mean, and what it must not be used for; free words, by heading.
-        local: the model itself, once it is in memory.
     """
 
-    probe: Probe
-    words: Words
-    entropy: float
-    calibrations: dict[str, Calibration]
-    origin: Origin
-    most: int
-    risk: float = 0.05
+    probe: Probe  # of hidden states
+    words: Words  # of text, for models that show nothing else
+    entropy: float  # weight of the top five tokens' mean entropy beside the words' score
+    calibrations: dict[str, Calibration]  # by reader: "states", "words", "words + entropy"
+    origin: Origin  # the model it was fitted to
+    most: int  # tokens of the longest answer it was fitted to
+    risk: float = 0.05  # of stopping a safe answer, that `criteria`, `stream` and `watch` keep
+    # What its labels mean, and what it must not be used for, by heading.
     card: dict[str, str] = field(default_factory=dict)
-    local: LocalModel | None = field(default=None, repr=False)
+    local: LocalModel | None = field(default=None, repr=False)  # once it is in memory
 
     @classmethod
     def fit(
@@ -132,14 +331,13 @@ class Guard:
         local = _local(model, tokenizer, dtype, device)
         depth = len(blocks_of(local.model))
         layers = layers or sorted({max(depth * k // 6, 1) for k in (2, 3, 4)})
-        traces = _read(local, rows.prompt, rows.answer, MOST, layers)
-        some = rows[[len(t) > 0 for t in traces]]
-        learned = fit_readers(
-            [t for t in traces if len(t)], some.unsafe.to_numpy(dtype=bool), some.prompt
-        )
+        read = chain.from_iterable(given(local, rows.prompt, rows.answer, MOST, tuple(layers)))
+        traces = {i: trace for i, trace in sorted(read, key=itemgetter(0)) if len(trace)}
+        some = rows.loc[list(traces)]
+        learned = fit_readers(list(traces.values()), some.unsafe.to_numpy(dtype=bool), some.prompt)
         spec = model if isinstance(model, str) else ""
         origin = Origin.of(local.model, local.tokenizer, spec, local.name)
-        most = max(map(len, traces))
+        most = max(map(len, traces.values()))
         return cls(**learned, origin=origin, most=most, card=card or {}, local=local).at(risk)
 
     def at(self, risk: float) -> Self:
@@ -162,16 +360,9 @@ class Guard:
         arrays = {"probe": self.probe.weight.numpy(), "words": self.words.model}
         for name, calibration in self.calibrations.items():
             arrays |= {f"{name}.{key}": value for key, value in vars(calibration).items()}
-        facts = {
-            "format": FORMAT,
-            "layers": self.probe.layers,
-            "bias": self.probe.bias,
-            "entropy": self.entropy,
-            "origin": asdict(self.origin),
-            "most": self.most,
-            "risk": self.risk,
-            "card": self.card,
-        }
+        facts = {name: getattr(self, name) for name in ("entropy", "most", "risk", "card")}
+        facts |= {"format": FORMAT, "layers": self.probe.layers, "bias": self.probe.bias}
+        facts["origin"] = asdict(self.origin)
         path = Path(path)
         write_bytes(path, save(arrays, {"guard": json.dumps(facts, sort_keys=True)}))
         return path
@@ -185,66 +376,54 @@ class Guard:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if facts["format"] != FORMAT:
                 raise ValueError(f"format {facts['format']}, not {FORMAT}")
-            return cls._of(facts, arrays)
+            weights = arrays["probe"], arrays["words"], float(facts["entropy"])
+            if not all(np.isfinite(w).all() for w in weights):
+                raise ValueError("a weight is not finite")
+            return cls(
+                probe=Probe(
+                    tuple(facts["layers"]), torch.from_numpy(weights[0]), float(facts["bias"])
+                ),
+                words=Words(model=weights[1]),
+                entropy=weights[2],
+                calibrations={
+                    name: Calibration(*(arrays[f"{name}.{f.name}"] for f in fields(Calibration)))
+                    for name in (STATES, WORDS, ENTROPY)
+                },
+                origin=Origin(**facts["origin"]),
+                most=int(facts["most"]),
+                card=dict(facts["card"]),
+            ).at(float(facts["risk"]))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
             raise SourceCorrupt(
                 f"{path} is no guard: {type(e).__name__}: {e}",
                 remedy="give a file that `guard.save` of this version has written",
             ) from e
 
-    @classmethod
-    def _of(cls, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        weight = arrays["probe"]
-        entropy = float(facts.get("entropy", 0.0))  # files of earlier versions have none
-        if not all(np.isfinite(x).all() for x in (weight, arrays["words"], entropy)):
-            raise ValueError("a weight is not finite")
-        readers = [STATES, WORDS, *([ENTROPY] if "entropy" in facts else [])]
-        return cls(
-            probe=Probe(tuple(facts["layers"]), torch.from_numpy(weight), float(facts["bias"])),
-            words=Words(model=arrays["words"]),
-            entropy=entropy,
-            calibrations={
-                name: Calibration(*(arrays[f"{name}.{f.name}"] for f in fields(Calibration)))
-                for name in readers
-            },
-            origin=Origin(**facts["origin"]),
-            most=int(facts["most"]),
-            card=dict(facts["card"]),
-        ).at(float(facts["risk"]))
-
-    def check(self, model: Any, tokenizer: Any, strict: bool = True) -> None:
-        """Raise SettingsError, or warn, unless the model is the one the guard was fitted to."""
+    def check(self, model: Any, tokenizer: Any) -> None:
+        """Raise SettingsError unless the model is the one the guard was fitted to."""
         now, then = asdict(Origin.of(model, tokenizer)), asdict(self.origin)
         wrong = [
-            f"{what} ({now[key][:12] or 'none'} instead of {then[key][:12] or 'none'})"
-            for key, what in _WHAT.items()
+            f"the {key} ({now[key][:12] or 'none'} instead of {then[key][:12] or 'none'})"
+            for key in ("model", "tokenizer", "template", "dtype")
             if now[key] != then[key]
         ]
-        if not wrong:
-            return
-        problem = f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}"
-        if strict:
+        if wrong:
             raise SettingsError(
-                problem, remedy="fit a guard to this model; or strict=False, and no promise holds"
+                f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}",
+                remedy="fit a guard to this model",
             )
-        warnings.warn(problem, stacklevel=3)
 
-    def criteria(self, model: Any, tokenizer: Any, strict: bool = True) -> GuardCriteria:
+    def criteria(self, model: Any, tokenizer: Any) -> GuardCriteria:
         """A stopping criterion for `model.generate`.
 
-        Args:
-            strict: see `check`; also, whether an answer longer than `most` is an error.
-
-        Raises:
-            SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched.
+        Raises SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched, or
+        an answer has more than `most` tokens.
         """
-        self.check(model, tokenizer, strict)
+        self.check(model, tokenizer)
         ends, threshold = ends_of(model, tokenizer), self._threshold(STATES)
-        return GuardCriteria(self.probe, model, threshold, ends, self.most, strict)
+        return GuardCriteria(self.probe, model, threshold, ends, self.most)
 
-    def stream(
-        self, model: Any, tokenizer: Any, messages: Any, *, strict: bool = True, **asked: Any
-    ) -> Iterator[Piece]:
+    def stream(self, model: Any, tokenizer: Any, messages: Any, **asked: Any) -> Iterator[Piece]:
         """Let the model answer, piece by piece; the token that raises the alarm is not given out.
 
         Args:
@@ -254,53 +433,45 @@ class Guard:
         Yields:
             Piece: text, score, alarm. The last one of a stopped answer has the alarm and no text.
         """
-        return stream(self.criteria(model, tokenizer, strict), model, tokenizer, messages, asked)
+        return stream(self.criteria(model, tokenizer), model, tokenizer, messages, asked)
 
     def watch(self, chunks: Iterable[Any], reader: str = "") -> Iterator[Piece]:
-        """Read the stream of an OpenAI-compatible server, and end it at the alarm.
+        """Read the stream of an OpenAI-compatible server, and close it at the alarm.
 
         Args:
             chunks: of chat or plain completions with one answer, as the `openai` client gives them,
                 or as dictionaries.
             reader: "words" reads the text, "words + entropy" log-probabilities as well, which keep
                 the promise for the model the guard was fitted to only. Default: the latter, if the
-                file has it and the stream's first piece shows them. `operating_points` says what
-                each is worth.
+                stream's first piece shows them. `operating_points` says what each is worth.
 
         Yields:
-            Piece: given out when it has been read; at the alarm one without text, and the stream is
-                closed.
+            Piece: see `stream`.
 
         Raises:
-            SettingsError: the guard has no such reader. Unwatched: something of the answer is not
-                shown, or cannot be read.
+            SettingsError: there is no such reader. Unwatched: something of the answer is not shown,
+                or cannot be read.
         """
-        readers = [name for name in self.calibrations if name != STATES]
-        if reader and reader not in readers:
+        thresholds = {r: self._threshold(r) for r in (WORDS, ENTROPY) if reader in ("", r)}
+        if not thresholds:
             raise SettingsError(
-                f"the guard cannot read a stream by {reader!r}", remedy=" or ".join(readers)
+                f"the guard cannot read a stream by {reader!r}", remedy=f"{WORDS!r} or {ENTROPY!r}"
             )
-        thresholds = {r: self._threshold(r) for r in readers if reader in ("", r)}
         return Watch(self.words, self.entropy, thresholds, self.most).pieces(chunks)
 
-    def score(self, prompt: str, answer: str, strict: bool = True) -> np.ndarray:
+    def score(self, prompt: str, answer: str) -> np.ndarray:
         """(tokens,) float64: score after each token of a given answer, as its model reads it.
 
-        The model is the one it was fitted to in this process, or is found by its name.
-
-        Raises:
-            SettingsError: a model that was held in memory then cannot be found; see also `check`.
+        The model is the one it was fitted to in this process, or is found by its name. Raises
+        SettingsError: it was held in memory and cannot be found; see also `check`.
         """
         if self.local is None:
             local = self._load()
-            self.check(local.model, local.tokenizer, strict)
+            self.check(local.model, local.tokenizer)
             object.__setattr__(self, "local", local)
-        (trace,) = _read(self.local, [prompt], [answer], self.most, self.probe.layers)
-        states = [trace.hidden[n] for n in self.probe.layers]
-        return self.probe.read(np.concatenate(states, axis=1).astype(np.float32))
-
-    def _threshold(self, reader: str) -> float:
-        return self.calibrations[reader].threshold(self.risk)
+        layers = self.probe.layers
+        (((_, trace),),) = given(self.local, [prompt], [answer], self.most, layers)
+        return self.probe.read(_joined(trace, layers))
 
     def alarm(self, scores: np.ndarray) -> int:
         """Tokens of an answer with these scores of states at its alarm; 0: it raises none."""
@@ -310,11 +481,13 @@ class Guard:
     def load_model(self) -> tuple[Any, Any]:
         """The model it was fitted to, as transformers loads it, and its tokenizer.
 
-        Raises:
-            SettingsError: it was fitted to a model held in memory. Others as `find_model`.
+        Raises SettingsError: it was fitted to a model held in memory; see also `find_model`.
         """
         local = self._load(stock=True)
         return local.model, local.tokenizer
+
+    def _threshold(self, reader: str) -> float:
+        return self.calibrations[reader].threshold(self.risk)
 
     def _load(self, stock: bool = False) -> LocalModel:
         if not self.origin.spec:
@@ -331,44 +504,4 @@ def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = Fa
         raise SettingsError(
             f"{found.name} shows no hidden states", remedy="give a model that runs on this machine"
         )
-    return found
-
-
-def _read(
-    local: LocalModel, prompts: Sequence[str], answers: Sequence[str], most: int,
-    layers: Sequence[int],
-) -> list[Trace]:  # fmt: skip
-    """Traces of answers to prompts, in their order."""
-    found = dict(chain.from_iterable(given(local, prompts, answers, most, tuple(layers))))
-    return [found[i] for i in range(len(prompts))]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@torch.no_grad()
-def _sampled(model: torch.nn.Module) -> str:
-    found = hashlib.sha256()
-    for name, tensor in sorted(_tensors(model).items()):
-        flat = tensor.detach().reshape(-1)
-        some = flat[:: max(flat.numel() // SAMPLE, 1)][:SAMPLE]
-        found.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        found.update(some.float().bfloat16().cpu().view(torch.int16).numpy().tobytes())
-    return found.hexdigest()
-
-
-def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters by name, those of layers packed for the CPU as they were (models.cpu)."""
-    head = model.get_output_embeddings() if model.config.tie_word_embeddings else None
-    found: dict[str, torch.Tensor] = {}
-    for prefix, module in model.named_modules():
-        if module is head:
-            continue
-        own = dict(module.named_parameters(recurse=False))
-        if (packed := getattr(module, "packed", None)) is not None:
-            own = {"weight": packed.to_dense()}
-            if module.bias is not None:
-                own["bias"] = module.bias
-        found.update({f"{prefix}.{name}": tensor for name, tensor in own.items()})
     return found

@@ -1,21 +1,34 @@
-"""A guard before a server: reads the stream of any OpenAI-compatible endpoint."""
+"""Watching an answer while it is made: in transformers' `generate`, or in the stream of a server.
+
+A guard must know that no token went past it. So every forward pass is recorded with its rows, its
+columns and the position it ended at, and `check` compares the passes since the last token with the
+ids that `generate` has by now. Every thread hears its own passes only. Of a server's stream, what
+cannot be read is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
+from transformers import StoppingCriteria
 
+from trustllm_repro.errors import ReproError
 from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs, read_logprobs
-from trustllm_repro.online.guard.criteria import Piece, Unwatched
-from trustllm_repro.online.guard.fit import ENTROPY, WORDS
+from trustllm_repro.online.generations.recorder import blocks_of, layer_numbers
 from trustllm_repro.online.monitors.running import Mean, entropy_of
-from trustllm_repro.online.monitors.words import Reading, Words
+from trustllm_repro.online.monitors.texts import Reading, Words
 
+WORDS, ENTROPY = "words", "words + entropy"  # what reads a stream
 # Fields of a message that are text a reader may see, or act on, besides `content`.
 _UNREAD = ("tool_calls", "function_call", "audio", "reasoning", "reasoning_content")
 # Fewer than TOP_LOGPROBS tokens are enough if nothing is left of the distribution beyond them.
@@ -23,22 +36,341 @@ _WHOLE = 0.999
 _ASK = f"ask for logprobs=True, top_logprobs={TOP_LOGPROBS}; or reader={WORDS!r}"
 
 
-@dataclass
-class Watch:
-    """One stream as it is read.
+class Unwatched(ReproError):
+    """A token cannot be watched; generation ends here, because an unwatched one may not go on."""
 
-    Attributes:
-        words: scores the text. weight: of the mean entropy of the most likely tokens.
-        thresholds: of the readers that may be used, "words" and "words + entropy".
-        most: longest answer in tokens; it can be counted with log-probabilities only.
-        reader: the one in use, known from the first piece on.
+
+@dataclass(frozen=True)
+class Piece:
+    """Some of an answer, the score with it, and whether the guard ends the answer here."""
+
+    text: str
+    score: float
+    alarm: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A linear probe of hidden states; the score after n tokens is the mean of its values.
+
+    A linear probe of the running mean of states is the running mean of a linear probe, so probes
+    trained on tokens, on prefixes, or on both are one vector, and a step is one product for all
+    rows, on the model's device.
     """
 
-    words: Words
-    weight: float
-    thresholds: Mapping[str, float]
-    most: int
-    reader: str = ""
+    layers: tuple[int, ...]  # whose states stand one after the other, numbered from 1
+    weight: torch.Tensor  # (layers x size,) float32
+    bias: float
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """(rows, layers x size) -> (rows,), what each row's last token says."""
+        return states.float() @ self.weight + self.bias
+
+    def read(self, states: np.ndarray) -> np.ndarray:
+        """(tokens, layers x size) of one answer -> (tokens,) float64, the score after each."""
+        return Mean().add(states.astype(np.float64) @ self.weight.double().numpy() + self.bias)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass."""
+
+    ids: torch.Tensor | None  # (rows, columns), what was read; None where it was embeddings
+    rows: int
+    columns: int
+    end: int  # positions behind what was read, those in its cache included
+    cache: Any
+    drafted: bool  # several tokens are checked at once that something else has proposed
+    padded: bool  # a row ends in padding
+    states: torch.Tensor  # (rows, layers x size), of the last column
+
+
+class Heard(threading.local):
+    """What one thread has heard: states of the current pass, passes, ids of the last call."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, torch.Tensor] = {}
+        self.passes: list[Pass] = []
+        self.ids: torch.Tensor | None = None
+
+
+class PassRecorder:
+    """Hooks on a model and on some of its blocks (numbered from 1). `close` removes them."""
+
+    def __init__(self, model: torch.nn.Module, layers: Sequence[int]) -> None:
+        self.layers, self.heard = tuple(layers), Heard()
+        layer_numbers(model, self.layers)  # raises for one that is not there
+        blocks = blocks_of(model)
+        hooks = {n: partial(self._block, n) for n in self.layers}
+        self._handles = [blocks[n - 1].register_forward_hook(hook) for n, hook in hooks.items()]
+        self._handles.append(model.register_forward_hook(self._model, with_kwargs=True))
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def take(self) -> list[Pass]:
+        """This thread's passes since the last call."""
+        passes, self.heard.passes = self.heard.passes, []
+        return passes
+
+    def _block(self, layer: int, module, args, output) -> None:
+        states = output[0] if isinstance(output, tuple) else output
+        # A prompt's other columns must not be kept alive by a view of its last.
+        self.heard.states[layer] = states[:, -1].clone() if states.shape[1] > 1 else states[:, -1]
+
+    def _model(self, module, args, kwargs, output) -> None:
+        states, self.heard.states = self.heard.states, {}
+        if len(states) < len(self.layers):
+            raise Unwatched(
+                "a forward pass skipped layers the guard reads",
+                remedy="generate without early exit, layer skipping or compiled blocks",
+            )
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        given = kwargs["inputs_embeds"] if ids is None else ids
+        cache = getattr(output, "past_key_values", None)
+        keep = kwargs.get("logits_to_keep", 0)
+        mask = kwargs.get("attention_mask")
+        padded = mask is not None and mask.dim() == 2 and given.shape[1] > 1
+        parts = [states[n].to(states[self.layers[0]].device) for n in self.layers]
+        heard = Pass(
+            ids=ids,
+            rows=given.shape[0],
+            columns=given.shape[1],
+            end=given.shape[1] if cache is None else int(cache.get_seq_length()),
+            cache=cache,
+            drafted=isinstance(keep, int) and keep > 1,
+            padded=bool(padded and not mask[:, -1].all()),
+            states=torch.cat(parts, dim=-1),
+        )
+        self.heard.passes.append(heard)
+
+
+def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_on: bool) -> Pass:
+    """The pass that chose the last token of `ids`, (rows, tokens).
+
+    Args:
+        passes: since the last token. before: the pass that chose that one, if there is one.
+        goes_on: whether ids are those of the last call and one token more.
+
+    Raises:
+        Unwatched: tokens were or may have been chosen by something else.
+    """
+    if not passes:
+        raise Unwatched(
+            "the guard heard no forward pass",
+            remedy="give generate() the model the criteria were made for, not compiled or wrapped",
+        )
+    last = passes[-1]
+    # Before the first token, the model may have been used for something else.
+    own = passes if goes_on else _one_text(passes)
+    if any(p.drafted for p in own):
+        raise Unwatched(
+            "several tokens are chosen in one forward pass (prompt lookup, an assistant)",
+            remedy="generate without prompt_lookup_num_tokens and assistant_model",
+        )
+    if last.rows != len(ids):
+        raise Unwatched(
+            f"{len(ids)} rows are continued from a forward pass over {last.rows} (beam search)",
+            remedy="num_beams=1",
+        )
+    read = last.ids is not None and torch.equal(last.ids, ids[:, -1 - last.columns : -1])
+    if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not read:
+        raise Unwatched(
+            "a token was not chosen by one forward pass over all the text before it (guidance, "
+            "an edited cache, embeddings, two generations at once)",
+            remedy="plain greedy decoding or sampling; one criteria object for each generation",
+        )
+    one_more = last.columns == 1 and last.cache is not None
+    if before and one_more and not goes_on and last.cache is before.cache:
+        raise Unwatched(
+            "rows were changed while they were generated (beams, an edited cache)",
+            remedy="num_beams=1; a cache of its own for each generation",
+        )
+    if any(p.padded for p in own):
+        raise Unwatched("a prompt is padded on its right", remedy='padding_side="left"')
+    return last
+
+
+def _one_text(passes: Sequence[Pass]) -> Sequence[Pass]:
+    """The last pass and those before it that filled the same cache, piece by piece."""
+    at = len(passes) - 1
+    while at:
+        one, two = passes[at - 1], passes[at]
+        if two.cache is None or one.cache is not two.cache or one.end + two.columns != two.end:
+            break
+        at -= 1
+    return passes[at:]
+
+
+class GuardCriteria(StoppingCriteria):
+    """Ends a row as soon as its score reaches the threshold.
+
+    Its hooks on the model are removed when it is; every generation is a new one.
+
+    Args:
+        threshold: the lowest score that stops.
+        ends: tokens that end an answer. most: longest answer calibrated on; 0: any.
+
+    Raises:
+        Unwatched: from `generate`, as soon as a token cannot be watched; see `check`.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        model: torch.nn.Module,
+        threshold: float,
+        ends: frozenset[int] = frozenset(),
+        most: int = 0,
+    ) -> None:
+        self.probe = replace(probe, weight=probe.weight.to(model.device))
+        self.threshold, self.ends, self.most = threshold, ends, most
+        # Called after each token with (ids, scores), (rows,) each; if it is true, all rows stop.
+        self.tell: Callable[[torch.Tensor, torch.Tensor], bool] = lambda ids, scores: False
+        self._passes = PassRecorder(model, probe.layers)
+        self._busy = threading.Lock()
+        weakref.finalize(self, self._passes.close)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._ids: torch.Tensor | None = None
+        self._before: Pass | None = None
+        self._scores: list[torch.Tensor] = []
+        self._total: torch.Tensor | float = 0.0
+        self._stopped: torch.Tensor | bool = False
+
+    def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs) -> torch.BoolTensor:
+        if not self._busy.acquire(blocking=False):
+            raise _two_threads()
+        try:
+            return self._step(input_ids)
+        finally:
+            self._busy.release()
+
+    def _step(self, ids: torch.Tensor) -> torch.BoolTensor:
+        passes, old = self._passes.take(), self._passes.heard.ids
+        grown = old is not None and ids.shape == (len(old), old.shape[1] + 1)
+        goes_on = grown and torch.equal(ids[:, :-1], old)
+        if goes_on and old is not self._ids:
+            raise _two_threads()
+        last = check(passes, ids, self._before, goes_on)
+        if not goes_on:
+            self._begin()
+        self._ids = self._passes.heard.ids = ids
+        self._before = last
+        return self._read(last.states)
+
+    def _read(self, states: torch.Tensor) -> torch.BoolTensor:
+        self._total = self._total + self.probe(states)
+        n = len(self._scores) + 1
+        score = self._total / n
+        if not torch.isfinite(score).all():
+            raise Unwatched(
+                f"the model's states at token {n} are not finite",
+                remedy="load the model in float32 or bfloat16",
+            )
+        if self.most and n > self.most:
+            raise Unwatched(
+                f"answers have more than the {self.most} tokens the threshold was calibrated on",
+                remedy=f"max_new_tokens={self.most}, or fit the guard to longer answers",
+            )
+        self._scores.append(score)
+        self._stopped = self._stopped | (score >= self.threshold)
+        if self.tell(self._ids[:, -1], score):
+            return torch.ones_like(self._stopped).to(self._ids.device)
+        return self._stopped.to(self._ids.device)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(rows, tokens) float32, of the last generation; NaN behind the end of an answer."""
+        if not self._scores:
+            return np.zeros((0, 0), np.float32)
+        found = torch.stack(self._scores, dim=1).float().cpu().numpy()
+        ids = self._ids[:, -found.shape[1] :].cpu().numpy()
+        # An answer ends with the first end token that only one and the same token follows.
+        repeats = np.logical_and.accumulate((ids == ids[:, -1:])[:, ::-1], axis=1)[:, ::-1]
+        ends = np.isin(ids, list(self.ends))
+        ends[:, :-1] &= repeats[:, 1:]
+        return np.where(np.cumsum(ends, axis=1) > ends, np.float32(np.nan), found)
+
+    @property
+    def alarms(self) -> np.ndarray:
+        """(rows,) int: tokens of each answer up to the one that raised the alarm; 0: none."""
+        hits = self.scores >= self.threshold
+        before = (np.cumsum(hits, axis=1) == 0).sum(axis=1)
+        return np.where(hits.any(axis=1), before + 1, 0)
+
+
+def _two_threads() -> Unwatched:
+    return Unwatched(
+        "two threads generate with one criteria object",
+        remedy="guard.criteria(model, tokenizer) for each of them",
+    )
+
+
+def stream(
+    criteria: GuardCriteria, model: Any, tokenizer: Any, messages: Any, asked: dict[str, Any]
+) -> Iterator[Piece]:
+    """See Guard.stream. Whoever stops reading stops the model, too."""
+    told: queue.Queue[tuple[int, float] | BaseException | None] = queue.Queue()
+    left = threading.Event()
+
+    def tell(ids: torch.Tensor, scores: torch.Tensor) -> bool:
+        told.put((int(ids[0]), float(scores[0])))
+        return left.is_set()
+
+    def generate() -> None:
+        try:
+            text, plain = messages, isinstance(messages, str)
+            if not plain:
+                turns = {"tokenize": False, "add_generation_prompt": True}
+                text = tokenizer.apply_chat_template(messages, **turns)
+            inputs = tokenizer(text, return_tensors="pt", add_special_tokens=plain)
+            model.generate(**inputs.to(model.device), **settings)
+            told.put(None)
+        except BaseException as e:  # handed to the reader, who must not take silence for an end
+            told.put(e)
+
+    criteria.tell = tell
+    settings = {"max_new_tokens": criteria.most} | asked | {"stopping_criteria": [criteria]}
+    thread = threading.Thread(target=generate, daemon=True)
+    thread.start()
+    try:
+        yield from _pieces(told, tokenizer, criteria.threshold)
+    finally:
+        left.set()
+        thread.join()
+
+
+def _pieces(told: queue.Queue, tokenizer: Any, threshold: float) -> Iterator[Piece]:
+    ids, given, score = [], "", 0.0
+    while (one := told.get()) is not None:
+        if isinstance(one, BaseException):
+            raise one
+        token, score = one
+        if score >= threshold:
+            yield Piece("", score, alarm=True)
+            return
+        ids.append(token)
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        # A character of several tokens decodes as a replacement until its last one.
+        new = text[len(given) :] if not text.endswith("\ufffd") else ""
+        given += new
+        yield Piece(new, score)
+    if rest := tokenizer.decode(ids, skip_special_tokens=True)[len(given) :]:
+        yield Piece(rest, score)
+
+
+@dataclass
+class Watch:
+    """One stream as it is read."""
+
+    words: Words  # scores the text
+    weight: float  # of the mean entropy of the most likely tokens
+    thresholds: Mapping[str, float]  # of the readers that may be used
+    most: int  # tokens of the longest answer; they can be counted with log-probabilities only
+    reader: str = ""  # the one in use, known from the first piece on
     reading: Reading = field(default_factory=Reading)
     entropy: Mean = field(default_factory=Mean)
 
@@ -60,7 +392,10 @@ class Watch:
     def score(self, text: str, shown: Sequence[TokenLogprobs], last: bool) -> float:
         """With what is new of an answer, and its tokens where they are shown."""
         if not self.reader and (text or shown):
-            self.reader = self._choose(shown)
+            whole = bool(shown) and all(map(_complete, shown))
+            self.reader = ENTROPY if whole and ENTROPY in self.thresholds else WORDS
+            if self.reader not in self.thresholds:
+                raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
         score = self.words.add(self.reading, text, end=last)
         if self.reader != ENTROPY:
             return score
@@ -73,21 +408,14 @@ class Watch:
             raise Unwatched(
                 f"not all of the {TOP_LOGPROBS} most likely tokens are shown", remedy=_ASK
             )
-        logp = [np.array([nats for _, nats in token.top]) for token in shown]
-        self.entropy.add(np.array([entropy_of(one) for one in logp]))
+        top = [np.array([nats for _, nats in token.top]) for token in shown]
+        self.entropy.add(np.array([entropy_of(nats) for nats in top]))
         if self.entropy.n > self.most:
             raise Unwatched(
                 f"the answer has more than the {self.most} tokens the threshold was calibrated on",
                 remedy=f"ask for max_tokens={self.most}",
             )
         return score + self.weight * self.entropy.total / max(self.entropy.n, 1)
-
-    def _choose(self, shown: Sequence[TokenLogprobs]) -> str:
-        if ENTROPY in self.thresholds and shown and all(map(_complete, shown)):
-            return ENTROPY
-        if WORDS in self.thresholds:
-            return WORDS
-        raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
 
 
 def _complete(token: TokenLogprobs) -> bool:

@@ -91,31 +91,29 @@ class Monitor:
 
     def score(self, generation: Generation) -> np.ndarray:
         """The same of one answer. The score after t tokens rests on those t tokens alone."""
-        return self.step([self.begin(generation)], [generation.trace])[0]
+        return self.step(self.begin(generation), generation.trace)
 
     def begin(self, generation: Generation) -> Any:
         """What it remembers of an answer of which the prompt is known, and no token yet.
 
         Raises:
-            SettingsError: this monitor compares or classifies whole texts, and has no `step`.
+            SettingsError: this monitor reads whole answers; so does `step`.
         """
-        raise SettingsError(
-            f"the monitor {self.name!r} cannot go on from token to token",
-            remedy="call it with the answers as far as they have come",
-        )
+        raise self._whole_only()
 
-    def step(self, memories: Sequence[Any], tokens: Sequence[Trace]) -> Scores:
-        """Scores of the next tokens of several answers, in a time that does not grow with them.
+    def step(self, memory: Any, tokens: Trace) -> np.ndarray:
+        """Scores of the next tokens of an answer, in a time that does not grow with those before.
 
         Args:
-            memories: of each answer, as `begin` gave it; changed here.
-            tokens: of each answer the next one, or several, as a trace of theirs.
-
-        Raises:
-            SettingsError: a monitor with `begin` and without `step`.
+            memory: as `begin` gave it; changed here. tokens: the next one, or several, as a
+                trace of theirs.
         """
-        raise SettingsError(
-            f"the monitor {self.name!r} has no step", remedy="define step, score or __call__"
+        raise self._whole_only()
+
+    def _whole_only(self) -> SettingsError:
+        return SettingsError(
+            f"the monitor {self.name!r} cannot go on from token to token",
+            remedy="call it with the answers as far as they have come; or define begin and step",
         )
 
 
@@ -132,14 +130,14 @@ def require_both_classes(unsafe: np.ndarray, least: int = 2) -> None:
         )
 
 
+def checkpoints(n: int, at: Sequence[int]) -> list[int]:
+    """Those within an answer of n tokens, and its end."""
+    return [*(c for c in at if c < n), n] if n else []
+
+
 def all_monitors() -> dict[str, Monitor]:
     """Monitors of all files of this folder, by name: adding one is adding a file."""
     package = importlib.import_module("trustllm_repro.online.monitors")
-    found: dict[str, Monitor] = {}
-    for name in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-        module = importlib.import_module(f"{package.__name__}.{name}")
-        for monitor in getattr(module, "MONITORS", ()):
-            if monitor.name in found:
-                raise ValueError(f"two monitors are called {monitor.name!r}")
-            found[monitor.name] = monitor
-    return found
+    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
+    files = [importlib.import_module(name) for name in names]
+    return {m.name: m for file in files for m in getattr(file, "MONITORS", ())}

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation, Trace
-from trustllm_repro.online.monitors import probes, running, words
+from trustllm_repro.online.monitors import probes, running, texts
 from trustllm_repro.online.monitors.base import Monitor, Scores
 
 
@@ -17,14 +17,12 @@ from trustllm_repro.online.monitors.base import Monitor, Scores
 class Hybrid(Monitor):
     """Mean of the members' scores, each first put on the scale of its scores of training answers.
 
-    Attributes:
-        by_rank: the scale is the share of training tokens that score less; else the z-score.
-        model: the scales; of each member (mean, spread), or its sorted scores.
+    The model is the scales: of each member (mean, spread), or its sorted scores.
     """
 
     members: tuple[Monitor, ...]
     source: str = "arXiv 2404.08517, hybridisation"
-    by_rank: bool = False
+    by_rank: bool = False  # the share of training tokens that score less; else the z-score
 
     def __post_init__(self) -> None:
         needs = frozenset().union(*(m.needs for m in self.members))
@@ -41,12 +39,9 @@ class Hybrid(Monitor):
         spread = [(k.mean(), k.std() or 1.0) if len(k) else (np.nan, 1.0) for k in known]
         return replace(self, model=[np.sort(k) for k in known] if self.by_rank else spread)
 
-    def combine(self, scores: Sequence[Scores]) -> Scores:
-        """From its members' scores of answers; NaN where any of them is."""
-        parts = [
-            [self._scale(one, k) for one in s] for s, k in zip(scores, self.model, strict=True)
-        ]
-        return [np.mean(some, axis=0) for some in zip(*parts, strict=True)]
+    def combine(self, scores: Sequence[np.ndarray]) -> np.ndarray:
+        """From its members' scores of one answer; NaN where any of them is."""
+        return np.mean([self._scale(s, k) for s, k in zip(scores, self.model, strict=True)], axis=0)
 
     def _scale(self, scores: np.ndarray, scale: Any) -> np.ndarray:
         if not self.by_rank:
@@ -54,19 +49,18 @@ class Hybrid(Monitor):
         below, upto = (np.searchsorted(scale, scores, side=side) for side in ("left", "right"))
         return np.where(np.isnan(scores), np.nan, (below + upto) / (2 * max(len(scale), 1)))
 
-    def __call__(self, generations: Sequence[Generation]) -> Scores:
-        return self.combine([m(generations) for m in self.members])
+    def score(self, generation: Generation) -> np.ndarray:
+        return self.combine([m.score(generation) for m in self.members])
 
     def begin(self, generation: Generation) -> list[Any]:
         return [m.begin(generation) for m in self.members]
 
-    def step(self, memories: Sequence[list[Any]], tokens: Sequence[Trace]) -> Scores:
-        by_member = zip(*memories, strict=True)
-        pairs = zip(self.members, by_member, strict=True)
+    def step(self, memory: list[Any], tokens: Trace) -> np.ndarray:
+        pairs = zip(self.members, memory, strict=True)
         return self.combine([m.step(own, tokens) for m, own in pairs])
 
 
-_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS, *words.MONITORS)}
+_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS, *texts.MONITORS)}
 
 
 def _hybrid(name: str, members: Sequence[str], by_rank: bool = False) -> Hybrid:

@@ -1,100 +1,38 @@
-"""What is learned from hidden states, or from the first token's distribution: probes.
+"""Monitors that learn from hidden states, or from the first token's distribution.
 
-`StateMonitor` is what those in regions.py share with them.
+Linear probes, a small network, and regions of hidden states: distance from those of safe answers,
+boxes around them, abstract states.
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
-from weakref import WeakKeyDictionary
+from typing import Self
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors.base import (
     InsufficientData,
-    Monitor,
     Need,
-    Scores,
+    checkpoints,
     require_both_classes,
 )
-from trustllm_repro.online.monitors.running import First, Last, Mean
+from trustllm_repro.online.monitors.running import First, Highest, Last, Mean, Running
 
 TOKENS = 16  # of an answer, drawn at random, so that long ones do not outweigh
 # Prefixes a probe learns from: so many tokens, each sqrt(2) times the last, and the whole answer.
 PREFIXES = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512)
-# Inverse strength of the ridge, on tokens, on prefixes, which are more alike, and on prompts.
-TOKEN_PENALTY, PREFIX_PENALTY, PROMPT_PENALTY = 1e-3, 3e-4, 1e-2
-MIDDLE, MIDDLES = (1 / 2,), (1 / 3, 1 / 2, 2 / 3)
-
-
-@dataclass(frozen=True)
-class StateMonitor(Monitor, ABC):
-    """A score of each token's state, and a running statistic of it.
-
-    Attributes:
-        depths: of the layers whose states it reads, joined, as shares of the deepest recorded one.
-    """
-
-    needs: frozenset[Need] = frozenset({Need.HIDDEN})
-    depths: tuple[float, ...] = (1.0,)
-    statistic: Callable[[], Last] = Mean
-
-    @abstractmethod
-    def token_scores(self, states: np.ndarray) -> np.ndarray:
-        """(tokens, size) float32 -> (tokens,)."""
-
-    def begin(self, generation: Generation) -> Last:
-        return self.statistic()
-
-    def step(self, memories: Sequence[Last], tokens: Sequence[Trace]) -> Scores:
-        """NaN for tokens whose state is not finite, and for what a running statistic makes of it.
-
-        Tokens of all answers are scored at once.
-        """
-        states = np.concatenate([states_of(t, self.depths) for t in tokens])
-        known = np.isfinite(states).all(axis=1)
-        values = np.full(len(states), np.nan)
-        if known.any():
-            values[known] = self.token_scores(states[known])
-        parts = np.split(values, np.cumsum([len(t) for t in tokens])[:-1])
-        return [m.add(v, t) for m, v, t in zip(memories, parts, tokens, strict=True)]
-
-    def known_states(
-        self, generations: Sequence[Generation], drawn: bool = False
-    ) -> list[np.ndarray]:
-        """Of each answer the finite states, or at most TOKENS `drawn` ones, (some, size) float32.
-
-        Raises:
-            InsufficientData: there is none at all.
-        """
-
-        def draw(trace: Trace) -> np.ndarray:
-            return draw_tokens(finite_states(trace, self.depths), np.random.default_rng(0))
-
-        if drawn:
-            found = [once(g.trace, self.depths, draw) for g in generations]
-        else:
-            found = [finite_states(g.trace, self.depths) for g in generations]
-        if not sum(map(len, found)):
-            raise InsufficientData("no token with a finite hidden state")
-        return found
-
-
-_MADE: WeakKeyDictionary[Trace, dict[Any, np.ndarray]] = WeakKeyDictionary()
-
-
-def once(trace: Trace, key: Any, make: Callable[[Trace], np.ndarray]) -> np.ndarray:
-    """What `make` gives, kept as long as the trace: every fold and placebo learns from it again."""
-    known = _MADE.setdefault(trace, {})
-    if key not in known:
-        known[key] = make(trace)
-    return known[key]
+# Inverse strength of the ridge, on tokens and on prefixes, which are more alike.
+TOKEN_PENALTY, PREFIX_PENALTY = 1e-3, 3e-4
+COMPONENTS = 16  # principal ones: a box in all dimensions rejects nearly everything
+# The same point projected within another batch may differ in its last bits.
+ROUNDING = 1e-9
 
 
 def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
@@ -110,25 +48,58 @@ def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
     return np.concatenate([trace.hidden[n] for n in layers], axis=1).astype(np.float32)
 
 
-def finite_states(trace: Trace, depths: Sequence[float]) -> np.ndarray:
-    states = states_of(trace, depths)
-    return states[np.isfinite(states).all(axis=1)]
+# What is learned from of the states of one answer, (n, size) -> (some, size).
+Part = Callable[[np.ndarray], np.ndarray]
 
 
-def draw_tokens(states: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def drawn_tokens(states: np.ndarray, seed: int | np.random.Generator = 0) -> np.ndarray:
     """TOKENS of the rows, in their order; all where there are no more."""
     n = len(states)
+    draw = np.random.default_rng(seed)
     return states if n <= TOKENS else states[np.sort(draw.choice(n, TOKENS, replace=False))]
 
 
-def prefix_lengths(n: int) -> list[int]:
-    return [*(k for k in PREFIXES if k < n), n]
-
-
 def prefix_means(states: np.ndarray) -> np.ndarray:
-    """Running means at PREFIXES and at the end, (n, size) -> (prefixes, size) float32."""
-    total = np.cumsum(states, axis=0, dtype=np.float64)
-    return np.stack([total[k - 1] / k for k in prefix_lengths(len(states))]).astype(np.float32)
+    """Running means at PREFIXES and at the end, float32."""
+    n = np.array(checkpoints(len(states), PREFIXES), dtype=int)
+    return (np.cumsum(states, axis=0, dtype=np.float64)[n - 1] / n[:, None]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class StateMonitor(Running):
+    """A score of each token's state, and a running statistic of it."""
+
+    needs: frozenset[Need] = frozenset({Need.HIDDEN})
+    depths: tuple[float, ...] = (1.0,)  # of its layers, as shares of the deepest recorded one
+
+    @abstractmethod
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
+        """(tokens, size) float32 -> (tokens,)."""
+
+    def values(self, tokens: Trace) -> np.ndarray:
+        """NaN for tokens whose state is not finite."""
+        states = states_of(tokens, self.depths)
+        known = np.isfinite(states).all(axis=1)
+        values = np.full(len(states), np.nan)
+        if known.any():
+            values[known] = self.token_scores(states[known])
+        return values
+
+    def known_states(
+        self, generations: Sequence[Generation], part: Part = lambda states: states
+    ) -> list[np.ndarray]:
+        """Of each answer the finite states, or a part of them, (some, size) float32.
+
+        Raises:
+            InsufficientData: there is none at all.
+        """
+        found = []
+        for g in generations:
+            states = states_of(g.trace, self.depths)
+            found.append(part(states[np.isfinite(states).all(axis=1)]))
+        if not sum(map(len, found)):
+            raise InsufficientData("no token with a finite hidden state")
+        return found
 
 
 def linear(
@@ -157,14 +128,17 @@ def linear(
 
 
 @dataclass(frozen=True)
-class TokenProbe(StateMonitor):
-    """Logistic regression on tokens that carry the label of their answer; running mean of logits."""
+class LinearProbe(StateMonitor):
+    """Logistic regression on states with the label of their answer; running mean of logits."""
 
     source: str = "Alain and Bengio 2016 (arXiv 1610.01644); arXiv 2606.10487"
+    part: Part = drawn_tokens  # what it learns from
+    penalty: float = TOKEN_PENALTY
+    alike: bool = False  # see `linear`
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        rows = self.known_states(generations, drawn=True)
-        return replace(self, model=linear(rows, unsafe, TOKEN_PENALTY, alike=False))
+        rows = self.known_states(generations, self.part)
+        return replace(self, model=linear(rows, unsafe, self.penalty, self.alike))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         weight, bias = self.model
@@ -172,38 +146,10 @@ class TokenProbe(StateMonitor):
 
 
 @dataclass(frozen=True)
-class PrefixProbe(TokenProbe):
-    """The same on running means over prefixes of the answers: what stands after n tokens."""
-
-    depths: tuple[float, ...] = MIDDLES
-
-    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        def means(trace: Trace) -> np.ndarray:
-            states = finite_states(trace, self.depths)
-            return prefix_means(states) if len(states) else states
-
-        rows = [once(g.trace, ("means", self.depths), means) for g in generations]
-        return replace(self, model=linear(rows, unsafe, PREFIX_PENALTY, alike=True))
-
-
-@dataclass(frozen=True)
-class PromptProbe(TokenProbe):
-    """A control: the prompt's last state alone, one score for the whole answer."""
-
-    source: str = "Latent Sentinel (OpenReview tuFRx6Ww2n)"
-    statistic: Callable[[], Last] = First
-
-    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        rows = [states[:1] for states in self.known_states(generations)]
-        return replace(self, model=linear(rows, unsafe, PROMPT_PENALTY, alike=False))
-
-
-@dataclass(frozen=True)
 class Saplma(StateMonitor):
     """Perceptron 256-128-64-1, ReLU, Adam, cross-entropy, 5 epochs, batches of 32.
 
-    Trained on the last tokens of whole answers, as published; what it says of prefixes it was not
-    taught. The score is the token's own.
+    Trained on the last tokens of whole answers, as published. The score is the token's own.
     """
 
     name: str = "SAPLMA"
@@ -216,25 +162,168 @@ class Saplma(StateMonitor):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        known = self.known_states(generations)
-        some = [i for i, states in enumerate(known) if len(states)]
-        require_both_classes(unsafe[some])
-        states = np.stack([known[i][-1] for i in some])
+        rows = [states[-1:] for states in self.known_states(generations)]
+        labels = unsafe[[len(r) > 0 for r in rows]]
+        require_both_classes(labels)
         network = MLPClassifier(
-            (256, 128, 64), batch_size=min(32, len(some)), max_iter=5, random_state=0
+            (256, 128, 64), batch_size=min(32, len(labels)), max_iter=5, random_state=0
         )
         with warnings.catch_warnings():
-            # Five epochs are the published setting; that they are few is no news.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            fitted = make_pipeline(StandardScaler(), network).fit(states, unsafe[some])
+            warnings.simplefilter("ignore", ConvergenceWarning)  # five epochs, as published
+            fitted = make_pipeline(StandardScaler(), network).fit(np.concatenate(rows), labels)
         return replace(self, model=fitted)
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         return self.model.predict_proba(states)[:, 1]
 
 
+def safe_ones(generations: Sequence[Generation], unsafe: np.ndarray) -> list[Generation]:
+    """Raises InsufficientData: there is none, or no other."""
+    require_both_classes(unsafe, least=1)
+    return [g for g, u in zip(generations, unsafe, strict=True) if not u]
+
+
 @dataclass(frozen=True)
-class FirstToken(Monitor):
+class Mahalanobis(StateMonitor):
+    """Running mean of the distance to the safe tokens' mean under their shrunk covariance."""
+
+    name: str = "Mahalanobis distance"
+    source: str = "Lee et al. 2018 (arXiv 1807.03888); covariance: Ledoit and Wolf 2004"
+
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        from sklearn.covariance import LedoitWolf
+
+        safe = self.known_states(safe_ones(generations, unsafe), drawn_tokens)
+        found = LedoitWolf().fit(np.concatenate(safe))
+        # With the inverse covariance as L L', the distance is the length of (state - mean) L.
+        factor = np.linalg.cholesky(found.precision_)
+        model = found.location_.astype(np.float32), factor.astype(np.float32)
+        return replace(self, model=model)
+
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
+        mean, factor = self.model
+        return np.linalg.norm((states - mean) @ factor, axis=1)
+
+
+@dataclass(frozen=True)
+class Box(StateMonitor):
+    """Largest distance so far to the nearest box, in radii."""
+
+    name: str = "box abstraction"
+    source: str = "Henzinger et al. 2020 (arXiv 1911.09032)"
+    statistic: Callable[[], Last] = Highest
+
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        from sklearn.decomposition import PCA
+
+        safe = self.known_states(safe_ones(generations, unsafe))
+        states = np.concatenate(safe).astype(np.float64)
+        parts = PCA(min(COMPONENTS, *states.shape), random_state=0).fit(states)
+        points = parts.transform(states)
+        labels = clusters(points)
+        groups = pd.DataFrame(points).groupby(labels)
+        return replace(self, model=(parts, groups.min().to_numpy(), groups.max().to_numpy()))
+
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
+        parts, low, high = self.model
+        return outside(parts.transform(states.astype(np.float64)), low, high)
+
+
+def clusters(points: np.ndarray, gain: float = 0.07, most: int = 32) -> np.ndarray:
+    """Labels of k-means; k grows until one more lowers the inertia by less than `gain`.
+
+    Henzinger et al. 2020, section 4: gain is 1 - I(k + 1) / I(k), 0.07 in their experiments.
+    """
+    from sklearn.cluster import KMeans
+
+    best = KMeans(1, n_init=1, random_state=0).fit(points)
+    for k in range(2, min(most, len(points)) + 1):
+        if best.inertia_ <= 0:
+            break
+        found = KMeans(k, n_init=1, random_state=0).fit(points)
+        if 1 - found.inertia_ / best.inertia_ < gain:
+            break
+        best = found
+    return best.labels_
+
+
+def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Smallest over the boxes of |point - nearest point of the box| / |that point - centre|.
+
+    0 inside a box, 1 one radius outside the nearest one; shape (points,).
+    """
+    least = np.full(len(points), np.inf)
+    for a, b in zip(low, high, strict=True):
+        nearest = np.clip(points, a, b)
+        gap = np.linalg.norm(points - nearest, axis=1)
+        radius = np.linalg.norm(nearest - (a + b) / 2, axis=1)
+        ratio = np.where(gap > ROUNDING * radius, gap / np.maximum(radius, 1e-300), 0.0)
+        least = np.minimum(least, ratio)
+    return least
+
+
+class ChainMean(Mean):
+    """Mean over the steps so far, from state to state, of what a table says of each.
+
+    Args:
+        table: (states + 1, states); the last row is that of no state before the first.
+    """
+
+    def __init__(self, table: np.ndarray) -> None:
+        self.table, self.last = table, len(table) - 1
+
+    def add(self, values: np.ndarray) -> np.ndarray:
+        """`values` are the numbers of the tokens' states; NaN: it has none."""
+        known = np.isfinite(values)
+        visited = np.array([self.last, *values[known]], dtype=int)
+        self.last = visited[-1]
+        scores = np.full(len(values), np.nan)
+        scores[known] = self.table[visited[:-1], visited[1:]]
+        return super().add(scores)
+
+
+@dataclass(frozen=True)
+class AbstractStates(StateMonitor):
+    """Running mean of how often a state, and the step into it, belonged to unsafe answers."""
+
+    name: str = "abstract states"
+    source: str = "Song et al. 2023, LUNA (arXiv 2310.14211)"
+    clusters: int = 64  # abstract states
+    prior: float = 10.0  # answers of the average kind added to every state and step
+
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import PCA
+        from sklearn.pipeline import make_pipeline
+
+        require_both_classes(unsafe)
+        drawn = np.concatenate(self.known_states(generations, drawn_tokens))
+        k = min(self.clusters, len(drawn))
+        parts = PCA(min(COMPONENTS, *drawn.shape), random_state=0)
+        chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
+        counts = np.zeros((2, k + 1, k))  # of safe and unsafe answers; row k: no state before
+        known = self.known_states(generations)
+        sizes = np.array(list(map(len, known)))
+        answer = np.repeat(np.arange(len(known)), sizes)
+        visited = chain.predict(np.concatenate(known))
+        before = pd.Series(visited).groupby(answer).shift(fill_value=k)
+        np.add.at(counts, (unsafe[answer].astype(int), before, visited), 1 / sizes[answer])
+        base = counts[1].sum() / counts.sum()
+
+        def share(n: np.ndarray) -> np.ndarray:
+            return (n[1] + self.prior * base) / (n.sum(axis=0) + self.prior)
+
+        return replace(self, model=(chain, (share(counts.sum(axis=1)) + share(counts)) / 2))
+
+    def begin(self, generation: Generation) -> ChainMean:
+        return ChainMean(self.model[1])
+
+    def token_scores(self, states: np.ndarray) -> np.ndarray:
+        return self.model[0].predict(states)
+
+
+@dataclass(frozen=True)
+class FirstToken(Running):
     """Lasso logistic regression on the first token's distribution; one score for the whole answer.
 
     Refusals show before anything is said. A token that is not among an answer's most likely counts
@@ -244,6 +333,7 @@ class FirstToken(Monitor):
     name: str = "first token"
     source: str = "Hu et al. 2024, MULI (arXiv 2405.18822)"
     needs: frozenset[Need] = frozenset({Need.FIRST})
+    statistic: Callable[[], Last] = First
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         from sklearn.linear_model import LogisticRegression
@@ -258,13 +348,9 @@ class FirstToken(Monitor):
         )
         return replace(self, model=lasso.fit(table, unsafe[some]))
 
-    def begin(self, generation: Generation) -> First:
-        return First()
-
-    def step(self, memories: Sequence[First], tokens: Sequence[Trace]) -> Scores:
-        scores = self.model.decision_function(first_tokens(tokens, self.model.n_features_in_))
-        rows = zip(memories, scores, tokens, strict=True)
-        return [memory.add(np.full(len(t), score), t) for memory, score, t in rows]
+    def values(self, tokens: Trace) -> np.ndarray:
+        first = first_tokens([tokens], self.model.n_features_in_)
+        return np.full(len(tokens), self.model.decision_function(first)[0])
 
 
 def first_tokens(traces: Sequence[Trace], size: int = 0) -> sparse.csr_array:
@@ -280,10 +366,25 @@ def first_tokens(traces: Sequence[Trace], size: int = 0) -> sparse.csr_array:
 
 
 MONITORS = (
-    TokenProbe("token probe", depths=MIDDLE),
-    TokenProbe("token probe, last layer"),
-    PrefixProbe("prefix probe"),
-    PromptProbe("prompt probe"),
+    LinearProbe("token probe", depths=(1 / 2,)),
+    LinearProbe("token probe, last layer"),
+    LinearProbe(
+        "prefix probe",
+        part=prefix_means,
+        depths=(1 / 3, 1 / 2, 2 / 3),
+        penalty=PREFIX_PENALTY,
+        alike=True,
+    ),
+    LinearProbe(  # a control: one score for the whole answer, of a state before it
+        "prompt probe",
+        "Latent Sentinel (OpenReview tuFRx6Ww2n)",
+        statistic=First,
+        part=lambda states: states[:1],
+        penalty=1e-2,
+    ),
     Saplma(),
     FirstToken(),
+    Mahalanobis(),
+    Box(),
+    AbstractStates(),
 )

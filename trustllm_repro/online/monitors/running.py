@@ -1,12 +1,15 @@
-"""Likelihood and entropy of the tokens, and controls: running statistics of one number a token."""
+"""Running statistics of one number a token: of its likelihood or entropy, and controls."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import numpy as np
+import pandas as pd
 from scipy.special import entr, softmax
 
 from trustllm_repro.online.generations.generation import Generation, Trace, sentence_ends
@@ -14,7 +17,6 @@ from trustllm_repro.online.monitors.base import (
     InsufficientData,
     Monitor,
     Need,
-    Scores,
     require_both_classes,
 )
 
@@ -22,7 +24,7 @@ from trustllm_repro.online.monitors.base import (
 class Last:
     """The token's own value."""
 
-    def add(self, values: np.ndarray, tokens: Trace | None = None) -> np.ndarray:
+    def add(self, values: np.ndarray) -> np.ndarray:
         """The statistic after each of the next tokens, from the values of each by itself, (n,)."""
         return values
 
@@ -32,7 +34,7 @@ class First(Last):
 
     value: float | None = None
 
-    def add(self, values: np.ndarray, tokens: Trace | None = None) -> np.ndarray:
+    def add(self, values: np.ndarray) -> np.ndarray:
         if self.value is None and len(values):
             self.value = values[0]
         return np.full(len(values), self.value, dtype=np.float64)
@@ -43,7 +45,7 @@ class Total(Last):
 
     total, n = 0.0, 0
 
-    def add(self, values: np.ndarray, tokens: Trace | None = None) -> np.ndarray:
+    def add(self, values: np.ndarray) -> np.ndarray:
         sums = np.cumsum([self.total, *values])
         self.total, self.n = sums[-1], self.n + len(values)
         return sums[1:]
@@ -52,9 +54,9 @@ class Total(Last):
 class Mean(Total):
     """Mean of all tokens so far."""
 
-    def add(self, values: np.ndarray, tokens: Trace | None = None) -> np.ndarray:
+    def add(self, values: np.ndarray) -> np.ndarray:
         n = self.n + np.arange(1, len(values) + 1)
-        return super().add(values, tokens) / n
+        return super().add(values) / n
 
 
 class Highest(Last):
@@ -62,77 +64,71 @@ class Highest(Last):
 
     highest = -np.inf
 
-    def add(self, values: np.ndarray, tokens: Trace | None = None) -> np.ndarray:
+    def add(self, values: np.ndarray) -> np.ndarray:
         found = np.maximum.accumulate([self.highest, *values])
         self.highest = found[-1]
         return found[1:]
 
 
-class SentenceMean(Last):
-    """Mean over sentences of the mean over their tokens; the last one counts as far as it has come.
+@dataclass(frozen=True)
+class Running(Monitor, ABC):
+    """A number of each token, and a running statistic of it."""
 
-    Look Before You Leap's. A token belongs to the sentence in which it begins; blanks belong to the
-    sentence before.
-    """
+    statistic: Callable[[], Last] = Mean
 
-    inside: type[Last] = Mean
-
-    def __init__(self) -> None:
-        self.own = self.inside()
-        self.now, self.before, self.done = 0.0, 0.0, 0
-        # The end of the text, from where a sentence may still end; where its last token begins.
-        self.text, self.at = "", 0
-
-    def add(self, values: np.ndarray, tokens: Trace | None = None) -> np.ndarray:
-        found = []
-        for k, part in enumerate(np.split(values, np.flatnonzero(self.starts(tokens)))):
-            if k:
-                self.before, self.done = self.before + self.now, self.done + 1
-                self.own = self.inside()
-            own = self.own.add(part, tokens)
-            self.now = own[-1] if len(own) else self.now
-            found.append((self.before + own) / (self.done + 1))
-        return np.concatenate(found)
-
-    def starts(self, tokens: Trace) -> np.ndarray:
-        """(n,) bool, whether each of the next tokens is the first of a sentence but the first one."""
-        text = self.text + tokens.text
-        begins = len(self.text) + np.concatenate([[0], tokens.ends])
-        # What ends before a token without text shows with the next one that has some.
-        said = np.flatnonzero(np.diff(begins) > 0)
-        before = np.searchsorted(sentence_ends(text), [self.at, *begins[said]], side="right")
-        starts = np.zeros(len(tokens), dtype=bool)
-        starts[said] = np.diff(before) > 0
-        if len(said):
-            last = begins[said[-1]]
-            start = len(text[:last].rstrip(".!?\"')]\n。！？"))
-            self.text, self.at = text[start:], last - start
-        return starts
-
-
-class SentenceHighest(SentenceMean):
-    """Mean over sentences of the largest of their tokens."""
-
-    inside = Highest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Running(Monitor):
-    """A running statistic of a number that the trace holds for every token.
-
-    Likelihood is - ln p of the tokens, entropy that of the whole distribution before them, in nats.
-    """
-
-    signal: Callable[[Trace], np.ndarray]
-    statistic: Callable[[], Last]
-    source: str = "Huang et al. 2023 (arXiv 2307.10236)"
+    @abstractmethod
+    def values(self, tokens: Trace) -> np.ndarray:
+        """(n,) float64."""
 
     def begin(self, generation: Generation) -> Last:
         return self.statistic()
 
-    def step(self, memories: Sequence[Last], tokens: Sequence[Trace]) -> Scores:
-        pairs = zip(memories, tokens, strict=True)
-        return [memory.add(self.signal(t).astype(np.float64), t) for memory, t in pairs]
+    def step(self, memory: Last, tokens: Trace) -> np.ndarray:
+        return memory.add(self.values(tokens))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal(Running):
+    """A number that the trace holds for every token: - ln p or entropy, in nats."""
+
+    signal: Callable[[Trace], np.ndarray]
+    source: str = "Huang et al. 2023 (arXiv 2307.10236)"
+
+    def values(self, tokens: Trace) -> np.ndarray:
+        return self.signal(tokens).astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences(Monitor):
+    """Mean over sentences of a statistic of their tokens; the last one counts as far as it is.
+
+    Look Before You Leap's. It reads whole answers, though no score looks at later tokens.
+    """
+
+    signal: Callable[[Trace], np.ndarray]
+    statistic: Callable[[], Last]
+    source: str = Signal.source
+
+    def score(self, generation: Generation) -> np.ndarray:
+        values = self.signal(generation.trace).astype(np.float64)
+        found, before, done = [], 0.0, 0
+        for part in np.split(values, np.flatnonzero(sentence_starts(generation.trace))):
+            own = self.statistic().add(part)
+            found.append((before + own) / (done + 1))
+            before, done = before + own[-1:].sum(), done + 1
+        return np.concatenate(found)
+
+
+def sentence_starts(trace: Trace) -> np.ndarray:
+    """(n,) bool, whether each token is the first of a sentence but the first one.
+
+    A token belongs to the sentence in which it begins; blanks, and tokens without text, belong to
+    the sentence before.
+    """
+    begins = np.concatenate([[0], trace.ends])
+    sentence = np.searchsorted(sentence_ends(trace.text), begins[:-1], side="right")
+    sentence = np.maximum.accumulate(np.where(np.diff(begins) > 0, sentence, 0))
+    return np.diff(sentence, prepend=0) > 0
 
 
 def of_top(trace: Trace) -> np.ndarray:
@@ -159,46 +155,37 @@ class ModelIdentity(Monitor):
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         require_both_classes(unsafe)
-        authors = np.array([g.author for g in generations])
-        some = {str(a): unsafe[authors == a] for a in np.unique(authors)}
-        if len(some) < 2:
+        by_author = pd.Series(unsafe).groupby([g.author for g in generations])
+        if by_author.ngroups < 2:
             raise InsufficientData("all answers are of one author")
-        return replace(self, model={a: (u.sum() + 1) / (len(u) + 2) for a, u in some.items()})
+        return replace(self, model=((by_author.sum() + 1) / (by_author.size() + 2)).to_dict())
 
     def begin(self, generation: Generation) -> float:
         return self.model.get(generation.author, 0.5)
 
-    def step(self, memories: Sequence[float], tokens: Sequence[Trace]) -> Scores:
-        return [np.full(len(t), share) for share, t in zip(memories, tokens, strict=True)]
+    def step(self, memory: float, tokens: Trace) -> np.ndarray:
+        return np.full(len(tokens), memory)
 
 
-_FORMS = {
-    "average {}": Mean,
-    "maximum {}": Highest,
-    "average {}, sentences": SentenceMean,
-    "maximum {}, sentences": SentenceHighest,
-}
-# Name, what of each token, its running statistic, and what of the model must be seen.
-_TABLE: list[tuple[str, Callable[[Trace], np.ndarray], type[Last], Need]] = [
-    *((f.format("likelihood"), lambda t: -t.logp, s, Need.LOGP) for f, s in _FORMS.items()),
-    *((f.format("entropy"), lambda t: t.entropy, s, Need.ENTROPY) for f, s in _FORMS.items()),
-    ("average entropy, top 5", of_top, Mean, Need.TOP),
-    ("maximum entropy, top 5", of_top, Highest, Need.TOP),
-]
+def _forms(what: str, signal: Callable[[Trace], np.ndarray], need: Need) -> list[Monitor]:
+    """Average and maximum over tokens, and the same by sentence."""
+    needs = frozenset({need})
+    return [
+        kind(name=f"{word} {what}{ending}", signal=signal, statistic=statistic, needs=needs)
+        for kind, ending in ((Signal, ""), (Sentences, ", sentences"))
+        for word, statistic in (("average", Mean), ("maximum", Highest))
+    ]
+
+
 # They look at nothing that was said: every other monitor is to be measured against them.
-_CONTROLS = {"always": (np.ones, Last), "never": (np.zeros, Last), "clock": (np.ones, Total)}
+_control = partial(Signal, source="control", needs=frozenset())
 
 MONITORS = (
-    *(
-        Running(name=name, signal=signal, statistic=statistic, needs=frozenset({need}))
-        for name, signal, statistic, need in _TABLE
-    ),
-    *(
-        Running(
-            name=name, source="control", signal=lambda t, of=values: of(len(t)),
-            statistic=statistic, needs=frozenset(),
-        )
-        for name, (values, statistic) in _CONTROLS.items()
-    ),
+    *_forms("likelihood", lambda t: -t.logp, Need.LOGP),
+    *_forms("entropy", lambda t: t.entropy, Need.ENTROPY),
+    *_forms("entropy, top 5", of_top, Need.TOP)[:2],
+    _control(name="always", signal=lambda t: np.ones(len(t)), statistic=Last),
+    _control(name="never", signal=lambda t: np.zeros(len(t)), statistic=Last),
+    _control(name="clock", signal=lambda t: np.ones(len(t)), statistic=Total),
     ModelIdentity(),
-)  # fmt: skip
+)

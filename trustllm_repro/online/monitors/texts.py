@@ -1,23 +1,113 @@
-"""Monitors that read whole texts: do answers agree, and what do classifiers and models say of them?
+"""Monitors that read text: word by word; or whole, to compare answers or have them classified.
 
-They cost a comparison, a forward pass or further answers each time, so they look at an answer after
-some numbers of tokens only, and do not go on from token to token.
+What reads whole texts costs a comparison, a forward pass or further answers each time, so it looks
+at an answer after some numbers of tokens only, and does not go on from token to token.
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 
+from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
 from trustllm_repro.judges.rules import normalise, token_f1
 from trustllm_repro.judges.similarity import default_embedder
-from trustllm_repro.online.generations.generation import Generation, sentence_ends
-from trustllm_repro.online.monitors.base import Monitor, Need, Scores
+from trustllm_repro.online.generations.generation import Generation, Trace, sentence_ends
+from trustllm_repro.online.monitors.base import (
+    Monitor,
+    Need,
+    checkpoints,
+    require_both_classes,
+)
+
+BUCKETS = 2**15
+SMOOTHING = 2.0  # added to every count of words
+# A word of a script with blanks, one character of those without, or a sign.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff]|[^\W_]{1,32}|[^\w\s]")
+
+
+def split_words(text: str) -> list[str]:
+    """Its words, as `Words.add` finds them."""
+    return [m.group().lower() for m in _WORD.finditer(text)]
+
+
+def buckets(words: Sequence[str], before: str = "") -> np.ndarray:
+    """(words, 2) int64: where each word, and each with the word before it, counts."""
+    pairs = zip([before, *words], words, strict=False)
+    return np.array(
+        [(_bucket(word), _bucket(f"{last}\x00{word}")) for last, word in pairs], dtype=np.int64
+    ).reshape(-1, 2)
+
+
+def _bucket(word: str) -> int:
+    return zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
+
+
+@dataclass
+class Reading:
+    """A text so far: sum over its whole words, their number, and what is not a whole word yet."""
+
+    total: float = 0.0
+    words: int = 0
+    last: str = ""
+    rest: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Words(Monitor):
+    """Naive Bayes on words and word pairs: how much more often unsafe answers hold them.
+
+    Score after n words: sum of their and their pairs' weights over n + burn_in; O(1) a word. The
+    model is the weights, (BUCKETS,) float32.
+    """
+
+    name: str = "words"
+    source: str = "Domingos and Pazzani 1997; as online.guard reads text"
+    burn_in: float = 16.0  # so that one odd word at the start does not decide
+
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        """Log ratio of smoothed frequencies, halved: a word counts alone and in a pair."""
+        require_both_classes(unsafe)
+        counts = [buckets(split_words(g.trace.text)).ravel() for g in generations]
+        logs = []
+        for kind in (True, False):
+            of_kind = np.concatenate([c for c, u in zip(counts, unsafe, strict=True) if u == kind])
+            often = np.bincount(of_kind, minlength=BUCKETS) + SMOOTHING
+            logs.append(np.log(often / often.sum()))
+        return replace(self, model=((logs[0] - logs[1]) / 2).astype(np.float32))
+
+    def begin(self, generation: Generation) -> Reading:
+        return Reading()
+
+    def step(self, memory: Reading, tokens: Trace) -> np.ndarray:
+        pieces = [tokens.text[a:b] for a, b in pairwise([0, *tokens.ends])]
+        last = len(pieces) if tokens.finish else 0
+        scores = [self.add(memory, piece, i == last) for i, piece in enumerate(pieces, start=1)]
+        return np.array(scores, dtype=np.float64)
+
+    def add(self, reading: Reading, text: str, end: bool = False) -> float:
+        """Score of the text so far, `text` being what is new of it.
+
+        The last word counts when something follows it, or at the `end`. NaN before the first.
+        """
+        reading.rest += text
+        found = list(_WORD.finditer(reading.rest))
+        whole = end or not found or found[-1].end() < len(reading.rest)
+        reading.rest = "" if whole else found.pop().group()
+        words = [m.group().lower() for m in found]
+        reading.total += float(self.model[buckets(words, reading.last)].sum())
+        reading.words += len(words)
+        reading.last = [reading.last, *words][-1]
+        return reading.total / (reading.words + self.burn_in) if reading.words else float("nan")
+
 
 # All pairwise distances of texts, 0 to 1, shape (texts, texts).
 Distance = Callable[[Sequence[str]], np.ndarray]
@@ -52,11 +142,6 @@ def vro(distances: np.ndarray) -> float:
     return float(distances[0, 1:].mean()) if len(distances) > 1 else float("nan")
 
 
-def checkpoints(n: int, at: Sequence[int]) -> list[int]:
-    """Those within an answer of n tokens, and its end."""
-    return [*(c for c in at if c < n), n] if n else []
-
-
 def held(n: int, at: Sequence[int], values: Sequence[float]) -> np.ndarray:
     """Scores known at some numbers of tokens, held until the next; NaN before the first, (n,)."""
     scores = np.full(n, np.nan)
@@ -74,25 +159,20 @@ def sentences(text: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples(Monitor):
-    """What compares an answer with further ones as far as they have come, all written side by side.
+    """Compares an answer with further ones as far as they have come, all written side by side."""
 
-    Attributes:
-        compare: score of a text beside further ones; NaN where it cannot be told.
-        at: numbers of tokens after which the answers are compared; always at the end too.
-    """
-
-    compare: Callable[[str, Sequence[str]], float]
-    at: tuple[int, ...] = (8, 16, 32, 64)
+    compare: Callable[[str, Sequence[str]], float]  # NaN where it cannot be told
+    at: tuple[int, ...] = (8, 16, 32, 64)  # numbers of tokens; always at the end too
     source: str = "Manakul et al. 2023 (arXiv 2303.08896)"
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.SAMPLES})
+
+    def others(self, generation: Generation, tokens: int) -> Sequence[str]:
+        return [s.prefix(min(tokens, len(s))) for s in generation.samples]
 
     def score(self, generation: Generation) -> np.ndarray:
         trace = generation.trace
         at = checkpoints(len(trace), self.at)
-        values = [
-            self.compare(trace.prefix(c), [s.prefix(min(c, len(s))) for s in generation.samples])
-            for c in at
-        ]
+        values = [self.compare(trace.prefix(n), self.others(generation, n)) for n in at]
         return held(len(trace), at, values)
 
 
@@ -107,7 +187,7 @@ def unigram(inside: Callable[[np.ndarray], float], text: str, samples: Sequence[
 
     p is the share of the word among all words of the further answers and of the answer itself.
     """
-    counts = Counter(w for t in (text, *samples) for w in normalise(t))
+    counts = Counter(w for t in (text, *samples) for s in sentences(t) for w in normalise(s))
     words = [w for w in map(normalise, sentences(text)) if w]
     own = [inside(-np.log([counts[w] / counts.total() for w in some])) for some in words]
     return float(np.mean(own)) if own else float("nan")
@@ -134,41 +214,26 @@ def entropy_jump(entropy: np.ndarray) -> int:
 
 # Which token is replaced by the next most likely, by the name its texts have in Generation.branches.
 POSITIONS: dict[str, Callable[[np.ndarray], int]] = {
-    "maximum entropy": lambda entropy: int(np.argmax(entropy)),
-    "minimum entropy": lambda entropy: int(np.argmin(entropy)),
+    "maximum entropy": np.argmax,
+    "minimum entropy": np.argmin,
     "entropy jump": entropy_jump,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branches(Monitor):
-    """VR or VRO of the answers that go on greedily from other tokens at one position.
+class Branches(Samples):
+    """The same with answers that go on greedily from other tokens at one position.
 
     Known at the end only: the position is chosen in the whole answer.
     """
 
     position: str
-    statistic: Callable[[np.ndarray], float]
+    at: tuple[int, ...] = ()
     source: str = "Huang et al. 2023 (arXiv 2307.10236)"
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.ENTROPY, Need.TOP, Need.BRANCHES})
 
-    def score(self, generation: Generation) -> np.ndarray:
-        n, others = len(generation.trace), generation.branches.get(self.position, ())
-        return held(n, [n], [disagreement(self.statistic, by_words, generation.trace.text, others)])
-
-
-def toxicity(texts: Sequence[str]) -> np.ndarray:
-    """The toxicity judge of live answers, see judges.learned."""
-    from trustllm_repro.judges.learned import ToxicityJudge
-
-    return ToxicityJudge().scores(texts)
-
-
-def compliance(texts: Sequence[str]) -> np.ndarray:
-    """1 - probability of a refusal: on harmful requests, what is no refusal may be unsafe."""
-    from trustllm_repro.judges.learned import RefusalJudge
-
-    return 1 - RefusalJudge().scores(texts)
+    def others(self, generation: Generation, tokens: int) -> Sequence[str]:
+        return generation.branches.get(self.position, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,14 +248,9 @@ class TextClassifier(Monitor):
     source: str = "data/judges/README.md"
 
     def score(self, generation: Generation) -> np.ndarray:
-        return self([generation])[0]
-
-    def __call__(self, generations: Sequence[Generation]) -> Scores:
-        traces = [g.trace for g in generations]
-        at = [checkpoints(len(t), self.at) for t in traces]
-        texts = [t.prefix(c) for t, some in zip(traces, at, strict=True) for c in some]
-        values = np.split(self.classifier(texts), np.cumsum([len(some) for some in at])[:-1])
-        return [held(len(t), c, v) for t, c, v in zip(traces, at, values, strict=True)]
+        trace = generation.trace
+        at = checkpoints(len(trace), self.at)
+        return held(len(trace), at, self.classifier([trace.prefix(n) for n in at]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,28 +265,32 @@ class Replies(Monitor):
         return held(len(generation.trace), known[:, 0], known[:, 1])
 
 
-HUANG, MANAKUL = Branches.source, Samples.source
-_STATISTICS = {"VR": vr, "VRO": vro}
-_DISTANCES: dict[str, Distance] = {"words": by_words, "meaning": by_meaning}
+_COMPARED = {
+    of: {name: partial(disagreement, s, distance) for name, s in (("VR", vr), ("VRO", vro))}
+    for of, distance in (("words", by_words), ("meaning", by_meaning))
+}
 
 MONITORS = (
     *(
-        Samples(name=f"sample {short}, {of}", compare=partial(disagreement, s, d), source=HUANG)
-        for of, d in _DISTANCES.items()
-        for short, s in _STATISTICS.items()
+        Samples(name=f"sample {short}, {of}", compare=compare, source=Branches.source)
+        for of, some in _COMPARED.items()
+        for short, compare in some.items()
     ),
     Samples(name="SelfCheck unigram, mean", compare=partial(unigram, np.mean)),
     Samples(name="SelfCheck unigram, maximum", compare=partial(unigram, np.max)),
     Samples(name="SelfCheck embedding", compare=embedding, at=(16, 64)),
     *(
-        Branches(name=f"perturbation {short}, {position}", position=position, statistic=s)
+        Branches(name=f"perturbation {short}, {position}", position=position, compare=compare)
         for position in POSITIONS
-        for short, s in _STATISTICS.items()
+        for short, compare in _COMPARED["words"].items()
     ),
-    TextClassifier(name="guard: toxicity", classifier=toxicity),
-    TextClassifier(name="guard: compliance", classifier=compliance),
+    TextClassifier(name="guard: toxicity", classifier=lambda texts: ToxicityJudge().scores(texts)),
+    TextClassifier(  # on harmful requests, what is no refusal may be unsafe
+        name="guard: compliance", classifier=lambda texts: 1 - RefusalJudge().scores(texts)
+    ),
     Replies(
         name="self-examination", question="harmful", source="Phute et al. 2023 (arXiv 2308.07308)"
     ),
-    Replies(name="SelfCheck prompt", question="supported", source=f"{MANAKUL}, section 5.5"),
+    Replies(name="SelfCheck prompt", question="supported", source=f"{Samples.source}, section 5.5"),
+    Words(),
 )

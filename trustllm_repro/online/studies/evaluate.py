@@ -177,7 +177,7 @@ class Evaluation:
             held_out, others = np.flatnonzero(self.fold == k), np.flatnonzero(self.fold != k)
             if of:  # the members' own scores of the other folds, out of fold as well, are the scale
                 scaled = monitor.scaled([[s[i] for i in others] for s in of])
-                made = scaled.combine([[s[i] for i in held_out] for s in of])
+                made = [scaled.combine([s[i] for s in of]) for i in held_out]
             else:
                 fitted = monitor.fit([self.generations[i] for i in others], self.unsafe[others])
                 made = fitted([self.generations[i] for i in held_out])
