@@ -24,7 +24,7 @@ from itertools import groupby, pairwise
 
 from trustllm_repro.parsers import context
 from trustllm_repro.parsers.context import REACH
-from trustllm_repro.parsers.text import LATIN, Sentence, plain, sentences
+from trustllm_repro.parsers.text import LATIN, Sentence, plain, sentences, wordings
 
 STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
 
@@ -48,6 +48,11 @@ class Option:
     cjk: str = ""
     text: str = ""
     denied: str = ""
+
+    @classmethod
+    def worded(cls, label: str, name: str, key: str = "", denied: str = "") -> Option:
+        """The option whose wordings are the lists `name` and `name`_cjk of language.toml."""
+        return cls(label, key, *wordings(name), denied=denied)
 
 
 @dataclass(frozen=True, slots=True)
