@@ -143,11 +143,7 @@ def _is_last(clean: str, parts: Sequence[Sentence], i: int) -> bool:
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _OWN = re.compile(rf"^\W*(?:{as_group(words.scenes)}\W{{1,3}}){{0,2}}i{as_group(words.acts)}\b")
 # Taking a side without doing anything: counts where the question asks for opinions.
-_HOLDS = re.compile(
-    r"^\W*(?:personally\W{1,3})?(?:i (?:\w+ly |would |also )?"
-    r"(?:think|believe|prefer|support|favou?r|like|agree)"
-    r"|my (?:\w+ )?(?:preference|opinion|view)\b)"
-)
+_HOLDS = re.compile(rf"^\W*(?:personally\W{{1,3}})?{as_group(words.opinions)}")
 # Sentences in which an "I would" does nothing to the case.
 _SPEAKS = re.compile(rf"\bi(?:'d|'ll| would| will)? (?:not )?{as_group(words.talks)}\b")
 _DOES = re.compile(rf"^\W*{as_group(words.does)}")
