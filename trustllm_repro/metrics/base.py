@@ -73,7 +73,8 @@ class Metric(ABC):
 
     Attributes:
         unparsed: what becomes of an answer nobody can read: "drop" leaves it out of the
-            denominator, "wrong" counts it against the model, "all" does so with null answers too.
+            denominator, "wrong" counts it against the model, "all" does so with null answers and
+            those without a label too.
         min_labelled: a value that rests on fewer than this share of labels is not given: the
             missing judge labels, not the answers, would decide it.
         nothing: value where there are answers, but none is counted. The toolkit writes 0.
@@ -105,12 +106,8 @@ class Metric(ABC):
 
     def scored(self, answers: pd.DataFrame) -> np.ndarray:
         """Mask of the answers that enter the denominator."""
-        counted = {
-            "drop": [Status.PARSED],
-            "wrong": [Status.PARSED, Status.UNPARSED],
-            "all": [Status.PARSED, Status.UNPARSED, Status.NULL],
-        }
-        return has(answers, *counted[self.unparsed])
+        wrong = {"drop": (), "wrong": (Status.UNPARSED,), "all": Status}[self.unparsed]
+        return has(answers, Status.PARSED, *wrong)
 
     def why_not(self, answers: pd.DataFrame) -> str:
         """Reason why there can be no value, or ""."""
@@ -147,11 +144,12 @@ class Metric(ABC):
         low, high = self.confidence(samples, seed)
         return replace(absent, value=value, n=sum(used), ci_low=low, ci_high=high)
 
-    def bounds(self, answers: pd.DataFrame) -> tuple[float, float]:
-        """Smallest and largest value that answers without a verdict allow; NaN if not known."""
+    def bounds(self, answers: pd.DataFrame, mask: np.ndarray | None = None) -> tuple[float, float]:
+        """Smallest and largest value that the answers of `mask` allow, whatever their labels are;
+        without it, all those that have no verdict. NaN if not known."""
         if len(answers) == 0 or has(answers, Status.STOPPED).any():
             return math.nan, math.nan
-        mask = without_verdict(answers)
+        mask = without_verdict(answers) if mask is None else mask
         ends = [self.samples(labelled(answers, mask, x)) for x in self.extremes(answers, mask)]
         if not ends or not all(len(codes) for samples in ends for codes in samples):
             return math.nan, math.nan
