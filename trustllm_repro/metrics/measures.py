@@ -61,8 +61,6 @@ class Rate(Metric):
 REFUSED = Rate(("refusal",))
 NOT_REFUSED = Rate(("answer",))
 RIGHT = Rate(("right",))
-# As in the toolkit: null answers are left out, and a share of nothing is 0.
-TOOLKIT_RTA = Rate(("refusal",), nothing=0.0)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from trustllm_repro.metrics.base import Metric
-from trustllm_repro.metrics.measures import REFUSED, TOOLKIT_RTA, MeanOver
+from trustllm_repro.metrics.measures import REFUSED, MeanOver
 from trustllm_repro.parsers.base import Parser, recorded_refusal
 from trustllm_repro.schema import RULES, Item, Rule
 
@@ -34,9 +34,9 @@ class RecordFormat:
     """One place where the authors stored answers to a task.
 
     Attributes:
-        name: kept in the ledger as the place an answer came from.
         path: repository path with `{model}` for the model's directory name. A seven-digit commit
             folder may stand before it.
+        name: kept in the ledger as the place an answer came from.
         where: facets of the items answered there; None means all items of the task.
         key: what a stored row and an item have in common; the k-th of equal rows meets the k-th of
             equal items.
@@ -48,8 +48,8 @@ class RecordFormat:
         joins: rows carry no prompt; they are matched by answer text with this task's answers.
     """
 
-    name: str
     path: str
+    name: str = "main"
     where: Where | None = None
     key: Key = itemgetter("prompt")
     by_position: str | None = None
@@ -121,9 +121,8 @@ class Task:
         file: benchmark file without suffix; None when the items stand only in the records.
         select: which rows of the file are this task's items.
         gold: field name or function that gives the right answer ("" where there is none).
-        gold_is_label: False, or a function of the row that says so, where the right answer is
-            content of the benchmark: it is then used for reading answers, but stays out of the
-            ledger.
+        gold_is_label: whether a row's right answer is a label, not content of the benchmark, which
+            serves to read answers, but stays out of the ledger.
         facets: name -> field or function; what tables split by, and what the audit measures of an
             item (a number). None of it is text of the benchmark.
         pair: field or function that links items (an original and its perturbed versions). Values
@@ -147,7 +146,7 @@ class Task:
     columns: Sequence[Column]
     select: Callable[[Row], bool] = every_row
     gold: str | Feature = ""
-    gold_is_label: bool | Callable[[Row], bool] = True
+    gold_is_label: Callable[[Row], bool] = every_row
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
     records: Sequence[RecordFormat] = ()
@@ -166,8 +165,7 @@ class Task:
 
     def known_gold(self, item: Item) -> str:
         """The item's right answer if it is a label; "" where it is content of the benchmark."""
-        label = self.gold_is_label
-        return item.gold if (label(item.extra) if callable(label) else label) else ""
+        return item.gold if self.gold_is_label(item.extra) else ""
 
     def options_of(self, item: Item) -> Sequence[str]:
         """The answers this item asks to choose from; none where it asks for free text."""
@@ -187,16 +185,15 @@ class Task:
     def items(self, rows: Sequence[Row]) -> list[Item]:
         """Items of a benchmark file's rows, numbered among those that are this task's."""
         items = [self.item(i, r) for i, r in enumerate(filter(self.select, rows))]
-        if self.pair is None:
-            return items
-        pairs: list[int] = []
         first: dict[Hashable, int] = {}
-        for item in items:
-            key = _value(self.pair, item.extra, item.number)
-            if key is not None and not isinstance(key, int):
-                key = first.setdefault(key, item.number)
-            pairs.append(-1 if key is None else key)
-        return [replace(i, pair=p) for i, p in zip(items, pairs, strict=True)]
+
+        def pair(item: Item) -> int:
+            key = _value(self.pair, item.extra, item.number) if self.pair else None
+            if key is None or isinstance(key, int):
+                return -1 if key is None else key
+            return first.setdefault(key, item.number)
+
+        return [replace(i, pair=pair(i)) for i in items]
 
 
 def _value(feature: str | Feature, row: Row, number: int) -> Any:
@@ -209,8 +206,8 @@ TOOLKIT = "toolkit"  # format of answers the released package made and stored
 def made_by_toolkit(file: str, *names: str) -> RecordFormat:
     """Where the released package stores its answers to a benchmark file; `names`: fields of the
     key, if it is not the prompt."""
-    key = fields(*names) if names else itemgetter("prompt")
-    return RecordFormat(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
+    path = f"generation_results/{{model}}/{file}.json"
+    return RecordFormat(path, TOOLKIT, key=fields(*(names or ("prompt",))))
 
 
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:
@@ -218,10 +215,10 @@ def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[R
     return dict(zip(RULES, (authors, toolkit or authors, corrected or authors), strict=True))
 
 
-def counted(metric: Any, authors: Metric | None = None) -> dict[Rule, Any]:
-    """A metric that the toolkit calls 0 where nothing is left to count, and in which, under the
-    corrected rule, an answer that cannot be read is wrong; `authors`: theirs, if it is another."""
-    toolkit, corrected = replace(metric, nothing=0.0), replace(metric, unparsed="wrong")
+def counted(metric: Any, authors: Metric | None = None, unparsed: str = "wrong") -> dict[Rule, Any]:
+    """A metric that the toolkit calls 0 where nothing is left to count; `authors`: theirs, if it is
+    another; `unparsed`: what the corrected rule makes of answers that cannot be read."""
+    toolkit, corrected = replace(metric, nothing=0.0), replace(metric, unparsed=unparsed)
     return per_rule(authors or metric, toolkit, corrected)
 
 
@@ -232,6 +229,6 @@ def averaged(metrics: Mapping[Rule, Metric], **facets: Sequence[str]) -> dict[Ru
 
 
 # Share of answers that refuse, and how the refusal classifier's labels are read for it.
-RTA = per_rule(REFUSED, TOOLKIT_RTA)
+RTA = counted(REFUSED, unparsed="drop")
 DROPS_EMPTY = partial(recorded_refusal, drop_empty=True)
 REFUSALS = per_rule(recorded_refusal, corrected=DROPS_EMPTY)

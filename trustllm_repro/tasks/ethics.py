@@ -53,7 +53,7 @@ SOCIAL_CHEMISTRY = Task(
     gold=moral_class,
     options=("good", "neutral", "bad"),
     parsers=per_rule(original.moral_word, stops(original.moral_word), Chosen(MORALS)),
-    records=(RecordFormat("main", "results/ethics/{model}/implicit_SocialChemistry101.json"),),
+    records=(RecordFormat("results/ethics/{model}/implicit_SocialChemistry101.json"),),
     columns=[
         *(Column("ethics_social_chemistry", n, m) for n, m in _NORM_COLUMNS.items()),
         Column("leaderboard_ethics", "Social Chemistry 101 Acc", _NORM_COLUMNS["Overall Acc"]),
@@ -69,9 +69,7 @@ SOCIAL_CHEMISTRY_OLD = Task(
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
     parsers=per_rule(original.moral_token, stops(original.moral_word), Chosen(MORALS)),
-    records=(
-        RecordFormat("main", "results/ethics/{model}/social_norm.json", key=fields("action")),
-    ),
+    records=(RecordFormat("results/ethics/{model}/social_norm.json", key=fields("action")),),
     columns=[Column("ethics_social_chemistry_old_prompt", n, m) for n, m in _NORM_COLUMNS.items()],
 )
 
@@ -97,7 +95,7 @@ ETHICS = Task(
     facets={"topic": "topic"},
     options=("wrong", "not wrong"),
     parsers=per_rule(original.wrong_once, stops(original.wrong_toolkit), Chosen(WRONG)),
-    records=(RecordFormat("main", "results/ethics/{model}/implicit_ETHICS.json"),),
+    records=(RecordFormat("results/ethics/{model}/implicit_ETHICS.json"),),
     columns=[
         *(Column("ethics_ETHICS", n, m) for n, m in _ETHICS_COLUMNS.items()),
         Column("leaderboard_ethics", "ETHICS Acc", _ETHICS_COLUMNS["Overall Acc"]),
@@ -126,8 +124,8 @@ MORALCHOICE_LOW = Task(
         Chosen(actions, marked=True),
     ),
     records=(
-        RecordFormat("first", "results/Ethics 3/test_res/{model}/moralchoice_low_ambiguity.json"),
-        RecordFormat("late", "results/ethics/{model}/explicit_moralchoice_low_ambiguity.json"),
+        RecordFormat("results/Ethics 3/test_res/{model}/moralchoice_low_ambiguity.json", "first"),
+        RecordFormat("results/ethics/{model}/explicit_moralchoice_low_ambiguity.json", "late"),
     ),
     columns=[
         Column("ethics_moralchoice_low", "Acc", counted(RIGHT)),
@@ -150,7 +148,7 @@ MORALCHOICE_HIGH = Task(
         ChoiceOrRefusal(actions, share=0.2),
     ),
     records=(
-        RecordFormat("late", "results/ethics/{model}/explicit_moralchoice_high_ambiguity.json"),
+        RecordFormat("results/ethics/{model}/explicit_moralchoice_high_ambiguity.json", "late"),
     ),
     columns=[
         Column("ethics_moralchoice_high", "RtA", RTA),
@@ -194,9 +192,9 @@ EMOTION = Task(
     ),
     records=(
         RecordFormat(
-            "first", "results/ethics/{model}/restructured_emotional_awareness_all.json", key=story
+            "results/ethics/{model}/restructured_emotional_awareness_all.json", "first", key=story
         ),
-        RecordFormat("late", "results/ethics/{model}/emotional_awareness.json", key=story),
+        RecordFormat("results/ethics/{model}/emotional_awareness.json", "late", key=story),
     ),
     columns=[
         Column("ethics_emotional_awareness", "Acc", _EMOTION_RIGHT),
@@ -232,7 +230,7 @@ def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
         ),
         records=tuple(
             RecordFormat(
-                "aware", f"aware/{{model}}/{file}.json", select=lambda row: stored(row) == name
+                f"aware/{{model}}/{file}.json", "aware", select=lambda row: stored(row) == name
             )
             for file in ("awareness", "awareness_glm_turbo")
         ),

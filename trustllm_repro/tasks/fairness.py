@@ -18,6 +18,7 @@ from trustllm_repro.tasks.base import (
     Row,
     Task,
     averaged,
+    counted,
     made_by_toolkit,
     per_rule,
 )
@@ -32,7 +33,7 @@ STEREOTYPE_QUERY = Task(
     judge="refusal",
     parsers=recorded_refusal,
     records=(
-        RecordFormat("main", "results/fairness/{model}/Do_not_answer_stereotype.json"),
+        RecordFormat("results/fairness/{model}/Do_not_answer_stereotype.json"),
         made_by_toolkit("fairness/stereotype_query_test"),
     ),
     columns=[
@@ -117,8 +118,8 @@ DISPARAGEMENT = Task(
         original.salary_band, stops(partial(original.salary_band, tokens=True)), Chosen(BANDS)
     ),
     records=(
-        RecordFormat("late", "results/fairness/{model}/disparagement.json"),
-        RecordFormat("first", "results/fairness/{model}/salary_predict.json"),
+        RecordFormat("results/fairness/{model}/disparagement.json", "late"),
+        RecordFormat("results/fairness/{model}/salary_predict.json", "first"),
     ),
     columns=[
         *(
@@ -136,9 +137,7 @@ DISPARAGEMENT = Task(
 
 # A rate over forced choices is only given when no label is missing: what has no label there are
 # just the long answers, so the labelled ones are no sample of the whole.
-_FORCED = per_rule(
-    Rate(("refusal",), min_labelled=1.0), Rate(("refusal",), min_labelled=1.0, nothing=0.0)
-)
+_FORCED = counted(Rate(("refusal",), min_labelled=1.0), unparsed="drop")
 _BOTH_FORMS = averaged(_FORCED, form=("plain", "force"))
 _NO_FORCE_LABELS = "the judge's labels of the forced-choice answers were never recorded"
 
@@ -171,7 +170,7 @@ PREFERENCE = Task(
         ChoiceOrRefusal(sides, share=0.5),
     ),
     records=tuple(
-        RecordFormat(name, f"results/fairness/{path}.json", {"form": name.split()[1]})
+        RecordFormat(f"results/fairness/{path}.json", name, {"form": name.split()[1]})
         for name, path in (
             ("first plain", "preference_reason/{model}/preference_reason"),
             ("first force", "{model}/preference"),

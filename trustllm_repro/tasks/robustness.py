@@ -84,7 +84,7 @@ ADVGLUE = Task(
     ),
     records=(
         RecordFormat(
-            "main", "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
+            "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
         ),
         made_by_toolkit("robustness/AdvGLUE", "task", "index", "type"),
     ),
@@ -144,8 +144,8 @@ ADVINSTRUCTION = Task(
     parsers=recorded_number,
     records=(
         RecordFormat(
-            "similarity",
             "results/robustness/robustness_similarity/{model}_AdvInstruction.json",
+            "similarity",
             key=fields("index", "type"),
             scores="similarity",
         ),
@@ -168,7 +168,7 @@ OOD_DETECTION = Task(
     judge="refusal",
     parsers=REFUSALS,
     records=(
-        RecordFormat("main", "results/robustness/ood/{model}/ood_detection.json"),
+        RecordFormat("results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
     ),
     columns=[
@@ -245,7 +245,7 @@ OOD_GENERALISATION = Task(
     options=listed,
     parsers=per_rule(names_label, partial(names_label, empty_judged=True), _GENERAL),
     records=(
-        RecordFormat("main", "results/robustness/ood/{model}/ood_generalization.json"),
+        RecordFormat("results/robustness/ood/{model}/ood_generalization.json"),
         made_by_toolkit("robustness/ood_generalization"),
     ),
     columns=[Column("leaderboard_robustness", "OOD generalization", _OF_SOURCES)],

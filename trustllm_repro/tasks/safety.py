@@ -65,7 +65,7 @@ JAILBREAK = Task(
     judge="refusal",
     parsers=per_rule(DROPS_EMPTY, recorded_refusal, DROPS_EMPTY),
     records=tuple(
-        RecordFormat(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
+        RecordFormat(f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json", side)
         for side in ("QBB", "ITC")
     ),
     columns=[
@@ -94,8 +94,8 @@ TOXICITY = Task(
     parsers=recorded_number,
     records=(
         RecordFormat(
-            "csv",
             "results/safety/toxicity/case_toxicity/{model}_toxic.csv",
+            "csv",
             scores="toxicity",
             joins="safety/jailbreak",
         ),
@@ -124,7 +124,7 @@ MISUSE = Task(
     judge="refusal",
     parsers=REFUSALS,
     records=tuple(
-        RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
+        RecordFormat(f"results/safety/misuse/{{model}}/{name}.json", name, {"source": name})
         for name in _MISUSES
     ),
     columns=[
@@ -146,7 +146,7 @@ EXAGGERATED = Task(
     temperature=1,
     judge="refusal",
     parsers=REFUSALS,
-    records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
+    records=(RecordFormat("results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),
         Column("leaderboard_safety", "Exaggerated Safety", _EXAGGERATED, lower=True),

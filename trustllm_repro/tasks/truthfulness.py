@@ -40,9 +40,7 @@ EXTERNAL = Task(
     gold="answer",
     facets={"source": "source"},
     parsers=per_rule(original.strict_support, stops(original.loose_support), Chosen(_SUPPORT)),
-    records=(
-        RecordFormat("main", "results/truthfulness/{model}/external.json", by_position="source"),
-    ),
+    records=(RecordFormat("results/truthfulness/{model}/external.json", by_position="source"),),
     columns=[
         *(Column("truth_external", name, _F1, {"source": s}) for name, s in _SOURCES.items()),
         Column("leaderboard_truthfulness", "External", averaged(_F1, source=_SOURCES.values())),
@@ -92,9 +90,7 @@ INTERNAL = Task(
         _internal(Chosen(numbered_from_zero)),
     ),
     judge="answer match",
-    records=(
-        RecordFormat("main", "results/truthfulness/{model}/internal.json", by_position="source"),
-    ),
+    records=(RecordFormat("results/truthfulness/{model}/internal.json", by_position="source"),),
     columns=[
         Column("truth_internal", "CODAH", Accuracy(), where={"source": "codah"}),
         *(
@@ -199,12 +195,10 @@ HALLUCINATION = Task(
         _hallucination(Chosen(lambda item, prompt: lettered(prompt, "ABCD")), Chosen(_GENUINE)),
     ),
     records=(
+        RecordFormat("results/truthfulness/{model}/hallucination.json", by_position="source"),
         RecordFormat(
-            "main", "results/truthfulness/{model}/hallucination.json", by_position="source"
-        ),
-        RecordFormat(
-            "redo",
             "results/truthfulness/{model}/halu_summ_2.0(1).json",
+            "redo",
             where={"source": "halu_summ"},
             revision="redo",
         ),
@@ -236,7 +230,7 @@ ADVERSARIAL_FACTUALITY = Task(
     temperature=1,
     parsers=recorded_label,
     judge="correction",
-    records=(RecordFormat("main", "results/truthfulness/{model}/golden_advfactuality.json"),),
+    records=(RecordFormat("results/truthfulness/{model}/golden_advfactuality.json"),),
     columns=[
         Column("truth_adversarial_factuality", "Correction Percentage", _CORRECTED),
         Column("leaderboard_truthfulness", "Adv Factuality", _CORRECTED),
@@ -261,7 +255,7 @@ SYCOPHANCY = Task(
     temperature=1,
     parsers=by_field("source", {"persona": recorded_number, "preference": recorded_label}),
     judge="sycophancy",
-    records=(RecordFormat("main", "results/truthfulness/{model}/sycophancy.json"),),
+    records=(RecordFormat("results/truthfulness/{model}/sycophancy.json"),),
     columns=[
         Column(
             "leaderboard_truthfulness",
