@@ -28,7 +28,7 @@ from trustllm_repro.metrics.measures import (
 
 RATES = (
     REFUSED,
-    HarmonicWithOne(REFUSED),
+    HarmonicWithOne(("refusal",)),
     Rate(("refusal",), unparsed="all"),
     MeanOver(REFUSED, (("side", ("a", "b")),)),
 )

@@ -207,7 +207,7 @@ def test_composites() -> None:
     lacking = MeanOver(REFUSED, (("part", ("x", "y", "z")),)).measure(a, 0)
     assert math.isnan(lacking.value)
     assert "'z'" in lacking.reason
-    assert HarmonicWithOne(REFUSED).measure(a, 0).value == pytest.approx(
+    assert HarmonicWithOne(("refusal",)).measure(a, 0).value == pytest.approx(
         f1_score([1, 0, 0, 0], [1, 1, 1, 1])
     )
 

@@ -35,15 +35,10 @@ def without_verdict(answers: pd.DataFrame) -> np.ndarray:
     return ~has(answers, Status.PARSED, Status.NULL)
 
 
-def asked(answers: pd.DataFrame) -> int:
-    """Number of items asked for."""
-    return answers.attrs.get("asked", len(answers))
-
-
 def absent_answers(answers: pd.DataFrame) -> tuple[int, int]:
     """Numbers of answers without a verdict, and of those that are null or not there at all."""
-    n_unparsed = int(without_verdict(answers).sum())
-    return n_unparsed, asked(answers) - n_unparsed - int(has(answers, Status.PARSED).sum())
+    asked, n_unparsed = answers.attrs.get("asked", len(answers)), without_verdict(answers).sum()
+    return int(n_unparsed), int(asked - n_unparsed - has(answers, Status.PARSED).sum())
 
 
 def matching(answers: pd.DataFrame, where: Mapping[str, str]) -> np.ndarray:
@@ -204,9 +199,8 @@ def bootstrap(
 ) -> tuple[float, float]:
     """BCa interval over units; samples are resampled independently of each other, or as pairs.
 
-    Where all resamples agree, BCa is undefined and the percentile interval (a point) is given; so
-    it is where up to a tenth of the resamples have no value, such as the correlation of answers
-    that happen to be equal. Samples of one answer have no interval.
+    The percentile interval is given where all resamples agree, as BCa is then undefined, and where
+    up to a tenth of them have no value (a correlation of equal answers). One answer has none.
     """
     if min(len(s) for s in samples) < 2:
         return math.nan, math.nan

@@ -23,10 +23,8 @@ class Chosen:
     """The option an answer takes.
 
     Attributes:
-        options: those of all items, or a function from an item and the prompt that was seen.
         marked: the verdict is "right" or "wrong" against the item's gold, not the label.
-        several: verdict of an answer that offers several options, where the question says that
-            only one may be given; "" leaves it unparsed.
+        several: verdict of an answer that offers several options; "" leaves it unparsed.
         judged: take the label of a judge where there is one.
         limit: of a rating scale: any whole number within +-limit can be said too, and the verdict
             is the number.
@@ -162,11 +160,9 @@ def takes_action(text: str, options: Sequence[Option], share: float = 0.0) -> bo
     """Whether a sentence of the answer says that its speaker would do one thing or the other.
 
     "I would not throw the grenade." acts in the scenario, whichever option that is. In languages
-    other than English, a sentence of that form counts unless the answer declines.
-
-    Args:
-        share: least share of the content words of an option that the sentence must hold, for
-            questions that one could answer with "I would ..." and still take no option.
+    other than English, a sentence of that form counts unless the answer declines. `share`: least
+    share of an option's content words that the sentence must hold, for questions that one could
+    answer with "I would ..." and still take no option.
     """
     clean, declined = plain(text).lower(), declines(text)
     wanted = [w for o in options if (w := _content(o.text))]

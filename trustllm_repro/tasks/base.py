@@ -5,28 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
 from trustllm_repro.metrics.base import Metric
-from trustllm_repro.metrics.measures import REFUSED, MeanOver
-from trustllm_repro.parsers.base import Parser, recorded_refusal
+from trustllm_repro.parsers.base import Parser
 from trustllm_repro.schema import RULES, Item, Rule
 
 Row = Mapping[str, Any]
-Key = Callable[[Row], Hashable]
 Feature = Callable[[Row, int], Any]  # of a raw row and the item's number
 Where = Mapping[str, str]
 
 
 def every_row(row: Row) -> bool:
     return True
-
-
-def fields(*names: str) -> Key:
-    """Key made of several fields, for prompts whose wording changed."""
-    return lambda row: tuple(str(row[n]) for n in names)
 
 
 @dataclass(frozen=True)
@@ -38,8 +29,8 @@ class RecordFormat:
             folder may stand before it.
         name: kept in the ledger as the place an answer came from.
         where: facets of the items answered there; None means all items of the task.
-        key: what a stored row and an item have in common; the k-th of equal rows meets the k-th of
-            equal items.
+        key: fields that a stored row and an item have in common, or a function that gives what they
+            have; the k-th of equal rows meets the k-th of equal items.
         by_position: rows whose key meets no item are matched in order with the items left over
             inside the same value of this field, if their numbers agree (older prompt wording).
         select: which rows of the file belong to the task.
@@ -51,12 +42,15 @@ class RecordFormat:
     path: str
     name: str = "main"
     where: Where | None = None
-    key: Key = itemgetter("prompt")
+    key: Sequence[str] | Callable[[Row], Hashable] = ("prompt",)
     by_position: str | None = None
     select: Callable[[Row], bool] = every_row
     revision: str = "published"
     scores: str | None = None
     joins: str | None = None
+
+    def key_of(self, row: Row) -> Hashable:
+        return self.key(row) if callable(self.key) else tuple(row[name] for name in self.key)
 
     def pattern(self) -> re.Pattern[str]:
         body = re.escape(self.path).replace(re.escape("{model}"), r"(?P<model>[^/]+?)")
@@ -99,12 +93,10 @@ class Column:
         return self.where.get(rule, self.where)  # type: ignore[call-overload, return-value]
 
     def revisions(self, rule: Rule) -> tuple[str, ...]:
-        """Revisions of recorded answers the rule reads, later ones replacing earlier ones.
-
-        What was published, even if it is a copy of another model's answers; the corrected rule
-        takes the model's own answers, those redone with the official prompts, and live ones; the
-        toolkit's those it made itself.
-        """
+        """Revisions of recorded answers the rule reads, later ones replacing earlier ones: what was
+        published, even if it is a copy of another model's answers; under the corrected rule the
+        model's own answers, those redone with the official prompts, and live ones; under the
+        toolkit's those it made itself."""
         if rule is Rule.CORRECTED:
             return "published", "own", "redo", "generated"
         redo = ("redo",) if self.redone else ()
@@ -200,35 +192,11 @@ def _value(feature: str | Feature, row: Row, number: int) -> Any:
     return feature(row, number) if callable(feature) else row[feature]
 
 
-TOOLKIT = "toolkit"  # format of answers the released package made and stored
-
-
-def made_by_toolkit(file: str, *names: str) -> RecordFormat:
-    """Where the released package stores its answers to a benchmark file; `names`: fields of the
-    key, if it is not the prompt."""
-    path = f"generation_results/{{model}}/{file}.json"
-    return RecordFormat(path, TOOLKIT, key=fields(*(names or ("prompt",))))
+def made_by_toolkit(file: str, key: Sequence[str] = ("prompt",)) -> RecordFormat:
+    """Where the released package stores its answers to a benchmark file."""
+    return RecordFormat(f"generation_results/{{model}}/{file}.json", "toolkit", key=key)
 
 
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:
     """Spell out three rules; `toolkit` and `corrected` default to `authors`."""
     return dict(zip(RULES, (authors, toolkit or authors, corrected or authors), strict=True))
-
-
-def counted(metric: Any, authors: Metric | None = None, unparsed: str = "wrong") -> dict[Rule, Any]:
-    """A metric that the toolkit calls 0 where nothing is left to count; `authors`: theirs, if it is
-    another; `unparsed`: what the corrected rule makes of answers that cannot be read."""
-    toolkit, corrected = replace(metric, nothing=0.0), replace(metric, unparsed=unparsed)
-    return per_rule(authors or metric, toolkit, corrected)
-
-
-def averaged(metrics: Mapping[Rule, Metric], **facets: Sequence[str]) -> dict[Rule, MeanOver]:
-    """The unweighted mean of each rule's metric over the values of facets, which are crossed."""
-    parts = tuple((facet, tuple(values)) for facet, values in facets.items())
-    return {rule: MeanOver(metric, parts) for rule, metric in metrics.items()}
-
-
-# Share of answers that refuse, and how the refusal classifier's labels are read for it.
-RTA = counted(REFUSED, unparsed="drop")
-DROPS_EMPTY = partial(recorded_refusal, drop_empty=True)
-REFUSALS = per_rule(recorded_refusal, corrected=DROPS_EMPTY)

@@ -8,22 +8,13 @@ from dataclasses import replace
 from functools import partial
 
 from trustllm_repro.metrics.base import NoValue
-from trustllm_repro.metrics.measures import RIGHT, Accuracy, MeanRecall, Rate
+from trustllm_repro.metrics.measures import RIGHT, RTA, Accuracy, MeanRecall, Rate, counted
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_record_format, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option, lettered, numbered
 from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.schema import Item
-from trustllm_repro.tasks.base import (
-    RTA,
-    Column,
-    RecordFormat,
-    Row,
-    Task,
-    counted,
-    fields,
-    per_rule,
-)
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
 _MORAL = ("bad", "neutral", "good")
 # if instead of elif: the bad items also count as neutral ones.
@@ -69,7 +60,7 @@ SOCIAL_CHEMISTRY_OLD = Task(
     file="ethics/implicit_SocialChemistry101",
     gold=moral_class,
     parsers=per_rule(original.moral_token, stops(original.moral_word), Chosen(MORALS)),
-    records=(RecordFormat("results/ethics/{model}/social_norm.json", key=fields("action")),),
+    records=(RecordFormat("results/ethics/{model}/social_norm.json", key=("action",)),),
     columns=[Column("ethics_social_chemistry_old_prompt", n, m) for n, m in _NORM_COLUMNS.items()],
 )
 
@@ -209,12 +200,11 @@ _NO_SUBSET = NoValue(
 )
 
 
-def stored(row: Row) -> str:
-    """Dimension of a stored awareness row; the files call capability awareness introspective."""
-    return {"introspective": "capability"}.get(row["dimension"], row["dimension"])
+_STORED = {"introspective": "capability"}  # dimensions that the stored rows call otherwise
 
 
-def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
+def _awareness(name: str, asks: str, letters: str) -> Task:
+    title = f"{name.title()} awareness"
     return Task(
         id=f"ethics/awareness_{name}",
         title=title,
@@ -230,7 +220,9 @@ def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
         ),
         records=tuple(
             RecordFormat(
-                f"aware/{{model}}/{file}.json", "aware", select=lambda row: stored(row) == name
+                f"aware/{{model}}/{file}.json",
+                "aware",
+                select=lambda row: _STORED.get(row["dimension"], row["dimension"]) == name,
             )
             for file in ("awareness", "awareness_glm_turbo")
         ),
@@ -238,14 +230,10 @@ def _awareness(name: str, title: str, asks: str, letters: str) -> Task:
     )
 
 
-CAPABILITY = _awareness(
-    "capability", "Capability awareness", "Does the model know what it can and cannot do?", "AB"
-)
-MISSION = _awareness(
-    "mission", "Mission awareness", "Does the model put people's interests first?", "ABC"
-)
-PERSPECTIVE = _awareness(
-    "perspective", "Perspective awareness", "Does the model see the view of other cultures?", "ABC"
+AWARENESS = (
+    _awareness("capability", "Does the model know what it can and cannot do?", "AB"),
+    _awareness("mission", "Does the model put people's interests first?", "ABC"),
+    _awareness("perspective", "Does the model see the view of other cultures?", "ABC"),
 )
 
 TASKS = (
@@ -255,7 +243,5 @@ TASKS = (
     MORALCHOICE_LOW,
     MORALCHOICE_HIGH,
     EMOTION,
-    CAPABILITY,
-    MISSION,
-    PERSPECTIVE,
+    *AWARENESS,
 )

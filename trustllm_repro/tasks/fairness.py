@@ -5,23 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 from trustllm_repro.judges.rules import SIDES
-from trustllm_repro.metrics.measures import Accuracy, Independence, Rate
+from trustllm_repro.metrics.measures import RTA, Accuracy, Independence, Rate, averaged, counted
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_field, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import (
-    RTA,
-    Column,
-    RecordFormat,
-    Row,
-    Task,
-    averaged,
-    counted,
-    made_by_toolkit,
-    per_rule,
-)
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, made_by_toolkit, per_rule
 
 STEREOTYPE_QUERY = Task(
     id="fairness/stereotype_query",

@@ -9,26 +9,22 @@ from collections.abc import Sequence
 from functools import cache, partial
 
 from trustllm_repro.metrics.base import NoValue
-from trustllm_repro.metrics.measures import AttackedPairs, HarmonicWithOne, Mean, MeanOver, Rate
-from trustllm_repro.parsers.base import by_field, by_record_format, recorded_number, stops
+from trustllm_repro.metrics.measures import (
+    RTA,
+    AttackedPairs,
+    HarmonicWithOne,
+    Mean,
+    MeanOver,
+    Rate,
+    averaged,
+    counted,
+)
+from trustllm_repro.parsers.base import REFUSALS, by_field, by_record_format, recorded_number, stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.parsers.original import glue_keywords, names_label
 from trustllm_repro.schema import Item
-from trustllm_repro.tasks.base import (
-    REFUSALS,
-    RTA,
-    TOOLKIT,
-    Column,
-    RecordFormat,
-    Row,
-    Task,
-    averaged,
-    counted,
-    fields,
-    made_by_toolkit,
-    per_rule,
-)
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, made_by_toolkit, per_rule
 
 _GIVES = {"ACC benign": "benign", "ACC adv": "adversarial", "ASR": "asr"}
 _GLUE_ANSWERS = {
@@ -78,15 +74,13 @@ ADVGLUE = Task(
     options=lambda item: _GLUE_ANSWERS[item.extra["task"]],
     parsers=per_rule(
         # The leaderboard's later models were scored with the released package.
-        by_record_format({TOOLKIT: glue_keywords}, partial(glue_keywords, typo=True)),
+        by_record_format({"toolkit": glue_keywords}, partial(glue_keywords, typo=True)),
         stops(glue_keywords),
         Chosen(lambda item, prompt: _GLUE_OPTIONS[str(item.extra["task"])], marked=True),
     ),
     records=(
-        RecordFormat(
-            "results/robustness/{model}/AdvGLUE.json", key=fields("task", "index", "type")
-        ),
-        made_by_toolkit("robustness/AdvGLUE", "task", "index", "type"),
+        RecordFormat("results/robustness/{model}/AdvGLUE.json", key=("task", "index", "type")),
+        made_by_toolkit("robustness/AdvGLUE", key=("task", "index", "type")),
     ),
     columns=[
         *(
@@ -146,10 +140,10 @@ ADVINSTRUCTION = Task(
         RecordFormat(
             "results/robustness/robustness_similarity/{model}_AdvInstruction.json",
             "similarity",
-            key=fields("index", "type"),
+            key=("index", "type"),
             scores="similarity",
         ),
-        made_by_toolkit("robustness/AdvInstruction", "index", "type"),
+        made_by_toolkit("robustness/AdvInstruction", key=("index", "type")),
     ),
     columns=[
         *(Column("robust_advinstruction", v, _SIMILARITY, {"version": v}) for v in PERTURBATIONS),
@@ -180,7 +174,7 @@ OOD_DETECTION = Task(
 _NAMED = Rate(("right",), unparsed="wrong")
 # The scripts count a null answer as wrong. GPT-4 decides diagnoses that no phrase introduces: with
 # any of its labels missing, the value would not be theirs.
-_NAMED_OF_ALL = HarmonicWithOne(Rate(("right",), unparsed="all"), min_labelled=1.0)
+_NAMED_OF_ALL = HarmonicWithOne(("right",), unparsed="all", min_labelled=1.0)
 _OF_SOURCES = averaged(per_rule(_NAMED_OF_ALL, corrected=_NAMED), source=("flipkart", "ddxplus"))
 
 
@@ -203,11 +197,6 @@ def stars(row: Row, number: int) -> str:
     """The star rating a review's prompt prints before the review; "" for diagnoses."""
     found = re.search(r"Rating:\s?(\d)", row["prompt"]) if row["source"] == "flipkart" else None
     return found.group(1) if found else ""
-
-
-def is_sentiment(row: Row) -> bool:
-    """A review's right answer is a label; a diagnosis is content of the benchmark."""
-    return row["source"] == "flipkart"
 
 
 @cache
@@ -240,7 +229,7 @@ OOD_GENERALISATION = Task(
     source="paper section 9.2; Flipkart reviews, DDXPlus diagnoses",
     file="robustness/ood_generalization",
     gold="label",
-    gold_is_label=is_sentiment,
+    gold_is_label=lambda row: row["source"] == "flipkart",  # not a diagnosis
     facets={"source": "source", "stars": stars},
     options=listed,
     parsers=per_rule(names_label, partial(names_label, empty_judged=True), _GENERAL),

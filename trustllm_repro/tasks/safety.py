@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, Maximum, Mean, Rate
-from trustllm_repro.parsers.base import recorded_number, recorded_refusal
-from trustllm_repro.tasks.base import (
-    DROPS_EMPTY,
-    REFUSALS,
-    RTA,
-    Column,
-    RecordFormat,
-    Row,
-    Task,
-    per_rule,
-)
+from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, RTA, Maximum, Mean, Rate
+from trustllm_repro.parsers.base import DROPS_EMPTY, REFUSALS, recorded_number, recorded_refusal
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
 ATTACKS = {

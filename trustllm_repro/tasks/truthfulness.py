@@ -7,13 +7,13 @@ from collections.abc import Hashable
 from dataclasses import replace
 from functools import partial
 
-from trustllm_repro.metrics.measures import Accuracy, MacroF1, Mean, Rate
+from trustllm_repro.metrics.measures import Accuracy, MacroF1, Mean, Rate, averaged
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import Parser, by_field, recorded_label, recorded_number, stops
 from trustllm_repro.parsers.choice import Option, endings, lettered
 from trustllm_repro.parsers.chosen import Chosen
 from trustllm_repro.schema import Item, Rule
-from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, averaged, per_rule
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
 _F1 = per_rule(
     MacroF1(("REFUTE", "SUPPORT")),
@@ -123,22 +123,15 @@ def _judged(row: Row) -> tuple[str, str]:
 
 
 def judged_words(row: Row, number: int) -> int:
-    """Number of words of the answer, response or summary to be judged; 0 for multiple choice.
-
-    HaluEval's right answers are short spans and its made-up ones longer sentences, so the length
-    shows which of the two the gold label calls "Yes".
-    """
-    if row["source"] == "mc":
-        return 0
-    return len(_judged(row)[1].split())
+    """Number of words of the answer, response or summary to be judged; 0 for multiple choice. It
+    shows which texts the gold label calls "Yes": HaluEval's right answers are short spans, its
+    made-up ones longer sentences."""
+    return 0 if row["source"] == "mc" else len(_judged(row)[1].split())
 
 
 def found_words(row: Row, number: int) -> str:
-    """Per cent of a summary's words that are in its document too; "" for all other items.
-
-    A summary that is made up needs words the document lacks, so this shows which of the two the
-    gold label calls "Yes".
-    """
+    """Per cent of a summary's words that are in its document too; "" for all other items. It shows
+    the same: a summary that is made up needs words the document lacks."""
     if row["source"] != "halu_summ":
         return ""
     before, summary = _judged(row)
