@@ -254,6 +254,12 @@ def test_by_position_needs_the_group_and_the_same_number() -> None:
     assert (found.by_position, found.unmatched) == (2, 2)
 
 
+def test_a_number_meets_the_same_number_as_text() -> None:
+    items = TASK.items([{"prompt": "p", "source": "a", "index": 7}])
+    stored = [{"index": "7", "res": "said"}]
+    assert align(RecordFormat("x/{model}", key=("index",)), TASK, stored, items).pairs == [(0, 0)]
+
+
 def test_where_limits_the_items_and_select_the_rows() -> None:
     record_format = RecordFormat(
         "x/{model}", where={"source": "b"}, select=lambda r: not r["prompt"].startswith("skip")

@@ -41,8 +41,10 @@ class Rate(Metric):
     def why_not(self, answers: pd.DataFrame) -> str:
         """Adds the bounds, unless they are 0 and 1, which tell nothing."""
         reason, unlabelled = super().why_not(answers), has(answers, Status.UNLABELLED)
+        if not reason or not unlabelled.any():
+            return reason
         low, high = self.bounds(answers, unlabelled)
-        if not reason or not unlabelled.any() or math.isnan(low) or (low, high) == (0, 1):
+        if math.isnan(low) or (low, high) == (0, 1):
             return reason
         return f"{reason}; whatever they were, the value lies between {low:.3f} and {high:.3f}"
 

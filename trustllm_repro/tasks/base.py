@@ -50,7 +50,10 @@ class RecordFormat:
     joins: str | None = None
 
     def key_of(self, row: Row) -> Hashable:
-        return self.key(row) if callable(self.key) else tuple(row[name] for name in self.key)
+        if callable(self.key):
+            return self.key(row)
+        values = (row[name] for name in self.key)
+        return tuple(str(v) if isinstance(v, int) else v for v in values)  # "7" is 7
 
     def pattern(self) -> re.Pattern[str]:
         body = re.escape(self.path).replace(re.escape("{model}"), r"(?P<model>[^/]+?)")
