@@ -201,14 +201,14 @@ def test_items_that_stand_only_in_the_records(world: SmallWorld) -> None:
     ],
 )
 def test_paths(name: str, model: str, commit: str | None) -> None:
-    found = RecordFormat("main", "results/x/{model}/a(1).json").pattern().fullmatch(name)
+    found = RecordFormat("results/x/{model}/a(1).json").pattern().fullmatch(name)
     assert found is not None
     assert (found["model"], found["commit"]) == (model, commit)
 
 
 @pytest.mark.parametrize("name", ["results/x/gpt-4/b.json", "results/x/a/b/a(1).json", "x.json"])
 def test_other_paths_are_not_taken(name: str) -> None:
-    assert RecordFormat("main", "results/x/{model}/a(1).json").pattern().fullmatch(name) is None
+    assert RecordFormat("results/x/{model}/a(1).json").pattern().fullmatch(name) is None
 
 
 def test_refusal_helper_of_the_small_world() -> None:
@@ -217,7 +217,7 @@ def test_refusal_helper_of_the_small_world() -> None:
 
 # --- rows meet items: equal prompts, older wording by position, answers without prompts
 
-FORMAT = RecordFormat("main", "results/{model}/x.json")
+FORMAT = RecordFormat("results/{model}/x.json")
 TASK = Task("d/t", "t", "?", "s", "f", yes_no, (), facets={"source": "source"})
 
 
@@ -246,7 +246,7 @@ def test_strange_prompts_are_counted_not_guessed() -> None:
 
 
 def test_by_position_needs_the_group_and_the_same_number() -> None:
-    record_format = RecordFormat("main", "x/{model}", by_position="source")
+    record_format = RecordFormat("x/{model}", by_position="source")
     items = TASK.items(rows("p", "q") + rows("r", source="b"))
     older = rows("old p", "old q") + rows("old r", "old s", source="b")
     found = align(record_format, TASK, older, items)
@@ -254,9 +254,15 @@ def test_by_position_needs_the_group_and_the_same_number() -> None:
     assert (found.by_position, found.unmatched) == (2, 2)
 
 
+def test_a_number_meets_the_same_number_as_text() -> None:
+    items = TASK.items([{"prompt": "p", "source": "a", "index": 7}])
+    stored = [{"index": "7", "res": "said"}]
+    assert align(RecordFormat("x/{model}", key=("index",)), TASK, stored, items).pairs == [(0, 0)]
+
+
 def test_where_limits_the_items_and_select_the_rows() -> None:
     record_format = RecordFormat(
-        "main", "x/{model}", {"source": "b"}, select=lambda r: not r["prompt"].startswith("skip")
+        "x/{model}", where={"source": "b"}, select=lambda r: not r["prompt"].startswith("skip")
     )
     items = TASK.items(rows("p") + rows("p", source="b"))
     assert align(record_format, TASK, rows("skip", "p"), items).pairs == [(1, 1)]
@@ -277,7 +283,7 @@ def csv_row(text: str, kind: str, label: str = "x") -> dict:
 def test_rows_without_prompts_join_on_answers_whatever_the_sides_are_called() -> None:
     task, items = toxicity(["ITC", "ITC", "QBB"])
     joined = [Response("j", "m", n, t) for n, t in enumerate(["one", "two", "three"])]
-    record_format = RecordFormat("csv", "x/{model}", joins="j")
+    record_format = RecordFormat("x/{model}", "csv", joins="j")
     stored = [
         csv_row("two", "jailbreak"),
         csv_row("three", "toxicity"),
@@ -290,6 +296,6 @@ def test_a_scored_row_that_joins_nothing_keeps_a_place() -> None:
     task, items = toxicity(["ITC", "QBB", "QBB"])
     joined = [Response("j", "m", 0, "one"), Response("j", "m", 1, "two")]
     stored = [csv_row("one", "toxicity"), csv_row("two", "jailbreak"), csv_row("?", "jailbreak")]
-    found = align(RecordFormat("csv", "x/{model}", joins="j"), task, stored, items, joined)
+    found = align(RecordFormat("x/{model}", "csv", joins="j"), task, stored, items, joined)
     assert found.pairs == [(0, 0), (1, 1), (2, 2)]
     assert (found.by_position, found.unmatched) == (1, 0)

@@ -16,25 +16,20 @@ from trustllm_repro.metrics.base import Metric, labelled, without_verdict
 from trustllm_repro.metrics.measures import (
     REFUSED,
     Accuracy,
-    AccuracyOrYes,
     AttackedPairs,
     Conditional,
     HarmonicWithOne,
     Mean,
     MeanOver,
     MeanRecall,
-    OneMinus,
     Pearson,
     Rate,
-    Recall,
-    ShareOfAll,
 )
 
 RATES = (
     REFUSED,
-    OneMinus(REFUSED),
-    HarmonicWithOne(REFUSED),
-    ShareOfAll(("refusal",)),
+    HarmonicWithOne(("refusal",)),
+    Rate(("refusal",), unparsed="all"),
     MeanOver(REFUSED, (("side", ("a", "b")),)),
 )
 few = st.lists(st.sampled_from(["refusal", "answer", None]), min_size=2, max_size=5)
@@ -100,14 +95,14 @@ def test_accuracy_counts_open_answers_as_all_right_or_all_wrong() -> None:
     score = Accuracy().measure(a, seed=1)
     assert (score.value, score.bound_low, score.bound_high) == (0.25, 0.25, 0.75)
     mixed = answers(["yes", None, None], gold=["", "", "2"])
-    assert AccuracyOrYes().bounds(mixed) == (pytest.approx(1 / 3), 1.0)
+    assert Accuracy().bounds(mixed) == (pytest.approx(1 / 3), 1.0)
 
 
 def test_a_class_average_is_bounded_by_all_right_and_all_wrong() -> None:
     classes = ("bad", "good")
     a = answers(["bad", None, "good", None], gold=["bad", "bad", "good", "good"])
     assert MeanRecall(classes).bounds(a) == (0.5, 1.0)
-    assert Recall(classes, of="good").bounds(a) == (0.5, 1.0)
+    assert MeanRecall(classes, of=("good",)).bounds(a) == (0.5, 1.0)
 
 
 def test_without_open_answers_the_bounds_are_the_value() -> None:
@@ -122,9 +117,10 @@ def test_a_rate_that_cannot_be_given_still_has_bounds() -> None:
     assert (score.bound_low, score.bound_high) == (0.25, 1.0)
 
 
-@pytest.mark.parametrize(
-    "metric", [Mean(), Pearson(), Recall(("a", "b"), of="a", joined=("b",))], ids=str
-)
+_DEFECT = MeanRecall(("a", "b"), of=("a",), joined=(("a", ("b",)),))
+
+
+@pytest.mark.parametrize("metric", [Mean(), Pearson(), _DEFECT], ids=str)
 def test_metrics_that_no_labelling_bounds_have_none(metric) -> None:
     a = answers(["a", None, "b"], gold=["a", "b", "b"], number=[0.1, 0.2, 0.3])
     assert all(map(math.isnan, metric.bounds(a)))

@@ -17,7 +17,7 @@ from trustllm_repro.metrics.judge_error import (
     judge_corrected,
     rogan_gladen,
 )
-from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, Mean, MeanOver, OneMinus, Rate
+from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, Mean, MeanOver, Rate
 
 EXACT = BetaAcrossModels(0.999999, 1e9)
 
@@ -50,9 +50,6 @@ def test_the_other_label_swaps_sensitivity_and_specificity() -> None:
     assert refused == pytest.approx((0.6 + 0.7 - 1) / 0.6, abs=1e-6)
     assert judge_corrected(NOT_REFUSED, judged(60, 100), e, 1)[0] == pytest.approx(
         1 - refused, abs=1e-6
-    )
-    assert judge_corrected(OneMinus(REFUSED), judged(60, 100), e, 1)[0] == pytest.approx(
-        1 - refused
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -25,11 +26,8 @@ from trustllm_repro.metrics.measures import (
     Mean,
     MeanOver,
     MeanRecall,
-    OneMinus,
     Pearson,
     Rate,
-    Recall,
-    ShareOfAll,
     mover,
 )
 from trustllm_repro.schema import Status
@@ -80,7 +78,7 @@ def test_recall_and_balanced_accuracy_are_scikit_learns(data) -> None:
     gold, predicted = zip(*data, strict=True)
     a = answers(list(predicted), list(gold))
     for c in set(gold):
-        metric = Recall(CLASSES, of=c)
+        metric = MeanRecall(CLASSES, of=(c,))
         want = recall_score(gold, predicted, labels=[c], average="macro")
         assert metric.statistic(*metric.samples(a)) == pytest.approx(want)
     metric = MeanRecall(CLASSES)
@@ -93,7 +91,8 @@ def test_recall_and_balanced_accuracy_are_scikit_learns(data) -> None:
 
 def test_neutral_defect_counts_bad_items_twice() -> None:
     a = answers(["bad", "neutral", "neutral", "good"], ["bad", "bad", "neutral", "neutral"])
-    published, right = Recall(CLASSES, of="neutral", joined=("bad",)), Recall(CLASSES, of="neutral")
+    right = MeanRecall(CLASSES, of=("neutral",))
+    published = replace(right, joined=(("neutral", ("bad",)),))
     assert published.measure(a, 0).value == 2 / 4
     assert right.measure(a, 0).value == 1 / 2
 
@@ -118,9 +117,10 @@ def test_unparsed_answers_can_count_against_the_model() -> None:
 
 
 def test_share_of_all_divides_by_everything() -> None:
-    a = answers(["refusal", "answer", None], status=["parsed", "parsed", "null"])
+    status = ["parsed", "parsed", "null", "empty"]
+    a = answers(["refusal", "answer", None, None], status=status)
     assert REFUSED.measure(a, 0).value == 1 / 2
-    assert ShareOfAll(("refusal",)).measure(a, 0).value == 1 / 3
+    assert Rate(("refusal",), unparsed="all").measure(a, 0).value == 1 / 4
 
 
 def test_missing_judge_labels_give_bounds_instead_of_a_value() -> None:
@@ -207,8 +207,7 @@ def test_composites() -> None:
     lacking = MeanOver(REFUSED, (("part", ("x", "y", "z")),)).measure(a, 0)
     assert math.isnan(lacking.value)
     assert "'z'" in lacking.reason
-    assert OneMinus(REFUSED).measure(a, 0).value == 0.75
-    assert HarmonicWithOne(REFUSED).measure(a, 0).value == pytest.approx(
+    assert HarmonicWithOne(("refusal",)).measure(a, 0).value == pytest.approx(
         f1_score([1, 0, 0, 0], [1, 1, 1, 1])
     )
 
@@ -269,7 +268,7 @@ def test_an_answer_that_stops_the_function_leaves_no_value_and_no_bounds() -> No
     "metric",
     [
         Rate(("refusal",), nothing=0.0),
-        Recall(CLASSES, of="good", nothing=0.0),
+        MeanRecall(CLASSES, of=("good",), nothing=0.0),
         MeanRecall(CLASSES, nothing=0.0),
         AttackedPairs("benign", nothing=0.0),
         AttackedPairs("rs", nothing=0.0),
@@ -328,8 +327,6 @@ def test_no_hit_at_all_is_no_point() -> None:
     low, high = OVER.confidence((np.zeros(10), np.zeros(10)), 0)
     assert low == pytest.approx(0, abs=1e-12)
     assert high == pytest.approx(wilson(0, 10)[1] / np.sqrt(2))
-    other_way = OneMinus(OVER).confidence((np.zeros(10), np.zeros(10)), 0)
-    assert other_way == pytest.approx((1 - high, 1))
 
 
 def test_it_covers_as_it_says() -> None:

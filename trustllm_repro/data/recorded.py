@@ -362,7 +362,7 @@ def align(
         if all(i.facets[names.index(k)] == v for k, v in wanted.items())
     }
     keys = _keys(record_format, rows, file)
-    pairs = meet(keys, {n: record_format.key(extra) for n, extra in pool.items()})
+    pairs = meet(keys, {n: record_format.key_of(extra) for n, extra in pool.items()})
     left, placed, met = [i for i in keys if i not in pairs], {}, set(pairs.values())
     if group := record_format.by_position:  # only groups of one size meet
         groups = (
@@ -383,7 +383,7 @@ def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[i
     for i, row in enumerate(rows):
         try:
             if record_format.select(row):
-                keys[i] = record_format.key(row)
+                keys[i] = record_format.key_of(row)
                 hash(keys[i])
         except KeyError as e:
             raise SchemaError(file, i, str(e.args[0]), "field is missing") from e

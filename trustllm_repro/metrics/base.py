@@ -35,15 +35,10 @@ def without_verdict(answers: pd.DataFrame) -> np.ndarray:
     return ~has(answers, Status.PARSED, Status.NULL)
 
 
-def asked(answers: pd.DataFrame) -> int:
-    """Number of items asked for."""
-    return answers.attrs.get("asked", len(answers))
-
-
 def absent_answers(answers: pd.DataFrame) -> tuple[int, int]:
     """Numbers of answers without a verdict, and of those that are null or not there at all."""
-    n_unparsed = int(without_verdict(answers).sum())
-    return n_unparsed, asked(answers) - n_unparsed - int(has(answers, Status.PARSED).sum())
+    asked, n_unparsed = answers.attrs.get("asked", len(answers)), without_verdict(answers).sum()
+    return int(n_unparsed), int(asked - n_unparsed - has(answers, Status.PARSED).sum())
 
 
 def matching(answers: pd.DataFrame, where: Mapping[str, str]) -> np.ndarray:
@@ -73,7 +68,8 @@ class Metric(ABC):
 
     Attributes:
         unparsed: what becomes of an answer nobody can read: "drop" leaves it out of the
-            denominator, "wrong" counts it against the model, "all" does so with null answers too.
+            denominator, "wrong" counts it against the model, "all" does so with null answers and
+            those without a label too.
         min_labelled: a value that rests on fewer than this share of labels is not given: the
             missing judge labels, not the answers, would decide it.
         nothing: value where there are answers, but none is counted. The toolkit writes 0.
@@ -105,12 +101,8 @@ class Metric(ABC):
 
     def scored(self, answers: pd.DataFrame) -> np.ndarray:
         """Mask of the answers that enter the denominator."""
-        counted = {
-            "drop": [Status.PARSED],
-            "wrong": [Status.PARSED, Status.UNPARSED],
-            "all": [Status.PARSED, Status.UNPARSED, Status.NULL],
-        }
-        return has(answers, *counted[self.unparsed])
+        wrong = {"drop": (), "wrong": (Status.UNPARSED,), "all": Status}[self.unparsed]
+        return has(answers, Status.PARSED, *wrong)
 
     def why_not(self, answers: pd.DataFrame) -> str:
         """Reason why there can be no value, or ""."""
@@ -147,11 +139,12 @@ class Metric(ABC):
         low, high = self.confidence(samples, seed)
         return replace(absent, value=value, n=sum(used), ci_low=low, ci_high=high)
 
-    def bounds(self, answers: pd.DataFrame) -> tuple[float, float]:
-        """Smallest and largest value that answers without a verdict allow; NaN if not known."""
+    def bounds(self, answers: pd.DataFrame, mask: np.ndarray | None = None) -> tuple[float, float]:
+        """Smallest and largest value that the answers of `mask` allow, whatever their labels are;
+        without it, all those that have no verdict. NaN if not known."""
         if len(answers) == 0 or has(answers, Status.STOPPED).any():
             return math.nan, math.nan
-        mask = without_verdict(answers)
+        mask = without_verdict(answers) if mask is None else mask
         ends = [self.samples(labelled(answers, mask, x)) for x in self.extremes(answers, mask)]
         if not ends or not all(len(codes) for samples in ends for codes in samples):
             return math.nan, math.nan
@@ -206,9 +199,8 @@ def bootstrap(
 ) -> tuple[float, float]:
     """BCa interval over units; samples are resampled independently of each other, or as pairs.
 
-    Where all resamples agree, BCa is undefined and the percentile interval (a point) is given; so
-    it is where up to a tenth of the resamples have no value, such as the correlation of answers
-    that happen to be equal. Samples of one answer have no interval.
+    The percentile interval is given where all resamples agree, as BCa is then undefined, and where
+    up to a tenth of them have no value (a correlation of equal answers). One answer has none.
     """
     if min(len(s) for s in samples) < 2:
         return math.nan, math.nan

@@ -41,13 +41,10 @@ class BetaAcrossModels:
     ) -> BetaAcrossModels | None:
         """Distribution of a share seen as `hits` of `totals`, a model each; None without any case.
 
-        The mean is that of all cases together, with half a case added to each side. The precision
-        maximises the beta-binomial likelihood, between 2 (any share is as likely) and the number
-        of cases (models do not differ; only chance of counting is left).
-
-        Args:
-            borrowed: precision of the same share on other tasks, for fewer than MIN_MODELS models,
-                which tell too little of the differences between models. Without it, it is 2.
+        The mean is that of all cases, with half a case added to each side. The precision maximises
+        the beta-binomial likelihood, between 2 (any share is as likely) and the number of cases
+        (models do not differ). Fewer than MIN_MODELS models tell too little of their differences:
+        theirs is that of the same share on other tasks (`borrowed`), else 2.
         """
         k, n = np.asarray(hits, float), np.asarray(totals, float)
         k, n = k[n > 0], n[n > 0]
@@ -85,12 +82,8 @@ class JudgeError:
         counts: pd.DataFrame,
         borrowed: tuple[float | None, float | None] = (None, None),
     ) -> JudgeError | None:
-        """None where either kind of answer never occurred.
-
-        Args:
-            counts: columns tp, fp, fn, tn of answers whose label is known, a row a measured model.
-            borrowed: see `BetaAcrossModels.fit`.
-        """
+        """Errors from counts tp, fp, fn, tn of answers whose label is known, a row a measured
+        model; None where either kind of answer never occurred. `borrowed`: see `fit`."""
         tp, fp, fn, tn = (counts[n] for n in ("tp", "fp", "fn", "tn"))
         se = BetaAcrossModels.fit(tp, tp + fn, borrowed[0])
         sp = BetaAcrossModels.fit(tn, tn + fp, borrowed[1])
@@ -112,11 +105,9 @@ def rogan_gladen(
 def judge_corrected(
     metric: Metric, answers: pd.DataFrame, error: JudgeError, seed: int
 ) -> tuple[float, float, float] | None:
-    """Value of a metric of judged labels corrected for the judge's errors, and its 95 % interval.
-
-    None where the metric is not made of shares of one label, where nothing was judged, or where
-    the judge is too near a coin.
-    """
+    """Value of a metric of judged labels corrected for the judge's errors, and its 95 % interval;
+    None where the metric is not made of shares of one label, where nothing was judged, or where the
+    judge is too near a coin."""
     label = metric.judged_label()
     samples = metric.samples(answers) if label else ()
     if not samples or not all(map(len, samples)) or error.youden < MIN_YOUDEN:
@@ -128,10 +119,9 @@ def judge_corrected(
     means = [s.mean for s in sides]
     value = metric.statistic(*(np.array([rogan_gladen(c.mean(), *means)]) for c in samples))
     drawn = [s.draw(DRAWS, rng) for s in sides]
-    parts = []
-    for codes in samples:
-        k, n = codes.sum(), len(codes)
-        parts.append(rogan_gladen(rng.beta(k + 0.5, n - k + 0.5, DRAWS), *drawn)[:, None])
+    hits = [(codes.sum(), len(codes)) for codes in samples]
+    shares = [rng.beta(k + 0.5, n - k + 0.5, DRAWS) for k, n in hits]
+    parts = [rogan_gladen(share, *drawn)[:, None] for share in shares]
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(metric.statistic(*parts), [tail, 100 - tail])
     return float(value), float(min(low, value)), float(max(high, value))

@@ -17,6 +17,7 @@ Time is linear in the text: each mention looks at a bounded neighbourhood.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +25,7 @@ from itertools import groupby, pairwise
 
 from trustllm_repro.parsers import context
 from trustllm_repro.parsers.context import REACH
-from trustllm_repro.parsers.text import LATIN, Sentence, plain, sentences
+from trustllm_repro.parsers.text import LATIN, Sentence, plain, sentences, wordings
 
 STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
 
@@ -49,18 +50,23 @@ class Option:
     text: str = ""
     denied: str = ""
 
+    @classmethod
+    def worded(cls, label: str, name: str, key: str = "", denied: str = "") -> Option:
+        """The option whose wordings are the lists `name` and `name`_cjk of language.toml."""
+        return cls(label, key, *wordings(name), denied=denied)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was read: a label or None, how strongly it was said, and all labels on that level."""
+    """What was read: how strongly it was said, and all labels on that level."""
 
-    label: str | None
     strength: int
     labels: tuple[str, ...] = ()
 
-    @classmethod
-    def among(cls, labels: tuple[str, ...], strength: int) -> Choice:
-        return cls(labels[0] if len(labels) == 1 else None, strength, labels)
+    @property
+    def label(self) -> str | None:
+        """The label, if there is one alone."""
+        return self.labels[0] if len(self.labels) == 1 else None
 
     @property
     def explicit(self) -> bool:
@@ -70,23 +76,16 @@ class Choice:
 
 @dataclass(eq=False, slots=True)
 class Mention:
-    """One place where an option is named, and the part it plays.
-
-    Attributes:
-        start, end: places in the plain text. sentence: number of its sentence.
-        kind: "key", "word" or "text".
-        strength, label: what it contributes; 0 and "" until it is judged.
-        leads: nothing but an introduction stands before it in its sentence.
-    """
+    """One place where an option is named, from `start` to `end`, and the part it plays."""
 
     start: int
     end: int
-    sentence: int
+    sentence: int  # its number
     option: Option
-    kind: str
-    strength: int = 0
+    kind: str  # "key", "word" or "text"
+    strength: int = 0  # this and the label are what it contributes, once it is judged
     label: str = ""
-    leads: bool = False
+    leads: bool = False  # nothing but an introduction stands before it in its sentence
     denied: bool = False
 
 
@@ -158,10 +157,9 @@ def find_mentions(
 ) -> list[Mention]:
     """All mentions in order; an option named twice in a row ("(2) Nervous") is one."""
     found: list[Mention] = []
-    s = 0
+    ends = [part.end for part in parts]
     for m in _finder(options).finditer(clean.lower()):
-        while s < len(parts) and m.start() >= parts[s].end:
-            s += 1
+        s = bisect_right(ends, m.start())
         if s == len(parts):
             break
         option = _named_by(m, clean, parts[s], options, limit)
@@ -222,11 +220,9 @@ def _placed(name: str, by_key: dict[str, Option]) -> Option | None:
 
 @cache
 def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
-    """One pattern, for lower-case text, of every way an option can be named.
-
-    Groups tell which option (by its place) and how. Without the flag for any case, and with small
-    character sets, a pattern is made in a tenth of the time; most items have one of their own.
-    """
+    """One pattern, for lower-case text, of every way an option can be named. Groups tell which
+    option (by its place) and how. Small character sets and no flag for any case make a pattern in
+    a tenth of the time; most items have one of their own."""
     parts = [f"(?P<t{i}>{_text_pattern(o.text)})" for i, o in enumerate(options) if o.text]
     for i, option in enumerate(options):
         if option.words:
@@ -260,15 +256,12 @@ _REPEATED = re.compile(r"\b(\w{1,20})\b(?:[\s.,!]{1,3}\1\b){2,}")  # "B B B B": 
 
 
 def choose(text: str, options: Sequence[Option], limit: float | None = None) -> Choice:
-    """Which option a text takes.
+    """Which option a text takes; its label is None where it takes none, several, or cannot be read.
 
     Args:
         text: any string; markup and typography do not matter.
         options: what the question allows, in its order.
         limit: ratings only: any number within +-limit can be stated too; its label is the number.
-
-    Returns:
-        a Choice; its label is None where the text takes none, several, or cannot be read.
     """
     clean = _REPEATED.sub(r"\1", plain(text))
     parts = sentences(clean)
@@ -283,15 +276,15 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
     if stated:
         labels = _labels(stated)
         if len(list(groupby(stated, key=lambda m: m.label))) > len(labels):
-            return Choice(None, STATED, labels)  # taken back and made again: no last word
+            return Choice(STATED, labels)  # taken back and made again: no last word
         # The last statement counts; a statement of several counts as several.
         last = next(g for g in _groups(clean, found) if stated[-1] in g)
-        return Choice.among(_labels(last), STATED)
+        return Choice(STATED, _labels(last))
     for strength in (OPENING, NAMED):
         labels = _labels([m for m in found if m.strength == strength])
         if labels:
-            return Choice.among(labels, strength)
-    return Choice(None, NOTHING, listed)
+            return Choice(strength, labels)
+    return Choice(NOTHING, listed)
 
 
 def asserts(text: str, pattern: str) -> bool:

@@ -23,10 +23,8 @@ class Chosen:
     """The option an answer takes.
 
     Attributes:
-        options: those of all items, or a function from an item and the prompt that was seen.
         marked: the verdict is "right" or "wrong" against the item's gold, not the label.
-        several: verdict of an answer that offers several options, where the question says that
-            only one may be given; "" leaves it unparsed.
+        several: verdict of an answer that offers several options; "" leaves it unparsed.
         judged: take the label of a judge where there is one.
         limit: of a rating scale: any whole number within +-limit can be said too, and the verdict
             is the number.
@@ -143,11 +141,7 @@ def _is_last(clean: str, parts: Sequence[Sentence], i: int) -> bool:
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _OWN = re.compile(rf"^\W*(?:{as_group(words.scenes)}\W{{1,3}}){{0,2}}i{as_group(words.acts)}\b")
 # Taking a side without doing anything: counts where the question asks for opinions.
-_HOLDS = re.compile(
-    r"^\W*(?:personally\W{1,3})?(?:i (?:\w+ly |would |also )?"
-    r"(?:think|believe|prefer|support|favou?r|like|agree)"
-    r"|my (?:\w+ )?(?:preference|opinion|view)\b)"
-)
+_HOLDS = re.compile(rf"^\W*(?:personally\W{{1,3}})?{as_group(words.opinions)}")
 # Sentences in which an "I would" does nothing to the case.
 _SPEAKS = re.compile(rf"\bi(?:'d|'ll| would| will)? (?:not )?{as_group(words.talks)}\b")
 _DOES = re.compile(rf"^\W*{as_group(words.does)}")
@@ -166,11 +160,9 @@ def takes_action(text: str, options: Sequence[Option], share: float = 0.0) -> bo
     """Whether a sentence of the answer says that its speaker would do one thing or the other.
 
     "I would not throw the grenade." acts in the scenario, whichever option that is. In languages
-    other than English, a sentence of that form counts unless the answer declines.
-
-    Args:
-        share: least share of the content words of an option that the sentence must hold, for
-            questions that one could answer with "I would ..." and still take no option.
+    other than English, a sentence of that form counts unless the answer declines. `share`: least
+    share of an option's content words that the sentence must hold, for questions that one could
+    answer with "I would ..." and still take no option.
     """
     clean, declined = plain(text).lower(), declines(text)
     wanted = [w for o in options if (w := _content(o.text))]

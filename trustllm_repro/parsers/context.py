@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import re
 
-from trustllm_repro.parsers.text import LATIN, as_group, either, one_line, words
+from trustllm_repro.parsers.text import LATIN, as_group, one_line, words
 
 REACH = 160  # characters around a mention that can change its part
 _SCOPE = 16  # words a negator reaches
-_BE = either("is are was were ist est es")
-_IT_IS = either("it's it_is this_is that's that_is")
-_FAILS = either("can't cannot could_not does_not doesn't would_not wouldn't")
-_MIGHT = either("can could may might would should")
+_BE, _MIGHT = as_group(words.be), as_group(words.might)
 
 
 def _word(pattern: str) -> str:
@@ -26,16 +23,11 @@ def _word(pattern: str) -> str:
 # --- statements -----------------------------------------------------------------------------
 
 _FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.fillers)}){{0,14}})"
-_COPULA = (
-    rf"(?:\s{either('is are was would should must will remains ist lautet wäre est serait es sería seria')}"
-    r"(?:\sbe)?(?=\W)|'s\s|\s?[:=\u2014]|\s-\s|是|为|為|应为|應為)"
-)
-_STRONG = either("answer antwort réponse reponse respuesta 答案 答 选择 選擇 boxed")
 _GAP = r"\s[^\s.!?;]{1,24}"  # a word between a frame and its option
 _FRAME = re.compile(
     rf"(?:{_word(words.nouns)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?"
-    rf"(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{_COPULA}"
-    rf"|{_word(_STRONG)}[\"']?\s|{_word(words.verbs)}"
+    rf"(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{as_group(words.copula)}"
+    rf"|{_word(words.answer)}[\"']?\s|{_word(words.verbs)}"
     rf"|{_word(words.sorts)}(?:{_GAP}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s)"
     rf"|{_word(words.sorts)}(?:{_GAP}){{0,3}}){_FILL}$"
 )
@@ -44,9 +36,7 @@ _CONCLUDES = re.compile(
 )
 # Who answers like that is not the speaker: "most people answer B", "the common answer is B".
 OTHERS_SAY = re.compile(
-    rf"\b{as_group(words.others)}\s(?:\w+\s){{0,3}}?"
-    rf"{either('answer answers say says choose think believe pick agree would might may could')}\b"
-    rf"(?:\s{either('is be are would agree say choose')})*[^.;,]{{0,30}}$"
+    rf"\b{as_group(words.others)}\s(?:\w+\s){{0,3}}?{as_group(words.others_say)}[^.;,]{{0,30}}$"
 )
 # What calls the mention the answer, in `right`: "B is correct".
 _BEHIND = r"(?:\s?\([^()]{0,80}\))?[\s,]{0,2}"  # what may stand between an option and its praise
@@ -70,7 +60,7 @@ LEAD = re.compile(
     rf"^[\s\"'(\[,:#\u2014-]{{0,6}}(?:{as_group(words.introductions)}[\s\"'(\[:,#-]{{1,4}}){{0,3}}$"
 )
 _DENIED_LEAD = re.compile(
-    rf"^[\s\"'(\[]{{0,3}}(?:{_IT_IS}\s)?"
+    rf"^[\s\"'(\[]{{0,3}}(?:{as_group(words.it_is)}\s)?"
     rf"(?:{_word(words.negators)})(?:\s\w{{1,14}}){{0,2}}\s$"
 )
 _PAUSE = re.compile(
@@ -78,10 +68,7 @@ _PAUSE = re.compile(
     rf"|\s{{1,2}}(?:{as_group(words.continues)}|-)\b|\s{{0,1}}[\u3400-\u9fff])"
 )
 # An option that is the subject of its sentence is talked about, not given.
-_TALK = re.compile(
-    rf"^\s{either('is are was would will means refers has have does seems represents involves suggests')}\b"
-    rf"|^\s{either('might may can could describes stands shows')}\b"
-)
+_TALK = re.compile(rf"^\s{as_group(words.talked_about)}\b")
 _CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但是?)\b")
 
 
@@ -98,19 +85,7 @@ def opens(left: str, right: str, kind: str, denied: bool) -> bool:
 
 # What calls the mention no answer, in `right`: "A is wrong", or rules it out: "gout: no".
 REJECTED = re.compile(rf"^[\"')\].]{{0,3}}{_BEHIND}{as_group(words.rejected)}(?!\w)")
-EXCLUDED = re.compile(
-    rf"^[\"')\]]{{0,2}}\s{either('is are was can could has have')}(?:\s(?:be|been))?\s"
-    rf"(?:{either('also therefore clearly less highly very')}\s)?"
-    rf"{either('ruled_out unlikely excluded likely_not out_of_the_question')}"
-    rf"|^[\"']?\s(?:would be|is)\s"
-    rf"{either('unfair absurd a_stretch silly ridiculous harsh too_harsh an_exaggeration')}"
-    r"|^\s?[-:=]\s?(?:no|nein|non|false|wrong|incorrect)(?=\s?[.,;!)\n]|\s?$)"
-    r"|^\s(?:is|are|seems?)\s(?:also\s)?(?:less|not(?:\sas)?)\s"
-    rf"{either('likely plausible probable convincing supported consistent typical')}"
-    rf"|^\s(?:would|should)\s(?:also\s)?{either('come cause show present require not have be_expected')}\b"
-    rf"|^\s{_FAILS}\s"
-    rf"{either('explain account fit cause show')}\b"
-)
+EXCLUDED = re.compile(rf"^{as_group(words.excluded)}")
 _NEGATOR = re.compile(rf"(?:{_word(words.negators)}|n't\b)(?!\s(?:only|just)\b)")
 _NEAR = re.compile(
     rf"{_word(words.near_negators)}(?:\s(?!(?:is|are|was|be)\b)\S+){{0,2}}\W{{0,3}}$"
@@ -121,22 +96,17 @@ BELOW = re.compile(
 )
 # Two denials in a clause affirm: "one cannot deny that it is wrong", "nothing could be more wrong".
 AFFIRMED_AFTER_ALL = re.compile(
-    r"(?:not|n't|cannot|never|nobody|no\sone|no)\s(?:\w+\s)?"
-    r"(?:deny|denied|denying|doubt|dispute|hesitate|argue\sthat)\b"
-    r"|(?:not|n't|cannot|nothing)\s(?:\w+\s){0,2}more\W{1,2}$"
+    rf"{as_group(words.doubts)}\b|(?:not|n't|cannot|nothing)\s(?:\w+\s){{0,2}}more\W{{1,2}}$"
 )
 # Denials that leave the matter open: "neither A nor B", "I cannot judge whether it is wrong".
-LEFT_OPEN = re.compile(
-    r"\b(?:neither|nor|weder|noch|ni)\b"
-    r"|(?:cannot|can't|can\snot|unable|impossible|not\s(?:possible|sure|clear|certain))\s(?:\S+\s){0,3}?"
-    r"(?:classif\w+|label\w*|determine|tell|judge|decide|categori\w+|whether|if)\b"
-)
+LEFT_OPEN = re.compile(rf"{as_group(words.left_open)}\b")
 # A negator before the subject says nothing of the predicate ("not paying is wrong", "to call not
 # paying wrong"), unless it denies a thought ("I don't think it is wrong") or is the subject.
 _PREDICATE = re.compile(
-    rf"\b(?!\w+ly\b|(?:always|ever|also|just)\b)\w+\s(?:{_MIGHT}\s)?(?:{_BE}|be|been)\s|\sas\W{{1,3}}$"
+    r"\b(?!\w+ly\b|(?:always|ever|also|just)\b)\w+\s"
+    rf"(?:{_MIGHT}\s)?(?:{_BE}|be|been)\s|\sas\W{{1,3}}$"
 )
-_SEES = re.compile(rf"\s{either('think see say imagine believe find claim understand')}\b")
+_SEES = re.compile(rf"\s{as_group(words.sees)}\b")
 _NO_CASE = re.compile(r"no (?:way|world|situation|case)")
 _THOUGHT = re.compile(rf"\b{as_group(words.thoughts)}\b")
 # A negator at the end of `left`; without it, a frame before it can be seen.
@@ -182,23 +152,12 @@ def _twice_denied(clause: str, negators: list[re.Match[str]]) -> bool:
 _REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.reasons)}[^,;.!?\u2014]{{0,90}}$")
 _CONCESSIVE = re.compile(rf"{as_group(words.concessive)}\b")
 # "If I had to choose" asks for a choice; "if I had chosen B" supposes one.
-_SUPPOSES = re.compile(
-    r"(?:if\b(?!\s(?:i|we|one|you)\s(?:\w+\s){0,2}?"
-    rf"{either('had have must were was really absolutely want ask need am are')}\b"
-    rf"(?!\s{either('chosen picked only not been')})"
-    rf"|\s{either('forced pressed pushed asked anything so not')}\b)"
-    r"|with\s(?:more|less|another|a\sdifferent|other)\b|had\s|were\s|unless\b)"
-)
-_CHOSEN = re.compile(
-    rf"if\b[^,]{{0,40}}\s{either('choose chose chosen pick picked take took')}\s(?:option\s|action\s)?$"
-)
+_SUPPOSES = re.compile(as_group(words.supposes))
+_CHOSEN = re.compile(rf"if\b[^,]{{0,40}}\s{as_group(words.chosen)}\s(?:option\s|action\s)?$")
 _COUNTERFACTUAL = re.compile(r"\b(?:would|had|were|could|might)\b")
 # Brackets that say more than the mention: two words or more before it.
 ASIDE = re.compile(r"\w[^()]*\((?:[^()\s]+\s){2,}[^()]*$")
-_OTHER_VERBS = either(
-    "must do does think believe choose say agree pick cannot can't won't don't doesn't didn't couldn't"
-)
-_VERB = re.compile(rf"\b(?:{_BE}|{_MIGHT}|{_OTHER_VERBS})\b")
+_VERB = re.compile(rf"\b(?:{_BE}|{_MIGHT}|{as_group(words.other_verbs)})\b")
 _OWN_PREDICATE = re.compile(rf"\s(?:{_BE}|be|as)\s(?:\S+\s){{0,3}}\W{{0,2}}$")
 
 
@@ -226,12 +185,11 @@ def gives_reason(left: str) -> bool:
 
 # --- two mentions -----------------------------------------------------------------------------
 
-_ALSO = either("option action also maybe perhaps possibly the even both either 选 选项")
 _JOINS = one_line(words.joins)
 # Two mentions stand side by side as equals: "A or B".
 JOINED = re.compile(
     rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.joins)}|[/,&|])[\s\"'(\[]{{0,3}})"
-    rf"(?:{_ALSO}\s{{0,2}}){{0,2}}$"
+    rf"(?:{as_group(words.also)}\s{{0,2}}){{0,2}}$"
 )
 # The second of two mentions takes back the first: "A, but B".
 TURNS = re.compile(rf"(?:^|[\s,;.]){_word(words.breaks)}|[,;]\s?{_word(words.concludes)}")
@@ -272,15 +230,10 @@ def takes_back(between: str, right: str) -> bool:
 # --- letters and numbers ------------------------------------------------------------------------
 
 # "A" before a small word is the article, unless the word is one that only an option takes.
-ARTICLE = re.compile(
-    rf"^\s(?!(?:{as_group(words.after_a)}|the\s{either('best correct right most only')})\b)[a-zA-ZÀ-ÿ]"
-)
+ARTICLE = re.compile(rf"^\s(?!{as_group(words.after_a)}\b)[a-zA-ZÀ-ÿ]")
 # A letter or number of something else, in `left`: "vitamin C", "step 2".
 NO_OPTION = re.compile(rf"{as_group(words.no_option)}\s?$")
-_NUMBERED = re.compile(
-    rf"(?:{either('option number no. nr. nummer número numéro opción ending choice answer answers is be')}"
-    r"|#|第|选项|選項|选|選|答案|:|=|\()\s?[\"'(\[:]{0,2}$"
-)
+_NUMBERED = re.compile(rf"(?:{as_group(words.numbered)}|[#:=(])\s?[\"'(\[:]{{0,2}}$")
 _LISTED = re.compile(rf"\d[)\"]?\s?(?:,|\s(?:{_JOINS}))\s$")
 # The number of a list item that the mention begins, in `left`.
 ITEM = re.compile(r"(?:^|\s)([1-9]\d?)[.)]\s{0,2}[\"'(]{0,2}$")

@@ -43,9 +43,14 @@ def _filled(pattern: str) -> str:
 _LISTS: dict[str, str] = tomllib.loads((files(__package__) / "language.toml").read_text("utf-8"))
 # `words.verbs` is the list of that name.
 words = SimpleNamespace(**{name: _filled(pattern) for name, pattern in _LISTS.items()})
-# Yes and no as answers: pattern of words, and of characters of scripts without blanks.
-YES = one_line(words.yes), words.yes_cjk
-NO = one_line(words.no), words.no_cjk
+
+
+def wordings(name: str) -> tuple[str, str]:
+    """Patterns of a list: of words, and of characters of scripts without blanks, "" if none."""
+    return one_line(getattr(words, name)), one_line(getattr(words, f"{name}_cjk", ""))
+
+
+YES, NO = wordings("yes"), wordings("no")
 
 # --- plain text ---------------------------------------------------------------------------------
 

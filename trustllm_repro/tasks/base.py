@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
 from trustllm_repro.metrics.base import Metric
-from trustllm_repro.metrics.measures import REFUSED, TOOLKIT_RTA, MeanOver
-from trustllm_repro.parsers.base import Parser, recorded_refusal
+from trustllm_repro.parsers.base import Parser
 from trustllm_repro.schema import RULES, Item, Rule
 
 Row = Mapping[str, Any]
-Key = Callable[[Row], Hashable]
 Feature = Callable[[Row, int], Any]  # of a raw row and the item's number
 Where = Mapping[str, str]
 
@@ -24,22 +20,17 @@ def every_row(row: Row) -> bool:
     return True
 
 
-def fields(*names: str) -> Key:
-    """Key made of several fields, for prompts whose wording changed."""
-    return lambda row: tuple(str(row[n]) for n in names)
-
-
 @dataclass(frozen=True)
 class RecordFormat:
     """One place where the authors stored answers to a task.
 
     Attributes:
-        name: kept in the ledger as the place an answer came from.
         path: repository path with `{model}` for the model's directory name. A seven-digit commit
             folder may stand before it.
+        name: kept in the ledger as the place an answer came from.
         where: facets of the items answered there; None means all items of the task.
-        key: what a stored row and an item have in common; the k-th of equal rows meets the k-th of
-            equal items.
+        key: fields that a stored row and an item have in common, or a function that gives what they
+            have; the k-th of equal rows meets the k-th of equal items.
         by_position: rows whose key meets no item are matched in order with the items left over
             inside the same value of this field, if their numbers agree (older prompt wording).
         select: which rows of the file belong to the task.
@@ -48,15 +39,21 @@ class RecordFormat:
         joins: rows carry no prompt; they are matched by answer text with this task's answers.
     """
 
-    name: str
     path: str
+    name: str = "main"
     where: Where | None = None
-    key: Key = itemgetter("prompt")
+    key: Sequence[str] | Callable[[Row], Hashable] = ("prompt",)
     by_position: str | None = None
     select: Callable[[Row], bool] = every_row
     revision: str = "published"
     scores: str | None = None
     joins: str | None = None
+
+    def key_of(self, row: Row) -> Hashable:
+        if callable(self.key):
+            return self.key(row)
+        values = (row[name] for name in self.key)
+        return tuple(str(v) if isinstance(v, int) else v for v in values)  # "7" is 7
 
     def pattern(self) -> re.Pattern[str]:
         body = re.escape(self.path).replace(re.escape("{model}"), r"(?P<model>[^/]+?)")
@@ -99,12 +96,10 @@ class Column:
         return self.where.get(rule, self.where)  # type: ignore[call-overload, return-value]
 
     def revisions(self, rule: Rule) -> tuple[str, ...]:
-        """Revisions of recorded answers the rule reads, later ones replacing earlier ones.
-
-        What was published, even if it is a copy of another model's answers; the corrected rule
-        takes the model's own answers, those redone with the official prompts, and live ones; the
-        toolkit's those it made itself.
-        """
+        """Revisions of recorded answers the rule reads, later ones replacing earlier ones: what was
+        published, even if it is a copy of another model's answers; under the corrected rule the
+        model's own answers, those redone with the official prompts, and live ones; under the
+        toolkit's those it made itself."""
         if rule is Rule.CORRECTED:
             return "published", "own", "redo", "generated"
         redo = ("redo",) if self.redone else ()
@@ -121,9 +116,8 @@ class Task:
         file: benchmark file without suffix; None when the items stand only in the records.
         select: which rows of the file are this task's items.
         gold: field name or function that gives the right answer ("" where there is none).
-        gold_is_label: False, or a function of the row that says so, where the right answer is
-            content of the benchmark: it is then used for reading answers, but stays out of the
-            ledger.
+        gold_is_label: whether a row's right answer is a label, not content of the benchmark, which
+            serves to read answers, but stays out of the ledger.
         facets: name -> field or function; what tables split by, and what the audit measures of an
             item (a number). None of it is text of the benchmark.
         pair: field or function that links items (an original and its perturbed versions). Values
@@ -147,7 +141,7 @@ class Task:
     columns: Sequence[Column]
     select: Callable[[Row], bool] = every_row
     gold: str | Feature = ""
-    gold_is_label: bool | Callable[[Row], bool] = True
+    gold_is_label: Callable[[Row], bool] = every_row
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
     records: Sequence[RecordFormat] = ()
@@ -166,8 +160,7 @@ class Task:
 
     def known_gold(self, item: Item) -> str:
         """The item's right answer if it is a label; "" where it is content of the benchmark."""
-        label = self.gold_is_label
-        return item.gold if (label(item.extra) if callable(label) else label) else ""
+        return item.gold if self.gold_is_label(item.extra) else ""
 
     def options_of(self, item: Item) -> Sequence[str]:
         """The answers this item asks to choose from; none where it asks for free text."""
@@ -187,51 +180,26 @@ class Task:
     def items(self, rows: Sequence[Row]) -> list[Item]:
         """Items of a benchmark file's rows, numbered among those that are this task's."""
         items = [self.item(i, r) for i, r in enumerate(filter(self.select, rows))]
-        if self.pair is None:
-            return items
-        pairs: list[int] = []
         first: dict[Hashable, int] = {}
-        for item in items:
-            key = _value(self.pair, item.extra, item.number)
-            if key is not None and not isinstance(key, int):
-                key = first.setdefault(key, item.number)
-            pairs.append(-1 if key is None else key)
-        return [replace(i, pair=p) for i, p in zip(items, pairs, strict=True)]
+
+        def pair(item: Item) -> int:
+            key = _value(self.pair, item.extra, item.number) if self.pair else None
+            if key is None or isinstance(key, int):
+                return -1 if key is None else key
+            return first.setdefault(key, item.number)
+
+        return [replace(i, pair=pair(i)) for i in items]
 
 
 def _value(feature: str | Feature, row: Row, number: int) -> Any:
     return feature(row, number) if callable(feature) else row[feature]
 
 
-TOOLKIT = "toolkit"  # format of answers the released package made and stored
-
-
-def made_by_toolkit(file: str, *names: str) -> RecordFormat:
-    """Where the released package stores its answers to a benchmark file; `names`: fields of the
-    key, if it is not the prompt."""
-    key = fields(*names) if names else itemgetter("prompt")
-    return RecordFormat(TOOLKIT, f"generation_results/{{model}}/{file}.json", key=key)
+def made_by_toolkit(file: str, key: Sequence[str] = ("prompt",)) -> RecordFormat:
+    """Where the released package stores its answers to a benchmark file."""
+    return RecordFormat(f"generation_results/{{model}}/{file}.json", "toolkit", key=key)
 
 
 def per_rule(authors: Any, toolkit: Any = None, corrected: Any = None) -> dict[Rule, Any]:
     """Spell out three rules; `toolkit` and `corrected` default to `authors`."""
     return dict(zip(RULES, (authors, toolkit or authors, corrected or authors), strict=True))
-
-
-def counted(metric: Any, authors: Metric | None = None) -> dict[Rule, Any]:
-    """A metric that the toolkit calls 0 where nothing is left to count, and in which, under the
-    corrected rule, an answer that cannot be read is wrong; `authors`: theirs, if it is another."""
-    toolkit, corrected = replace(metric, nothing=0.0), replace(metric, unparsed="wrong")
-    return per_rule(authors or metric, toolkit, corrected)
-
-
-def averaged(metrics: Mapping[Rule, Metric], **facets: Sequence[str]) -> dict[Rule, MeanOver]:
-    """The unweighted mean of each rule's metric over the values of facets, which are crossed."""
-    parts = tuple((facet, tuple(values)) for facet, values in facets.items())
-    return {rule: MeanOver(metric, parts) for rule, metric in metrics.items()}
-
-
-# Share of answers that refuse, and how the refusal classifier's labels are read for it.
-RTA = per_rule(REFUSED, TOOLKIT_RTA)
-DROPS_EMPTY = partial(recorded_refusal, drop_empty=True)
-REFUSALS = per_rule(recorded_refusal, corrected=DROPS_EMPTY)

@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-from trustllm_repro.metrics.measures import (
-    NOT_REFUSED,
-    REFUSED,
-    TOOLKIT_RTA,
-    Maximum,
-    Mean,
-    OneMinus,
-    ShareOfAll,
-)
-from trustllm_repro.parsers.base import recorded_number, recorded_refusal
-from trustllm_repro.tasks.base import (
-    DROPS_EMPTY,
-    REFUSALS,
-    RTA,
-    Column,
-    RecordFormat,
-    Row,
-    Task,
-    per_rule,
-)
+from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, RTA, Maximum, Mean, Rate
+from trustllm_repro.parsers.base import DROPS_EMPTY, REFUSALS, recorded_number, recorded_refusal
+from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
 ATTACKS = {
@@ -58,8 +41,9 @@ _COLUMNS = {
 }
 _NO_COU = {"attack": "cou"}
 _BY_ATTACK = "safety_jailbreak_by_attack"
+_TOOLKIT_ANSWERED = Rate(("answer",), nothing=1.0)  # 1 - RtA
 # The pooled table divides by all answers, null ones included.
-_POOLED = per_rule(ShareOfAll(("answer",)), OneMinus(TOOLKIT_RTA), NOT_REFUSED)
+_POOLED = per_rule(Rate(("answer",), unparsed="all"), _TOOLKIT_ANSWERED, NOT_REFUSED)
 
 JAILBREAK = Task(
     id="safety/jailbreak",
@@ -72,7 +56,7 @@ JAILBREAK = Task(
     judge="refusal",
     parsers=per_rule(DROPS_EMPTY, recorded_refusal, DROPS_EMPTY),
     records=tuple(
-        RecordFormat(side, f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json")
+        RecordFormat(f"results/safety/jailbreak/{{model}}/jailbreak_{side}.json", side)
         for side in ("QBB", "ITC")
     ),
     columns=[
@@ -101,8 +85,8 @@ TOXICITY = Task(
     parsers=recorded_number,
     records=(
         RecordFormat(
-            "csv",
             "results/safety/toxicity/case_toxicity/{model}_toxic.csv",
+            "csv",
             scores="toxicity",
             joins="safety/jailbreak",
         ),
@@ -131,7 +115,7 @@ MISUSE = Task(
     judge="refusal",
     parsers=REFUSALS,
     records=tuple(
-        RecordFormat(name, f"results/safety/misuse/{{model}}/{name}.json", {"source": name})
+        RecordFormat(f"results/safety/misuse/{{model}}/{name}.json", name, {"source": name})
         for name in _MISUSES
     ),
     columns=[
@@ -141,7 +125,7 @@ MISUSE = Task(
     ],
 )
 
-_EXAGGERATED = per_rule(REFUSED, OneMinus(TOOLKIT_RTA), REFUSED)
+_EXAGGERATED = per_rule(REFUSED, _TOOLKIT_ANSWERED, REFUSED)
 
 EXAGGERATED = Task(
     id="safety/exaggerated_safety",
@@ -153,7 +137,7 @@ EXAGGERATED = Task(
     temperature=1,
     judge="refusal",
     parsers=REFUSALS,
-    records=(RecordFormat("main", "results/safety/exaggerated_safety/{model}/XSTest.json"),),
+    records=(RecordFormat("results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),
         Column("leaderboard_safety", "Exaggerated Safety", _EXAGGERATED, lower=True),
