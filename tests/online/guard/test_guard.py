@@ -166,6 +166,8 @@ def test_another_model_is_refused_by_what_differs(guard, loaded, folder, tmp_pat
     tokenizer.chat_template = tokenizer.chat_template + " "
     with pytest.raises(SettingsError, match="the template"):
         guard.criteria(model, tokenizer)
+    with pytest.warns(UserWarning, match=r"the model \("):
+        guard.criteria(model, tokenizer, strict=False)
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,10 @@ def test_longer_answers_than_those_it_was_fitted_to(model) -> None:
     settings = {**SAME, "eos_token_id": None}
     with pytest.raises(Unwatched, match="more than the 5 tokens"):
         model.generate(**prompts(1), **settings, stopping_criteria=[watching(model, most=5)])
+    lenient = watching(model, most=5, strict=False)
+    with pytest.warns(UserWarning, match="more than the 5 tokens"):
+        model.generate(**prompts(1), **settings, stopping_criteria=[lenient])
+    assert lenient.scores.shape[1] > 6
 
 
 def test_hooks_go_with_the_criteria(model) -> None:

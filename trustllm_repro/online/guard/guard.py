@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -399,31 +400,38 @@ class Guard:
                 remedy="give a file that `guard.save` of this version has written",
             ) from e
 
-    def check(self, model: Any, tokenizer: Any) -> None:
-        """Raise SettingsError unless the model is the one the guard was fitted to."""
+    def check(self, model: Any, tokenizer: Any, strict: bool = True) -> None:
+        """Raise SettingsError, or warn, unless the model is the one the guard was fitted to."""
         now, then = asdict(Origin.of(model, tokenizer)), asdict(self.origin)
         wrong = [
             f"the {key} ({now[key][:12] or 'none'} instead of {then[key][:12] or 'none'})"
             for key in ("model", "tokenizer", "template", "dtype")
             if now[key] != then[key]
         ]
-        if wrong:
+        problem = f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}"
+        if wrong and strict:
             raise SettingsError(
-                f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}",
-                remedy="fit a guard to this model",
+                problem, remedy="fit a guard to this model; or strict=False, and no promise holds"
             )
+        if wrong:
+            warnings.warn(problem, stacklevel=3)
 
-    def criteria(self, model: Any, tokenizer: Any) -> GuardCriteria:
+    def criteria(self, model: Any, tokenizer: Any, strict: bool = True) -> GuardCriteria:
         """A stopping criterion for `model.generate`.
 
-        Raises SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched, or
-        an answer has more than `most` tokens.
-        """
-        self.check(model, tokenizer)
-        ends, threshold = ends_of(model, tokenizer), self._threshold(STATES)
-        return GuardCriteria(self.probe, model, threshold, ends, self.most)
+        Args:
+            strict: False warns where `check` or an answer of more than `most` tokens is an error.
 
-    def stream(self, model: Any, tokenizer: Any, messages: Any, **asked: Any) -> Iterator[Piece]:
+        Raises:
+            SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched.
+        """
+        self.check(model, tokenizer, strict)
+        ends, threshold = ends_of(model, tokenizer), self._threshold(STATES)
+        return GuardCriteria(self.probe, model, threshold, ends, self.most, strict)
+
+    def stream(
+        self, model: Any, tokenizer: Any, messages: Any, *, strict: bool = True, **asked: Any
+    ) -> Iterator[Piece]:
         """Let the model answer, piece by piece; the token that raises the alarm is not given out.
 
         Args:
@@ -433,7 +441,7 @@ class Guard:
         Yields:
             Piece: text, score, alarm. The last one of a stopped answer has the alarm and no text.
         """
-        return stream(self.criteria(model, tokenizer), model, tokenizer, messages, asked)
+        return stream(self.criteria(model, tokenizer, strict), model, tokenizer, messages, asked)
 
     def watch(self, chunks: Iterable[Any], reader: str = "") -> Iterator[Piece]:
         """Read the stream of an OpenAI-compatible server, and close it at the alarm.
@@ -459,7 +467,7 @@ class Guard:
             )
         return Watch(self.words, self.entropy, thresholds, self.most).pieces(chunks)
 
-    def score(self, prompt: str, answer: str) -> np.ndarray:
+    def score(self, prompt: str, answer: str, strict: bool = True) -> np.ndarray:
         """(tokens,) float64: score after each token of a given answer, as its model reads it.
 
         The model is the one it was fitted to in this process, or is found by its name. Raises
@@ -467,7 +475,7 @@ class Guard:
         """
         if self.local is None:
             local = self._load()
-            self.check(local.model, local.tokenizer)
+            self.check(local.model, local.tokenizer, strict)
             object.__setattr__(self, "local", local)
         layers = self.probe.layers
         (((_, trace),),) = given(self.local, [prompt], [answer], self.most, layers)

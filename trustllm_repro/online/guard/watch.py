@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -211,6 +212,7 @@ class GuardCriteria(StoppingCriteria):
     Args:
         threshold: the lowest score that stops.
         ends: tokens that end an answer. most: longest answer calibrated on; 0: any.
+        strict: a longer one is an error, else a warning.
 
     Raises:
         Unwatched: from `generate`, as soon as a token cannot be watched; see `check`.
@@ -223,9 +225,10 @@ class GuardCriteria(StoppingCriteria):
         threshold: float,
         ends: frozenset[int] = frozenset(),
         most: int = 0,
+        strict: bool = True,
     ) -> None:
         self.probe = replace(probe, weight=probe.weight.to(model.device))
-        self.threshold, self.ends, self.most = threshold, ends, most
+        self.threshold, self.ends, self.most, self.strict = threshold, ends, most, strict
         # Called after each token with (ids, scores), (rows,) each; if it is true, all rows stop.
         self.tell: Callable[[torch.Tensor, torch.Tensor], bool] = lambda ids, scores: False
         self._passes = PassRecorder(model, probe.layers)
@@ -270,11 +273,12 @@ class GuardCriteria(StoppingCriteria):
                 f"the model's states at token {n} are not finite",
                 remedy="load the model in float32 or bfloat16",
             )
-        if self.most and n > self.most:
-            raise Unwatched(
-                f"answers have more than the {self.most} tokens the threshold was calibrated on",
-                remedy=f"max_new_tokens={self.most}, or fit the guard to longer answers",
-            )
+        if n == self.most + 1 > 1:
+            problem = f"answers have more than the {self.most} tokens it was calibrated on"
+            remedy = f"max_new_tokens={self.most}, or fit the guard to longer answers"
+            if self.strict:
+                raise Unwatched(problem, remedy=f"{remedy}; or strict=False")
+            warnings.warn(f"{problem}; {remedy}", stacklevel=2)
         self._scores.append(score)
         self._stopped = self._stopped | (score >= self.threshold)
         if self.tell(self._ids[:, -1], score):
