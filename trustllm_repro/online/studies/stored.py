@@ -10,14 +10,14 @@ import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.online.generations.generation import INDEX, Generation, read_generations
-from trustllm_repro.online.studies import evaluate
-from trustllm_repro.online.studies.evaluate import CELL
+from trustllm_repro.online.studies.estimates import FIGURE_COLUMNS
+from trustllm_repro.online.studies.evaluate import CELL, KEYS, SCORE_COLUMNS, TOKEN_COLUMNS
 from trustllm_repro.store.atomic import write_with
 
 COLUMNS = {
-    "scores": evaluate.SCORE_COLUMNS,
-    "token_scores": evaluate.TOKEN_COLUMNS,
-    "figures": evaluate.FIGURE_COLUMNS,
+    "scores": SCORE_COLUMNS,
+    "token_scores": TOKEN_COLUMNS,
+    "figures": FIGURE_COLUMNS,
     "labels": [*CELL, "judge", "case", "score", "unsafe", "disputed"],
     "quality": [*CELL, "judge", "against", "n"],
     "pilot": [
@@ -26,7 +26,7 @@ COLUMNS = {
     ],
 }  # fmt: skip
 # Words that stand in very many rows.
-_WORDS = (*evaluate.KEYS[:-1], "judge", "metric", "labels", "group")
+_WORDS = (*KEYS[:-1], "judge", "metric", "labels", "group")
 
 
 @dataclass(frozen=True)
