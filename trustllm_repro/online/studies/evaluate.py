@@ -59,8 +59,7 @@ def evaluate_monitors(
         last), peak_16 ... peak_half (largest so far; 18pct and 25pct of the tokens, rounded up),
         reason (why a monitor has no scores, or "").
 
-    Raises:
-        SettingsError: two monitors of one name.
+    Raises SettingsError: two monitors of one name.
     """
     monitors, cells = list(monitors), {}
     if twice := [name for name, n in Counter(m.name for m in monitors).items() if n > 1]:
@@ -101,11 +100,7 @@ def evaluate_task(
 
 class Evaluation:
     """Monitors on the labelled answers of one model to one task; arguments as of `evaluate_monitors`.
-
-    Attributes:
-        answers: those of SCORE_COLUMNS that do not depend on the monitor; by whether labels are
-            permuted.
-    """
+    `answers`: what of SCORE_COLUMNS no monitor changes, by whether labels are permuted."""
 
     def __init__(
         self, generations: Sequence[Generation], level: Level = STATES, seed: int = 0
@@ -209,10 +204,8 @@ def deal(group: np.ndarray, unsafe: np.ndarray, seed: int) -> np.ndarray:
 
 
 def permutation(group: np.ndarray, seed: int) -> np.ndarray:
-    """Whose label each answer gets: prompts in another order, the answers of one together but shuffled.
-
-    So labels of answers to one prompt stay about as alike as they were.
-    """
+    """Whose label each answer gets: prompts in another order, the answers of one together but
+    shuffled, so that labels of answers to one prompt stay about as alike as they were."""
     draw, prompts = np.random.default_rng(seed), np.unique(group, return_inverse=True)[1]
     new = draw.permutation(int(prompts.max(initial=-1)) + 1)
     found = np.empty(len(group), dtype=int)

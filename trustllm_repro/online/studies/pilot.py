@@ -1,9 +1,9 @@
 """The pilot study: how early can an answer that ends unsafe be recognised as such?
 
 A judge reads prefixes of answers. *First*: it has called a prefix so far unsafe. *Persistent*: it
-calls this prefix and every longer one unsafe. Beside the share of unsafe answers recognised stands
-the share of safe ones that were called unsafe on the way, and at 0 tokens what the prompt alone
-tells; without them, a judge that always alarms would be perfect.
+calls this prefix and every longer one unsafe. The controls are the share of safe answers that were
+called unsafe on the way, and at 0 tokens the prompt alone; without them, a judge that always alarms
+would be perfect.
 """
 
 from __future__ import annotations

@@ -47,9 +47,8 @@ class Job:
     """What is asked for.
 
     Attributes:
-        model: what a user names, or what find_model gave.
-        tasks: of online.generations.tasks.TASKS; () for all. limit: about so many answers a task;
-            0: all, or as many as the task says.
+        model: what a user names, or what find_model gave. tasks: of TASKS; () for all.
+        limit: about so many answers a task; 0: all, or as many as the task says.
         quick: without monitors that need further answers (COSTLY).
         prompts: those to use for OWN_PROMPTS; see tasks.find_prompts and own_prompts.
         run_code: consent to run programs the model wrote; see online.labels.execution.
@@ -105,16 +104,14 @@ def monitor(
     say: Callable[[str, int, int], None] = lambda what, done, of: None,
     note: Callable[[str], None] = print,
 ) -> Done:
-    """Answers, labels, pilot and monitors, written under `job.out`.
-
-    What the folder holds already is not generated again.
+    """Answers, labels, pilot and monitors, written under `job.out`; what is there is not made again.
 
     Args:
         say: what is being made, how many are done, of how many. note: a remark on a task.
 
     Raises:
-        SettingsError: a model another program runs. SourceMissing: no task's data can be had, or
-            the model. SourceCorrupt, OutputError: files of the run.
+        SettingsError: a model another program runs. SourceMissing: no model, or no task's data.
+        SourceCorrupt, OutputError: files of the run.
     """
     prompts = find_prompts(job.prompts, note)  # before a model is: that one stays off the hub
     collector = collector_of(job)
@@ -144,11 +141,7 @@ def monitor(
 
 
 def collector_of(job: Job) -> Collector:
-    """What makes the answers of the model the job names.
-
-    Raises:
-        SettingsError: a model another program runs and no endpoint. Others as find_model.
-    """
+    """What makes the answers of the job's model. Raises SettingsError, and what find_model raises."""
     model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
     folder = job.out / "online" / model.name
     if isinstance(model, Endpoint):
@@ -190,8 +183,7 @@ def _studied(
 ) -> dict[str, pd.DataFrame]:  # fmt: skip
     """All frames of one task, by name; prompts an endpoint did not answer are left out.
 
-    Raises:
-        LeftOut: the endpoint cannot do the task, or answered no prompt.
+    Raises LeftOut: the endpoint cannot do the task, or answered no prompt.
     """
     chosen = list(monitors_for(task, quick).values())
     seen = collector.collect(task, cases, frozenset().union(*(m.needs for m in chosen)))
@@ -223,10 +215,7 @@ def _studied(
 
 
 def _note_facts(job: Job, model: LanguageModel, done: Done) -> None:
-    """Machine, settings and seconds by task. What calls for other tasks noted before is kept.
-
-    Raises OutputError.
-    """
+    """Machine, settings and seconds by task. What calls for other tasks noted before is kept."""
     path = job.out / "online" / model.name / "provenance.json"
     before = {}
     with suppress(OSError, ValueError):  # none yet, or damaged: nothing is kept of it

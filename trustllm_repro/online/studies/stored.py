@@ -57,11 +57,7 @@ class Study:
         return list(dict.fromkeys(self.labels["task"]))
 
     def generations(self, task: str, model: str | None = None) -> list[Generation]:
-        """Stored answers to a task, of one model or of all; neither a model nor a wheel is needed.
-
-        Raises:
-            SourceMissing: none are stored here. SourceCorrupt: their files are damaged.
-        """
+        """Stored answers to a task, of one model or of all. Raises SourceMissing, SourceCorrupt."""
         folders = sorted(p.parent for p in self.path.glob(f"online/*/{task}/{INDEX}"))
         folders = [f for f in folders if model in (None, f.parent.name)]
         if not folders:
@@ -74,8 +70,7 @@ class Study:
     def store(self, name: str, new: pd.DataFrame) -> Path:
         """Put rows into a frame's file; they replace those of the same models and tasks.
 
-        Raises:
-            SourceCorrupt: the file that stands there is none of ours. OutputError.
+        Raises SourceCorrupt: the file there cannot be read; OutputError.
         """
         old = self._read(name)
         if len(old) and len(new):
@@ -108,8 +103,7 @@ class Study:
 def open_study(run_dir: str | Path) -> Study:
     """The online study in a run folder, or in a folder that holds its frames alone.
 
-    Raises:
-        SourceMissing: nothing was watched in it.
+    Raises SourceMissing: there is none.
     """
     path = Path(run_dir)
     if not any(path.glob("online_*.parquet")):
