@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -90,7 +90,7 @@ def evaluate_task(
     # Small sums: a second thread costs each more than it gains. The limit is set anew in every
     # worker because OpenMP's holds for one thread only.
     limits = {"initializer": threadpool_limits, "initargs": (1,)}
-    workers = min(WORKERS, joblib.cpu_count())
+    workers = min(WORKERS, os.cpu_count() or 1)
     with threadpool_limits(1), ThreadPoolExecutor(workers, **limits) as pool:
         list(pool.map(lambda fit: [fit[0].scores(fit[1], p) for p in (False, True)], fits))
         scores = [e.frame(m, p) for p in (False, True) for e, some in shown for m in some]

@@ -113,7 +113,8 @@ def monitor(
         SettingsError: a model another program runs. SourceMissing: no model, or no task's data.
         SourceCorrupt, OutputError: files of the run.
     """
-    prompts = find_prompts(job.prompts, note)  # before a model is: that one stays off the hub
+    file = find_prompts(job.prompts, note)  # before a model is: that one stays off the hub
+    prompts = own_prompts(file) if file else None
     collector = collector_of(job)
     collector.say = say
     done = Done(collector.model.name, Study(job.out))
@@ -121,10 +122,11 @@ def monitor(
         start = time.perf_counter()
         try:
             with consent(job.run_code):
-                frames = _studied(
-                    collector, task, _cases(task, job.limit, prompts), job.quick, note
-                )
-        except LeftOut as e:
+                if task.runs_code:
+                    check_allowed()
+                cases = task.take(job.limit, prompts if task.id == OWN_PROMPTS else None)
+                frames = _studied(collector, task, cases, job.quick, note)
+        except (LeftOut, SourceMissing, SettingsError) as e:  # its data, or consent to run code
             done.skipped[task.id] = str(e)
             note(f"{task.id} is left out: {e}")
             continue
@@ -163,18 +165,6 @@ def monitors_for(task: OnlineTask, quick: bool = False) -> dict[str, Monitor]:
         for name, m in all_monitors().items()
         if name != judge and not (quick and m.needs & COSTLY)
     }
-
-
-def _cases(task: OnlineTask, limit: int, prompts: Path | None) -> list[Case]:
-    """Those of the task to be studied. Raises LeftOut: no data, or no consent to what it takes."""
-    if prompts and task.id == OWN_PROMPTS:
-        return task.take(limit, own_prompts(prompts))
-    try:
-        if task.runs_code:
-            check_allowed()
-        return task.take(limit)
-    except (SourceMissing, SettingsError) as e:
-        raise LeftOut(e.problem, remedy=e.remedy) from e
 
 
 def _studied(
