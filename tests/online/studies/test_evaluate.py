@@ -12,12 +12,14 @@ pytest.importorskip("torch")
 
 from tests.online.made_generations import Oracle, generations
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.online.generations.levels import STATES
 from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors
 from trustllm_repro.online.studies.estimates import online_figures
 from trustllm_repro.online.studies.evaluate import (
     SCORE_COLUMNS,
     Evaluation,
     evaluate_monitors,
+    evaluate_task,
     permutation,
 )
 
@@ -145,3 +147,12 @@ def test_the_same_twice() -> None:
     some = generations(60)
     one, two = (evaluate_monitors([MONITORS["token probe"]], some) for _ in range(2))
     pd.testing.assert_frame_equal(one, two)
+
+
+def test_side_by_side_and_one_by_one_are_the_same() -> None:
+    some = generations(60)
+    monitors = [MONITORS[n] for n in ("prefix + token probe", "token probe", "words", "clock")]
+    scores, tokens = evaluate_task(some, monitors, STATES)
+    alone = [evaluate_monitors(monitors, some, permuted=p) for p in (False, True)]
+    pd.testing.assert_frame_equal(scores, pd.concat(alone, ignore_index=True))
+    assert tokens.groupby("monitor", sort=False).size().tolist() == [600] * 4

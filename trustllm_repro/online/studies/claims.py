@@ -130,24 +130,20 @@ def gap(
     return cell[one].auroc(column, cell[two].column(column), level)
 
 
-def most_cells(judge: Callable[[Cell], Outcome], *monitors: Monitor) -> Callable[[Cells], Found]:
-    """The criterion that most of the cells that have these monitors decide, each by `judge`."""
-
-    def criterion(of: Cells) -> Found:
-        known = {key: judge(cell) for key, cell in of.items() if cell.keys() >= set(monitors)}
-        if not known:
-            return OPEN, "no cell with enough answers and all monitors that were named"
-        signs = [sign for sign, _ in known.values()]
-        evidence = "; ".join(
-            f"{model} on {task}: {'-0+'[sign + 1]} {text}"
-            for (model, task), (sign, text) in known.items()
-        )
-        for sign, verdict in ((1, SUPPORTED), (-1, REFUTED)):
-            if signs.count(sign) > len(signs) / 2:
-                return verdict, evidence
-        return OPEN, evidence
-
-    return criterion
+def most_cells(judge: Callable[[Cell], Outcome], monitors: Collection[Monitor], of: Cells) -> Found:
+    """What most of the cells that have these monitors say, each by `judge`."""
+    known = {key: judge(cell) for key, cell in of.items() if cell.keys() >= set(monitors)}
+    if not known:
+        return OPEN, "no cell with enough answers and all monitors that were named"
+    signs = [sign for sign, _ in known.values()]
+    evidence = "; ".join(
+        f"{model} on {task}: {'-0+'[sign + 1]} {text}"
+        for (model, task), (sign, text) in known.items()
+    )
+    for sign, verdict in ((1, SUPPORTED), (-1, REFUTED)):
+        if signs.count(sign) > len(signs) / 2:
+            return verdict, evidence
+    return OPEN, evidence
 
 
 def above(least: float, *gaps: Estimate) -> int:
@@ -267,7 +263,7 @@ def limited(cell: Cell) -> Outcome:
 
 def cheap(of: Cells) -> Found:
     """C4."""
-    verdict, evidence = most_cells(limited, *CHEAP, PROBES)(of)
+    verdict, evidence = most_cells(limited, (*CHEAP, PROBES), of)
     files = sorted((data_dir() / "measurements").glob("guard_*.json"))
     facts = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     times = [(f["model"], b) for f in facts for b in f["batches"] if b["rounds"] >= ROUNDS]
@@ -313,17 +309,17 @@ def closed(cell: Cell) -> Outcome:
 CLAIMS: dict[str, tuple[str, Callable[[Cells], Found]]] = {
     "C1": (
         "Unsafe outputs can often be recognised early, within the first 25 % of the tokens.",
-        most_cells(early, PROBES, PROMPT),
+        partial(most_cells, early, (PROBES, PROMPT)),
     ),
     "C2": ("No method is best everywhere; strengths differ by task and model.", no_best),
     "C3": (
         "The choice should follow the scenario: safety first or availability first.",
-        most_cells(scenario, *PANEL),
+        partial(most_cells, scenario, PANEL),
     ),
     "C4": ("Likelihood and entropy are cheap and worth having, but limited.", cheap),
     "C5": ("Putting methods together helps in some settings, not in all.", together),
     "C6": (
         "Closed models restrict which methods can be used.",
-        most_cells(closed, PROBES, TEXT_ONLY, (FIVE, TOP5.name)),
+        partial(most_cells, closed, (PROBES, TEXT_ONLY, (FIVE, TOP5.name))),
     ),
 }
