@@ -36,11 +36,7 @@ def made_study(folder: Path) -> Study:
     save_traces(home / "answers", [g.trace for g in made])
     write_index(home, made)
     unsafe = [bool(g.unsafe) for g in made]
-    labels = {
-        "judge": "people",
-        "case": [g.case for g in made],
-        "score": [float(u) for u in unsafe],
-    }
+    labels = {"judge": "people", "case": [g.case for g in made], "score": [float(u) for u in unsafe]}
     more = {"unsafe": pd.array(unsafe, dtype="boolean"), "disputed": [g.disputed for g in made]}
     study.store("labels", pd.DataFrame({"model": MODEL, "task": TASK, **labels, **more}))
     row = {"model": MODEL, "task": TASK, "judge": "harm", "against": "people"}

@@ -41,9 +41,7 @@ def test_provenance_under_the_toolkit_s_rule(tmp_path: Path) -> None:
 
 
 def test_truthfulness_of_another_set(tmp_path: Path) -> None:
-    other = {
-        "query(\"source == 'mc' and label != ''\")": "query(\"source == 'halu_qa' and label != ''\")"
-    }
+    other = {"query(\"source == 'mc' and label != ''\")": "query(\"source == 'halu_qa' and label != ''\")"}
     letters = run_cells("10_truthfulness", other, run_dir=str(tmp_path))["letters"]
     assert set(letters.columns) == {"No", "Yes"}
     assert np.allclose(letters.sum(axis=1), 1)
@@ -51,9 +49,7 @@ def test_truthfulness_of_another_set(tmp_path: Path) -> None:
 
 def test_fairness_by_race_instead_of_sex(tmp_path: Path) -> None:
     space = run_cells(
-        "12_fairness",
-        {'"sex", "female", "male"': '"race", "black", "white"'},
-        run_dir=str(tmp_path),
+        "12_fairness", {'"sex", "female", "male"': '"race", "black", "white"'}, run_dir=str(tmp_path)
     )
     counts = space["pairs"].drop(columns="p")
     assert {"black higher", "white higher"} <= set(counts.columns)
@@ -136,11 +132,7 @@ def test_monitors_at_another_risk_and_one_that_looks_at_states(studied: str) -> 
     assert own[False] > 0.8 > own[True]
     halfway = space["halfway"].set_index("monitor")
     assert len(halfway) == 7
-    assert (
-        halfway.loc["prefix + token probe", "ci_low"]
-        > 0
-        > halfway.loc["average entropy", "ci_high"]
-    )
+    assert halfway.loc["prefix + token probe", "ci_low"] > 0 > halfway.loc["average entropy", "ci_high"]
 
 
 def test_access_of_the_whole_answer_to_another_monitor(studied: str) -> None:
@@ -153,14 +145,8 @@ def test_access_of_the_whole_answer_to_another_monitor(studied: str) -> None:
 
 
 def test_stopping_at_another_risk(studied: str) -> None:
-    space = run_cells(
-        "23_hybrids_and_stopping", {'"clock"], 0.05': '"clock"], 0.30'}, run_dir=studied
-    )
-    last = (
-        space["curve"]
-        .query("token == 128 and monitor == 'prefix + token probe'")
-        .set_index("answers")
-    )
+    space = run_cells("23_hybrids_and_stopping", {'"clock"], 0.05': '"clock"], 0.30'}, run_dir=studied)
+    last = space["curve"].query("token == 128 and monitor == 'prefix + token probe'").set_index("answers")
     assert last.loc["unsafe", "stopped"] > last.loc["safe", "stopped"]
     assert 0.1 < last.loc["safe", "stopped"] < 0.5
     assert np.allclose(space["rates"][["on_time", "late", "missed"]].sum(axis=1), 1)

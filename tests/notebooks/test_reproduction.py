@@ -37,9 +37,7 @@ def test_the_smoke_profile(tmp_path):
         outputs = [o for c in book.cells if c.cell_type == "code" for o in c.outputs]
         assert outputs
         # What a cell prints is shown; a warning or an error is not.
-        assert {o.output_type for o in outputs} <= {"execute_result", "display_data", "stream"}, (
-            name
-        )
+        assert {o.output_type for o in outputs} <= {"execute_result", "display_data", "stream"}, name
         assert not [o for o in outputs if o.get("name") == "stderr"], name
         page = (run / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
         assert "<script>alert" not in page

@@ -167,9 +167,7 @@ def test_a_whole_profile_names_every_notebook_in_order(profile):
 def test_the_profile_for_a_gpu_draws_from_all_prompts_and_leaves_the_model_to_the_notebook():
     found = load_profile("gpu").notebooks
     assert list(found) == ["00_provenance", "30_early_tokens_gpu"]
-    chosen = read_notebook("30_early_tokens_gpu").check(
-        {"run_dir": "x", **found["30_early_tokens_gpu"]}
-    )
+    chosen = read_notebook("30_early_tokens_gpu").check({"run_dir": "x", **found["30_early_tokens_gpu"]})
     assert (chosen["prompts"], chosen["device"], chosen["model"]) == ("full", "cuda", "")
     assert (chosen["limit"], chosen["rounds"]) == (25_000, 20)
 

@@ -112,8 +112,8 @@ def auroc(
 
 
 def sums(columns: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
-    """Sums of (answers, columns), (1 + RESAMPLES, columns): of all answers, then of draws of prompts.
-    `group` is the prompt of each answer, one of so many `groups`."""
+    """Sums of (answers, columns), (1 + RESAMPLES, columns): over all answers, then in draws of
+    prompts. `group`: of each answer its prompt, (answers,), one of so many `groups`."""
     by_group = [np.bincount(group, weights=c, minlength=groups) for c in columns.T]
     return _draws(groups) @ np.stack(by_group, axis=1)
 

@@ -104,7 +104,7 @@ def monitor(
     say: Callable[[str, int, int], None] = lambda what, done, of: None,
     note: Callable[[str], None] = print,
 ) -> Done:
-    """Answers, labels, pilot and monitors, written under `job.out`; what is there is not made again.
+    """Answers, labels, pilot and monitors, under `job.out`; stored answers are kept.
 
     Args:
         say: what is being made, how many are done, of how many. note: a remark on a task.
@@ -143,7 +143,7 @@ def monitor(
 
 
 def collector_of(job: Job) -> Collector:
-    """What makes the answers of the job's model. Raises SettingsError, and what find_model raises."""
+    """What makes the answers of the job's model. Raises SettingsError; others as find_model."""
     model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
     folder = job.out / "online" / model.name
     if isinstance(model, Endpoint):
