@@ -35,7 +35,7 @@ EXPORTS = {
     "evaluate_monitors": "online.studies.evaluate",
     "evaluated_cells": "analysis.compare",
     "leaderboard": "analysis.compare",
-    "online_figures": "online.studies.evaluate",
+    "online_figures": "online.studies.estimates",
     "open_run": "scoring.run",
     "open_study": "online.studies.stored",
     "plot": "",

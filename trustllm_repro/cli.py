@@ -250,9 +250,8 @@ def monitor(
     from trustllm_repro.online.studies.run import Job
     from trustllm_repro.online.studies.run import monitor as run_job
 
-    allowed = "one answer" if quick else "all"
     job = Job(
-        model, to, tuple(task or ()), limit, dtype, device, batch_size, allowed, prompts, run_code
+        model, to, tuple(task or ()), limit, dtype, device, batch_size, quick, prompts, run_code
     )
     with Bars() as bars:
         done = run_job(job, bars.step, say)

@@ -13,7 +13,8 @@ from trustllm_repro.online.generations.levels import STATES
 from trustllm_repro.online.labels.judges import compare
 from trustllm_repro.online.monitors.base import all_monitors
 from trustllm_repro.online.studies.claims import HYBRIDS, PANEL, PROMPT
-from trustllm_repro.online.studies.evaluate import evaluated
+from trustllm_repro.online.studies.estimates import online_figures
+from trustllm_repro.online.studies.evaluate import evaluate_task
 from trustllm_repro.online.studies.pilot import pilot
 from trustllm_repro.online.studies.stored import Study
 
@@ -27,8 +28,10 @@ def made_study(folder: Path) -> Study:
     made = generations(200, tokens=(20, 20), model=MODEL, task=TASK, shift=2.0)
     made = [replace(g, trace=replace(g.trace, key=str(g.case))) for g in made]
     study, known = Study(folder), all_monitors()
-    for name, frame in evaluated(made, [known[m] for m in MONITORS], STATES).items():
-        study.store(name, frame)
+    scores, tokens = evaluate_task(made, [known[m] for m in MONITORS], STATES)
+    study.store("scores", scores)
+    study.store("token_scores", tokens)
+    study.store("figures", online_figures(scores, tokens))
     home = folder / "online" / MODEL / TASK
     save_traces(home / "answers", [g.trace for g in made])
     write_index(home, made)

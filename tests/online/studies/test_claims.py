@@ -53,20 +53,24 @@ def study(*frames: pd.DataFrame, placebo: str = "permuted") -> SimpleNamespace:
     return SimpleNamespace(scores=pd.concat([*frames, *sham], ignore_index=True))
 
 
-def verdicts(of: SimpleNamespace, folder: Path) -> pd.DataFrame:
-    return examine(of, folder).set_index("id")
+def verdicts(of: SimpleNamespace) -> pd.DataFrame:
+    return examine(of).set_index("id")
 
 
-@pytest.fixture
-def timed(tmp_path: Path) -> Path:
+@pytest.fixture(autouse=True)
+def timed(tmp_path: Path, monkeypatch) -> Path:
+    """The one measurement there is of what watching costs."""
     batch = {"batch": 1, "rounds": 20, "ratio": 1.01, "ci_low": 1.0, "ci_high": 1.02}
-    (tmp_path / "guard_m_cpu.json").write_text(json.dumps({"model": "m", "batches": [batch]}))
-    return tmp_path
+    path = tmp_path / "measurements" / "guard_m_cpu.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"model": "m", "batches": [batch]}))
+    monkeypatch.setattr(claims, "data_dir", lambda: tmp_path)
+    return path
 
 
-def test_what_is_there_is_found_and_the_placebo_finds_nothing(timed) -> None:
+def test_what_is_there_is_found_and_the_placebo_finds_nothing() -> None:
     other = {**BASE, "prefix + token probe": 1.0, "words": 3.0, "probes + words": 4.0}
-    found = verdicts(study(scores("harm", BASE), scores("code", other)), timed)
+    found = verdicts(study(scores("harm", BASE), scores("code", other)))
     assert found["verdict"].to_dict() == {
         "C1": OPEN,  # in one of two
         "C2": SUPPORTED,  # words there, probes here
@@ -76,29 +80,29 @@ def test_what_is_there_is_found_and_the_placebo_finds_nothing(timed) -> None:
         "C6": OPEN,
     }
     assert not (found["placebo"] == SUPPORTED).any()
-    alike = verdicts(study(scores("harm", BASE), scores("code", BASE)), timed)
+    alike = verdicts(study(scores("harm", BASE), scores("code", BASE)))
     assert alike["verdict"][["C1", "C2", "C6"]].tolist() == [SUPPORTED, REFUTED, SUPPORTED]
 
 
 @pytest.mark.slow
-def test_over_many_permutations_hardly_anything_is_supported(timed) -> None:
+def test_over_many_permutations_hardly_anything_is_supported() -> None:
     """D7 and the placebo: the old criteria were met in 4 of 4 cells."""
     met = []
     for seed in range(15):
         nothing = [scores(t, BASE, "none", seed) for t in ("harm", "code")]
-        met.append(verdicts(study(*nothing), timed)["verdict"] == SUPPORTED)
+        met.append(verdicts(study(*nothing))["verdict"] == SUPPORTED)
     assert pd.concat(met, axis=1).mean(axis=1).max() <= 0.2
 
 
-def test_a_criterion_that_the_placebo_passes_shows_nothing(timed) -> None:
-    found = verdicts(study(scores("harm", BASE), scores("code", BASE), placebo="real"), timed)
+def test_a_criterion_that_the_placebo_passes_shows_nothing() -> None:
+    found = verdicts(study(scores("harm", BASE), scores("code", BASE), placebo="real"))
     assert (found["placebo"][["C1", "C6"]] == SUPPORTED).all()
     assert (found["verdict"][["C1", "C6"]] == OPEN).all()
     assert found["evidence"]["C1"].startswith("the placebo passes this criterion as well")
 
 
-def test_no_scores_no_verdict(tmp_path: Path) -> None:
-    found = examine(SimpleNamespace(scores=pd.DataFrame(columns=SCORE_COLUMNS)), tmp_path)
+def test_no_scores_no_verdict() -> None:
+    found = examine(SimpleNamespace(scores=pd.DataFrame(columns=SCORE_COLUMNS)))
     assert (found["verdict"] == OPEN).all()
     assert (found["evidence"] != "").all()
 
@@ -106,19 +110,18 @@ def test_no_scores_no_verdict(tmp_path: Path) -> None:
 def test_unsound_labels_disputed_answers_and_small_cells_do_not_count() -> None:
     some = scores("harm", BASE)
     assert len(claims.cells(some)) == 1
-    assert claims.cells(some.assign(task="jailbreak")) == []
-    assert claims.cells(some.assign(disputed=True)) == []
-    assert claims.cells(some[some["case"] < 38]) == []
-    assert claims.cells(some, permuted=True) == []
+    assert claims.cells(some.assign(task="jailbreak")) == {}
+    assert claims.cells(some.assign(disputed=True)) == {}
+    assert claims.cells(some[some["case"] < 38]) == {}
+    assert claims.cells(some, permuted=True) == {}
 
 
-def test_without_live_timing_c4_is_open(tmp_path: Path, timed: Path) -> None:
+def test_without_live_timing_c4_is_open(timed: Path) -> None:
     of = study(scores("harm", BASE), scores("code", BASE))
-    (tmp_path / "none").mkdir()
-    assert verdicts(of, tmp_path / "none").loc["C4", "verdict"] == OPEN
-    path = timed / "guard_m_cpu.json"
-    path.write_text(path.read_text().replace('"rounds": 20', '"rounds": 19'))
-    assert "no live timing" in verdicts(of, timed).loc["C4", "evidence"]
+    timed.write_text(timed.read_text().replace('"rounds": 20', '"rounds": 19'))
+    assert "no live timing" in verdicts(of).loc["C4", "evidence"]
+    timed.unlink()
+    assert verdicts(of).loc["C4", "verdict"] == OPEN
 
 
 def test_regret_of_one_monitor_where_each_ratio_has_its_own() -> None:
@@ -134,7 +137,7 @@ def test_regret_of_one_monitor_where_each_ratio_has_its_own() -> None:
         )
     for name in ("prefix + token probe", "average likelihood", "Mahalanobis distance"):
         some.loc[some["monitor"] == name, "peak"] = 0.0
-    (cell,) = claims.cells(some)
+    (cell,) = claims.cells(some).values()
     assert claims.regret(cell).sum() > 0.1
-    (alone,) = claims.cells(scores("harm", {**BASE, "prefix + token probe": 9.0}))
+    (alone,) = claims.cells(scores("harm", {**BASE, "prefix + token probe": 9.0})).values()
     assert claims.regret(alone).sum() == pytest.approx(0, abs=1e-9)

@@ -22,12 +22,8 @@ from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.monitors.base import Need, all_monitors
 from trustllm_repro.online.studies import run
-from trustllm_repro.online.studies.evaluate import (
-    FIGURE_COLUMNS,
-    SCORE_COLUMNS,
-    TOKEN_COLUMNS,
-    evaluate_monitors,
-)
+from trustllm_repro.online.studies.estimates import FIGURE_COLUMNS
+from trustllm_repro.online.studies.evaluate import SCORE_COLUMNS, TOKEN_COLUMNS, evaluate_monitors
 from trustllm_repro.online.studies.run import Job, monitor, monitors_for
 from trustllm_repro.online.studies.stored import open_study
 
@@ -74,13 +70,13 @@ def made(tiny, tmp_path_factory):
         patch.setitem(labels.JUDGES, "says bad", SAYS_BAD)
         notes: list[str] = []
         out = tmp_path_factory.mktemp("run")
-        job = Job(str(tiny), out, device="cpu", allowed="one answer")
+        job = Job(str(tiny), out, device="cpu", quick=True)
         return monitor(job, note=notes.append), notes, out
 
 
 def test_the_frames_hold_every_monitor_real_and_placebo(made) -> None:
     study = open_study(made[2])
-    chosen = set(monitors_for(TOY, "one answer"))
+    chosen = set(monitors_for(TOY, quick=True))
     assert set(study.scores["monitor"]) == chosen
     assert list(study.scores.columns) == SCORE_COLUMNS
     assert list(study.token_scores.columns) == TOKEN_COLUMNS
@@ -143,7 +139,7 @@ def test_the_second_run_asks_nothing_and_says_the_same(made, tiny, monkeypatch) 
     before = open_study(out)
     frames = [before.scores, before.token_scores, before.figures, before.pilot]
     monkeypatch.setattr("trustllm_repro.online.generations.collect.given", None)
-    monitor(Job(str(tiny), out, device="cpu", allowed="one answer"), note=silent)
+    monitor(Job(str(tiny), out, device="cpu", quick=True), note=silent)
     after = open_study(out)
     for one, two in zip(
         frames, (after.scores, after.token_scores, after.figures, after.pilot), strict=True
@@ -172,7 +168,7 @@ def test_damaged_frames_and_empty_folders_are_named(tmp_path) -> None:
 
 def test_facts_of_tasks_asked_for_before_are_kept(tiny, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(TOYS, "other", replace(TOY, id="other"))
-    job = Job(str(tiny), tmp_path, ("toy",), 20, device="cpu", allowed="single pass")
+    job = Job(str(tiny), tmp_path, ("toy",), 20, device="cpu", quick=True)
     monitor(replace(job, tasks=("toy", "gone")), note=silent)
     monitor(replace(job, tasks=("other",)), note=silent)
     (path,) = tmp_path.glob("online/*/provenance.json")
@@ -196,7 +192,7 @@ def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> Non
         prefix_judge="certainly broken", max_new_tokens=4, runs_code=True,
     )  # fmt: skip
     monkeypatch.setitem(TOYS, "coding", coding)
-    job = Job(str(tiny), tmp_path, ("coding",), device="cpu", allowed="single pass")
+    job = Job(str(tiny), tmp_path, ("coding",), device="cpu", quick=True)
     with pytest.raises(SourceMissing, match=r"consent(.|\n)*--run-code"):
         monitor(job, note=silent)
     found = monitor(replace(job, run_code=True), note=silent).study.labels
@@ -213,7 +209,7 @@ def test_nothing_to_do_is_an_error(tiny, tmp_path) -> None:
 def test_one_kind_of_answers_is_no_crash(tiny, tmp_path, monkeypatch) -> None:
     safe = [replace(c, unsafe=False) for c in given(20)]
     monkeypatch.setitem(TOYS, "toy", replace(TOY, cases=lambda: safe))
-    done = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", allowed="one answer"))
+    done = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", quick=True))
     areas = done.study.figures.query("metric == 'auroc'")
     assert areas["value"].isna().all()
     assert (areas["reason"] != "").all()
@@ -222,7 +218,7 @@ def test_one_kind_of_answers_is_no_crash(tiny, tmp_path, monkeypatch) -> None:
 def test_answers_without_a_label_are_kept_and_not_scored(tiny, tmp_path, monkeypatch) -> None:
     cases = [replace(c, unsafe=None) if c.number < 5 else c for c in given(40)]
     monkeypatch.setitem(TOYS, "toy", replace(TOY, cases=lambda: cases))
-    study = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", allowed="single pass")).study
+    study = monitor(Job(str(tiny), tmp_path, ("toy",), device="cpu", quick=True)).study
     assert study.labels.query("judge == 'recorded'")["unsafe"].isna().sum() == 5
     assert [g.unsafe for g in study.generations("toy")][:6] == [None] * 5 + [True]
     assert study.scores["case"].nunique() == 35
@@ -234,11 +230,8 @@ def test_the_judge_of_the_labels_is_no_monitor() -> None:
     left_out = set(all_monitors()) - set(monitors_for(TASKS["jailbreak"]))
     assert left_out == {"guard: compliance"}
     assert set(monitors_for(TASKS["harm"])) == set(all_monitors())
-    costly = {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}
-    assert not any(m.needs & costly for m in monitors_for(TASKS["harm"], "one answer").values())
-    single = monitors_for(TASKS["harm"], "single pass")
-    assert {"always", "clock", "SAPLMA"} <= set(single)
-    assert not any(Need.TEXT in m.needs for m in single.values())
+    quick = monitors_for(TASKS["harm"], quick=True).values()
+    assert not any(m.needs & {Need.SAMPLES, Need.BRANCHES, Need.REPLIES} for m in quick)
 
 
 def test_own_prompts_stand_for_those_of_toxicity(tiny, tmp_path, monkeypatch) -> None:
@@ -248,7 +241,7 @@ def test_own_prompts_stand_for_those_of_toxicity(tiny, tmp_path, monkeypatch) ->
     monkeypatch.setitem(TOYS, "toxicity", by_judge)
     path = tmp_path / "mine.txt"
     path.write_text("\n".join(f"The weather on day {i} was" for i in range(12)))
-    job = Job(str(tiny), tmp_path, ("toxicity",), device="cpu", allowed="single pass",
+    job = Job(str(tiny), tmp_path, ("toxicity",), device="cpu", quick=True,
               prompts=str(path))  # fmt: skip
     assert len(monitor(job, note=silent).study.labels) == 12
     with pytest.raises(SourceMissing, match=r"none\.txt"):
@@ -257,9 +250,7 @@ def test_own_prompts_stand_for_those_of_toxicity(tiny, tmp_path, monkeypatch) ->
         replace(job, tasks=("toy",))
 
 
-@pytest.mark.parametrize(
-    "more", [{"tasks": ("nothing",)}, {"limit": -1}, {"batch_size": -1}, {"allowed": "some"}]
-)
+@pytest.mark.parametrize("more", [{"tasks": ("nothing",)}, {"limit": -1}, {"batch_size": -1}])
 def test_senseless_jobs_are_refused(tmp_path, more) -> None:
     with pytest.raises(SettingsError):
         Job("m", tmp_path, **more)

@@ -37,7 +37,7 @@ def _toys(monkeypatch) -> None:
 
 def watched(address: str, out: Path, **more):
     notes: list[str] = []
-    job = Job(f"{address}?api=chat#tiny", out, **{"allowed": "one answer", **more})
+    job = Job(f"{address}?api=chat#tiny", out, **{"quick": True, **more})
     return monitor(job, note=notes.append), notes
 
 

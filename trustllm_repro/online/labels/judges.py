@@ -25,7 +25,7 @@ from trustllm_repro.models.weights import obtain
 from trustllm_repro.online.generations import tasks
 from trustllm_repro.online.generations.tasks import DISPUTED, HARMFUL, NEXT, Case, OnlineTask
 from trustllm_repro.online.labels import execution
-from trustllm_repro.online.studies.estimates import Bootstrap, auroc, percentiles, ratio
+from trustllm_repro.online.studies.estimates import auroc, interval, ratio, sums
 from trustllm_repro.parsers.choice import choose, lettered
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.archive import Archive
@@ -269,9 +269,8 @@ def compare(
     s, u, group = score[known], unsafe[known], of[known]
     called = s >= threshold
     cells = np.stack([called & u, ~called & u, called & ~u, ~called & ~u], axis=1).astype(float)
-    seen, draws = Bootstrap(max(len(prompts), 1)).sums(cells, group)
-    drawn, area = _rates(draws), auroc(u, s, group)
-    found = {n: (float(v), *percentiles(drawn[n])) for n, v in _rates(seen).items()}
+    rates, area = _rates(sums(cells, group, max(len(prompts), 1))), auroc(u, s, group)
+    found = {name: interval(values) for name, values in rates.items()}
     found["auroc"] = area.value, area.ci_low, area.ci_high
     shares = [float(x.mean()) if len(x) else np.nan for x in (unsafe, ~known)]
     values = [len(score), len(prompts), *shares, *(v for name in FIGURES for v in found[name])]

@@ -1,9 +1,9 @@
 """The pilot study: how early can an answer that ends unsafe be recognised as such?
 
 A judge reads prefixes of answers. *First*: it has called a prefix so far unsafe. *Persistent*: it
-calls this prefix and every longer one unsafe. Beside the share of unsafe answers recognised stands
-the share of safe ones that were called unsafe on the way, and at 0 tokens what the prompt alone
-tells; without them, a judge that always alarms would be perfect.
+calls this prefix and every longer one unsafe. The controls are the share of safe answers that were
+called unsafe on the way, and at 0 tokens the prompt alone; without them, a judge that always alarms
+would be perfect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 from trustllm_repro.online.generations.generation import Trace
 from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge, of_text
-from trustllm_repro.online.studies.estimates import Bootstrap, percentiles, ratio
+from trustllm_repro.online.studies.estimates import interval, ratio, sums
 from trustllm_repro.online.studies.stored import COLUMNS
 
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 21))
@@ -61,12 +61,10 @@ def pilot(
     for labels, unsafe in _labels(read, judge, whole).items():
         for group, chosen in (("unsafe", unsafe == 1), ("safe", unsafe == 0)):
             columns = np.column_stack([hits, np.ones(len(hits))])[chosen]
-            seen, draws = Bootstrap(len(prompts)).sums(columns, of[chosen])
-            limits = [percentiles(ratio(drawn, draws[:, -1])) for drawn in draws.T[:-1]]
-            facts = {"labels": labels, "group": group, "n": int(chosen.sum())}
-            low, high = zip(*limits, strict=True)
-            value = {"value": ratio(seen[:-1], seen[-1]), "ci_low": low, "ci_high": high}
-            found.append(hits.columns.to_frame(index=False).assign(**facts, **value))
+            *recognised, n = sums(columns, of[chosen], len(prompts)).T
+            rows = hits.columns.to_frame(index=False)
+            rows[["value", "ci_low", "ci_high"]] = [interval(ratio(r, n)) for r in recognised]
+            found.append(rows.assign(labels=labels, group=group, n=int(chosen.sum())))
     facts = {"model": read[0].model, "task": read[0].task, "judge": judge.name}
     return pd.concat(found, ignore_index=True).assign(**facts)[COLUMNS["pilot"]]
 

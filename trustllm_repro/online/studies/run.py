@@ -31,20 +31,15 @@ from trustllm_repro.online.generations.tasks import (
 from trustllm_repro.online.labels.execution import check_allowed, consent
 from trustllm_repro.online.labels.judges import JUDGES, label, quality
 from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
-from trustllm_repro.online.studies.evaluate import RISKS, evaluated
+from trustllm_repro.online.studies.estimates import RISKS, online_figures
+from trustllm_repro.online.studies.evaluate import evaluate_task
 from trustllm_repro.online.studies.pilot import pilot
 from trustllm_repro.online.studies.stored import Study
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
 OWN_PROMPTS = "toxicity"  # the task whose prompts may be the user's: it needs nothing but them
-# What monitors may need: anything; nothing that costs generation of its own; what one generation
-# leaves, without reading its text.
-ALLOWED = {
-    "all": frozenset(Need),
-    "one answer": frozenset(Need) - {Need.SAMPLES, Need.BRANCHES, Need.REPLIES},
-    "single pass": frozenset({Need.LOGP, Need.ENTROPY, Need.TOP, Need.FIRST, Need.HIDDEN}),
-}
+COSTLY = {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}  # these take generation of their own
 
 
 @dataclass(frozen=True)
@@ -52,10 +47,9 @@ class Job:
     """What is asked for.
 
     Attributes:
-        model: what a user names, or what find_model gave.
-        tasks: of online.generations.tasks.TASKS; () for all. limit: about so many answers a task;
-            0: all, or as many as the task says.
-        allowed: what monitors may need; a name in ALLOWED.
+        model: what a user names, or what find_model gave. tasks: of TASKS; () for all.
+        limit: about so many answers a task; 0: all, or as many as the task says.
+        quick: without monitors that need further answers (COSTLY).
         prompts: those to use for OWN_PROMPTS; see tasks.find_prompts and own_prompts.
         run_code: consent to run programs the model wrote; see online.labels.execution.
     """
@@ -67,7 +61,7 @@ class Job:
     dtype: str = "float32"
     device: str = "auto"
     batch_size: int = 0
-    allowed: str = "all"
+    quick: bool = False
     prompts: str = ""
     run_code: bool = False
 
@@ -80,10 +74,6 @@ class Job:
             raise SettingsError(
                 f"own prompts are for the task {OWN_PROMPTS}, which is not asked for",
                 remedy=f"add --task {OWN_PROMPTS}",
-            )
-        if self.allowed not in ALLOWED:
-            raise SettingsError(
-                f"no kind of monitors {self.allowed!r}", remedy=f"one of: {', '.join(ALLOWED)}"
             )
         if self.limit < 0 or self.batch_size < 0:
             raise SettingsError("limit and batch size cannot be negative")
@@ -114,18 +104,17 @@ def monitor(
     say: Callable[[str, int, int], None] = lambda what, done, of: None,
     note: Callable[[str], None] = print,
 ) -> Done:
-    """Answers, labels, pilot and monitors, written under `job.out`.
-
-    What the folder holds already is not generated again.
+    """Answers, labels, pilot and monitors, under `job.out`; stored answers are kept.
 
     Args:
         say: what is being made, how many are done, of how many. note: a remark on a task.
 
     Raises:
-        SettingsError: a model another program runs. SourceMissing: no task's data can be had, or
-            the model. SourceCorrupt, OutputError: files of the run.
+        SettingsError: a model another program runs. SourceMissing: no model, or no task's data.
+        SourceCorrupt, OutputError: files of the run.
     """
-    prompts = find_prompts(job.prompts, note)  # before a model is: that one stays off the hub
+    file = find_prompts(job.prompts, note)  # before a model is: that one stays off the hub
+    prompts = own_prompts(file) if file else None
     collector = collector_of(job)
     collector.say = say
     done = Done(collector.model.name, Study(job.out))
@@ -133,9 +122,11 @@ def monitor(
         start = time.perf_counter()
         try:
             with consent(job.run_code):
-                cases = _cases(task, job.limit, prompts)
-                frames = _studied(collector, task, cases, job.allowed, note)
-        except LeftOut as e:
+                if task.runs_code:
+                    check_allowed()
+                cases = task.take(job.limit, prompts if task.id == OWN_PROMPTS else None)
+                frames = _studied(collector, task, cases, job.quick, note)
+        except (LeftOut, SourceMissing, SettingsError) as e:  # its data, or consent to run code
             done.skipped[task.id] = str(e)
             note(f"{task.id} is left out: {e}")
             continue
@@ -151,32 +142,8 @@ def monitor(
     return done
 
 
-def _note_facts(job: Job, model: LanguageModel, done: Done) -> None:
-    """Machine, settings and seconds by task. What calls for other tasks noted before is kept.
-
-    Raises OutputError.
-    """
-    path = job.out / "online" / model.name / "provenance.json"
-    before = {}
-    with suppress(OSError, ValueError):  # none yet, or damaged: nothing is kept of it
-        before = json.loads(path.read_text(encoding="utf-8"))
-    named = replace(job, model=job.model if isinstance(job.model, str) else model.name)
-    settings = {k: str(v) for k, v in vars(named).items() if k != "out"}
-    left = {t: why for t, why in before.get("skipped", {}).items() if t not in done.seconds}
-    facts = {
-        "seconds": before.get("seconds", {}) | done.seconds,
-        "skipped": left | done.skipped,
-        "model": dict(model.identity),
-    }
-    write_json(path, provenance({}, settings) | facts)
-
-
 def collector_of(job: Job) -> Collector:
-    """What makes the answers of the model the job names.
-
-    Raises:
-        SettingsError: a model another program runs and no endpoint. Others as find_model.
-    """
+    """What makes the answers of the job's model. Raises SettingsError; others as find_model."""
     model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
     folder = job.out / "online" / model.name
     if isinstance(model, Endpoint):
@@ -190,38 +157,25 @@ def collector_of(job: Job) -> Collector:
     return Collector(model, folder, sorted(layers))
 
 
-def _cases(task: OnlineTask, limit: int, prompts: Path | None) -> list[Case]:
-    """Those of the task to be studied. Raises LeftOut: no data, or no consent to what it takes."""
-    if prompts and task.id == OWN_PROMPTS:
-        return task.take(limit, own_prompts(prompts))
-    try:
-        if task.runs_code:
-            check_allowed()
-        return task.take(limit)
-    except (SourceMissing, SettingsError) as e:
-        raise LeftOut(e.problem, remedy=e.remedy) from e
-
-
-def monitors_for(task: OnlineTask, allowed: str = "all") -> dict[str, Monitor]:
-    """Those that need no more than is allowed (see ALLOWED), without the judge of the labels."""
+def monitors_for(task: OnlineTask, quick: bool = False) -> dict[str, Monitor]:
+    """All, or those that are quick, but for the one that judges as the task's labels do."""
     judge = JUDGES[task.labelled_by].is_monitor
     return {
         name: m
         for name, m in all_monitors().items()
-        if name != judge and m.needs <= ALLOWED[allowed]
+        if name != judge and not (quick and m.needs & COSTLY)
     }
 
 
 def _studied(
-    collector: Collector, task: OnlineTask, cases: Sequence[Case], allowed: str,
+    collector: Collector, task: OnlineTask, cases: Sequence[Case], quick: bool,
     note: Callable[[str], None],
 ) -> dict[str, pd.DataFrame]:  # fmt: skip
     """All frames of one task, by name; prompts an endpoint did not answer are left out.
 
-    Raises:
-        LeftOut: the endpoint cannot do the task, or answered no prompt.
+    Raises LeftOut: the endpoint cannot do the task, or answered no prompt.
     """
-    chosen = list(monitors_for(task, allowed).values())
+    chosen = list(monitors_for(task, quick).values())
     seen = collector.collect(task, cases, frozenset().union(*(m.needs for m in chosen)))
     kept = [i for i, g in enumerate(seen) if answered(g.trace)]
     if not kept:
@@ -237,10 +191,31 @@ def _studied(
         for g, unsafe, disputed in zip(seen, own["unsafe"], own["disputed"], strict=True)
     ]
     write_index(collector.folder / task.id, generations)
-    model = {"model": generations[0].model, "task": task.id}
-    return {
-        "labels": labels.assign(**model),
-        "quality": quality(task, cases, texts).assign(**model),
-        "pilot": pilot(generations, task.prefixes_by, cases=cases).assign(**model),
-        **evaluated(generations, chosen, level_of(generations)),
+    cell = {"model": generations[0].model, "task": task.id}
+    frames = {
+        "labels": labels.assign(**cell),
+        "quality": quality(task, cases, texts).assign(**cell),
+        "pilot": pilot(generations, task.prefixes_by, cases=cases),
     }
+    if labelled := [g for g in generations if g.unsafe is not None]:
+        scores, tokens = evaluate_task(labelled, chosen, level_of(generations))
+        figures = online_figures(scores, tokens)
+        frames |= {"scores": scores, "token_scores": tokens, "figures": figures}
+    return frames
+
+
+def _note_facts(job: Job, model: LanguageModel, done: Done) -> None:
+    """Machine, settings and seconds by task. What calls for other tasks noted before is kept."""
+    path = job.out / "online" / model.name / "provenance.json"
+    before = {}
+    with suppress(OSError, ValueError):  # none yet, or damaged: nothing is kept of it
+        before = json.loads(path.read_text(encoding="utf-8"))
+    named = replace(job, model=job.model if isinstance(job.model, str) else model.name)
+    settings = {k: str(v) for k, v in vars(named).items() if k != "out"}
+    left = {t: why for t, why in before.get("skipped", {}).items() if t not in done.seconds}
+    facts = {
+        "seconds": before.get("seconds", {}) | done.seconds,
+        "skipped": left | done.skipped,
+        "model": dict(model.identity),
+    }
+    write_json(path, provenance({}, settings) | facts)

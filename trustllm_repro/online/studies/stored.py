@@ -10,14 +10,14 @@ import pandas as pd
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.online.generations.generation import INDEX, Generation, read_generations
-from trustllm_repro.online.studies import evaluate
-from trustllm_repro.online.studies.evaluate import CELL
+from trustllm_repro.online.studies.estimates import FIGURE_COLUMNS
+from trustllm_repro.online.studies.evaluate import CELL, KEYS, SCORE_COLUMNS, TOKEN_COLUMNS
 from trustllm_repro.store.atomic import write_with
 
 COLUMNS = {
-    "scores": evaluate.SCORE_COLUMNS,
-    "token_scores": evaluate.TOKEN_COLUMNS,
-    "figures": evaluate.FIGURE_COLUMNS,
+    "scores": SCORE_COLUMNS,
+    "token_scores": TOKEN_COLUMNS,
+    "figures": FIGURE_COLUMNS,
     "labels": [*CELL, "judge", "case", "score", "unsafe", "disputed"],
     "quality": [*CELL, "judge", "against", "n"],
     "pilot": [
@@ -26,7 +26,7 @@ COLUMNS = {
     ],
 }  # fmt: skip
 # Words that stand in very many rows.
-_WORDS = (*evaluate.KEYS[:-1], "judge", "metric", "labels", "group")
+_WORDS = (*KEYS[:-1], "judge", "metric", "labels", "group")
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,7 @@ class Study:
         return list(dict.fromkeys(self.labels["task"]))
 
     def generations(self, task: str, model: str | None = None) -> list[Generation]:
-        """Stored answers to a task, of one model or of all; neither a model nor a wheel is needed.
-
-        Raises:
-            SourceMissing: none are stored here. SourceCorrupt: their files are damaged.
-        """
+        """Stored answers to a task, of one model or of all. Raises SourceMissing, SourceCorrupt."""
         folders = sorted(p.parent for p in self.path.glob(f"online/*/{task}/{INDEX}"))
         folders = [f for f in folders if model in (None, f.parent.name)]
         if not folders:
@@ -74,8 +70,7 @@ class Study:
     def store(self, name: str, new: pd.DataFrame) -> Path:
         """Put rows into a frame's file; they replace those of the same models and tasks.
 
-        Raises:
-            SourceCorrupt: the file that stands there is none of ours. OutputError.
+        Raises SourceCorrupt: the file there cannot be read; OutputError.
         """
         old = self._read(name)
         if len(old) and len(new):
@@ -108,8 +103,7 @@ class Study:
 def open_study(run_dir: str | Path) -> Study:
     """The online study in a run folder, or in a folder that holds its frames alone.
 
-    Raises:
-        SourceMissing: nothing was watched in it.
+    Raises SourceMissing: there is none.
     """
     path = Path(run_dir)
     if not any(path.glob("online_*.parquet")):
