@@ -1,11 +1,13 @@
 """One notebook: a kernel for it, its executed copy, and the same as a page to read.
 
-Kernels are forked from one process, in which the slow imports are made once. No module of this
-package is among them: a kernel runs the code that is there when it starts.
+Processes that run notebooks are forked from one, in which the slow imports are made once, and their
+kernels from them. A kernel forgets the modules of this package: it runs the code that is there when
+it starts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -47,7 +49,7 @@ def start_imports() -> None:
         forkserver.ensure_running()
 
 
-class _Kernel(CONTEXT.Process):
+class _Kernel(get_context("fork" if FORKS else "spawn").Process):
     """The process of a kernel, with the methods of `subprocess.Popen` that its manager calls."""
 
     stdin = stdout = stderr = None
@@ -60,6 +62,9 @@ class _Kernel(CONTEXT.Process):
         import matplotlib
         from ipykernel.kernelapp import IPKernelApp
 
+        for name in [m for m in sys.modules if m.split(".")[0] == "trustllm_repro"]:
+            del sys.modules[name]
+        asyncio.set_event_loop(asyncio.new_event_loop())  # the caller's runs there
         os.setsid()
         os.environ.update(self.env)
         with open(self.log, "ab") as file:

@@ -192,8 +192,9 @@ class Ledger:
     def asked(self, task: str) -> pd.DataFrame:
         """A row an item of a task: item, gold, pair and a column a facet; no row if nobody was
         asked, as for an older prompt of another task."""
-        nobody = pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
-        return self._asked.get(task, nobody)
+        if task in self._asked:
+            return self._asked[task]
+        return pd.DataFrame(columns=["item", "gold", "pair", *TASKS[task].facets])
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
