@@ -26,12 +26,12 @@ def whole() -> pd.DataFrame:
     return frame.astype({c: np.float32 for c in SCORE_COLUMNS if frame[c].dtype == float})
 
 
-def test_the_claims_find_in_the_kept_part_what_they_find_in_the_whole(whole, tmp_path) -> None:
+def test_the_claims_find_in_the_kept_part_what_they_find_in_the_whole(whole) -> None:
     kept = thin(whole)
     assert set(kept["monitor"]) == set(BASE)
     assert set(SCORES) < set(kept)
     assert "at_64" not in kept
-    found, again = (examine(SimpleNamespace(scores=f), tmp_path) for f in (whole, kept))
+    found, again = (examine(SimpleNamespace(scores=f)) for f in (whole, kept))
     columns = ["id", "verdict", "placebo"]
     pd.testing.assert_frame_equal(found[columns], again[columns])
 

@@ -70,7 +70,7 @@ class _Kernel(get_context("fork" if FORKS else "spawn").Process):
         with open(self.log, "ab") as file:
             os.dup2(file.fileno(), 2)
         gc.freeze()  # what was imported need not be looked through again and again
-        Thread(target=_end_with_the_caller, daemon=True).start()
+        end_with_the_caller()
         # The environment is read when matplotlib is imported; there was no kernel then.
         matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND") or INLINE
         IPKernelApp.launch_instance(
@@ -88,9 +88,14 @@ class _Kernel(get_context("fork" if FORKS else "spawn").Process):
         os.kill(self.pid, number)
 
 
-def _end_with_the_caller() -> None:
-    parent_process().join()
-    os._exit(1)
+def end_with_the_caller() -> None:
+    """From now on this process lives no longer than the one that started it."""
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 class ForkedKernels(AsyncKernelManager):

@@ -24,7 +24,7 @@ from jinja2 import Environment, FileSystemLoader
 from trustllm_repro.errors import ReproError
 from trustllm_repro.escape import without_controls
 from trustllm_repro.progress import duration
-from trustllm_repro.run_notebooks.execute import CONTEXT, execute
+from trustllm_repro.run_notebooks.execute import CONTEXT, end_with_the_caller, execute
 from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage, read_state, state_file
 from trustllm_repro.scoring.results import read_verify, verdict_counts
 from trustllm_repro.store.atomic import write_json, write_text
@@ -147,7 +147,7 @@ def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda 
     running: dict[Future[float], Stage] = {}
     failure: ReproError | None = None
     # Fresh processes: papermill keeps an event loop and a client per process.
-    with ProcessPoolExecutor(workers, mp_context=CONTEXT) as pool:
+    with ProcessPoolExecutor(workers, CONTEXT, end_with_the_caller) as pool:
         while True:
             done = {name for name, s in status.items() if s.state == "done"}
             may = _startable(due.values(), done, running.values()) if failure is None else []
