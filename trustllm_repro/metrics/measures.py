@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.metrics.base import Labels, Metric, has, labelled, matching, mean, wilson
+from trustllm_repro.metrics.base import Labels, Metric, has, labelled, mean, wilson
 from trustllm_repro.schema import RULES, Rule, Status
 
 
@@ -357,8 +357,11 @@ class MeanOver(Metric):
 
     def split(self, answers: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         """Name and answers of each part."""
+        facets = [facet for facet, _ in self.parts]
+        at = answers.groupby(facets[0] if len(facets) == 1 else facets, sort=False).indices
         for name, where in self.cells().items():
-            yield name, answers[matching(answers, where)]
+            key = tuple(where.values()) if len(facets) > 1 else where[facets[0]]
+            yield name, answers.take(at.get(key, []))
 
     def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
         return tuple(self.metric.samples(part)[0] for _, part in self.split(answers))

@@ -185,7 +185,7 @@ class Ledger:
             parts = found.groupby("model", sort=False)
             self._read[key] = {m: part.reset_index(drop=True) for m, part in parts}
             self._read[key][""] = found[:0]
-        found = self._read[key].get(model, self._read[key][""]).copy()
+        found = self._read[key].get(model, self._read[key][""]).copy(deep=False)
         found.attrs["asked"] = len(asked)
         return found
 
