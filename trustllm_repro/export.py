@@ -32,6 +32,8 @@ def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -
     Args:
         run: a run, or any folder.
         data: a row a mark; an index with names becomes columns.
+
+    Raises OutputError: a file cannot be written.
     """
     folder = run.figures if isinstance(run, Run) else Path(run)
     engine = figure.get_layout_engine()

@@ -87,7 +87,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setenv("TRUSTLLM_DATA", str(tmp_path / "home"))
     monkeypatch.setattr(run, "execute", desk.execute)
     monkeypatch.setattr(
-        run, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers)
+        run, "ProcessPoolExecutor", lambda workers, *how: ThreadPoolExecutor(workers)
     )
     return desk
 

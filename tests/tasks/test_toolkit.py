@@ -41,7 +41,7 @@ STOPS = "ends with an error"
 
 @dataclass
 class Made:
-    """Made-up answers (store.ledger.Answered)."""
+    """Made-up answers, in the place of a ledger."""
 
     items: dict[str, list[Item]]
     answers: dict[tuple[str, str], list[Response]]

@@ -106,7 +106,7 @@ def claims(run: Run, dimension: str = "") -> pd.DataFrame:
 
     Columns: id, claim, evidence, test, p, q (Benjamini-Hochberg over all claims), verdict
     ("supported", "not supported", "artefact", "not decidable from records"), cells (what it
-    rests on).
+    rests on). Raises SettingsError: there is no such dimension.
     """
     evidence = Evidence(run)
     found = [c.examine(evidence) for c in CLAIMS.values()]

@@ -42,6 +42,8 @@ def compare(run: Run, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
         ci_low, ci_high (its 95 % interval), verdict, toolkit, corrected, our_judge (value by labels
         of our judge where none were recorded), n, n_unparsed, n_missing, better ("higher" or
         "lower") and reason (why there is no value).
+
+    Raises SettingsError: there is no such table or column.
     """
     part = run.cells[run.cells["table"] == table]
     known = list(dict.fromkeys(part["column"]))

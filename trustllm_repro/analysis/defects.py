@@ -74,6 +74,8 @@ def defects(run: Run, dimension: str = "") -> pd.DataFrame:
 
     Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
     models_moved (in rank), listed_before (in a first inventory of the records), cells (it touches).
+
+    Raises SettingsError: there is no such dimension.
     """
     chosen = [d for d in DEFECTS if d.dimension.startswith(known_dimension(dimension))]
     changes, evidence = _changes(run, chosen), Evidence(run)

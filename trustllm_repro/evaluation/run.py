@@ -166,6 +166,10 @@ def evaluate_model(
     Returns:
         an Evaluation: `row` (the model's name in tables), `cells`, `live.counts` (what became of
         the requests, a line a task), `cost` (answers, tokens, seconds), `dtype`.
+
+    Raises:
+        SourceMissing: the model or the benchmark is not on this machine.
+        ReproError: a source is malformed, or a worker died; what was answered stays.
     """
     found = None if benchmark == MINIATURE else find_benchmark(benchmark)
     # A folder for each: answers to the miniature must not look like results.

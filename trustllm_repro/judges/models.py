@@ -68,7 +68,9 @@ class HubClassifier(TextJudge):
 
     folder: Path
     name: str  # of the judge
-    wanted: Sequence[str]  # of these classes, case ignored, the first that the model knows counts
+    # Of these classes, case ignored, the probabilities are added; of classes that do not exclude each
+    # other, the first that the model knows counts.
+    wanted: Sequence[str]
     labels: tuple[str, str] | None = None
     longest: int = 512  # tokens read of an answer; fewer where the model has fewer positions
 
@@ -96,7 +98,7 @@ class HubClassifier(TextJudge):
             return TextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
 
     def scores(self, texts: Sequence[str]) -> list[float]:
-        """Probability of the wanted class per text, 0 to 1."""
+        """Probability of the wanted classes per text, 0 to 1."""
         config = self._classifier.model.config
         known = {str(name).lower(): name for name in config.id2label.values()}
         wanted = [known[w.lower()] for w in self.wanted if w.lower() in known]
@@ -105,6 +107,7 @@ class HubClassifier(TextJudge):
                 f"the classifier in {self.folder} has the classes {', '.join(known)}",
                 remedy=f"one named {' or '.join(self.wanted)} is needed",
             )
+        independent = config.problem_type == "multi_label_classification" or config.num_labels == 1
         # Two positions are left free: those of RoBERTa and Longformer begin at 2.
         positions = getattr(config, "max_position_embeddings", None) or self.longest + 2
         room = min(self.longest, self._classifier.tokenizer.model_max_length, positions - 2)
@@ -114,9 +117,10 @@ class HubClassifier(TextJudge):
             top_k=None,
             truncation=True,
             max_length=room,
-            function_to_apply="sigmoid" if config.num_labels == 1 else None,  # as it was trained
+            function_to_apply="sigmoid" if independent else "softmax",
         )
-        return [{c["label"]: c["score"] for c in classes}[wanted[0]] for classes in found]
+        counted = wanted[:1] if independent else wanted
+        return [sum(c["score"] for c in row if c["label"] in counted) for row in found]
 
 
 # --- language models ------------------------------------------------------------------------------

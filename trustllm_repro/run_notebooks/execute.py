@@ -64,6 +64,7 @@ class _Kernel(get_context("fork" if FORKS else "spawn").Process):
 
         for name in [m for m in sys.modules if m.split(".")[0] == "trustllm_repro"]:
             del sys.modules[name]
+        sys.modules["numpy"].random.seed()  # or all kernels would draw the same
         asyncio.set_event_loop(asyncio.new_event_loop())  # the caller's runs there
         os.setsid()
         os.environ.update(self.env)

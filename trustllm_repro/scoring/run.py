@@ -119,6 +119,8 @@ def read_answers(
             facets and parser need).
         texts: model -> its answers, one for each row in their order; None for one that is missing.
         judge: from texts to labels, for parsers that take a judge's label.
+
+    Raises SettingsError: a model has not as many answers as there are rows.
     """
     items, parser = task.items(rows), task.parser_for(Rule(rule))
     parts = []
@@ -186,6 +188,8 @@ class Run:
         parts = [answers for answers in of_models if len(answers)]
         empty = pd.DataFrame(columns=[*ANSWER, *task.facets, "file"])
         found = pd.concat(parts, ignore_index=True) if parts else empty
+        words = [c for c in found if c not in ("item", "number", "pair")]
+        found = found.astype(dict.fromkeys(words, "str"))
         found.attrs["asked"] = len(ledger.asked(task.id))
         return found
 

@@ -141,7 +141,7 @@ class Task:
     columns: Sequence[Column]
     select: Callable[[Row], bool] = every_row
     gold: str | Feature = ""
-    gold_is_label: Callable[[Row], bool] = every_row
+    gold_is_label: bool | Callable[[Row], bool] = True
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
     records: Sequence[RecordFormat] = ()
@@ -160,7 +160,8 @@ class Task:
 
     def known_gold(self, item: Item) -> str:
         """The item's right answer if it is a label; "" where it is content of the benchmark."""
-        return item.gold if self.gold_is_label(item.extra) else ""
+        label = self.gold_is_label
+        return item.gold if (label(item.extra) if callable(label) else label) else ""
 
     def options_of(self, item: Item) -> Sequence[str]:
         """The answers this item asks to choose from; none where it asks for free text."""

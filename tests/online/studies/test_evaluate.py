@@ -151,7 +151,8 @@ def test_the_same_twice() -> None:
 
 def test_side_by_side_and_one_by_one_are_the_same() -> None:
     some = generations(60)
-    monitors = [MONITORS[n] for n in ("prefix + token probe", "token probe", "words", "clock")]
+    names = ("prefix + token probe", "token probe", "words", "clock")
+    monitors = [MONITORS[n] for n in names]
     scores, tokens = evaluate_task(some, monitors, STATES)
     alone = [evaluate_monitors(monitors, some, permuted=p) for p in (False, True)]
     pd.testing.assert_frame_equal(scores, pd.concat(alone, ignore_index=True))

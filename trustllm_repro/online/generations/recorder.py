@@ -25,14 +25,16 @@ from trustllm_repro.online.generations.generation import Trace, token_ends
 
 TOP = 5  # as many as endpoints usually give
 FIRST = 256  # kept of the first token, once an answer
-# Rows of logits that a CPU looks at together: tables of more would be new memory at every step,
-# which takes longer than the sums.
-ROWS = 8
+STEPS = 16
+# Rows of logits that are looked at together: on a CPU, tables of more would be new memory at every
+# step, which takes longer than the sums; elsewhere, float32 copies of so many logits take a quarter
+# GiB each.
+ROWS, CELLS = 8, 2**26
 LEAST = -1e30  # nats
 # Tokens of one forward pass over given texts, and rows of logits made of it at a time: the logits
 # of a long text would take more memory than the model.
 PASS_TOKENS = {"cpu": 2048, "cuda": 32768}
-HEAD_ROWS = 64
+HEAD_ROWS = {"cpu": 64, "cuda": 1024}
 Name = str | int  # of an array in Trace, or of a layer in its `hidden`
 Known = dict[Name, np.ndarray]  # arrays of one answer
 
@@ -58,13 +60,13 @@ def _answer(model: LocalModel, job: DecodeRequest, finish: Finish, known: Known)
     if finish is Finish.NAN:
         ids, known = [], {name: array[:0] for name, array in known.items()}
     text = model.tokenizer.decode(ids, skip_special_tokens=True)
-    return _trace(model, ids, text, known, finish, len(job.prompt.tokens))
+    return _trace(model, ids, text, known, str(finish), len(job.prompt.tokens))
 
 
 def _trace(model, ids, text: str, known: Known, finish: str, prompt_tokens: int) -> Trace:
     hidden = {layer: known.pop(layer) for layer in list(known) if isinstance(layer, int)}
+    facts = {"hidden": hidden, "finish": finish, "prompt_tokens": prompt_tokens}
     ends = token_ends(model.tokenizer, ids, text)
-    facts = {"hidden": hidden, "finish": str(finish), "prompt_tokens": prompt_tokens}
     return Trace("", np.array(ids, np.int32), text, ends, **known, **facts)
 
 
@@ -123,8 +125,9 @@ def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Tra
         columns = slice(len(read) - len(answer), len(read))  # those before the answer's tokens
         known = _of_states(model, last[b, columns], answer)
         known |= {layer: to_half(out[b, columns]) for layer, out in states.items()}
+        arrays = {name: values.cpu().numpy() for name, values in known.items()}
         text, before = model.tokenizer.decode(answer), len(read) - max(len(answer) - 1, 0)
-        found.append((index, _trace(model, answer, text, arrays(known), "given", before)))
+        found.append((index, _trace(model, answer, text, arrays, "given", before)))
     return found
 
 
@@ -133,8 +136,9 @@ def _of_states(model, states: torch.Tensor, answer: Sequence[int]) -> dict[Name,
     head = model.model.get_output_embeddings()
     cap = getattr(model.model.config.get_text_config(), "final_logit_softcapping", None)
     tokens = torch.tensor(answer, dtype=torch.long, device=states.device)
+    rows = HEAD_ROWS.get(model.device.type, 512)
     parts, first = [], {}
-    for piece, taken in zip(states.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True):
+    for piece, taken in zip(states.split(rows), tokens.split(rows), strict=True):
         logits = head(piece)
         logits = torch.tanh(logits / cap) * cap if cap else logits
         if len(taken) and not parts:
@@ -151,7 +155,7 @@ def statistics(logits: torch.Tensor, tokens: torch.Tensor) -> dict[Name, torch.T
     = x(t) - log Z, entropy = log Z - sum p x, and log Z = max x - log max p. So one softmax and one
     product serve all.
     """
-    rows = ROWS if logits.device.type == "cpu" else max(len(logits), 1)
+    rows = ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
     pieces = zip(logits.split(rows), tokens.split(rows), strict=True)
     return _joined([_some(x.float(), t) for x, t in pieces])
 
@@ -186,11 +190,6 @@ def _joined(parts: Sequence[Mapping[Name, torch.Tensor]]) -> dict[Name, torch.Te
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def arrays(numbers: Mapping[Name, torch.Tensor]) -> Known:
-    """The same in the memory of this machine."""
-    return {name: values.cpu().numpy() for name, values in numbers.items()}
-
-
 def to_half(states: torch.Tensor) -> torch.Tensor:
     """float16, with what is beyond its range put to the range's end: some models have such states.
 
@@ -203,7 +202,8 @@ def to_half(states: torch.Tensor) -> torch.Tensor:
 class Recorder:
     """Watches a decoder (models.decoding.Watch) and keeps what it knows of every token.
 
-    `states` are those of `listening`.
+    Numbers stay on the model's device until an answer ends or STEPS steps are over, because a GPU
+    stands still while it is waited for. `states` are those of `listening`.
     """
 
     def __init__(self, states: dict[int, torch.Tensor]) -> None:
@@ -213,8 +213,9 @@ class Recorder:
     def started(self) -> None:
         """See Watch. Answers that were running when memory ran out begin again."""
         self._passed: dict[int, list[torch.Tensor]] = defaultdict(list)
-        self._known: dict[int, list[Known]] = defaultdict(list)  # of each token, by answer
-        self._first: dict[int, Known] = {}
+        self._waiting: list[tuple[list[int], dict[Name, torch.Tensor]]] = []  # answers, numbers
+        self._known: dict[int, list[Known]] = defaultdict(list)
+        self._first: dict[int, dict[Name, torch.Tensor]] = {}
 
     def passed(self, rows: Sequence[int] | None = None) -> None:
         """See Watch."""
@@ -230,19 +231,32 @@ class Recorder:
         taken = torch.tensor([t or 0 for t in tokens], device=logits.device)
         hidden = {layer: to_half(torch.cat(states)) for layer, states in self._passed.items()}
         self._passed.clear()
-        numbers = arrays(statistics(logits, taken) | hidden)
-        for row, job in enumerate(jobs):
-            self._known[job.prompt.index].append({n: v[row] for n, v in numbers.items()})
+        numbers = statistics(logits, taken) | hidden
+        self._waiting.append(([job.prompt.index for job in jobs], numbers))
         if new := [row for row, job in enumerate(jobs) if not job.ids]:
-            first = arrays(first_token(logits[new]))
+            first = first_token(logits[new])
             for k, row in enumerate(new):
                 self._first[jobs[row].prompt.index] = {n: v[k] for n, v in first.items()}
+        if len(self._waiting) >= STEPS:
+            self._copy()
 
     def take(self, job: DecodeRequest) -> Known:
         """What is known of the tokens of an answer that has ended."""
-        steps, first = (kept.pop(job.prompt.index) for kept in (self._known, self._first))
-        known = {n: np.stack([step[n] for step in steps])[: len(job.ids)] for n in steps[0]}
-        return known | first
+        self._copy()
+        parts, first = (kept.pop(job.prompt.index) for kept in (self._known, self._first))
+        known = {n: np.concatenate([p[n] for p in parts])[: len(job.ids)] for n in parts[0]}
+        return known | {name: values.cpu().numpy() for name, values in first.items()}
+
+    def _copy(self) -> None:
+        """Bring what waits off the device: one transfer a quantity."""
+        if not self._waiting:
+            return
+        owners = np.concatenate([of for of, _ in self._waiting])
+        joined = _joined([numbers for _, numbers in self._waiting])
+        self._waiting.clear()
+        arrays = {name: values.cpu().numpy() for name, values in joined.items()}
+        for index in np.unique(owners):
+            self._known[index].append({n: values[owners == index] for n, values in arrays.items()})
 
 
 @contextmanager

@@ -273,13 +273,13 @@ class GuardCriteria(StoppingCriteria):
                 f"the model's states at token {n} are not finite",
                 remedy="load the model in float32 or bfloat16",
             )
+        self._scores.append(score)
         if n == self.most + 1 > 1:
             problem = f"answers have more than the {self.most} tokens it was calibrated on"
             remedy = f"max_new_tokens={self.most}, or fit the guard to longer answers"
             if self.strict:
                 raise Unwatched(problem, remedy=f"{remedy}; or strict=False")
             warnings.warn(f"{problem}; {remedy}", stacklevel=2)
-        self._scores.append(score)
         self._stopped = self._stopped | (score >= self.threshold)
         if self.tell(self._ids[:, -1], score):
             return torch.ones_like(self._stopped).to(self._ids.device)

@@ -139,5 +139,9 @@ def all_monitors() -> dict[str, Monitor]:
     """Monitors of all files of this folder, by name: adding one is adding a file."""
     package = importlib.import_module("trustllm_repro.online.monitors")
     names = sorted(m.name for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
-    files = [importlib.import_module(name) for name in names]
-    return {m.name: m for file in files for m in getattr(file, "MONITORS", ())}
+    found: dict[str, Monitor] = {}
+    for monitor in (m for n in names for m in getattr(importlib.import_module(n), "MONITORS", ())):
+        if monitor.name in found:
+            raise ValueError(f"two monitors are called {monitor.name!r}")
+        found[monitor.name] = monitor
+    return found

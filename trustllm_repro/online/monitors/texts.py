@@ -255,7 +255,7 @@ class TextClassifier(Monitor):
 
 @dataclass(frozen=True, kw_only=True)
 class Replies(Monitor):
-    """Score that the replies to one question (online.generations.collect.QUESTIONS) stand for."""
+    """Score that the replies to one question (online.generations.collect.replies) stand for."""
 
     question: str
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.REPLIES})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -86,13 +86,21 @@ def evaluate_task(
         (Evaluation(generations, less), [m for m in monitors if less == level or less.changes(m)])
         for less in levels[levels.index(level) :: -1]
     ]
-    fits = [(made, m) for made, some in shown for m in some if not hasattr(m, "members")]
+    # All fits of one monitor in one thread: liblinear draws from a generator that threads share.
+    fits = defaultdict(list)
+    for made, m in ((made, m) for made, some in shown for m in some if not hasattr(m, "members")):
+        fits[m.name].append((made, m))
     # Small sums: a second thread costs each more than it gains. The limit is set anew in every
     # worker because OpenMP's holds for one thread only.
     limits = {"initializer": threadpool_limits, "initargs": (1,)}
     workers = min(WORKERS, os.cpu_count() or 1)
     with threadpool_limits(1), ThreadPoolExecutor(workers, **limits) as pool:
-        list(pool.map(lambda fit: [fit[0].scores(fit[1], p) for p in (False, True)], fits))
+        list(
+            pool.map(
+                lambda of: [made.scores(m, p) for made, m in of for p in (False, True)],
+                fits.values(),
+            )
+        )
         scores = [e.frame(m, p) for p in (False, True) for e, some in shown for m in some]
     tokens = [shown[0][0].token_frame(m) for m in monitors]
     return pd.concat(scores, ignore_index=True), pd.concat(tokens, ignore_index=True)

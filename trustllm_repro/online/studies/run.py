@@ -122,11 +122,9 @@ def monitor(
         start = time.perf_counter()
         try:
             with consent(job.run_code):
-                if task.runs_code:
-                    check_allowed()
-                cases = task.take(job.limit, prompts if task.id == OWN_PROMPTS else None)
+                cases = _cases(task, job.limit, prompts if task.id == OWN_PROMPTS else None)
                 frames = _studied(collector, task, cases, job.quick, note)
-        except (LeftOut, SourceMissing, SettingsError) as e:  # its data, or consent to run code
+        except LeftOut as e:
             done.skipped[task.id] = str(e)
             note(f"{task.id} is left out: {e}")
             continue
@@ -140,6 +138,16 @@ def monitor(
         )
     _note_facts(job, collector.model, done)
     return done
+
+
+def _cases(task: OnlineTask, limit: int, prompts: Sequence[Case] | None) -> list[Case]:
+    """Raises LeftOut: the task's data, or consent to run code, is missing."""
+    try:
+        if task.runs_code:
+            check_allowed()
+        return task.take(limit, prompts)
+    except (SourceMissing, SettingsError) as e:
+        raise LeftOut(e.problem, remedy=e.remedy) from e
 
 
 def collector_of(job: Job) -> Collector:
