@@ -3,7 +3,7 @@
     trustllm-repro monitor --model smollm2-135m --dtype bfloat16 --out RUN --task reasoned ... --quick
     python -m benchmarks.own_answers RUN
 
-Writes data/measurements/guard_answers_smollm2-135m.json: answers, and how many are stopped by task
+Writes data/measurements/own_answers_smollm2-135m.json: answers, and how many are stopped by task
 and risk. Nobody rated these answers; the questions are of NQ-open and of three sets of choices.
 """
 
@@ -34,14 +34,14 @@ def main() -> None:
     for task in TASKS:
         answers = study.generations(task, MODEL)
         drawn = np.random.default_rng(0).permutation(len(answers))[: given.limit]
-        scores = [guard.score(answers[i].prompt, answers[i].text) for i in drawn]
+        scores = [guard.score(answers[i].prompt, answers[i].trace.text) for i in drawn]
         stopped = {str(r): sum(guard.at(r).alarm(s) > 0 for s in scores) for r in RISKS}
         facts["tasks"][task] = {
             "answers": len(scores), "tokens": float(np.median([len(s) for s in scores])),
             "stopped": stopped,
         }  # fmt: skip
         print(task, facts["tasks"][task], flush=True)
-    write_json(data_dir() / "measurements" / f"guard_answers_{MODEL}.json", facts)
+    write_json(data_dir() / "measurements" / f"own_answers_{MODEL}.json", facts)
 
 
 if __name__ == "__main__":
