@@ -6,6 +6,7 @@ then make verdicts of them. So a live answer differs from a recorded one only in
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -49,14 +50,15 @@ class ItemJudge:
         return [NOTHING if r.text is None else self.judge(i, r.text) for i, r in pairs]
 
 
-class TextJudge:
+class TextJudge(ABC):
     """Scores texts alone, from 0 to 1; says nothing of a null answer."""
 
     labels: tuple[str, str] | None = None  # above one half, and of others; None: the score counts
     blank = NOTHING  # judgement of a blank answer
 
+    @abstractmethod
     def scores(self, texts: Sequence[str]) -> Iterable[float]:
-        raise NotImplementedError
+        """Of each text, in their order."""
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         texts = [r.text for r in responses if r.text and r.text.strip()]
