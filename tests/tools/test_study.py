@@ -38,6 +38,7 @@ def test_the_claims_find_in_the_kept_part_what_they_find_in_the_whole(whole) -> 
 
 def test_the_committed_study_is_small_and_holds_no_text() -> None:
     files = sorted(KEPT.glob("online_*.parquet"))
+    assert files
     assert sum(file.stat().st_size for file in files) < 3_000_000
     study = open_study(KEPT)
     for frame in (study.figures, study.labels, study.quality, study.pilot, study.scores):
