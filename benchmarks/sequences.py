@@ -187,7 +187,7 @@ def measure(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         job = {"model": str(folder), "batch_size": 0, "max_new_tokens": tokens}
         if importlib.util.find_spec("llama_cpp"):
-            source = WHEEL_MODELS[model].fetch(scratch / "given.gguf")
+            source = WHEEL_MODELS[model].join(scratch / "given.gguf")
             job["gguf"] = str(bfloat16_gguf(source, scratch / "bfloat16.gguf"))
         for size in sizes:
             prompts = [" ".join(map(str, draw.integers(100, 30_000, length))) for _ in range(size)]

