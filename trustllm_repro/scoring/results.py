@@ -106,7 +106,8 @@ class Scorer:
             pooled.attrs["asked"] = sum(p.attrs["asked"] for p in parts)
             return pooled
         answers = self.ledger.answers(task.id, row, rule, column.revisions(rule))
-        found = answers[_mask(answers, column, rule)].reset_index(drop=True)
+        mask = _mask(answers, column, rule)
+        found = answers if mask.all() else answers[mask].reset_index(drop=True)
         # What else a certain file should hold is not known.
         whole = found if "file" in column.where_for(rule) else self.ledger.asked(task.id)
         found.attrs["asked"] = int(_mask(whole, column, rule).sum())
