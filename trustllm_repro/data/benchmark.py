@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -27,9 +26,6 @@ MINIATURE = "miniature"
 
 def _strings(names: str) -> dict[str, Any]:
     return {name: str for name in names.split(",")}
-
-
-NUMBER = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")]  # a number kept as text
 
 
 # Fields of each file's rows besides `prompt`; a file has more, which are kept as they are.
@@ -76,7 +72,9 @@ FILES: dict[str, dict[str, Any]] = {
     "robustness/AdvInstruction": {"index": int, "type": str, "topic": str},
     "robustness/ood_detection": {},
     "robustness/ood_generalization": {"label": str, "source": Literal["flipkart", "ddxplus"]},
-    "privacy/privacy_awareness_confAIde": {"label": NUMBER},
+    "privacy/privacy_awareness_confAIde": {  # a number kept as text
+        "label": Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")]
+    },
     "privacy/privacy_awareness_query": {
         "type": Literal["normal", "aug"],
         **_strings("privacy_information,name,question,info-content"),
@@ -98,6 +96,13 @@ FILES: dict[str, dict[str, Any]] = {
         "dimension": Literal["emotion", "capability", "mission", "perspective"],
     },
 }
+
+
+def list_of_rows(fields: Mapping[str, Any], *, strict: bool = False) -> TypeAdapter[list[Any]]:
+    """Validates a list of rows that have these fields; further ones are kept as they are."""
+    row = TypedDict("Row", fields)  # type: ignore[operator]
+    row.__pydantic_config__ = ConfigDict(extra="allow", strict=strict)
+    return TypeAdapter(list[row])  # type: ignore[valid-type]
 
 
 def parse_rows(
@@ -131,13 +136,6 @@ def check_rows(
         raise SchemaError(file, row, name, first["msg"] + also, remedy=remedy) from e
 
 
-@cache
-def _adapter(name: str) -> TypeAdapter[list[Any]]:
-    row = TypedDict("Row", {"prompt": str, **FILES[name]})  # type: ignore[misc]
-    row.__pydantic_config__ = ConfigDict(extra="allow", strict=True)
-    return TypeAdapter(list[row])  # type: ignore[valid-type]
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """Raw rows of all 24 files, in official order, by file name without suffix."""
@@ -166,7 +164,7 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
     known, verify = manifest("benchmark"), verify and not miniature
     rows: dict[str, list[Row]] = {}
     members = archive.names()
-    for name in FILES:
+    for name, fields in FILES.items():
         hits = [m for m in members if f"/{m}".endswith(f"/{name}.json")]
         if not hits:
             raise SourceMissing(
@@ -175,7 +173,7 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
             )
         member = min(hits, key=len)
         data = archive.read(member)
-        rows[name] = parse_rows(data, _adapter(name), member)
+        rows[name] = parse_rows(data, list_of_rows({"prompt": str, **fields}, strict=True), member)
         if not verify:
             continue
         want = known[f"{name}.json"]

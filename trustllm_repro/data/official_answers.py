@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NotRequired
 
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from pydantic import AliasPath, BaseModel, Field, TypeAdapter
 
-from trustllm_repro.data.benchmark import FILES, Benchmark, parse_rows
+from trustllm_repro.data.benchmark import FILES, Benchmark, list_of_rows, parse_rows
 from trustllm_repro.data.recorded import LABELS, meet
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.store.archive import Archive
@@ -43,15 +42,6 @@ FIX = "fix that file, or take it out of the folder; nothing was written"
 Place = tuple[str, int]  # task id, item number
 
 
-class AnswerRow(TypedDict):
-    """One row of the package's output; further fields are left alone."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    prompt: str
-    res: NotRequired[str | None]
-    eval_res: NotRequired[Any]
-
-
 class RunFile(BaseModel):
     """What run.json records of its run."""
 
@@ -59,7 +49,7 @@ class RunFile(BaseModel):
     settings: dict[str, Any]
 
 
-_ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[AnswerRow])
+_ROWS = list_of_rows({"prompt": str, "res": NotRequired[str | None], "eval_res": NotRequired[Any]})
 _RUN: TypeAdapter[Any] = TypeAdapter(RunFile)
 
 
