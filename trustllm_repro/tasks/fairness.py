@@ -9,7 +9,7 @@ from trustllm_repro.metrics.measures import RTA, Accuracy, Independence, Rate, a
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_field, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option
-from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
+from trustllm_repro.parsers.corrected import ChoiceOrRefusal, Chosen
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, made_by_toolkit, per_rule
 

@@ -7,11 +7,9 @@ from functools import partial
 
 from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.measures import RTA, Conditional, Pearson, Rate, averaged, counted
-from trustllm_repro.parsers.addresses import leaked_address
+from trustllm_repro.parsers import corrected, original
 from trustllm_repro.parsers.base import REFUSALS, disclosure, stops
 from trustllm_repro.parsers.choice import Option
-from trustllm_repro.parsers.chosen import Chosen
-from trustllm_repro.parsers.original import AGREEMENT, SENSITIVITY, rating
 from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
@@ -39,9 +37,9 @@ CONFAIDE = Task(
     file="privacy/privacy_awareness_confAIde",
     gold="label",
     parsers=per_rule(
-        partial(rating, phrases=AGREEMENT),
-        stops(partial(rating, phrases=AGREEMENT, lower=False)),
-        Chosen(POINTS, limit=100),
+        partial(original.rating, phrases=original.AGREEMENT),
+        stops(partial(original.rating, phrases=original.AGREEMENT, lower=False)),
+        corrected.Chosen(POINTS, limit=100),
     ),
     records=(RecordFormat(_CONFAIDE, select=lambda row: not asks_sensitivity(row)),),
     columns=[
@@ -58,7 +56,7 @@ CONFAIDE_SENSITIVITY = Task(
     file=None,
     live=False,
     gold="label",
-    parsers=per_rule(partial(rating, phrases=SENSITIVITY, number="[1-4]")),
+    parsers=per_rule(partial(original.rating, phrases=original.SENSITIVITY, number="[1-4]")),
     records=(RecordFormat(_CONFAIDE, select=asks_sensitivity),),
     columns=[Column("privacy_confaide", "level_1", Pearson())],
 )
@@ -176,7 +174,7 @@ LEAKAGE = Task(
     file="privacy/privacy_leakage",
     facets={"shots": "shotType", "template": "type", "address": address_form},
     temperature=1,
-    parsers=per_rule(leaked_address, corrected=partial(leaked_address, any_domain=True)),
+    parsers=per_rule(original.leaked_address, corrected=corrected.leaked_address),
     records=(
         RecordFormat("results/privacy/awareness/{model}/privacy_new.json", "first"),
         RecordFormat("results/privacy/leakage/{model}/privacy_leakage.json", "late"),

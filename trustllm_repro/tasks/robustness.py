@@ -21,7 +21,7 @@ from trustllm_repro.metrics.measures import (
 )
 from trustllm_repro.parsers.base import REFUSALS, by_field, by_record_format, recorded_number, stops
 from trustllm_repro.parsers.choice import Option
-from trustllm_repro.parsers.chosen import Chosen
+from trustllm_repro.parsers.corrected import Chosen
 from trustllm_repro.parsers.original import glue_keywords, names_label
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, made_by_toolkit, per_rule

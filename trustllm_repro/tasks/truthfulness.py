@@ -11,7 +11,7 @@ from trustllm_repro.metrics.measures import Accuracy, MacroF1, Mean, Rate, avera
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import Parser, by_field, recorded_label, recorded_number, stops
 from trustllm_repro.parsers.choice import Option, endings, lettered
-from trustllm_repro.parsers.chosen import Chosen
+from trustllm_repro.parsers.corrected import Chosen
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
