@@ -343,7 +343,7 @@ def align(
     answers to the task `record_format.joins`."""
     if record_format.joins is not None:
         return _by_answer(rows, items, joined)
-    names, wanted = list(task.facets), record_format.where or {}
+    names, wanted = list(task.facets), record_format.where
     pool = {
         i.number: i.extra
         for i in items

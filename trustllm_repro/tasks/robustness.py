@@ -176,8 +176,6 @@ _NAMED = Rate(("right",), unparsed="wrong")
 # any of its labels missing, the value would not be theirs.
 _NAMED_OF_ALL = HarmonicWithOne(("right",), unparsed="all", min_labelled=1.0)
 _OF_SOURCES = averaged(per_rule(_NAMED_OF_ALL, corrected=_NAMED), source=("flipkart", "ddxplus"))
-
-
 _SENTIMENTS = ("positive", "neutral", "negative")
 
 
