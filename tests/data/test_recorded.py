@@ -269,9 +269,8 @@ def test_where_limits_the_items_and_select_the_rows() -> None:
 
 
 def toxicity(labels: list[str]) -> tuple[Task, list]:
-    task = Task(
-        "d/t", "t", "?", "s", "f", yes_no, (), facets={"source": "source", "a": lambda r, n: "x"}
-    )
+    facets = {"source": "source", "a": lambda r, n: "x"}
+    task = Task("d/t", "t", "?", "s", "f", yes_no, (), facets=facets, answers_of="j")
     raw = [{"prompt": str(i), "source": s, "label": ["x"]} for i, s in enumerate(labels)]
     return task, task.items(raw)
 
@@ -283,7 +282,7 @@ def csv_row(text: str, kind: str, label: str = "x") -> dict:
 def test_rows_without_prompts_join_on_answers_whatever_the_sides_are_called() -> None:
     task, items = toxicity(["ITC", "ITC", "QBB"])
     joined = [Response("j", "m", n, t) for n, t in enumerate(["one", "two", "three"])]
-    record_format = RecordFormat("x/{model}", "csv", joins="j")
+    record_format = RecordFormat("x/{model}", "csv")
     stored = [
         csv_row("two", "jailbreak"),
         csv_row("three", "toxicity"),
@@ -296,6 +295,6 @@ def test_a_scored_row_that_joins_nothing_keeps_a_place() -> None:
     task, items = toxicity(["ITC", "QBB", "QBB"])
     joined = [Response("j", "m", 0, "one"), Response("j", "m", 1, "two")]
     stored = [csv_row("one", "toxicity"), csv_row("two", "jailbreak"), csv_row("?", "jailbreak")]
-    found = align(RecordFormat("x/{model}", "csv", joins="j"), task, stored, items, joined)
+    found = align(RecordFormat("x/{model}", "csv"), task, stored, items, joined)
     assert found.pairs == [(0, 0), (1, 1), (2, 2)]
     assert (found.by_position, found.unmatched) == (1, 0)

@@ -118,12 +118,12 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     }
     found, ignored = _find(archive, runs)
     chosen = _choose(found, model, path)
-    folders = {_folder(f.path) for f in chosen if f.layout == NEW}
+    folders = {PurePosixPath(f.path).parent for f in chosen if f.layout == NEW}
     given = OfficialAnswers(
         model=model or chosen[0].model,
         layouts=tuple(sorted({f.layout for f in chosen})),
         digest=archive.digest(),
-        settings={n: run.settings for n, run in runs.items() if _folder(n) in folders},
+        settings={n: r.settings for n, r in runs.items() if PurePosixPath(n).parent in folders},
         ignored=ignored,
     )
     for file in sorted({f.name for f in chosen}):
@@ -142,13 +142,13 @@ def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[list[AnswerFil
     """Files of a known layout, of which there must be some, and JSON files of none."""
     inside = archive.path.resolve()
     above = (inside if inside.is_dir() else inside.with_suffix("")).parts
-    models = {_folder(p): row_of(run.model) for p, run in runs.items()}
+    models = {PurePosixPath(p).parent: row_of(run.model) for p, run in runs.items()}
     found, ignored = [], []
     for path in (n for n in archive.names() if n.endswith(".json") and n not in runs):
-        name = _NAMES.get(PurePosixPath(path).stem.casefold())
-        folder, parts = _folder(path), (*above, *PurePosixPath(path).parts)
-        if name and folder in models:
-            found.append(AnswerFile(path, name, models[folder], NEW))
+        at = PurePosixPath(path)
+        name, parts = _NAMES.get(at.stem.casefold()), (*above, *at.parts)
+        if name and at.parent in models:
+            found.append(AnswerFile(path, name, models[at.parent], NEW))
         elif name and len(parts) > 3 and parts[-2].casefold() == name.split("/")[0]:
             found.append(AnswerFile(path, name, parts[-3], OLD))
         else:
@@ -168,10 +168,6 @@ def row_of(model: str) -> str:
     parts = [p for p in re.split(r"[/\\]", model.strip()) if p]
     is_path = len(parts) > 2 or re.match(r"[/\\.~]|[A-Za-z]:", model.strip())
     return re.sub(r"[^\w.@+-]+", "-", parts[-1] if parts and is_path else model.strip())
-
-
-def _folder(path: str) -> str:
-    return str(PurePosixPath(path).parent)
 
 
 def _choose(found: list[AnswerFile], model: str, path: str | Path) -> list[AnswerFile]:

@@ -283,8 +283,8 @@ def _answers(
 ) -> dict[tuple[str, str], dict[str, list[Response]]]:
     answers: dict[tuple[str, str], dict[str, list[Response]]] = defaultdict(dict)
     # Files that are joined to another task's answers come after those.
-    for f in sorted(found, key=lambda f: (f.record_format.joins is not None, f.path)):
-        joined = answers.get((f.record_format.joins or "", f.model), {}).get(PUBLISHED, [])
+    for f in sorted(found, key=lambda f: (f.task.answers_of, f.path)):
+        joined = answers.get((f.task.answers_of, f.model), {}).get(PUBLISHED, [])
         match = align(f.record_format, f.task, f.rows, items[f.task.id], joined, f.path)
         if match.by_position:
             report.by_position[f.path] = match.by_position
@@ -340,8 +340,8 @@ def align(
     file: str = "",
 ) -> Alignment:
     """Match the rows of a file, named in errors, with a task's items, as the format says; `joined`:
-    answers to the task `record_format.joins`."""
-    if record_format.joins is not None:
+    the answers that the task reads, if they are another one's."""
+    if task.answers_of:
         return _by_answer(rows, items, joined)
     names, wanted = list(task.facets), record_format.where
     pool = {

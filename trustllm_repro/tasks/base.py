@@ -32,7 +32,6 @@ class RecordFormat:
         select: which rows of the file belong to the task.
         revision: "published" for what the result sheets rest on, otherwise the name of a redo.
         scores: field of a recorded number, if any.
-        joins: rows carry no prompt; they are matched by their text with this task's answers.
     """
 
     path: str
@@ -43,7 +42,6 @@ class RecordFormat:
     select: Callable[[Row], bool] = lambda row: True
     revision: str = "published"
     scores: str | None = None
-    joins: str | None = None
 
     def key_of(self, row: Row) -> Hashable:
         if callable(self.key):
@@ -121,7 +119,8 @@ class Task:
         asks, source: for the reader of the notebooks.
         temperature: at which models are asked, as the released package does.
         live: whether models can be asked; False for prompts the official files do not hold.
-        answers_of: id of the task whose answers this one reads, if they are not its own.
+        answers_of: id of the task whose answers this one reads, if they are not its own; recorded
+            rows have no prompt then, and meet those answers by their text.
         options: the answers the prompt asks to choose from, if it does, as the parser knows them;
             a function of the item where they differ.
         judge: name in judges.registry.JUDGES of who labels live answers before they are read.

@@ -88,7 +88,6 @@ TOXICITY = Task(
             "results/safety/toxicity/case_toxicity/{model}_toxic.csv",
             "csv",
             scores="toxicity",
-            joins="safety/jailbreak",
         ),
     ),
     columns=[
