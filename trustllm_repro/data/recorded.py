@@ -95,10 +95,10 @@ class Report:
 
 @dataclass
 class Recorded:
-    """All answers by (task id, model) and revision, with the items they answer."""
+    """All answers by task and model, of every revision, with the items they answer."""
 
     items: dict[str, list[Item]]
-    answers: dict[tuple[str, str], dict[str, list[Response]]]
+    answers: dict[tuple[str, str], list[Response]]
     report: Report
     digest: str
 
@@ -107,11 +107,8 @@ class Recorded:
         return sorted({model for _, model in self.answers})
 
     def responses(self, task: str, model: str) -> list[Response]:
-        """All answers of a model to a task, of all revisions, by item."""
-        revisions = self.answers.get((task, model), {})
-        return sorted(
-            (r for e in revisions.values() for r in e), key=lambda r: (r.number, r.revision)
-        )
+        """A model's answers to a task, by item and revision."""
+        return sorted(self.answers.get((task, model), []), key=lambda r: (r.number, r.revision))
 
 
 def load_recorded(
@@ -280,11 +277,12 @@ def _items(benchmark: Benchmark, found: Sequence[MatchedFile]) -> dict[str, list
 
 def _answers(
     found: Sequence[MatchedFile], items: Mapping[str, list[Item]], report: Report
-) -> dict[tuple[str, str], dict[str, list[Response]]]:
-    answers: dict[tuple[str, str], dict[str, list[Response]]] = defaultdict(dict)
+) -> dict[tuple[str, str], list[Response]]:
+    answers: dict[tuple[str, str], list[Response]] = defaultdict(list)
     # Files that are joined to another task's answers come after those.
     for f in sorted(found, key=lambda f: (f.task.answers_of, f.path)):
-        joined = answers.get((f.task.answers_of, f.model), {}).get(PUBLISHED, [])
+        read = answers.get((f.task.answers_of, f.model), [])
+        joined = [r for r in read if r.revision == PUBLISHED]
         match = align(f.record_format, f.task, f.rows, items[f.task.id], joined, f.path)
         if match.by_position:
             report.by_position[f.path] = match.by_position
@@ -293,13 +291,13 @@ def _answers(
             report.unmatched[f.path] = least
         if not match.pairs:
             continue
-        new = [_response(f, f.rows[i], number) for i, number in match.pairs]
-        old = answers[f.task.id, f.model].setdefault(f.revision, [])
-        if twice := {r.number for r in old} & {r.number for r in new}:
-            problem = f"{len(twice)} items of {f.task.id} are answered here and in {old[0].source}"
+        said = answers[f.task.id, f.model]
+        sources = {r.number: r.source for r in said if r.revision == f.revision}
+        if twice := [sources[number] for _, number in match.pairs if number in sources]:
+            problem = f"{len(twice)} items of {f.task.id} are answered here and in {twice[0]}"
             remedy = "keep one of the two files in the archive"
             raise SchemaError(f.path, None, "", problem, remedy=remedy)
-        old.extend(new)
+        said += [_response(f, f.rows[i], number) for i, number in match.pairs]
     return dict(answers)
 
 
