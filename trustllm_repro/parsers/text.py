@@ -30,11 +30,6 @@ def as_group(pattern: str) -> str:
     return f"(?:{one_line(pattern)})"
 
 
-def either(words: str) -> str:
-    """Any of the words; blanks part them, an underscore is a blank within one."""
-    return as_group("|".join(words.split()).replace("_", " "))
-
-
 def _filled(pattern: str) -> str:
     """A list with the lists it names."""
     return re.sub(r"<([a-z_]+)>", lambda m: _filled(_LISTS[m[1]]), pattern.strip("\n"))
@@ -49,8 +44,6 @@ def wordings(name: str) -> tuple[str, str]:
     """Patterns of a list: of words, and of characters of scripts without blanks, "" if none."""
     return one_line(getattr(words, name)), one_line(getattr(words, f"{name}_cjk", ""))
 
-
-YES, NO = wordings("yes"), wordings("no")
 
 # --- plain text ---------------------------------------------------------------------------------
 
