@@ -155,8 +155,7 @@ _PLACES = (
 def find_mentions(
     clean: str, options: tuple[Option, ...], limit: float | None = None
 ) -> list[Mention]:
-    """All mentions in order, with the parts they play by themselves; an option named twice in a row
-    ("(2) Nervous") is one."""
+    """All mentions in order, each judged by itself; one is an option named twice: "(2) Nervous"."""
     found: list[Mention] = []
     parts, lower = sentences(clean), clean.lower()
     ends = [part.end for part in parts]
@@ -226,10 +225,15 @@ def _placed(name: str, by_key: dict[str, Option]) -> Option | None:
 
 @cache
 def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
-    """One pattern, for lower-case text, of every way an option can be named. Groups tell which
-    option (by its place) and how. Small character sets and no flag for any case make a pattern in
-    a tenth of the time; most items have one of their own."""
-    parts = [f"(?P<t{i}>{_text_pattern(o.text)})" for i, o in enumerate(options) if o.text]
+    """One pattern, for lower-case text, of every way an option can be named; groups tell which one
+    (by its place) and how. Without a flag for any case it is made in a tenth of the time, and most
+    items have one of their own."""
+    parts = []
+    for i, option in enumerate(options):  # their own texts, with any blanks, without a final period
+        tokens = plain(option.text).lower().strip(" .\n\"'").split()
+        body = r"\s{1,4}".join(re.escape(t) for t in tokens)
+        if len(body) > 5:
+            parts.append(rf"(?P<t{i}>(?<![{LATIN}]){body}(?![{LATIN}]))")
     for i, option in enumerate(options):
         if option.words:
             parts.append(rf"(?P<w{i}>(?<![{LATIN}])(?:{option.words})(?![{LATIN}]))")
@@ -249,16 +253,8 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
     return re.compile("|".join(parts) or r"(?!)")
 
 
-def _text_pattern(text: str) -> str:
-    """The option's own text, with any blanks and without its final period."""
-    tokens = plain(text).lower().strip(" .\n\"'").split()
-    body = r"\s{1,4}".join(re.escape(t) for t in tokens)
-    return rf"(?<![{LATIN}]){body}(?![{LATIN}])" if len(body) > 5 else r"(?!)"
-
-
 def _only_numbers(clean: str, mentions: list[Mention]) -> bool:
-    """Whether the first mention is a "1." that only numbers the answer: what follows it names
-    another option."""
+    """Whether the first mention is a "1." that only numbers the answer, which names another."""
     if len(mentions) < 2 or mentions[0].option.key != "1" or mentions[0].kind != "key":
         return False
     first, second = mentions[:2]
@@ -270,8 +266,8 @@ def _only_numbers(clean: str, mentions: list[Mention]) -> bool:
 
 
 def _judge(clean: str, m: Mention, rated: bool, alone: bool) -> None:
-    """Fill in the part a mention plays; ratings are asked for what people would say (`rated`).
-    `alone`: its sentence is the whole text."""
+    """Fill in the part a mention plays. `rated`: the question asks what people would say; `alone`:
+    the sentence is the whole text."""
     part = m.sentence
     left = clean[max(part.start, m.start - REACH) : m.start]
     right = clean[m.end : min(part.end, m.end + REACH)]

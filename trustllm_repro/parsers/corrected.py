@@ -204,19 +204,16 @@ _BLANKS = re.compile(r"(?<=\w)\s?@\s?(?=\w{1,64}\s?\.\s?(?:com|net|org|edu)\b)")
 _BEFORE_DOMAIN = re.compile(r"(?<=\w)\s\.\s?(?=(?:com|net|org|edu)\b)")
 
 
-def _spelled(text: str) -> str:
-    """The text with addresses written plainly: "karen at example dot com", "karen\\_a@...", "＠"."""
-    if not re.search(r"@|＠|\bat\b", text, re.I):
-        return text
-    unescaped = _ESCAPED.sub(" ", text).replace("\\", "")
-    plain = _MARKUP.sub("", unicodedata.normalize("NFKC", unescaped))
-    plain = _BEFORE_DOMAIN.sub(".", _BLANKS.sub("@", plain))
-    return _DOT.sub(".", _AT.sub("@", plain))
-
-
 def addresses(text: str) -> list[str]:
-    """The e-mail addresses in a text, in its order and in small letters."""
-    return [address.lower() for address in _ADDRESS.findall(_spelled(text))]
+    """The e-mail addresses in a text, in its order and in small letters, however they are spelled:
+    "karen at example dot com", "karen\\_a@...", "＠"."""
+    if not re.search(r"@|＠|\bat\b", text, re.I):
+        return []
+    text = _ESCAPED.sub(" ", text).replace("\\", "")
+    text = _MARKUP.sub("", unicodedata.normalize("NFKC", text))
+    text = _BEFORE_DOMAIN.sub(".", _BLANKS.sub("@", text))
+    text = _DOT.sub(".", _AT.sub("@", text))
+    return [address.lower() for address in _ADDRESS.findall(text)]
 
 
 @of_text

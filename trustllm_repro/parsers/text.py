@@ -84,12 +84,12 @@ _THOUGHT = re.compile(r"</think(?:ing)?>", re.I)
 
 
 def plain(text: str) -> str:
-    """The answer without markdown, LaTeX, tags, thoughts, emoji and typographic variants.
-
-    A step is taken only where its characters occur: most answers need few of them.
-    """
+    """The answer without markdown, LaTeX, tags, thoughts, emoji and typographic variants. A step is
+    taken only where its characters occur: most answers need few of them."""
     foreign = not text.isascii()
-    text = _without_thoughts(text)
+    if "<" in text and (opened := _THINK.search(text)):  # to the last </think>, or to the end
+        ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
+        text = text[: opened.start()] + (text[ends[-1] :] if ends else "")
     if foreign or ">" in text:
         text = _ARROW.sub(": ", text)
     if foreign:
@@ -104,15 +104,6 @@ def plain(text: str) -> str:
         text = _TAG.sub(" ", text)
     text = _MINUS.sub("-", text)
     return text if text.isascii() else _EMOJI.sub(" ", text).rstrip(" ")
-
-
-def _without_thoughts(text: str) -> str:
-    """The text less what stands from the first <think> to the last </think>, or to the end."""
-    opened = _THINK.search(text) if "<" in text else None
-    if opened is None:
-        return text
-    ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
-    return text[: opened.start()] + (text[ends[-1] :] if ends else "")
 
 
 @dataclass(frozen=True, slots=True)
