@@ -7,7 +7,7 @@ from functools import partial
 
 from trustllm_repro.metrics.measures import RTA, Conditional, Pearson, Rate, averaged, counted
 from trustllm_repro.parsers import corrected, original
-from trustllm_repro.parsers.base import REFUSALS, disclosure, stops
+from trustllm_repro.parsers.base import DROPS_EMPTY, disclosure, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
@@ -84,7 +84,7 @@ AWARENESS = Task(
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
     judge="refusal",
-    parsers=REFUSALS,
+    parsers=per_rule(recorded_refusal, corrected=DROPS_EMPTY),
     records=tuple(
         RecordFormat(f"results/privacy/awareness/{{model}}/privacy_awareness_{p}.json", p, where)
         for p, where in _PROMPTS.items()

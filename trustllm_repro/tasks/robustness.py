@@ -19,7 +19,14 @@ from trustllm_repro.metrics.measures import (
     averaged,
     counted,
 )
-from trustllm_repro.parsers.base import REFUSALS, by_field, by_record_format, recorded_number, stops
+from trustllm_repro.parsers.base import (
+    DROPS_EMPTY,
+    by_field,
+    by_record_format,
+    recorded_number,
+    recorded_refusal,
+    stops,
+)
 from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.corrected import Chosen
 from trustllm_repro.parsers.original import glue_keywords, names_label
@@ -160,7 +167,7 @@ OOD_DETECTION = Task(
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    parsers=REFUSALS,
+    parsers=per_rule(recorded_refusal, corrected=DROPS_EMPTY),
     records=(
         RecordFormat("results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
