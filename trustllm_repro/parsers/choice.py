@@ -32,23 +32,14 @@ STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
 
 @dataclass(frozen=True)
 class Option:
-    """One answer a question allows.
+    """One answer a question allows."""
 
-    Attributes:
-        label: what the verdict says.
-        key: letter or number the prompt gives it, "" if none.
-        words: pattern of its wordings in Latin script, matched as whole words in any case.
-        cjk: the same for scripts without blanks between words.
-        text: the option as the prompt spells it out, "" if its wordings say all.
-        denied: label that denying this option amounts to, "" where it leaves the answer open.
-    """
-
-    label: str
-    key: str = ""
-    words: str = ""
-    cjk: str = ""
-    text: str = ""
-    denied: str = ""
+    label: str  # what the verdict says
+    key: str = ""  # letter or number the prompt gives it, if any
+    words: str = ""  # pattern of its wordings in Latin script, matched as whole words in any case
+    cjk: str = ""  # the same for scripts without blanks between words
+    text: str = ""  # the option as the prompt spells it out; "" if its wordings say all
+    denied: str = ""  # label that denying it amounts to; "" where that leaves the answer open
 
     @classmethod
     def worded(cls, label: str, name: str, key: str = "", denied: str = "") -> Option:

@@ -21,20 +21,13 @@ Options = Sequence[Option] | Callable[[Item, str], Sequence[Option]]
 
 @dataclass(frozen=True)
 class Chosen:
-    """The option an answer takes.
-
-    Attributes:
-        marked: the verdict is "right" or "wrong" against the item's gold, not the label.
-        several: verdict of an answer that offers several options; "" leaves it unparsed.
-        judged: take the label of a judge where there is one.
-        limit: of a rating scale: any whole number within +-limit can be said too, and the verdict
-            is the number.
-    """
+    """The option an answer takes."""
 
     options: Options
-    marked: bool = False
-    several: str = ""
-    judged: bool = False
+    marked: bool = False  # the verdict is "right" or "wrong" against the item's gold, not the label
+    several: str = ""  # verdict of an answer that offers several options; "" leaves it unparsed
+    judged: bool = False  # take the label of a judge where there is one
+    # Of a rating scale: any whole number within +-limit can be said too; the verdict is the number.
     limit: int | None = None
 
     def __call__(self, item: Item, response: Response) -> Verdict:

@@ -18,30 +18,22 @@ Where = Mapping[str, str]
 
 @dataclass(frozen=True)
 class RecordFormat:
-    """One place where the authors stored answers to a task.
+    """One place where the authors stored answers to a task."""
 
-    Attributes:
-        path: in the repository, `{model}` for the model's folder; a folder of a commit's first
-            seven digits may stand before it.
-        name: the place an answer came from, in the ledger.
-        where: facets of the items answered there; all items of the task by default.
-        key: fields that a stored row and its item share, or a function of either; the k-th of equal
-            rows meets the k-th of equal items.
-        by_position: rows that meet no item so (older wording) are matched in order with the items
-            left over, among those with the same value of this field, if their numbers agree.
-        select: which rows of the file belong to the task.
-        revision: "published" for what the result sheets rest on, otherwise the name of a redo.
-        scores: field of a recorded number, if any.
-    """
-
+    # In the repository, `{model}` for the model's folder; a folder of a commit's first seven digits
+    # may stand before it.
     path: str
-    name: str = "main"
-    where: Where = field(default_factory=dict)
+    name: str = "main"  # the place an answer came from, in the ledger
+    where: Where = field(default_factory=dict)  # facets of the items answered there; default: all
+    # Fields that a stored row and its item share, or a function of either; the k-th of equal rows
+    # meets the k-th of equal items.
     key: Sequence[str] | Callable[[Row], Hashable] = ("prompt",)
+    # Rows that meet no item so (older wording) are matched in order with the items left over, among
+    # those with the same value of this field, if their numbers agree.
     by_position: str | None = None
-    select: Callable[[Row], bool] = lambda row: True
-    revision: str = "published"
-    scores: str | None = None
+    select: Callable[[Row], bool] = lambda row: True  # which rows of the file belong to the task
+    revision: str = "published"  # what the result sheets rest on, otherwise the name of a redo
+    scores: str | None = None  # field of a recorded number, if any
 
     def key_of(self, row: Row) -> Hashable:
         if callable(self.key):
@@ -56,27 +48,19 @@ class RecordFormat:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a published table, and how its value comes out of verdicts.
-
-    Attributes:
-        metric: one for all rules or one per rule.
-        where, without: facet values an item must, or must not, have; `where` may differ by rule.
-            "file" stands for the record format an answer came from.
-        pooled: the rows are not models but the values of this facet, over all models.
-        gap: why the value cannot come from the records, where it cannot.
-        redone: the published value rests on redone answers where there are any.
-        lower: smaller values are better.
-    """
+    """One column of a published table, and how its value comes out of verdicts."""
 
     table: str
     column: str
-    metric: Metric | Mapping[Rule, Metric | None] | None = None
+    metric: Metric | Mapping[Rule, Metric | None] | None = None  # one for all rules or one per rule
+    # Facet values an item must have; may differ by rule. "file" stands for the record format an
+    # answer came from.
     where: Where | Mapping[Rule, Where] = field(default_factory=dict)
-    without: Where = field(default_factory=dict)
-    pooled: str | None = None
-    gap: str = ""
-    redone: bool = False
-    lower: bool = False
+    without: Where = field(default_factory=dict)  # facet values an item must not have
+    pooled: str | None = None  # rows are not models but values of this facet, over all models
+    gap: str = ""  # why the value cannot come from the records, where it cannot
+    redone: bool = False  # the published value rests on redone answers where there are any
+    lower: bool = False  # smaller values are better
 
     @property
     def better(self) -> str:
