@@ -146,7 +146,7 @@ _PLACES = (
 def find_mentions(
     clean: str, options: tuple[Option, ...], limit: float | None = None
 ) -> list[Mention]:
-    """All mentions in order, each judged by itself; one is an option named twice: "(2) Nervous"."""
+    """All mentions in order, judged one by one; "(2) Nervous" is one mention, not two."""
     found: list[Mention] = []
     parts, lower = sentences(clean), clean.lower()
     ends = [part.end for part in parts]
