@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -136,6 +137,11 @@ def check_rows(
         raise SchemaError(file, row, name, first["msg"] + also, remedy=remedy) from e
 
 
+@cache
+def _of_file(name: str) -> TypeAdapter[list[Any]]:
+    return list_of_rows({"prompt": str, **FILES[name]}, strict=True)
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """Raw rows of all 24 files, in official order, by file name without suffix."""
@@ -152,19 +158,18 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
     """Read, validate and check the benchmark.
 
     Args:
-        path: the official ZIP or a folder with the same files; or "miniature": the one that comes
-            with the package, a demonstration with about twelve made-up items a file.
+        path: the official ZIP, a folder with the same files, or "miniature": the package's own, a
+            demonstration with about twelve made-up items a file.
         verify: compare row counts and sha256 with the committed manifest.
 
-    Raises:
-        SourceMissing, SourceCorrupt, SchemaError: not all 24 files are there and right.
+    Raises SourceMissing, SourceCorrupt, SchemaError: not all 24 files are there and right.
     """
     miniature = str(path) == MINIATURE
     archive = Archive(data_dir() / MINIATURE if miniature else path)
     known, verify = manifest("benchmark"), verify and not miniature
     rows: dict[str, list[Row]] = {}
     members = archive.names()
-    for name, fields in FILES.items():
+    for name in FILES:
         hits = [m for m in members if f"/{m}".endswith(f"/{name}.json")]
         if not hits:
             raise SourceMissing(
@@ -173,7 +178,7 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
             )
         member = min(hits, key=len)
         data = archive.read(member)
-        rows[name] = parse_rows(data, list_of_rows({"prompt": str, **fields}, strict=True), member)
+        rows[name] = parse_rows(data, _of_file(name), member)
         if not verify:
             continue
         want = known[f"{name}.json"]

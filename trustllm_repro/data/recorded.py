@@ -241,9 +241,7 @@ def _name_copies(found: Sequence[MatchedFile]) -> list[tuple[str, str, int]]:
 
     Of a pair, the copy is the one for which another revision exists; where neither has one, both
     are. Short answers may agree by chance, so 20 answers must be longer than 20 characters.
-
-    Returns:
-        of each copy its path, that of the other file, and the number of rows.
+    Returns of each copy its path, that of the other file, and the number of rows.
     """
     others = {f.key for f in found if f.revision == OTHER}
     alike: dict[Any, list[MatchedFile]] = defaultdict(list)
