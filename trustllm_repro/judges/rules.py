@@ -182,7 +182,7 @@ def _side(said: str) -> str:
 
 CORRECTED, NOT_CORRECTED = "corrected", "not corrected"
 _DENIAL = re.compile(
-    rf"\b{as_group(words.contradicts)}\b"
+    rf"\b{words.contradicts}\b"
     r"|不正确|不正確|错误|錯誤|误解|誤解|有误|纠正|更正|不对|并非如此|不是这样|不准确",
     re.I,
 )
@@ -200,12 +200,12 @@ _AFFIRMS = re.compile(
     re.I,
 )
 _NEGATION = re.compile(
-    rf"\b{as_group(words.negations)}\b|不是|并不|並不|并非|而是|没有|不(?!过|少|同|断|仅|只|错|久)",
+    rf"\b{words.negations}\b|不是|并不|並不|并非|而是|没有|不(?!过|少|同|断|仅|只|错|久)",
     re.I,
 )
 _ENGLISH = re.compile(r"\b(?:the|is|are|of|and|that|it|they|you)\b", re.I)
 _GENERAL = re.compile(
-    rf"\b{as_group(words.the_question)}\b|^\W*(?:that|this|it)(?:'s| is|n't| isn't)|[\u3400-\u9fff]"
+    rf"\b{words.the_question}\b|^\W*(?:that|this|it)(?:'s| is|n't| isn't)|[\u3400-\u9fff]"
     rf"|\b(?:that|this)(?:'s| is)\s(?:not\s)?"
     r"(?:false|incorrect|wrong|untrue|inaccurate|correct|true)",
     re.I,

@@ -18,31 +18,26 @@ from types import SimpleNamespace
 LATIN = "a-z0-9_à-öø-ÿœ"
 # Chinese and Japanese characters: each is a word of its own, as no blanks stand between words.
 HAN = "\u3040-\u30ff\u3400-\u9fff"
-
-
-def one_line(pattern: str) -> str:
-    """A list as it is written: a line break means nothing, a blank is any blank."""
-    return pattern.strip("\n").replace("\n", "").replace(" ", r"\s")
+LISTS: dict[str, str] = tomllib.loads((files(__package__) / "language.toml").read_text("utf-8"))
 
 
 def as_group(pattern: str) -> str:
-    """A list of words as one group."""
-    return f"(?:{one_line(pattern)})"
+    """A list of words as one group; a line break means nothing, a blank is any blank."""
+    return "(?:" + pattern.replace("\n", "").replace(" ", r"\s") + ")"
 
 
 def _filled(pattern: str) -> str:
     """A list with the lists it names."""
-    return re.sub(r"<([a-z_]+)>", lambda m: _filled(_LISTS[m[1]]), pattern.strip("\n"))
+    return re.sub(r"<([a-z_]+)>", lambda m: _filled(LISTS[m[1]]), pattern)
 
 
-_LISTS: dict[str, str] = tomllib.loads((files(__package__) / "language.toml").read_text("utf-8"))
-# `words.verbs` is the list of that name.
-words = SimpleNamespace(**{name: _filled(pattern) for name, pattern in _LISTS.items()})
+# `words.verbs` is the list `LISTS["verbs"]` as a group.
+words = SimpleNamespace(**{name: as_group(_filled(pattern)) for name, pattern in LISTS.items()})
 
 
 def wordings(name: str) -> tuple[str, str]:
     """Patterns of a list: of words, and of characters of scripts without blanks, "" if none."""
-    return one_line(getattr(words, name)), one_line(getattr(words, f"{name}_cjk", ""))
+    return getattr(words, name), getattr(words, f"{name}_cjk", "")
 
 
 # --- plain text ---------------------------------------------------------------------------------
