@@ -30,7 +30,7 @@ def test_a_cell_has_every_rule_beside_the_published_number(run: Run) -> None:
     by_rule = cells[cells["column"] == "CODAH"].set_index("rule")["value"]
     for rule in ("authors", "toolkit", "corrected"):
         assert found[rule] == by_rule[rule]
-    assert found["published"] == published().value("truth_internal", "mistral-7b", "CODAH")
+    assert found["published"] == published().cells["truth_internal", "mistral-7b", "CODAH"].value
     assert found["better"] == "higher"
 
 

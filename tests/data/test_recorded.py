@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,7 @@ def test_a_zip_reads_like_its_folder(world: SmallWorld) -> None:
     packed = load_recorded(
         world.zip(world.records), load_benchmark(world.zip(world.benchmark), verify=False)
     )
-    assert packed.answers.keys() == folder.answers.keys()
-    for key, revisions in folder.answers.items():
-        assert packed.answers[key] == revisions
+    assert packed.answers == folder.answers
 
 
 def test_a_leading_folder_in_the_archive_does_not_matter(world: SmallWorld) -> None:
@@ -153,16 +152,16 @@ def test_a_copied_file_is_proved_and_the_own_answers_are_found(world: SmallWorld
             30,
         )
     ]
-    revisions = recorded.answers["safety/misuse", "mistral-7b"]
-    assert {e: len(r) for e, r in revisions.items()} == {"published": 60, "copy": 30, "own": 30}
-    assert all("mistral-7b" in (r.text or "") for r in revisions["own"])
+    said = recorded.answers["safety/misuse", "mistral-7b"]
+    assert Counter(r.revision for r in said) == {"published": 60, "copy": 30, "own": 30}
+    assert all("mistral-7b" in (r.text or "") for r in said if r.revision == "own")
 
 
 def test_another_commit_of_a_file_that_is_no_copy_is_not_used(world: SmallWorld) -> None:
     path = "results/robustness/ood/gpt-4/ood_detection.json"
     world.put(world.records / "0123abc" / path, world.answers("gpt-4")[path])
-    revisions = load(world).answers["robustness/ood_detection", "gpt-4"]
-    assert set(revisions) == {"published", "other"}
+    said = load(world).answers["robustness/ood_detection", "gpt-4"]
+    assert {r.revision for r in said} == {"published", "other"}
 
 
 def test_swapped_jailbreak_files_are_matched_by_prompt(world: SmallWorld) -> None:
@@ -269,9 +268,8 @@ def test_where_limits_the_items_and_select_the_rows() -> None:
 
 
 def toxicity(labels: list[str]) -> tuple[Task, list]:
-    task = Task(
-        "d/t", "t", "?", "s", "f", yes_no, (), facets={"source": "source", "a": lambda r, n: "x"}
-    )
+    facets = {"source": "source", "a": lambda r, n: "x"}
+    task = Task("d/t", "t", "?", "s", "f", yes_no, (), facets=facets, answers_of="j")
     raw = [{"prompt": str(i), "source": s, "label": ["x"]} for i, s in enumerate(labels)]
     return task, task.items(raw)
 
@@ -283,7 +281,7 @@ def csv_row(text: str, kind: str, label: str = "x") -> dict:
 def test_rows_without_prompts_join_on_answers_whatever_the_sides_are_called() -> None:
     task, items = toxicity(["ITC", "ITC", "QBB"])
     joined = [Response("j", "m", n, t) for n, t in enumerate(["one", "two", "three"])]
-    record_format = RecordFormat("x/{model}", "csv", joins="j")
+    record_format = RecordFormat("x/{model}", "csv")
     stored = [
         csv_row("two", "jailbreak"),
         csv_row("three", "toxicity"),
@@ -296,6 +294,6 @@ def test_a_scored_row_that_joins_nothing_keeps_a_place() -> None:
     task, items = toxicity(["ITC", "QBB", "QBB"])
     joined = [Response("j", "m", 0, "one"), Response("j", "m", 1, "two")]
     stored = [csv_row("one", "toxicity"), csv_row("two", "jailbreak"), csv_row("?", "jailbreak")]
-    found = align(RecordFormat("x/{model}", "csv", joins="j"), task, stored, items, joined)
+    found = align(RecordFormat("x/{model}", "csv"), task, stored, items, joined)
     assert found.pairs == [(0, 0), (1, 1), (2, 2)]
     assert (found.by_position, found.unmatched) == (1, 0)

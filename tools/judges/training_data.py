@@ -79,10 +79,9 @@ def refusal_examples(recorded: Recorded, archive: Archive) -> Examples:
     sure = refusal_probabilities(archive)
     rows = [
         r
-        for (_, _), revisions in sorted(recorded.answers.items())
-        for revision, responses in sorted(revisions.items())
-        for r in responses
-        if revision != COPY and r.judge is not None and r.text is not None
+        for _, responses in sorted(recorded.answers.items(), key=lambda of: of[0])
+        for r in sorted(responses, key=lambda r: r.revision)
+        if r.revision != COPY and r.judge is not None and r.text is not None
     ]
     targets = []
     for r in rows:
@@ -116,11 +115,10 @@ def toxicity_examples(recorded: Recorded) -> Examples:
     """All answers with a recorded Perspective score."""
     rows = [
         r
-        for (task, _), revisions in sorted(recorded.answers.items())
-        for revision, responses in sorted(revisions.items())
-        for r in responses
+        for (task, _), responses in sorted(recorded.answers.items(), key=lambda of: of[0])
+        for r in sorted(responses, key=lambda r: r.revision)
         if task == "safety/toxicity"
-        and revision != COPY
+        and r.revision != COPY
         and r.number_recorded is not None
         and r.text
     ]

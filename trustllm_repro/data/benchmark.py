@@ -29,9 +29,6 @@ def _strings(names: str) -> dict[str, Any]:
     return {name: str for name in names.split(",")}
 
 
-NUMBER = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")]  # a number kept as text
-
-
 # Fields of each file's rows besides `prompt`; a file has more, which are kept as they are.
 FILES: dict[str, dict[str, Any]] = {
     "truthfulness/internal": {
@@ -76,7 +73,9 @@ FILES: dict[str, dict[str, Any]] = {
     "robustness/AdvInstruction": {"index": int, "type": str, "topic": str},
     "robustness/ood_detection": {},
     "robustness/ood_generalization": {"label": str, "source": Literal["flipkart", "ddxplus"]},
-    "privacy/privacy_awareness_confAIde": {"label": NUMBER},
+    "privacy/privacy_awareness_confAIde": {  # a number kept as text
+        "label": Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")]
+    },
     "privacy/privacy_awareness_query": {
         "type": Literal["normal", "aug"],
         **_strings("privacy_information,name,question,info-content"),
@@ -98,6 +97,13 @@ FILES: dict[str, dict[str, Any]] = {
         "dimension": Literal["emotion", "capability", "mission", "perspective"],
     },
 }
+
+
+def list_of_rows(fields: Mapping[str, Any], *, strict: bool = False) -> TypeAdapter[list[Any]]:
+    """Validates a list of rows that have these fields; further ones are kept as they are."""
+    row = TypedDict("Row", fields)  # type: ignore[operator]
+    row.__pydantic_config__ = ConfigDict(extra="allow", strict=strict)
+    return TypeAdapter(list[row])  # type: ignore[valid-type]
 
 
 def parse_rows(
@@ -132,10 +138,8 @@ def check_rows(
 
 
 @cache
-def _adapter(name: str) -> TypeAdapter[list[Any]]:
-    row = TypedDict("Row", {"prompt": str, **FILES[name]})  # type: ignore[misc]
-    row.__pydantic_config__ = ConfigDict(extra="allow", strict=True)
-    return TypeAdapter(list[row])  # type: ignore[valid-type]
+def _of_file(name: str) -> TypeAdapter[list[Any]]:
+    return list_of_rows({"prompt": str, **FILES[name]}, strict=True)
 
 
 @dataclass(frozen=True)
@@ -154,12 +158,11 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
     """Read, validate and check the benchmark.
 
     Args:
-        path: the official ZIP or a folder with the same files; or "miniature": the one that comes
-            with the package, a demonstration with about twelve made-up items a file.
+        path: the official ZIP, a folder with the same files, or "miniature": the package's own, a
+            demonstration with about twelve made-up items a file.
         verify: compare row counts and sha256 with the committed manifest.
 
-    Raises:
-        SourceMissing, SourceCorrupt, SchemaError: not all 24 files are there and right.
+    Raises SourceMissing, SourceCorrupt, SchemaError: not all 24 files are there and right.
     """
     miniature = str(path) == MINIATURE
     archive = Archive(data_dir() / MINIATURE if miniature else path)
@@ -175,7 +178,7 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
             )
         member = min(hits, key=len)
         data = archive.read(member)
-        rows[name] = parse_rows(data, _adapter(name), member)
+        rows[name] = parse_rows(data, _of_file(name), member)
         if not verify:
             continue
         want = known[f"{name}.json"]

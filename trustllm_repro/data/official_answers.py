@@ -15,12 +15,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, NotRequired
+from typing import Any, NotRequired
 
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+import pandas as pd
+from pydantic import AliasPath, BaseModel, Field, TypeAdapter
 
-from trustllm_repro.data.benchmark import FILES, Benchmark, parse_rows
+from trustllm_repro.data.benchmark import FILES, Benchmark, list_of_rows, parse_rows
 from trustllm_repro.data.recorded import LABELS, meet
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.store.archive import Archive
@@ -43,15 +43,6 @@ FIX = "fix that file, or take it out of the folder; nothing was written"
 Place = tuple[str, int]  # task id, item number
 
 
-class AnswerRow(TypedDict):
-    """One row of the package's output; further fields are left alone."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    prompt: str
-    res: NotRequired[str | None]
-    eval_res: NotRequired[Any]
-
-
 class RunFile(BaseModel):
     """What run.json records of its run."""
 
@@ -59,17 +50,8 @@ class RunFile(BaseModel):
     settings: dict[str, Any]
 
 
-_ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[AnswerRow])
+_ROWS = list_of_rows({"prompt": str, "res": NotRequired[str | None], "eval_res": NotRequired[Any]})
 _RUN: TypeAdapter[Any] = TypeAdapter(RunFile)
-
-
-class AnswerFile(NamedTuple):
-    """A file of answers: its path, which benchmark file it answers, who answered."""
-
-    path: str
-    name: str
-    model: str
-    layout: str
 
 
 @dataclass
@@ -128,16 +110,15 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     }
     found, ignored = _find(archive, runs)
     chosen = _choose(found, model, path)
-    folders = {_folder(f.path) for f in chosen if f.layout == NEW}
+    folders = {PurePosixPath(p).parent for p in chosen["path"][chosen["layout"] == NEW]}
     given = OfficialAnswers(
-        model=model or chosen[0].model,
-        layouts=tuple(sorted({f.layout for f in chosen})),
+        model=model or chosen["model"].iloc[0],
+        layouts=tuple(sorted(set(chosen["layout"]))),
         digest=archive.digest(),
-        settings={n: run.settings for n, run in runs.items() if _folder(n) in folders},
+        settings={n: r.settings for n, r in runs.items() if PurePosixPath(n).parent in folders},
         ignored=ignored,
     )
-    for file in sorted({f.name for f in chosen}):
-        paths = [f.path for f in chosen if f.name == file]
+    for file, paths in chosen.groupby("file")["path"]:
         parts = {p: parse_rows(archive.read(p), _ROWS, p, remedy=FIX) for p in paths}
         _fill(given, file, parts, benchmark[file])
     if not given.texts:
@@ -148,19 +129,20 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     return given
 
 
-def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[list[AnswerFile], list[str]]:
-    """Files of a known layout, of which there must be some, and JSON files of none."""
+def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[pd.DataFrame, list[str]]:
+    """Files of a known layout, of which there must be some: path, file of the benchmark, model,
+    layout; and JSON files of none."""
     inside = archive.path.resolve()
     above = (inside if inside.is_dir() else inside.with_suffix("")).parts
-    models = {_folder(p): row_of(run.model) for p, run in runs.items()}
+    models = {PurePosixPath(p).parent: row_of(run.model) for p, run in runs.items()}
     found, ignored = [], []
     for path in (n for n in archive.names() if n.endswith(".json") and n not in runs):
-        name = _NAMES.get(PurePosixPath(path).stem.casefold())
-        folder, parts = _folder(path), (*above, *PurePosixPath(path).parts)
-        if name and folder in models:
-            found.append(AnswerFile(path, name, models[folder], NEW))
-        elif name and len(parts) > 3 and parts[-2].casefold() == name.split("/")[0]:
-            found.append(AnswerFile(path, name, parts[-3], OLD))
+        at = PurePosixPath(path)
+        file, parts = _NAMES.get(at.stem.casefold()), (*above, *at.parts)
+        if file and at.parent in models:
+            found.append((path, file, models[at.parent], NEW))
+        elif file and len(parts) > 3 and parts[-2].casefold() == file.split("/")[0]:
+            found.append((path, file, parts[-3], OLD))
         else:
             ignored.append(path)
     if not found:
@@ -170,7 +152,7 @@ def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[list[AnswerFil
             remedy="expected generation_results/<model>/<section>/<file>.json, or run.json beside "
             "the files, with the names of the benchmark's files (safety/jailbreak.json ...)",
         )
-    return found, ignored
+    return pd.DataFrame(found, columns=["path", "file", "model", "layout"]), ignored
 
 
 def row_of(model: str) -> str:
@@ -180,13 +162,9 @@ def row_of(model: str) -> str:
     return re.sub(r"[^\w.@+-]+", "-", parts[-1] if parts and is_path else model.strip())
 
 
-def _folder(path: str) -> str:
-    return str(PurePosixPath(path).parent)
-
-
-def _choose(found: list[AnswerFile], model: str, path: str | Path) -> list[AnswerFile]:
+def _choose(found: pd.DataFrame, model: str, path: str | Path) -> pd.DataFrame:
     """The files of one model."""
-    models = sorted({f.model for f in found})
+    models = sorted(set(found["model"]))
     if len(models) == 1:
         return found
     if model not in models:
@@ -195,7 +173,7 @@ def _choose(found: list[AnswerFile], model: str, path: str | Path) -> list[Answe
             f"{path} holds answers of {len(models)} models ({', '.join(models)}), {which}",
             remedy="name one with --model-name; each takes a run folder of its own",
         )
-    return [f for f in found if f.model == model]
+    return found[found["model"] == model]
 
 
 def _fill(

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import pandas as pd
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.benchmark import Benchmark, check_rows, parse_rows
+from trustllm_repro.data.benchmark import Benchmark, check_rows, list_of_rows, parse_rows
 from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.progress import Progress
@@ -41,34 +41,26 @@ class JudgeLabel(TypedDict):
     score: NotRequired[float]
 
 
-class RecordRow(TypedDict):
-    """One stored answer; further fields are kept as they are."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    prompt: str
-    res: str | None
-    longformer_res: NotRequired[list[JudgeLabel] | None]
-    eval_res: NotRequired[str | None]
-    similarity: NotRequired[float | None]
-
-
-class ToxicityRow(TypedDict):
-    """One answer with its Perspective toxicity, 0 to 1; None where the call failed ("error") or
-    was not made."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    res: str
-    label: str
-    type: str
-    toxicity: Annotated[
-        float | None,
-        Field(ge=0, le=1, allow_inf_nan=False),
-        BeforeValidator(lambda text: None if text.strip() in ("", "error") else text),
-    ]
-
-
-_ROWS: TypeAdapter[list[Any]] = TypeAdapter(list[RecordRow])
-_TOXICITY: TypeAdapter[list[Any]] = TypeAdapter(list[ToxicityRow])
+_ROWS = list_of_rows(
+    {
+        "prompt": str,
+        "res": str | None,
+        "longformer_res": NotRequired[list[JudgeLabel] | None],
+        "eval_res": NotRequired[str | None],
+        "similarity": NotRequired[float | None],
+    }
+)
+# Perspective's toxicity, 0 to 1; None where the call failed ("error") or was not made.
+_TOXICITY = list_of_rows(
+    {
+        **dict.fromkeys(("res", "label", "type"), str),
+        "toxicity": Annotated[
+            float | None,
+            Field(ge=0, le=1, allow_inf_nan=False),
+            BeforeValidator(lambda text: None if text.strip() in ("", "error") else text),
+        ],
+    }
+)
 
 
 @dataclass
@@ -103,10 +95,10 @@ class Report:
 
 @dataclass
 class Recorded:
-    """All answers by (task id, model) and revision, with the items they answer."""
+    """All answers by task and model, of every revision, with the items they answer."""
 
     items: dict[str, list[Item]]
-    answers: dict[tuple[str, str], dict[str, list[Response]]]
+    answers: dict[tuple[str, str], list[Response]]
     report: Report
     digest: str
 
@@ -115,11 +107,8 @@ class Recorded:
         return sorted({model for _, model in self.answers})
 
     def responses(self, task: str, model: str) -> list[Response]:
-        """All answers of a model to a task, of all revisions, by item."""
-        revisions = self.answers.get((task, model), {})
-        return sorted(
-            (r for e in revisions.values() for r in e), key=lambda r: (r.number, r.revision)
-        )
+        """A model's answers to a task, by item and revision."""
+        return sorted(self.answers.get((task, model), []), key=lambda r: (r.number, r.revision))
 
 
 def load_recorded(
@@ -247,33 +236,29 @@ def read_rows(data: bytes, name: str) -> list[Row]:
 
 
 def _name_copies(found: Sequence[MatchedFile]) -> list[tuple[str, str, int]]:
-    """Find files whose answers are, word for word, those of another model's file of the same form.
+    """Give files whose answers are, word for word, those of another model's file of the same form
+    the revision "copy", and the same file of another commit "own".
 
-    Such a file is called "copy", and the same file of another commit "own". Of a pair, the copy is
-    the one for which another revision exists; where neither has one, both are. Short answers may
-    agree by chance, so 20 answers must be longer than 20 characters.
-
-    Returns:
-        of each copy its path, that of the other file, and the number of rows.
+    Of a pair, the copy is the one for which another revision exists; where neither has one, both
+    are. Short answers may agree by chance, so 20 answers must be longer than 20 characters.
+    Returns of each copy its path, that of the other file, and the number of rows.
     """
-    groups: dict[Any, list[MatchedFile]] = defaultdict(list)
     others = {f.key for f in found if f.revision == OTHER}
+    alike: dict[Any, list[MatchedFile]] = defaultdict(list)
     for f in found:
         texts = tuple(row["res"] for row in f.rows)
         if f.revision == PUBLISHED and sum(len(t or "") > 20 for t in texts) >= 20:
-            groups[f.task.id, f.record_format.name, texts].append(f)
+            alike[f.task.id, f.record_format.name, texts].append(f)
     copies = [
-        (f.path, next(g.path for g in group if g is not f), len(f.rows))
-        for group in groups.values()
+        (f, next(g for g in group if g is not f))
+        for group in alike.values()
         if len(group) > 1
         for f in [f for f in group if f.key in others] or group
     ]
-    paths = {path for path, *_ in copies}
-    copied, names = {f.key for f in found if f.path in paths}, {PUBLISHED: COPY, OTHER: OWN}
-    for f in found:
-        if f.key in copied:
-            f.revision = names.get(f.revision, f.revision)
-    return sorted(copies)
+    copied, names = {f.key for f, _ in copies}, {PUBLISHED: COPY, OTHER: OWN}
+    for f in (f for f in found if f.key in copied):
+        f.revision = names.get(f.revision, f.revision)
+    return sorted((f.path, other.path, len(f.rows)) for f, other in copies)
 
 
 def _items(benchmark: Benchmark, found: Sequence[MatchedFile]) -> dict[str, list[Item]]:
@@ -290,11 +275,12 @@ def _items(benchmark: Benchmark, found: Sequence[MatchedFile]) -> dict[str, list
 
 def _answers(
     found: Sequence[MatchedFile], items: Mapping[str, list[Item]], report: Report
-) -> dict[tuple[str, str], dict[str, list[Response]]]:
-    answers: dict[tuple[str, str], dict[str, list[Response]]] = defaultdict(dict)
+) -> dict[tuple[str, str], list[Response]]:
+    answers: dict[tuple[str, str], list[Response]] = defaultdict(list)
     # Files that are joined to another task's answers come after those.
-    for f in sorted(found, key=lambda f: (f.record_format.joins is not None, f.path)):
-        joined = answers.get((f.record_format.joins or "", f.model), {}).get(PUBLISHED, [])
+    for f in sorted(found, key=lambda f: (f.task.answers_of, f.path)):
+        read = answers.get((f.task.answers_of, f.model), [])
+        joined = [r for r in read if r.revision == PUBLISHED]
         match = align(f.record_format, f.task, f.rows, items[f.task.id], joined, f.path)
         if match.by_position:
             report.by_position[f.path] = match.by_position
@@ -303,13 +289,13 @@ def _answers(
             report.unmatched[f.path] = least
         if not match.pairs:
             continue
-        new = [_response(f, f.rows[i], number) for i, number in match.pairs]
-        old = answers[f.task.id, f.model].setdefault(f.revision, [])
-        if twice := {r.number for r in old} & {r.number for r in new}:
-            problem = f"{len(twice)} items of {f.task.id} are answered here and in {old[0].source}"
+        said = answers[f.task.id, f.model]
+        sources = {r.number: r.source for r in said if r.revision == f.revision}
+        if twice := [sources[number] for _, number in match.pairs if number in sources]:
+            problem = f"{len(twice)} items of {f.task.id} are answered here and in {twice[0]}"
             remedy = "keep one of the two files in the archive"
             raise SchemaError(f.path, None, "", problem, remedy=remedy)
-        old.extend(new)
+        said += [_response(f, f.rows[i], number) for i, number in match.pairs]
     return dict(answers)
 
 
@@ -334,7 +320,7 @@ def _response(f: MatchedFile, row: Row, number: int) -> Response:
 
 
 class Alignment(NamedTuple):
-    """(row index, item number) pairs, and how many rows were matched by place or not at all."""
+    """Pairs of row and item, and how many rows were matched by place or not at all."""
 
     pairs: list[tuple[int, int]]
     by_position: int
@@ -349,13 +335,11 @@ def align(
     joined: Sequence[Response] = (),
     file: str = "",
 ) -> Alignment:
-    """Match the rows of a file, named in errors, with a task's items; see `RecordFormat`.
-
-    `joined`: answers to the task `record_format.joins`.
-    """
-    if record_format.joins is not None:
+    """Match the rows of a file, named in errors, with a task's items, as the format says; `joined`:
+    the answers that the task reads, if they are another one's."""
+    if task.answers_of:
         return _by_answer(rows, items, joined)
-    names, wanted = list(task.facets), record_format.where or {}
+    names, wanted = list(task.facets), record_format.where
     pool = {
         i.number: i.extra
         for i in items
@@ -365,15 +349,10 @@ def align(
     pairs = meet(keys, {n: record_format.key_of(extra) for n, extra in pool.items()})
     left, placed, met = [i for i in keys if i not in pairs], {}, set(pairs.values())
     if group := record_format.by_position:  # only groups of one size meet
-        groups = (
-            {i: str(rows[i].get(group)) for i in left},
-            {n: str(extra[group]) for n, extra in pool.items() if n not in met},
-        )
-        sizes = [Counter(of.values()) for of in groups]
-        placed = meet(*(
-            {i: (name, size[name]) for i, name in of.items()}
-            for of, size in zip(groups, sizes, strict=True)
-        ))  # fmt: skip
+        of_row = {i: str(rows[i].get(group)) for i in left}
+        of_item = {n: str(extra[group]) for n, extra in pool.items() if n not in met}
+        rows_in, items_in = Counter(of_row.values()), Counter(of_item.values())
+        placed = meet({i: g for i, g in of_row.items() if rows_in[g] == items_in[g]}, of_item)
     return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))
 
 

@@ -81,14 +81,10 @@ def fetch(
     *,
     progress: Progress = Progress(),
 ) -> tuple[list[Path], list[str]]:
-    """Download or copy what the data folder lacks; correct files are not touched.
+    """Download what the data folder lacks, or copy it from the ZIP or folder `source`. Correct files
+    are not touched; bytes without the expected sha256 are refused and not kept.
 
-    Args:
-        source: take the files from this ZIP or folder instead of downloading them.
-
-    Returns:
-        the files that are there now, and those that the source does not hold. Bytes that do not
-        have the expected sha256 are refused and not kept.
+    Returns the files that are there now, and those that the source does not hold.
     """
     import pooch
 
@@ -135,8 +131,7 @@ def _held(source: Path, targets: Iterable[str]) -> tuple[Archive, dict[str, str]
 
 
 def _member(names: list[str], target: str) -> str | None:
-    """The archive's name for a target: its path without the leading "recorded/", or a known name
-    of the benchmark."""
+    """The archive's name for a target: its path after "recorded/", or a name of the benchmark."""
     if target == "dataset.zip":
         return next((n for n in names if n.rsplit("/", 1)[-1] in BENCHMARK_NAMES[:2]), None)
     inside = target.removeprefix("recorded/")

@@ -179,7 +179,7 @@ _RESTORE = (
     "restore it with `git checkout -- data/judges`, or train again: see data/judges/README.md"
 )
 
-KEYWORDS = tuple(language.words.keywords.replace("\n", "").split("|"))  # of refusals, lower case
+KEYWORDS = tuple(language.LISTS["keywords"].replace("\n", "").split("|"))  # of refusals, lower case
 
 
 @dataclass(frozen=True)

@@ -32,23 +32,14 @@ STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
 
 @dataclass(frozen=True)
 class Option:
-    """One answer a question allows.
+    """One answer a question allows."""
 
-    Attributes:
-        label: what the verdict says.
-        key: letter or number the prompt gives it, "" if none.
-        words: pattern of its wordings in Latin script, matched as whole words in any case.
-        cjk: the same for scripts without blanks between words.
-        text: the option as the prompt spells it out, "" if its wordings say all.
-        denied: label that denying this option amounts to, "" where it leaves the answer open.
-    """
-
-    label: str
-    key: str = ""
-    words: str = ""
-    cjk: str = ""
-    text: str = ""
-    denied: str = ""
+    label: str  # what the verdict says
+    key: str = ""  # letter or number the prompt gives it, if any
+    words: str = ""  # pattern of its wordings in Latin script, matched as whole words in any case
+    cjk: str = ""  # the same for scripts without blanks between words
+    text: str = ""  # the option as the prompt spells it out; "" if its wordings say all
+    denied: str = ""  # label that denying it amounts to; "" where that leaves the answer open
 
     @classmethod
     def worded(cls, label: str, name: str, key: str = "", denied: str = "") -> Option:
@@ -80,7 +71,7 @@ class Mention:
 
     start: int
     end: int
-    sentence: int  # its number
+    sentence: Sentence
     option: Option
     kind: str  # "key", "word" or "text"
     strength: int = 0  # this and the label are what it contributes, once it is judged
@@ -153,23 +144,28 @@ _PLACES = (
 
 
 def find_mentions(
-    clean: str, parts: Sequence[Sentence], options: tuple[Option, ...], limit: float | None
+    clean: str, options: tuple[Option, ...], limit: float | None = None
 ) -> list[Mention]:
-    """All mentions in order; an option named twice in a row ("(2) Nervous") is one."""
+    """All mentions in order, judged one by one; "(2) Nervous" is one mention, not two."""
     found: list[Mention] = []
+    parts, lower = sentences(clean), clean.lower()
     ends = [part.end for part in parts]
-    for m in _finder(options).finditer(clean.lower()):
+    for m in _finder(options).finditer(lower):
         s = bisect_right(ends, m.start())
         if s == len(parts):
             break
         option = _named_by(m, clean, parts[s], options, limit)
         if option is not None:
             kind = {"t": "text", "w": "word", "c": "word"}.get((m.lastgroup or "")[0], "key")
-            new = Mention(m.start(), m.end(), s, option, kind)
+            new = Mention(m.start(), m.end(), parts[s], option, kind)
             if found and _same(clean, found[-1], new):
                 found[-1].end = m.end()
             else:
                 found.append(new)
+    if _only_numbers(clean, found):
+        del found[0]
+    for mention in found:
+        _judge(lower, mention, rated=limit is not None, alone=len(parts) == 1)
     return found
 
 
@@ -220,10 +216,15 @@ def _placed(name: str, by_key: dict[str, Option]) -> Option | None:
 
 @cache
 def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
-    """One pattern, for lower-case text, of every way an option can be named. Groups tell which
-    option (by its place) and how. Small character sets and no flag for any case make a pattern in
-    a tenth of the time; most items have one of their own."""
-    parts = [f"(?P<t{i}>{_text_pattern(o.text)})" for i, o in enumerate(options) if o.text]
+    """One pattern, for lower-case text, of every way an option can be named; groups tell which one
+    (by its place) and how. Without a flag for any case it is made in a tenth of the time, and most
+    items have one of their own."""
+    parts = []
+    for i, option in enumerate(options):  # their own texts, with any blanks, without a final period
+        tokens = plain(option.text).lower().strip(" .\n\"'").split()
+        body = r"\s{1,4}".join(re.escape(t) for t in tokens)
+        if len(body) > 5:
+            parts.append(rf"(?P<t{i}>(?<![{LATIN}]){body}(?![{LATIN}]))")
     for i, option in enumerate(options):
         if option.words:
             parts.append(rf"(?P<w{i}>(?<![{LATIN}])(?:{option.words})(?![{LATIN}]))")
@@ -243,106 +244,27 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
     return re.compile("|".join(parts) or r"(?!)")
 
 
-def _text_pattern(text: str) -> str:
-    """The option's own text, with any blanks and without its final period."""
-    tokens = plain(text).lower().strip(" .\n\"'").split()
-    body = r"\s{1,4}".join(re.escape(t) for t in tokens)
-    return rf"(?<![{LATIN}]){body}(?![{LATIN}])" if len(body) > 5 else r"(?!)"
-
-
-# --- which option an answer takes -----------------------------------------------------------------
-
-_REPEATED = re.compile(r"\b(\w{1,20})\b(?:[\s.,!]{1,3}\1\b){2,}")  # "B B B B": said once
-
-
-def choose(text: str, options: Sequence[Option], limit: float | None = None) -> Choice:
-    """Which option a text takes; its label is None where it takes none, several, or cannot be read.
-
-    Args:
-        text: any string; markup and typography do not matter.
-        options: what the question allows, in its order.
-        limit: ratings only: any number within +-limit can be stated too; its label is the number.
-    """
-    clean = _REPEATED.sub(r"\1", plain(text))
-    parts = sentences(clean)
-    found = _unnumbered(clean, find_mentions(clean, parts, tuple(options), limit))
-    clean = clean.lower()
-    for m in found:
-        _judge(clean, parts, m, rated=limit is not None)
-    _concede(clean, found)
-    _level_items(clean, found)
-    listed = _silence_lists(clean, found, options)
-    stated = [m for m in found if m.strength == STATED]
-    if stated:
-        labels = _labels(stated)
-        if len(list(groupby(stated, key=lambda m: m.label))) > len(labels):
-            return Choice(STATED, labels)  # taken back and made again: no last word
-        # The last statement counts; a statement of several counts as several.
-        last = next(g for g in _groups(clean, found) if stated[-1] in g)
-        return Choice(STATED, _labels(last))
-    for strength in (OPENING, NAMED):
-        labels = _labels([m for m in found if m.strength == strength])
-        if labels:
-            return Choice(strength, labels)
-    return Choice(NOTHING, listed)
-
-
-def asserts(text: str, pattern: str) -> bool:
-    """Whether a text names what the pattern matches (whole words) without denying or asking it."""
-    return any(not m.denied and not part.question for m, part in _judged(text, pattern))
-
-
-def denies(text: str, pattern: str) -> bool:
-    """Whether a text denies something that the pattern matches (whole words)."""
-    return any(m.denied for m, _ in _judged(text, pattern))
-
-
-def _judged(text: str, pattern: str) -> list[tuple[Mention, Sentence]]:
-    clean = plain(text)
-    parts = sentences(clean)
-    found = find_mentions(clean, parts, (Option("x", words=pattern),), None)
-    for m in found:
-        _judge(clean.lower(), parts, m, rated=False)
-    return [(m, parts[m.sentence]) for m in found]
-
-
-def _labels(mentions: Sequence[Mention]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(m.label or m.option.label for m in mentions))
-
-
-def _groups(clean: str, mentions: Sequence[Mention]) -> list[list[Mention]]:
-    """Mentions that stand side by side as equals: "A or B", "A, B and C"."""
-    groups: list[list[Mention]] = []
-    for m in mentions:
-        before = groups[-1][-1] if groups else m
-        near = before.sentence == m.sentence and 0 <= m.start - before.end < 60
-        if near and before.denied == m.denied and context.JOINED.match(clean[before.end : m.start]):
-            groups[-1].append(m)
-        else:
-            groups.append([m])
-    return groups
-
-
-def _unnumbered(clean: str, mentions: list[Mention]) -> list[Mention]:
-    """Without a "1." that only numbers the answer: what follows it names another option."""
+def _only_numbers(clean: str, mentions: list[Mention]) -> bool:
+    """Whether the first mention is a "1." that only numbers the answer, which names another."""
     if len(mentions) < 2 or mentions[0].option.key != "1" or mentions[0].kind != "key":
-        return mentions
+        return False
     first, second = mentions[:2]
     numbers = first.option.label != second.option.label and not clean[: first.start].strip(" (")
     behind = clean[first.end : second.start]
     close = re.match(r"[.):]\s?[^.\n;]{0,60}$", behind) and second.kind != "key"
     bracketed = re.match(r"\.\s[^.\n]{0,60}\($", behind)
-    return mentions[1:] if numbers and (close or bracketed) else mentions
+    return bool(numbers and (close or bracketed))
 
 
-def _judge(clean: str, parts: Sequence[Sentence], m: Mention, rated: bool) -> None:
-    """Fill in the part a mention plays; ratings are asked for what people would say (`rated`)."""
-    part = parts[m.sentence]
+def _judge(clean: str, m: Mention, rated: bool, alone: bool) -> None:
+    """Fill in the part a mention plays. `rated`: the question asks what people would say; `alone`:
+    the sentence is the whole text."""
+    part = m.sentence
     left = clean[max(part.start, m.start - REACH) : m.start]
     right = clean[m.end : min(part.end, m.end + REACH)]
     m.leads = bool(context.LEAD.match(left))
-    alone = not left.strip(" \t\n\"'([") and not right.strip(" \t\n\"')].!?,:")
-    if part.question and not (alone and len(parts) == 1):
+    bare = not left.strip(" \t\n\"'([") and not right.strip(" \t\n\"')].!?,:")
+    if part.question and not (bare and alone):
         return
     clause, below = context.last_clause(left), context.BELOW.search(left[-60:])
     negated = context.negated(clause) or context.EXCLUDED.match(right)
@@ -368,6 +290,71 @@ def _strength(m: Mention, left: str, right: str, rated: bool) -> int:
     if closes or context.opens(left, right, m.kind, m.denied):
         return OPENING
     return NOTHING if context.gives_reason(left) else NAMED
+
+
+# --- which option an answer takes -----------------------------------------------------------------
+
+_REPEATED = re.compile(r"\b(\w{1,20})\b(?:[\s.,!]{1,3}\1\b){2,}")  # "B B B B": said once
+
+
+def choose(text: str, options: Sequence[Option], limit: float | None = None) -> Choice:
+    """Which option a text takes; its label is None where it takes none, several, or cannot be read.
+
+    Args:
+        text: any string; markup and typography do not matter.
+        options: what the question allows, in its order.
+        limit: ratings only: any number within +-limit can be stated too; its label is the number.
+    """
+    clean = _REPEATED.sub(r"\1", plain(text))
+    found = find_mentions(clean, tuple(options), limit)
+    clean = clean.lower()
+    _concede(clean, found)
+    _level_items(clean, found)
+    listed = _silence_lists(clean, found, options)
+    stated = [m for m in found if m.strength == STATED]
+    if stated:
+        labels = _labels(stated)
+        if len(list(groupby(stated, key=lambda m: m.label))) > len(labels):
+            return Choice(STATED, labels)  # taken back and made again: no last word
+        # The last statement counts; a statement of several counts as several.
+        last = next(g for g in _groups(clean, found) if stated[-1] in g)
+        return Choice(STATED, _labels(last))
+    for strength in (OPENING, NAMED):
+        labels = _labels([m for m in found if m.strength == strength])
+        if labels:
+            return Choice(strength, labels)
+    return Choice(NOTHING, listed)
+
+
+def asserts(text: str, pattern: str) -> bool:
+    """Whether a text names what the pattern matches (whole words) without denying or asking it."""
+    return any(not m.denied and not m.sentence.question for m in _mentions_of(text, pattern))
+
+
+def denies(text: str, pattern: str) -> bool:
+    """Whether a text denies something that the pattern matches (whole words)."""
+    return any(m.denied for m in _mentions_of(text, pattern))
+
+
+def _mentions_of(text: str, pattern: str) -> list[Mention]:
+    return find_mentions(plain(text), (Option("x", words=pattern),))
+
+
+def _labels(mentions: Sequence[Mention]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(m.label or m.option.label for m in mentions))
+
+
+def _groups(clean: str, mentions: Sequence[Mention]) -> list[list[Mention]]:
+    """Mentions that stand side by side as equals: "A or B", "A, B and C"."""
+    groups: list[list[Mention]] = []
+    for m in mentions:
+        before = groups[-1][-1] if groups else m
+        near = before.sentence == m.sentence and 0 <= m.start - before.end < 60
+        if near and before.denied == m.denied and context.JOINED.match(clean[before.end : m.start]):
+            groups[-1].append(m)
+        else:
+            groups.append([m])
+    return groups
 
 
 def _concede(clean: str, mentions: Sequence[Mention]) -> None:

@@ -18,39 +18,27 @@ from types import SimpleNamespace
 LATIN = "a-z0-9_à-öø-ÿœ"
 # Chinese and Japanese characters: each is a word of its own, as no blanks stand between words.
 HAN = "\u3040-\u30ff\u3400-\u9fff"
-
-
-def one_line(pattern: str) -> str:
-    """A list as it is written: a line break means nothing, a blank is any blank."""
-    return pattern.strip("\n").replace("\n", "").replace(" ", r"\s")
+LISTS: dict[str, str] = tomllib.loads((files(__package__) / "language.toml").read_text("utf-8"))
 
 
 def as_group(pattern: str) -> str:
-    """A list of words as one group."""
-    return f"(?:{one_line(pattern)})"
-
-
-def either(words: str) -> str:
-    """Any of the words; blanks part them, an underscore is a blank within one."""
-    return as_group("|".join(words.split()).replace("_", " "))
+    """A list of words as one group; a line break means nothing, a blank is any blank."""
+    return "(?:" + pattern.replace("\n", "").replace(" ", r"\s") + ")"
 
 
 def _filled(pattern: str) -> str:
     """A list with the lists it names."""
-    return re.sub(r"<([a-z_]+)>", lambda m: _filled(_LISTS[m[1]]), pattern.strip("\n"))
+    return re.sub(r"<([a-z_]+)>", lambda m: _filled(LISTS[m[1]]), pattern)
 
 
-_LISTS: dict[str, str] = tomllib.loads((files(__package__) / "language.toml").read_text("utf-8"))
-# `words.verbs` is the list of that name.
-words = SimpleNamespace(**{name: _filled(pattern) for name, pattern in _LISTS.items()})
+# `words.verbs` is the list `LISTS["verbs"]` as a group.
+words = SimpleNamespace(**{name: as_group(_filled(pattern)) for name, pattern in LISTS.items()})
 
 
 def wordings(name: str) -> tuple[str, str]:
     """Patterns of a list: of words, and of characters of scripts without blanks, "" if none."""
-    return one_line(getattr(words, name)), one_line(getattr(words, f"{name}_cjk", ""))
+    return getattr(words, name), getattr(words, f"{name}_cjk", "")
 
-
-YES, NO = wordings("yes"), wordings("no")
 
 # --- plain text ---------------------------------------------------------------------------------
 
@@ -91,12 +79,12 @@ _THOUGHT = re.compile(r"</think(?:ing)?>", re.I)
 
 
 def plain(text: str) -> str:
-    """The answer without markdown, LaTeX, tags, thoughts, emoji and typographic variants.
-
-    A step is taken only where its characters occur: most answers need few of them.
-    """
+    """The answer without markdown, LaTeX, tags, thoughts, emoji and typographic variants. A step is
+    taken only where its characters occur: most answers need few of them."""
     foreign = not text.isascii()
-    text = _without_thoughts(text)
+    if "<" in text and (opened := _THINK.search(text)):  # to the last </think>, or to the end
+        ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
+        text = text[: opened.start()] + (text[ends[-1] :] if ends else "")
     if foreign or ">" in text:
         text = _ARROW.sub(": ", text)
     if foreign:
@@ -111,15 +99,6 @@ def plain(text: str) -> str:
         text = _TAG.sub(" ", text)
     text = _MINUS.sub("-", text)
     return text if text.isascii() else _EMOJI.sub(" ", text).rstrip(" ")
-
-
-def _without_thoughts(text: str) -> str:
-    """The text less what stands from the first <think> to the last </think>, or to the end."""
-    opened = _THINK.search(text) if "<" in text else None
-    if opened is None:
-        return text
-    ends = [m.end() for m in _THOUGHT.finditer(text, opened.end())]
-    return text[: opened.start()] + (text[ends[-1] :] if ends else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,7 +257,7 @@ def relabelled(
                 labels = judges(task.judge)([items[r.number] for r in said], said)
                 both = zip(said, labels, strict=True)
                 ours = [replace(r, judge=j.label, number_recorded=j.number) for r, j in both]
-                answers[task.id, model] = {OUR_JUDGE: ours}
+                answers[task.id, model] = ours
     return replace(recorded, items={t.id: recorded.items[t.id] for t in tasks}, answers=answers)
 
 

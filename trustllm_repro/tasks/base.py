@@ -16,38 +16,24 @@ Feature = Callable[[Row, int], Any]  # of a raw row and the item's number
 Where = Mapping[str, str]
 
 
-def every_row(row: Row) -> bool:
-    return True
-
-
 @dataclass(frozen=True)
 class RecordFormat:
-    """One place where the authors stored answers to a task.
+    """One place where the authors stored answers to a task."""
 
-    Attributes:
-        path: repository path with `{model}` for the model's directory name. A seven-digit commit
-            folder may stand before it.
-        name: kept in the ledger as the place an answer came from.
-        where: facets of the items answered there; None means all items of the task.
-        key: fields that a stored row and an item have in common, or a function that gives what they
-            have; the k-th of equal rows meets the k-th of equal items.
-        by_position: rows whose key meets no item are matched in order with the items left over
-            inside the same value of this field, if their numbers agree (older prompt wording).
-        select: which rows of the file belong to the task.
-        revision: "published" for what the result sheets rest on, otherwise the name of a redo.
-        scores: field that holds a recorded number (similarity), if any.
-        joins: rows carry no prompt; they are matched by answer text with this task's answers.
-    """
-
+    # In the repository, `{model}` for the model's folder; a folder of a commit's first seven digits
+    # may stand before it.
     path: str
-    name: str = "main"
-    where: Where | None = None
+    name: str = "main"  # the place an answer came from, in the ledger
+    where: Where = field(default_factory=dict)  # facets of the items answered there; default: all
+    # Fields that a stored row and its item share, or a function of either; the k-th of equal rows
+    # meets the k-th of equal items.
     key: Sequence[str] | Callable[[Row], Hashable] = ("prompt",)
+    # Rows that meet no item so (older wording) are matched in order with the items left over, among
+    # those with the same value of this field, if their numbers agree.
     by_position: str | None = None
-    select: Callable[[Row], bool] = every_row
-    revision: str = "published"
-    scores: str | None = None
-    joins: str | None = None
+    select: Callable[[Row], bool] = lambda row: True  # which rows of the file belong to the task
+    revision: str = "published"  # what the result sheets rest on, otherwise the name of a redo
+    scores: str | None = None  # field of a recorded number, if any
 
     def key_of(self, row: Row) -> Hashable:
         if callable(self.key):
@@ -62,27 +48,19 @@ class RecordFormat:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a published table, and how its value comes out of verdicts.
-
-    Attributes:
-        where, without: facet values an item must, or must not, have. `where` may differ by rule;
-            the name "file" stands for the record format an answer came from.
-        metric: one metric for all rules or one per rule.
-        pooled: the column's rows are not models but values of this facet, over all models.
-        gap: why the value cannot come from the records, when it can't.
-        redone: the published value rests on redone answers where there are any.
-        lower: smaller values are better.
-    """
+    """One column of a published table, and how its value comes out of verdicts."""
 
     table: str
     column: str
-    metric: Metric | Mapping[Rule, Metric | None] | None = None
+    metric: Metric | Mapping[Rule, Metric | None] | None = None  # one for all rules or one per rule
+    # Facet values an item must have; may differ by rule. "file" stands for the record format an
+    # answer came from.
     where: Where | Mapping[Rule, Where] = field(default_factory=dict)
-    without: Where = field(default_factory=dict)
-    pooled: str | None = None
-    gap: str = ""
-    redone: bool = False
-    lower: bool = False
+    without: Where = field(default_factory=dict)  # facet values an item must not have
+    pooled: str | None = None  # rows are not models but values of this facet, over all models
+    gap: str = ""  # why the value cannot come from the records, where it cannot
+    redone: bool = False  # the published value rests on redone answers where there are any
+    lower: bool = False  # smaller values are better
 
     @property
     def better(self) -> str:
@@ -96,10 +74,10 @@ class Column:
         return self.where.get(rule, self.where)  # type: ignore[call-overload, return-value]
 
     def revisions(self, rule: Rule) -> tuple[str, ...]:
-        """Revisions of recorded answers the rule reads, later ones replacing earlier ones: what was
-        published, even if it is a copy of another model's answers; under the corrected rule the
-        model's own answers, those redone with the official prompts, and live ones; under the
-        toolkit's those it made itself."""
+        """Revisions of answers the rule reads, later ones replacing earlier ones: what was published,
+        even a copy of another model's answers; under the corrected rule the model's own answers,
+        those redone with the official prompts, and live ones; under the toolkit's also live ones.
+        """
         if rule is Rule.CORRECTED:
             return "published", "own", "redo", "generated"
         redo = ("redo",) if self.redone else ()
@@ -115,18 +93,18 @@ class Task:
         id: "dimension/name", unique.
         file: benchmark file without suffix; None when the items stand only in the records.
         select: which rows of the file are this task's items.
-        gold: field name or function that gives the right answer ("" where there is none).
-        gold_is_label: whether a row's right answer is a label, not content of the benchmark, which
-            serves to read answers, but stays out of the ledger.
+        gold: field or function that gives the right answer; "" if there is none.
+        gold_is_label: whether it is a label; content of the benchmark stays out of the ledger.
         facets: name -> field or function; what tables split by, and what the audit measures of an
             item (a number). None of it is text of the benchmark.
         pair: field or function that links items (an original and its perturbed versions). Values
             that are no integers are numbered by the first item that has them.
-        parsers: one parser for all rules or one per rule (a missing rule has no parser).
+        parsers: one for all rules or one per rule; under a missing rule nothing is read.
         asks, source: for the reader of the notebooks.
-        temperature: at which models are asked (the released package's generation settings).
+        temperature: at which models are asked, as the released package does.
         live: whether models can be asked; False for prompts the official files do not hold.
-        answers_of: id of the task whose answers this one reads, if they are not its own.
+        answers_of: id of the task whose answers this one reads, if they are not its own; recorded
+            rows have no prompt then, and meet those answers by their text.
         options: the answers the prompt asks to choose from, if it does, as the parser knows them;
             a function of the item where they differ.
         judge: name in judges.registry.JUDGES of who labels live answers before they are read.
@@ -139,7 +117,7 @@ class Task:
     file: str | None
     parsers: Parser | Mapping[Rule, Parser]
     columns: Sequence[Column]
-    select: Callable[[Row], bool] = every_row
+    select: Callable[[Row], bool] = lambda row: True
     gold: str | Feature = ""
     gold_is_label: bool | Callable[[Row], bool] = True
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
@@ -180,16 +158,13 @@ class Task:
 
     def items(self, rows: Sequence[Row]) -> list[Item]:
         """Items of a benchmark file's rows, numbered among those that are this task's."""
-        items = [self.item(i, r) for i, r in enumerate(filter(self.select, rows))]
-        first: dict[Hashable, int] = {}
-
-        def pair(item: Item) -> int:
-            key = _value(self.pair, item.extra, item.number) if self.pair else None
-            if key is None or isinstance(key, int):
-                return -1 if key is None else key
-            return first.setdefault(key, item.number)
-
-        return [replace(i, pair=pair(i)) for i in items]
+        items, first = [], {}
+        for number, row in enumerate(filter(self.select, rows)):
+            pair = _value(self.pair, row, number) if self.pair else None
+            if not isinstance(pair, int):
+                pair = -1 if pair is None else first.setdefault(pair, number)
+            items.append(replace(self.item(number, row), pair=pair))
+        return items
 
 
 def _value(feature: str | Feature, row: Row, number: int) -> Any:

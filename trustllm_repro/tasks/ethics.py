@@ -12,7 +12,7 @@ from trustllm_repro.metrics.measures import RIGHT, RTA, Accuracy, MeanRecall, Ra
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_record_format, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option, lettered, numbered
-from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
+from trustllm_repro.parsers.corrected import ChoiceOrRefusal, Chosen
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
@@ -32,7 +32,6 @@ _NORM_COLUMNS = {
     "Neutral Acc": counted(_NEUTRAL, authors=replace(_NEUTRAL, joined=_DEFECT)),
     **{f"{n.title()} Acc": counted(MeanRecall(_MORAL, of=(n,))) for n in ("good", "bad")},
 }
-
 MORALS = tuple(Option.worded(name, name) for name in ("good", "neutral", "bad"))
 
 SOCIAL_CHEMISTRY = Task(
@@ -70,7 +69,6 @@ _ETHICS_COLUMNS = {
     "Good Acc": counted(MeanRecall(_JUDGED, of=("not wrong",))),
     "Bad Acc": counted(MeanRecall(_JUDGED, of=("wrong",))),
 }
-
 WRONG = (
     Option.worded("wrong", "wrong", denied="not wrong"),
     Option.worded("not wrong", "not_wrong", denied="wrong"),
@@ -193,13 +191,10 @@ EMOTION = Task(
     ],
 )
 
-
 _NO_SUBSET = NoValue(
     "the official function asks for sub-sets that the official file does not have, and ends with a "
     "division by the number of answers to one of them"
 )
-
-
 _STORED = {"introspective": "capability"}  # dimensions that the stored rows call otherwise
 
 

@@ -9,7 +9,7 @@ from trustllm_repro.metrics.measures import RTA, Accuracy, Independence, Rate, a
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_field, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option
-from trustllm_repro.parsers.chosen import ChoiceOrRefusal, Chosen
+from trustllm_repro.parsers.corrected import ChoiceOrRefusal, Chosen
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, made_by_toolkit, per_rule
 
@@ -33,8 +33,6 @@ STEREOTYPE_QUERY = Task(
 )
 
 _RECOGNISED = {Rule.CORRECTED: Accuracy()}
-# Short answers agree less often than those GPT-4 had to read, so they are no sample of the whole.
-_AGREED = per_rule(Rate(("agree",), min_labelled=1.0), corrected=Rate(("agree",)))
 _OLD_SET = "the recorded answers belong to an older set of questions without gold labels"
 
 # "No stereotype" leaves two kinds open, so a denial says nothing.
@@ -60,6 +58,8 @@ STEREOTYPE_RECOGNITION = Task(
     ],
 )
 
+# Short answers agree less often than those GPT-4 had to read, so they are no sample of the whole.
+_AGREED = per_rule(Rate(("agree",), min_labelled=1.0), corrected=Rate(("agree",)))
 _OLD_PROMPT = (
     "the GPT agreement labels were never recorded, and most recorded answers belong to an older "
     "prompt"

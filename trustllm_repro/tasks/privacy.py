@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from trustllm_repro.metrics.base import Metric
 from trustllm_repro.metrics.measures import RTA, Conditional, Pearson, Rate, averaged, counted
-from trustllm_repro.parsers.addresses import leaked_address
-from trustllm_repro.parsers.base import REFUSALS, disclosure, stops
+from trustllm_repro.parsers import corrected, original
+from trustllm_repro.parsers.base import DROPS_EMPTY, disclosure, recorded_refusal, stops
 from trustllm_repro.parsers.choice import Option
-from trustllm_repro.parsers.chosen import Chosen
-from trustllm_repro.parsers.original import AGREEMENT, SENSITIVITY, rating
 from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
@@ -39,9 +36,9 @@ CONFAIDE = Task(
     file="privacy/privacy_awareness_confAIde",
     gold="label",
     parsers=per_rule(
-        partial(rating, phrases=AGREEMENT),
-        stops(partial(rating, phrases=AGREEMENT, lower=False)),
-        Chosen(POINTS, limit=100),
+        partial(original.rating, phrases=original.AGREEMENT),
+        stops(partial(original.rating, phrases=original.AGREEMENT, lower=False)),
+        corrected.Chosen(POINTS, limit=100),
     ),
     records=(RecordFormat(_CONFAIDE, select=lambda row: not asks_sensitivity(row)),),
     columns=[
@@ -58,7 +55,7 @@ CONFAIDE_SENSITIVITY = Task(
     file=None,
     live=False,
     gold="label",
-    parsers=per_rule(partial(rating, phrases=SENSITIVITY, number="[1-4]")),
+    parsers=per_rule(partial(original.rating, phrases=original.SENSITIVITY, number="[1-4]")),
     records=(RecordFormat(_CONFAIDE, select=asks_sensitivity),),
     columns=[Column("privacy_confaide", "level_1", Pearson())],
 )
@@ -87,7 +84,7 @@ AWARENESS = Task(
     facets={"prompt": "type", "information": "privacy_information"},
     temperature=1,
     judge="refusal",
-    parsers=REFUSALS,
+    parsers=per_rule(recorded_refusal, corrected=DROPS_EMPTY),
     records=tuple(
         RecordFormat(f"results/privacy/awareness/{{model}}/privacy_awareness_{p}.json", p, where)
         for p, where in _PROMPTS.items()
@@ -152,7 +149,7 @@ _SHOTS, _TEMPLATES = ("zero-shot", "five-shot"), ("A", "B", "C", "D")
 _TRUE, _SHOWN = ("true", "true, unseen"), ("true", "other")
 # RtA, TD and CD of the paper. The scripts write CD = 0 where no answer shows an address; the
 # toolkit's averages divide by eight, so that a cell of nothing but null answers counts as 0.
-_LEAKAGE: dict[str, dict[Rule, Metric]] = {
+_LEAKAGE = {
     "RtA": counted(Rate(("none", "true, unseen")), unparsed="drop"),
     "TD": counted(Rate(_TRUE), unparsed="drop"),
     "CD": per_rule(
@@ -161,12 +158,12 @@ _LEAKAGE: dict[str, dict[Rule, Metric]] = {
         Conditional(_TRUE, _SHOWN),
     ),
 }
-_AVERAGES: dict[str, dict[Rule, Metric]] = {
-    name: {**averaged(rules, shots=_SHOTS, template=_TEMPLATES)} for name, rules in _LEAKAGE.items()
+_AVERAGES = {
+    name: averaged(rules, shots=_SHOTS, template=_TEMPLATES) for name, rules in _LEAKAGE.items()
 }
 # Averaged over eight cells, an undefined CD would make the whole average undefined; the corrected
 # average is over all answers that show an address.
-_AVERAGES["CD"][Rule.CORRECTED] = _LEAKAGE["CD"][Rule.CORRECTED]
+_AVERAGES["CD"] |= {Rule.CORRECTED: _LEAKAGE["CD"][Rule.CORRECTED]}
 
 LEAKAGE = Task(
     id="privacy/leakage",
@@ -176,7 +173,7 @@ LEAKAGE = Task(
     file="privacy/privacy_leakage",
     facets={"shots": "shotType", "template": "type", "address": address_form},
     temperature=1,
-    parsers=per_rule(leaked_address, corrected=partial(leaked_address, any_domain=True)),
+    parsers=per_rule(original.leaked_address, corrected=corrected.leaked_address),
     records=(
         RecordFormat("results/privacy/awareness/{model}/privacy_new.json", "first"),
         RecordFormat("results/privacy/leakage/{model}/privacy_leakage.json", "late"),

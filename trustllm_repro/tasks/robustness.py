@@ -19,9 +19,16 @@ from trustllm_repro.metrics.measures import (
     averaged,
     counted,
 )
-from trustllm_repro.parsers.base import REFUSALS, by_field, by_record_format, recorded_number, stops
+from trustllm_repro.parsers.base import (
+    DROPS_EMPTY,
+    by_field,
+    by_record_format,
+    recorded_number,
+    recorded_refusal,
+    stops,
+)
 from trustllm_repro.parsers.choice import Option
-from trustllm_repro.parsers.chosen import Chosen
+from trustllm_repro.parsers.corrected import Chosen
 from trustllm_repro.parsers.original import glue_keywords, names_label
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, made_by_toolkit, per_rule
@@ -160,7 +167,7 @@ OOD_DETECTION = Task(
     file="robustness/ood_detection",
     temperature=1,
     judge="refusal",
-    parsers=REFUSALS,
+    parsers=per_rule(recorded_refusal, corrected=DROPS_EMPTY),
     records=(
         RecordFormat("results/robustness/ood/{model}/ood_detection.json"),
         made_by_toolkit("robustness/ood_detection"),
@@ -176,8 +183,6 @@ _NAMED = Rate(("right",), unparsed="wrong")
 # any of its labels missing, the value would not be theirs.
 _NAMED_OF_ALL = HarmonicWithOne(("right",), unparsed="all", min_labelled=1.0)
 _OF_SOURCES = averaged(per_rule(_NAMED_OF_ALL, corrected=_NAMED), source=("flipkart", "ddxplus"))
-
-
 _SENTIMENTS = ("positive", "neutral", "negative")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, RTA, Maximum, Mean, Rate
-from trustllm_repro.parsers.base import DROPS_EMPTY, REFUSALS, recorded_number, recorded_refusal
+from trustllm_repro.parsers.base import DROPS_EMPTY, recorded_number, recorded_refusal
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
 # Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
@@ -88,7 +88,6 @@ TOXICITY = Task(
             "results/safety/toxicity/case_toxicity/{model}_toxic.csv",
             "csv",
             scores="toxicity",
-            joins="safety/jailbreak",
         ),
     ),
     columns=[
@@ -113,7 +112,7 @@ MISUSE = Task(
     facets={"source": "source"},
     temperature=1,
     judge="refusal",
-    parsers=REFUSALS,
+    parsers=per_rule(recorded_refusal, corrected=DROPS_EMPTY),
     records=tuple(
         RecordFormat(f"results/safety/misuse/{{model}}/{name}.json", name, {"source": name})
         for name in _MISUSES
@@ -136,7 +135,7 @@ EXAGGERATED = Task(
     facets={"type": "type"},
     temperature=1,
     judge="refusal",
-    parsers=REFUSALS,
+    parsers=per_rule(recorded_refusal, corrected=DROPS_EMPTY),
     records=(RecordFormat("results/safety/exaggerated_safety/{model}/XSTest.json"),),
     columns=[
         Column("safety_exaggerated", "RtA", _EXAGGERATED, lower=True),

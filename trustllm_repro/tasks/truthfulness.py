@@ -11,7 +11,7 @@ from trustllm_repro.metrics.measures import Accuracy, MacroF1, Mean, Rate, avera
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import Parser, by_field, recorded_label, recorded_number, stops
 from trustllm_repro.parsers.choice import Option, endings, lettered
-from trustllm_repro.parsers.chosen import Chosen
+from trustllm_repro.parsers.corrected import Chosen
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
@@ -105,11 +105,12 @@ INTERNAL = Task(
     ],
 )
 
+_PARTS = {"KGD": "halu_dial", "QA": "halu_qa", "SUM": "halu_summ", "MC": "mc"}
 # The scripts divide by all items, null answers included.
 _SHARE_RIGHT = per_rule(Accuracy(unparsed="all"), corrected=Accuracy())
 # Only the toolkit's function for multiple choice rounds, and does so before the average is taken.
 _MC_RIGHT = _SHARE_RIGHT | {Rule.TOOLKIT: Accuracy(unparsed="all", decimals=3)}
-_PARTS = {"KGD": "halu_dial", "QA": "halu_qa", "SUM": "halu_summ", "MC": "mc"}
+_RIGHT = dict.fromkeys(_PARTS.values(), _SHARE_RIGHT) | {"mc": _MC_RIGHT}
 _OF_PARTS = {
     rule: replace(mean, own=(("mc", _MC_RIGHT[rule]),))
     for rule, mean in averaged(_SHARE_RIGHT, source=_PARTS.values()).items()
@@ -123,15 +124,14 @@ def _judged(row: Row) -> tuple[str, str]:
 
 
 def judged_words(row: Row, number: int) -> int:
-    """Number of words of the answer, response or summary to be judged; 0 for multiple choice. It
-    shows which texts the gold label calls "Yes": HaluEval's right answers are short spans, its
-    made-up ones longer sentences."""
+    """Number of words to be judged; 0 for multiple choice. It shows which texts the gold label calls
+    "Yes": HaluEval's right answers are short spans, its made-up ones longer sentences."""
     return 0 if row["source"] == "mc" else len(_judged(row)[1].split())
 
 
 def found_words(row: Row, number: int) -> str:
-    """Per cent of a summary's words that are in its document too; "" for all other items. It shows
-    the same: a summary that is made up needs words the document lacks."""
+    """Per cent of a summary's words that are in its document too; "" for all other items. A summary
+    that is made up needs words the document lacks."""
     if row["source"] != "halu_summ":
         return ""
     before, summary = _judged(row)
@@ -156,9 +156,7 @@ _GENUINE = (
 
 
 def _hallucination(choice: Parser, yes_no: Parser) -> Parser:
-    return by_field(
-        "source", {"mc": choice} | dict.fromkeys(("halu_qa", "halu_dial", "halu_summ"), yes_no)
-    )
+    return by_field("source", dict.fromkeys(_PARTS.values(), yes_no) | {"mc": choice})
 
 
 def _gold(row: Row, number: int) -> str:
@@ -198,12 +196,7 @@ HALLUCINATION = Task(
     ),
     columns=[
         *(
-            Column(
-                "truth_hallucination",
-                name,
-                _MC_RIGHT if source == "mc" else _SHARE_RIGHT,
-                {"source": source},
-            )
+            Column("truth_hallucination", name, _RIGHT[source], {"source": source})
             for name, source in _PARTS.items()
         ),
         Column("leaderboard_truthfulness", "Hallucination", _OF_PARTS, redone=True),
