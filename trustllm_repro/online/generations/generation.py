@@ -2,8 +2,7 @@
 
 Traces are kept in shards, each written whole and none ever changed: a kill loses at most the batch
 being written, several writers never meet, and a trace that two of them made is read once. A shard
-is a safetensors file: the arrays of each trace by its number in the shard, and a JSON header with
-keys and texts.
+is a safetensors file: arrays by the number of their trace, and a JSON header with keys and texts.
 """
 
 from __future__ import annotations
@@ -39,31 +38,23 @@ class Trace:
     Everything about token i is known before it is shown: its distribution, and the hidden state
     that distribution was computed from (that of the token before it; for the first, the prompt's
     last). So a monitor that reads a trace up to token i could have held that token back.
-
-    Attributes:
-        key: of the request, or of the text that was read; see models.base.content_key.
-        ids: (n,) int32. text: the answer.
-        ends: (n,) int32, characters of `text` that tokens 0 to i make up; never falling.
-        logp, entropy: (n,) float32, nats, of the chosen token and of the whole distribution.
-        top_ids, top_logp: (n, k), the k most likely tokens, best first, int32 and float32 nats.
-        first_ids, first_logp: (m,), the same of the first token, m of them.
-        hidden: layer, from 1 to the number of blocks -> (n, size) float16, the block's output.
-        finish: why it ended ("given" for text that was read). prompt_tokens: seen before it.
     """
 
-    key: str
-    ids: np.ndarray
+    key: str  # of the request, or of the text that was read; see models.base.content_key
+    ids: np.ndarray  # (n,) int32
     text: str
-    ends: np.ndarray
-    logp: np.ndarray
-    entropy: np.ndarray
-    top_ids: np.ndarray
-    top_logp: np.ndarray
+    ends: np.ndarray  # (n,) int32, characters of `text` that tokens 0 to i make up; never falling
+    logp: np.ndarray  # (n,) float32, nats, of the chosen token
+    entropy: np.ndarray  # (n,) float32, nats, of the whole distribution
+    top_ids: np.ndarray  # (n, 5) int32, the most likely tokens, best first
+    top_logp: np.ndarray  # (n, 5) float32, nats
+    # (m,), the same of the first token, m of them.
     first_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     first_logp: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    # Layer, from 1 to the number of blocks -> (n, size) float16, the block's output.
     hidden: Mapping[int, np.ndarray] = field(default_factory=dict)
-    finish: str = "given"
-    prompt_tokens: int = 0
+    finish: str = "given"  # why it ended; so for text that was read
+    prompt_tokens: int = 0  # seen before the answer
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,30 +66,23 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Generation:
-    """One answer of a model, or one given answer that a model has read. What nobody asked for is empty.
-
-    Attributes:
-        case: its number within its task. group: answers to one prompt share it.
-        unsafe: by the judge of the task; None: it cannot tell. disputed: those who labelled differ.
-        author: who wrote a given answer, where that is known.
-        samples: traces of further answers to the prompt.
-        branches: kind of position -> texts of the answers that go on from other tokens there.
-        replies: name of a question -> (checkpoints, 3): tokens read, score from 0 to 1, and the
-            score if of each reply only the word is known, yes or no.
-    """
+    """An answer of a model, or a given one that it has read. What nobody asked for is empty."""
 
     trace: Trace
     prompt: str = ""
     model: str = ""
     task: str = ""
-    case: int = 0
-    group: str = ""
-    unsafe: bool | None = None
-    disputed: bool = False
-    author: str = ""
-    samples: Sequence[Trace] = ()
+    case: int = 0  # its number within its task
+    group: str = ""  # answers to one prompt share it
+    unsafe: bool | None = None  # by the judge of the task; None: it cannot tell
+    disputed: bool = False  # those who labelled it differ
+    author: str = ""  # of a given answer, where that is known
+    samples: Sequence[Trace] = ()  # further answers to the prompt
+    # Kind of position -> texts of the answers that go on from other tokens there.
     branches: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    replies: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # Name of a question -> by checkpoint: tokens read, score from 0 to 1, and the score if of each
+    # reply only the word is known, yes or no.
+    replies: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
 
 
 # The sign that ends a sentence, with closing quotes and ends of lines; or the end of a line.
@@ -147,22 +131,19 @@ def load_traces(folder: Path, wanted: set[str]) -> dict[str, Trace]:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             with safe_open(path, framework="np") as shard:
-                for i, head in enumerate(json.loads(shard.metadata()[_HEAD])):
-                    if head["key"] in wanted and head["key"] not in found:
-                        found[head["key"]] = _trace(shard, i, head)
+                of_first = {n[2:] for n in shard.keys() if n.startswith("0.")}  # noqa: SIM118
+                layers = sorted(int(n) for n in of_first - set(_ARRAYS))
+                for i, facts in enumerate(json.loads(shard.metadata()[_HEAD])):
+                    if facts["key"] in wanted and facts["key"] not in found:
+                        arrays = {n: shard.get_tensor(f"{i}.{n}") for n in _ARRAYS}
+                        hidden = {n: shard.get_tensor(f"{i}.{n}") for n in layers}
+                        found[facts["key"]] = Trace(**facts, **arrays, hidden=hidden)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as e:
             raise SourceCorrupt(
                 f"{path} cannot be read as traces: {e}",
                 remedy="delete that file; the next run makes its traces again",
             ) from e
     return found
-
-
-def _trace(shard: Any, i: int, head: dict[str, Any]) -> Trace:
-    names = set(shard.keys())
-    layers = sorted(int(n[2:]) for n in names if n.startswith("0.") and n[2:].isdigit())
-    arrays = {n: shard.get_tensor(f"{i}.{n}") for n in _ARRAYS}
-    return Trace(**head, **arrays, hidden={n: shard.get_tensor(f"{i}.{n}") for n in layers})
 
 
 def write_index(folder: Path, generations: Sequence[Generation]) -> Path:
@@ -185,14 +166,13 @@ def read_generations(folder: Path) -> list[Generation]:
         rows = json.loads(path.read_text(encoding="utf-8"))
         answers = load_traces(folder / "answers", {r["key"] for r in rows})
         samples = load_traces(folder / "samples", {k for r in rows for k in r["samples"]})
-        branches, replies = (read_extras(folder, kind) for kind in ("branches", "replies"))
+        extras = {kind: read_extras(folder, kind) for kind in ("branches", "replies")}
         return [
             Generation(
                 answers[r["key"]],
                 **{k: r[k] for k in _FACTS},
                 samples=[samples[k] for k in r["samples"]],
-                branches=branches.get(r["key"], {}),
-                replies=reply_arrays(replies.get(r["key"], {})),
+                **{kind: known.get(r["key"], {}) for kind, known in extras.items()},
             )
             for r in rows
         ]
@@ -205,10 +185,4 @@ def read_generations(folder: Path) -> list[Generation]:
 
 def read_extras(folder: Path, kind: str) -> dict[str, Any]:
     """What was made of a kind ("branches", "replies"), by the key of the answer it was made for."""
-    rows = JsonLines(folder / f"{kind}.jsonl").read()
-    return {r["key"]: r["value"] for r in rows if r.get("kind") == kind}
-
-
-def reply_arrays(replies: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, np.ndarray]:
-    """Stored replies as Generation.replies holds them."""
-    return {name: np.array(rows, dtype=float).reshape(-1, 3) for name, rows in replies.items()}
+    return {row["key"]: row["value"] for row in JsonLines(folder / f"{kind}.jsonl").read()}

@@ -7,23 +7,16 @@ to a question is a word, "yes" or "no", and not a probability.
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.models.base import Completion
-from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs
-from trustllm_repro.online.generations.generation import Generation, Trace, shared_ends
+from trustllm_repro.models.endpoint import TOP_LOGPROBS
+from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors.base import Monitor, Need
 from trustllm_repro.online.monitors.running import of_top
-
-# An endpoint's tokens have no numbers. A hash of the text serves, the same in every run; among 500
-# different tokens, two share a number with a chance of about 0.4.
-NUMBERS = 2**18
 
 
 @dataclass(frozen=True)
@@ -68,45 +61,34 @@ def level_of(generations: Sequence[Generation]) -> Level:
 
 def runs_at(monitors: Mapping[str, Monitor]) -> pd.DataFrame:
     """monitor, access, level, runs (bool), coarse (bool: it sees less exactly), reason."""
-    return pd.DataFrame(
-        [
-            {
-                "monitor": name, "access": str(m.access), "level": level.name,
-                "runs": not level.why_not(m), "coarse": level.changes(m),
-                "reason": level.why_not(m),
-            }
-            for name, m in monitors.items()
-            for level in LEVELS.values()
-        ]
-    )  # fmt: skip
+    rows = [
+        (name, str(m.access), level.name, level.changes(m), level.why_not(m))
+        for name, m in monitors.items()
+        for level in LEVELS.values()
+    ]
+    found = pd.DataFrame(rows, columns=["monitor", "access", "level", "coarse", "reason"])
+    found.insert(3, "runs", found["reason"] == "")
+    return found
 
 
 def mask(generation: Generation, level: Level) -> Generation:
     """The same answer as it would be seen at a level; what the level does not show is gone."""
-    trace, replies = generation.trace, generation.replies
+    trace, branches, replies = generation.trace, generation.branches, generation.replies
     if Need.HIDDEN in level.lacks:
         trace = replace(trace, hidden={})
-    if Need.ENTROPY in level.coarse:
-        trace = top_only(trace)
+    if Need.BRANCHES in level.lacks:
+        branches = {}
+    if Need.ENTROPY in level.coarse:  # that of the most likely tokens
+        first = {name: getattr(trace, name)[:TOP_LOGPROBS] for name in ("first_ids", "first_logp")}
+        trace = replace(trace, entropy=of_top(trace).astype(np.float32), **first)
     if Need.LOGP in level.lacks:  # where its pieces end is left: text may be streamed
-        trace = replace(trace, **_unknown(len(trace)))
+        trace = replace(trace, **unknown(len(trace)))
     if Need.REPLIES in level.coarse:  # of each, only the word is known
-        replies = {question: rows[:, [0, 2, 2]] for question, rows in replies.items()}
-    branches = {} if Need.BRANCHES in level.lacks else generation.branches
-    return replace(generation, trace=trace, replies=replies, branches=branches)
+        replies = {name: [(n, word, word) for n, _, word in rows] for name, rows in replies.items()}
+    return replace(generation, trace=trace, branches=branches, replies=replies)
 
 
-def top_only(trace: Trace) -> Trace:
-    """With the five most likely tokens alone; entropy is then that of the five (of_top)."""
-    k = TOP_LOGPROBS
-    cut = replace(
-        trace, top_ids=trace.top_ids[:, :k], top_logp=trace.top_logp[:, :k],
-        first_ids=trace.first_ids[:k], first_logp=trace.first_logp[:k],
-    )  # fmt: skip
-    return replace(cut, entropy=of_top(cut).astype(np.float32))
-
-
-def _unknown(n: int) -> dict[str, np.ndarray]:
+def unknown(n: int) -> dict[str, np.ndarray]:
     """Arrays of a trace of n pieces whose tokens are not shown."""
     return {
         "ids": np.full(n, -1, np.int32),
@@ -117,52 +99,3 @@ def _unknown(n: int) -> dict[str, np.ndarray]:
         "first_ids": np.zeros(0, np.int32),
         "first_logp": np.zeros(0, np.float32),
     }
-
-
-def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
-    """What is known of an answer of which these tokens were shown.
-
-    Without any, the pieces of the trace are words, and all numbers are NaN. Entropy is that of the
-    most likely tokens (top_only); a place at which fewer than two are known has none.
-    """
-    text = done.text or ""
-    pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words(text)]
-    known = _unknown(len(pieces))
-    ids, logp = known["top_ids"], known["top_logp"]
-    for i, token in enumerate(shown):
-        known["ids"][i] = number(token.said.decode("utf-8", "replace"))
-        known["logp"][i] = token.nats
-        if (k := len(token.top)) > 1:
-            ids[i, :k] = [number(t) for t, _ in token.top]
-            logp[i] = [*(p for _, p in token.top), *[-np.inf] * (TOP_LOGPROBS - k)]
-    first = np.isfinite(logp[:1])
-    known |= {"first_ids": ids[:1][first], "first_logp": logp[:1][first]}
-    facts = {"finish": str(done.finish), "prompt_tokens": done.prompt_tokens}
-    trace = Trace("", text=text, ends=ends_of(pieces, text), **known, **facts)
-    return top_only(trace) if shown else trace
-
-
-def words(text: str) -> list[str]:
-    """Pieces of a text that make it up again: words, each with the blanks before it."""
-    return re.findall(r"\s*\S+(?:\s+\Z)?|\s+\Z", text)
-
-
-def number(token: str) -> int:
-    """Of a token's text, below NUMBERS."""
-    return zlib.crc32(token.encode("utf-8", "surrogatepass")) % NUMBERS
-
-
-def ends_of(pieces: Sequence[bytes], text: str) -> np.ndarray:
-    """Characters of `text` that the first i + 1 pieces make up, (n,) int32, never falling.
-
-    Servers cut blanks off the text's ends, and may add an end token to the pieces. Where the pieces
-    make up another text all the same, the characters are shared out by their lengths.
-    """
-    sizes = np.cumsum([len(p) for p in pieces], dtype=np.int64)
-    said = [b"".join(pieces)[:n].decode("utf-8", "replace") for n in sizes]
-    if text[:1].strip():
-        said = [s.lstrip() for s in said]
-    ends = shared_ends(said, text)
-    if not len(ends) or ends[-1] >= len(text.rstrip()):
-        return ends
-    return (len(text) * sizes // max(int(sizes[-1]), 1)).astype(np.int32)

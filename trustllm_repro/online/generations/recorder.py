@@ -20,15 +20,13 @@ from torch.nn.utils.rnn import pad_sequence
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.decoding import DecodeRequest
+from trustllm_repro.models.endpoint import TOP_LOGPROBS
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.generation import Trace, token_ends
 
-TOP = 5  # as many as endpoints usually give
 FIRST = 256  # kept of the first token, once an answer
-STEPS = 16
-# Rows of logits that are looked at together: on a CPU, tables of more would be new memory at every
-# step, which takes longer than the sums; elsewhere, float32 copies of so many logits take a quarter
-# GiB each.
+# Rows of logits that are looked at together on a CPU, where larger tables would be new memory at
+# every step, which takes longer than the sums; elsewhere so many logits, a quarter GiB in float32.
 ROWS, CELLS = 8, 2**26
 LEAST = -1e30  # nats
 # Tokens of one forward pass over given texts, and rows of logits made of it at a time: the logits
@@ -37,30 +35,24 @@ PASS_TOKENS = {"cpu": 2048, "cuda": 32768}
 HEAD_ROWS = {"cpu": 64, "cuda": 1024}
 Name = str | int  # of an array in Trace, or of a layer in its `hidden`
 Known = dict[Name, np.ndarray]  # arrays of one answer
+Traces = Iterator[list[tuple[int, Trace]]]  # as answers end, each with the number of its request
 
 
-def generated(
-    model: LocalModel, requests: Sequence[Request], layers: Sequence[int] = ()
-) -> Iterator[list[tuple[int, Trace]]]:
-    """Answer requests and yield (index, trace) as answers end.
-
-    Where the model gave no finite logits, the trace has no token and its finish is "nan".
-    """
+def generated(model: LocalModel, requests: Sequence[Request], layers: Sequence[int] = ()) -> Traces:
+    """Traces of the model's answers. Where it gave no finite logits, there is no token, and `finish`
+    is "nan"."""
     with listening(model.model, layers) as states:
         recorder = Recorder(states)
         for ended in model.decode(requests, recorder):
-            yield [
-                (job.prompt.index, _answer(model, job, finish, recorder.take(job)))
-                for job, finish, _ in ended
-            ]
-
-
-def _answer(model: LocalModel, job: DecodeRequest, finish: Finish, known: Known) -> Trace:
-    ids = job.ids
-    if finish is Finish.NAN:
-        ids, known = [], {name: array[:0] for name, array in known.items()}
-    text = model.tokenizer.decode(ids, skip_special_tokens=True)
-    return _trace(model, ids, text, known, str(finish), len(job.prompt.tokens))
+            found = []
+            for job, finish, _ in ended:
+                known, ids = recorder.take(job), job.ids
+                if finish is Finish.NAN:
+                    ids, known = [], {name: array[:0] for name, array in known.items()}
+                text = model.tokenizer.decode(ids, skip_special_tokens=True)
+                trace = _trace(model, ids, text, known, str(finish), len(job.prompt.tokens))
+                found.append((job.prompt.index, trace))
+            yield found
 
 
 def _trace(model, ids, text: str, known: Known, finish: str, prompt_tokens: int) -> Trace:
@@ -77,13 +69,11 @@ def given(
     texts: Sequence[str | tuple[int, ...]],
     limit: int,
     layers: Sequence[int] = (),
-) -> Iterator[list[tuple[int, Trace]]]:
-    """Traces of given texts (teacher forcing), yielded pass by pass, the longest first.
+) -> Traces:
+    """Traces of given texts (teacher forcing), pass by pass, the longest first.
 
-    When memory runs out, passes are halved and the rest goes on.
-
-    Args:
-        texts: one a prompt, or its tokens. limit: tokens that are read of each at most.
+    When memory runs out, passes are halved and the rest goes on. `texts`: one a prompt, or its
+    tokens, of which at most `limit` are read.
     """
     pairs = zip(prompts, texts, strict=True)
     rows = [(i, *_tokens(model, prompt, text, limit)) for i, (prompt, text) in enumerate(pairs)]
@@ -97,11 +87,10 @@ def given(
             except Exception as e:
                 if not should_reduce_batch_size(e) or len(batch) == 1:
                     raise
-                most = most // 2
-            else:
-                rows = rows[len(batch) :]
-                yield found
-            states.clear()  # those of the pass before would be there beside the next one's
+                most, found = most // 2, []
+            states.clear()  # otherwise they would be there beside those of the next pass
+            rows = rows[len(found) :]
+            yield found
 
 
 def _tokens(model, prompt: str, text: str | tuple[int, ...], limit: int) -> tuple[tuple, tuple]:
@@ -125,9 +114,8 @@ def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Tra
         columns = slice(len(read) - len(answer), len(read))  # those before the answer's tokens
         known = _of_states(model, last[b, columns], answer)
         known |= {layer: to_half(out[b, columns]) for layer, out in states.items()}
-        arrays = {name: values.cpu().numpy() for name, values in known.items()}
         text, before = model.tokenizer.decode(answer), len(read) - max(len(answer) - 1, 0)
-        found.append((index, _trace(model, answer, text, arrays, "given", before)))
+        found.append((index, _trace(model, answer, text, _arrays(known), "given", before)))
     return found
 
 
@@ -156,12 +144,11 @@ def statistics(logits: torch.Tensor, tokens: torch.Tensor) -> dict[Name, torch.T
     product serve all.
     """
     rows = ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
-    pieces = zip(logits.split(rows), tokens.split(rows), strict=True)
-    return _joined([_some(x.float(), t) for x, t in pieces])
-
-
-def _some(x: torch.Tensor, tokens: torch.Tensor) -> dict[Name, torch.Tensor]:
-    top, top_ids = torch.topk(x, min(TOP, x.shape[1]), dim=-1)
+    if len(logits) > rows:
+        pieces = zip(logits.split(rows), tokens.split(rows), strict=True)
+        return _joined([statistics(x, t) for x, t in pieces])
+    x = logits.float()
+    top, top_ids = torch.topk(x, min(TOP_LOGPROBS, x.shape[1]), dim=-1)
     best = top[:, :1]
     shares = torch.softmax(x, dim=-1)
     log_z = best - shares.gather(1, top_ids[:, :1]).log()
@@ -200,11 +187,8 @@ def to_half(states: torch.Tensor) -> torch.Tensor:
 
 
 class Recorder:
-    """Watches a decoder (models.decoding.Watch) and keeps what it knows of every token.
-
-    Numbers stay on the model's device until an answer ends or STEPS steps are over, because a GPU
-    stands still while it is waited for. `states` are those of `listening`.
-    """
+    """Watches a decoder (models.decoding.Watch) and keeps what it knows of every token. `states` are
+    those of `listening`."""
 
     def __init__(self, states: dict[int, torch.Tensor]) -> None:
         self.states = states
@@ -213,9 +197,8 @@ class Recorder:
     def started(self) -> None:
         """See Watch. Answers that were running when memory ran out begin again."""
         self._passed: dict[int, list[torch.Tensor]] = defaultdict(list)
-        self._waiting: list[tuple[list[int], dict[Name, torch.Tensor]]] = []  # answers, numbers
         self._known: dict[int, list[Known]] = defaultdict(list)
-        self._first: dict[int, dict[Name, torch.Tensor]] = {}
+        self._first: dict[int, Known] = {}
 
     def passed(self, rows: Sequence[int] | None = None) -> None:
         """See Watch."""
@@ -231,32 +214,22 @@ class Recorder:
         taken = torch.tensor([t or 0 for t in tokens], device=logits.device)
         hidden = {layer: to_half(torch.cat(states)) for layer, states in self._passed.items()}
         self._passed.clear()
-        numbers = statistics(logits, taken) | hidden
-        self._waiting.append(([job.prompt.index for job in jobs], numbers))
-        if new := [row for row, job in enumerate(jobs) if not job.ids]:
-            first = first_token(logits[new])
-            for k, row in enumerate(new):
-                self._first[jobs[row].prompt.index] = {n: v[k] for n, v in first.items()}
-        if len(self._waiting) >= STEPS:
-            self._copy()
+        numbers = _arrays(statistics(logits, taken) | hidden)
+        new = [row for row, job in enumerate(jobs) if not job.ids]
+        first = _arrays(first_token(logits[new])) if new else {}
+        for row, job in enumerate(jobs):
+            self._known[job.prompt.index].append({n: v[row] for n, v in numbers.items()})
+        for k, row in enumerate(new):
+            self._first[jobs[row].prompt.index] = {n: v[k] for n, v in first.items()}
 
     def take(self, job: DecodeRequest) -> Known:
         """What is known of the tokens of an answer that has ended."""
-        self._copy()
         parts, first = (kept.pop(job.prompt.index) for kept in (self._known, self._first))
-        known = {n: np.concatenate([p[n] for p in parts])[: len(job.ids)] for n in parts[0]}
-        return known | {name: values.cpu().numpy() for name, values in first.items()}
+        return {n: np.stack([p[n] for p in parts])[: len(job.ids)] for n in parts[0]} | first
 
-    def _copy(self) -> None:
-        """Bring what waits off the device: one transfer a quantity."""
-        if not self._waiting:
-            return
-        owners = np.concatenate([of for of, _ in self._waiting])
-        joined = _joined([numbers for _, numbers in self._waiting])
-        self._waiting.clear()
-        arrays = {name: values.cpu().numpy() for name, values in joined.items()}
-        for index in np.unique(owners):
-            self._known[index].append({n: values[owners == index] for n, values in arrays.items()})
+
+def _arrays(tensors: Mapping[Name, torch.Tensor]) -> Known:
+    return {name: values.cpu().numpy() for name, values in tensors.items()}
 
 
 @contextmanager
@@ -267,8 +240,8 @@ def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Ten
     def keep(layer: int, module, args, output) -> None:
         states[layer] = output[0] if isinstance(output, tuple) else output
 
-    numbers = layer_numbers(model, layers)
-    handles = [blocks_of(model)[n - 1].register_forward_hook(partial(keep, n)) for n in numbers]
+    blocks = chosen_blocks(model, layers) if layers else {}
+    handles = [block.register_forward_hook(partial(keep, n)) for n, block in blocks.items()]
     try:
         yield states
     finally:
@@ -277,17 +250,12 @@ def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Ten
         states.clear()
 
 
-def layer_numbers(model: Any, layers: Sequence[int]) -> tuple[int, ...]:
-    """Layers counted from 1; -1 is the last block. Raises SettingsError: one there is not."""
-    if not layers:
-        return ()
-    depth = len(blocks_of(model))
-    for given in layers:
-        if not 1 <= abs(given) <= depth:
-            raise SettingsError(
-                f"the model has no layer {given}", remedy=f"1 to {depth}, or -1 to -{depth}"
-            )
-    return tuple(dict.fromkeys(n if n > 0 else depth + 1 + n for n in layers))
+def chosen_blocks(model: Any, layers: Sequence[int]) -> dict[int, torch.nn.Module]:
+    """Some of the decoder's blocks, by their numbers from 1. Raises SettingsError: it has no such."""
+    blocks = blocks_of(model)
+    if missing := [n for n in layers if not 1 <= n <= len(blocks)]:
+        raise SettingsError(f"the model has no layer {missing[0]}", remedy=f"1 to {len(blocks)}")
+    return {n: blocks[n - 1] for n in layers}
 
 
 def blocks_of(model: Any) -> Sequence[torch.nn.Module]:

@@ -29,7 +29,6 @@ from trustllm_repro.models.cpu import PackedLinear
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
 from trustllm_repro.online.generations.generation import Generation, Trace
-from trustllm_repro.online.generations.levels import top_only
 from trustllm_repro.online.generations.recorder import blocks_of, given
 from trustllm_repro.online.guard.watch import (
     ENTROPY,
@@ -167,7 +166,7 @@ def fit_readers(
     layers = tuple(sorted(traces[0].hidden))
     states = [_joined(t, layers) for t in traces]
     answers = [Generation(t) for t in traces]
-    entropy = [Mean().add(of_top(top_only(t))) for t in traces]
+    entropy = [Mean().add(of_top(t)) for t in traces]
 
     def cross_fitted(fit: Callable, rows: Sequence, score: Callable) -> tuple[list, list]:
         """Of each fold what the others teach; of each row the score by that of its own fold."""

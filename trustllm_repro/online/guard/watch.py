@@ -25,7 +25,7 @@ from transformers import StoppingCriteria
 
 from trustllm_repro.errors import ReproError
 from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs, read_logprobs
-from trustllm_repro.online.generations.recorder import blocks_of, layer_numbers
+from trustllm_repro.online.generations.recorder import chosen_blocks
 from trustllm_repro.online.monitors.running import Mean, entropy_of
 from trustllm_repro.online.monitors.texts import Reading, Words
 
@@ -100,10 +100,10 @@ class PassRecorder:
 
     def __init__(self, model: torch.nn.Module, layers: Sequence[int]) -> None:
         self.layers, self.heard = tuple(layers), Heard()
-        layer_numbers(model, self.layers)  # raises for one that is not there
-        blocks = blocks_of(model)
-        hooks = {n: partial(self._block, n) for n in self.layers}
-        self._handles = [blocks[n - 1].register_forward_hook(hook) for n, hook in hooks.items()]
+        self._handles = [
+            block.register_forward_hook(partial(self._block, n))
+            for n, block in chosen_blocks(model, self.layers).items()
+        ]
         self._handles.append(model.register_forward_hook(self._model, with_kwargs=True))
 
     def close(self) -> None:

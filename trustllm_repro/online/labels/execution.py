@@ -29,14 +29,9 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import IO
 
 from trustllm_repro.errors import SettingsError
 
-ALLOW = (
-    "allow it with --run-code, or run_code = True in 20_pilot, after reading the head of "
-    "trustllm_repro/online/labels/execution.py"
-)
 PARALLEL = 2
 SECONDS = 20.0  # by the clock, for programs that wait
 # Soft and hard limits of a process, by name in the module `resource`: seconds of the processor
@@ -66,7 +61,11 @@ def consent(given: bool = True) -> Iterator[None]:
 def check_allowed() -> None:
     """Raises SettingsError: no consent, or a system whose processes cannot be limited."""
     if not _consent.get():
-        raise SettingsError("programs that a model wrote are run with consent only", remedy=ALLOW)
+        raise SettingsError(
+            "programs that a model wrote are run with consent only",
+            remedy="allow it with --run-code, or run_code = True in 20_pilot, after reading the head "
+            "of trustllm_repro/online/labels/execution.py",
+        )
     if find_spec("resource") is None:
         raise SettingsError(
             "this system cannot limit what a process uses, so no program of a model is run",
@@ -85,11 +84,23 @@ def run_programs(programs: Sequence[str]) -> list[bool | None]:
 
 
 def _passes(program: str) -> bool | None:
+    """By what its process reports; nothing of the process's group is left."""
     token = secrets.token_hex(16)  # what a program that leaves early with success cannot have said
     job = json.dumps({"program": program, "token": token, "limits": LIMITS}).encode()
     try:
         with TemporaryDirectory(prefix="trustllm-") as folder, TemporaryFile() as report:
-            _run(job, folder, report)
+            # Isolated, no site packages, no byte code written.
+            with subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", str(_CANDIDATE)],
+                cwd=folder, env={}, stdin=subprocess.PIPE, stdout=report,
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            ) as process:  # fmt: skip
+                try:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.communicate(job, timeout=SECONDS)
+                finally:
+                    with suppress(ProcessLookupError):  # all of the group has ended
+                        os.killpg(process.pid, signal.SIGKILL)
             report.seek(0)
             said = report.read(256).decode("ascii", "replace")
     except OSError:
@@ -97,25 +108,7 @@ def _passes(program: str) -> bool | None:
     return said == f"started {token}" if said.startswith("started ") else None
 
 
-def _run(job: bytes, folder: str, report: IO[bytes]) -> None:
-    """Until it ends or the time is over; nothing of the process's group is left."""
-    with subprocess.Popen(
-        # Isolated, no site packages, no byte code written.
-        [sys.executable, "-I", "-S", "-B", str(_CANDIDATE)],
-        cwd=folder, env={}, stdin=subprocess.PIPE, stdout=report, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                process.communicate(job, timeout=SECONDS)
-        finally:
-            with suppress(ProcessLookupError):  # all of the group has ended
-                os.killpg(process.pid, signal.SIGKILL)
-
-
 FENCE = "```"
-# What the compiler raises on text that is no program; the last two on absurdly nested text.
-NO_PROGRAM = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 # A line of a program's head, or an indented line, with blank lines before it.
 _CODE = re.compile(
     r"(?:[ \t]*\n)*(?:(?:def|async def|class|import|from \S+ import|@)[ \w]|[ \t]+\S)"
@@ -140,8 +133,8 @@ def parses(code: str, parse: Callable[[str], object] = ast.parse) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"):
             parse(code)
-    except NO_PROGRAM:
-        return False
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
+        return False  # the last two on absurdly nested text
     return True
 
 
@@ -153,9 +146,7 @@ def certainly_broken(text: str, problem: Mapping[str, str]) -> bool:
     code, begun, over = code_of(text)
     if over:
         return not parses(written(text, problem))
-    lines = code.splitlines(keepends=True)
-    whole = "".join(lines if not lines or lines[-1].endswith("\n") else lines[:-1])
-    prefix = _joined(whole, problem)
+    prefix = _joined(code[: code.rfind("\n") + 1], problem)
     return begun and not parses(prefix, partial(codeop.compile_command, symbol="exec"))
 
 

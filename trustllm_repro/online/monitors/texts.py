@@ -261,8 +261,8 @@ class Replies(Monitor):
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.REPLIES})
 
     def score(self, generation: Generation) -> np.ndarray:
-        known = generation.replies.get(self.question, np.zeros((0, 3)))
-        return held(len(generation.trace), known[:, 0], known[:, 1])
+        known = generation.replies.get(self.question, ())
+        return held(len(generation.trace), [row[0] for row in known], [row[1] for row in known])
 
 
 _COMPARED = {

@@ -25,7 +25,6 @@ from trustllm_repro.online.generations.tasks import (
     Case,
     LeftOut,
     OnlineTask,
-    find_prompts,
     own_prompts,
 )
 from trustllm_repro.online.labels.execution import check_allowed, consent
@@ -50,7 +49,7 @@ class Job:
         model: what a user names, or what find_model gave. tasks: of TASKS; () for all.
         limit: about so many answers a task; 0: all, or as many as the task says.
         quick: without monitors that need further answers (COSTLY).
-        prompts: those to use for OWN_PROMPTS; see tasks.find_prompts and own_prompts.
+        prompts: those to use for OWN_PROMPTS; see tasks.own_prompts.
         run_code: consent to run programs the model wrote; see online.labels.execution.
     """
 
@@ -113,8 +112,7 @@ def monitor(
         SettingsError: a model another program runs. SourceMissing: no model, or no task's data.
         SourceCorrupt, OutputError: files of the run.
     """
-    file = find_prompts(job.prompts, note)  # before a model is: that one stays off the hub
-    prompts = own_prompts(file) if file else None
+    prompts = own_prompts(job.prompts, note)  # before a model is: that one stays off the hub
     collector = collector_of(job)
     collector.say = say
     done = Done(collector.model.name, Study(job.out))
