@@ -25,6 +25,7 @@ from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.generation import Trace, token_ends
 
 FIRST = 256  # kept of the first token, once an answer
+STEPS = 16  # after which what was seen leaves the device
 # Rows of logits that are looked at together on a CPU, where larger tables would be new memory at
 # every step, which takes longer than the sums; elsewhere so many logits, a quarter GiB in float32.
 ROWS, CELLS = 8, 2**26
@@ -114,8 +115,9 @@ def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Tra
         columns = slice(len(read) - len(answer), len(read))  # those before the answer's tokens
         known = _of_states(model, last[b, columns], answer)
         known |= {layer: to_half(out[b, columns]) for layer, out in states.items()}
+        arrays = {name: values.cpu().numpy() for name, values in known.items()}
         text, before = model.tokenizer.decode(answer), len(read) - max(len(answer) - 1, 0)
-        found.append((index, _trace(model, answer, text, _arrays(known), "given", before)))
+        found.append((index, _trace(model, answer, text, arrays, "given", before)))
     return found
 
 
@@ -187,8 +189,11 @@ def to_half(states: torch.Tensor) -> torch.Tensor:
 
 
 class Recorder:
-    """Watches a decoder (models.decoding.Watch) and keeps what it knows of every token. `states` are
-    those of `listening`."""
+    """Watches a decoder (models.decoding.Watch) and keeps what it knows of every token.
+
+    Numbers stay on the model's device until an answer ends or STEPS steps are over, because a GPU
+    stands still while it is waited for. `states` are those of `listening`.
+    """
 
     def __init__(self, states: dict[int, torch.Tensor]) -> None:
         self.states = states
@@ -197,8 +202,9 @@ class Recorder:
     def started(self) -> None:
         """See Watch. Answers that were running when memory ran out begin again."""
         self._passed: dict[int, list[torch.Tensor]] = defaultdict(list)
+        self._waiting: list[tuple[list[int], dict[Name, torch.Tensor]]] = []  # answers, numbers
         self._known: dict[int, list[Known]] = defaultdict(list)
-        self._first: dict[int, Known] = {}
+        self._first: dict[int, dict[Name, torch.Tensor]] = {}
 
     def passed(self, rows: Sequence[int] | None = None) -> None:
         """See Watch."""
@@ -214,22 +220,32 @@ class Recorder:
         taken = torch.tensor([t or 0 for t in tokens], device=logits.device)
         hidden = {layer: to_half(torch.cat(states)) for layer, states in self._passed.items()}
         self._passed.clear()
-        numbers = _arrays(statistics(logits, taken) | hidden)
-        new = [row for row, job in enumerate(jobs) if not job.ids]
-        first = _arrays(first_token(logits[new])) if new else {}
-        for row, job in enumerate(jobs):
-            self._known[job.prompt.index].append({n: v[row] for n, v in numbers.items()})
-        for k, row in enumerate(new):
-            self._first[jobs[row].prompt.index] = {n: v[k] for n, v in first.items()}
+        numbers = statistics(logits, taken) | hidden
+        self._waiting.append(([job.prompt.index for job in jobs], numbers))
+        if new := [row for row, job in enumerate(jobs) if not job.ids]:
+            first = first_token(logits[new])
+            for k, row in enumerate(new):
+                self._first[jobs[row].prompt.index] = {n: v[k] for n, v in first.items()}
+        if len(self._waiting) >= STEPS:
+            self._copy()
 
     def take(self, job: DecodeRequest) -> Known:
         """What is known of the tokens of an answer that has ended."""
+        self._copy()
         parts, first = (kept.pop(job.prompt.index) for kept in (self._known, self._first))
-        return {n: np.stack([p[n] for p in parts])[: len(job.ids)] for n in parts[0]} | first
+        known = {n: np.concatenate([p[n] for p in parts])[: len(job.ids)] for n in parts[0]}
+        return known | {name: values.cpu().numpy() for name, values in first.items()}
 
-
-def _arrays(tensors: Mapping[Name, torch.Tensor]) -> Known:
-    return {name: values.cpu().numpy() for name, values in tensors.items()}
+    def _copy(self) -> None:
+        """Bring what waits off the device: one transfer a quantity."""
+        if not self._waiting:
+            return
+        owners = np.concatenate([of for of, _ in self._waiting])
+        joined = _joined([numbers for _, numbers in self._waiting])
+        self._waiting.clear()
+        arrays = {name: values.cpu().numpy() for name, values in joined.items()}
+        for index in np.unique(owners):
+            self._known[index].append({n: values[owners == index] for n, values in arrays.items()})
 
 
 @contextmanager
