@@ -76,9 +76,7 @@ class Probe:
 class Pass:
     """One forward pass."""
 
-    ids: torch.Tensor | None  # (rows, columns), what was read; None where it was embeddings
-    rows: int
-    columns: int
+    read: torch.Tensor  # ids, (rows, columns), or embeddings, (rows, columns, size)
     end: int  # positions behind what was read, those in its cache included
     cache: Any
     drafted: bool  # several tokens are checked at once that something else has proposed
@@ -101,10 +99,10 @@ class PassRecorder:
     def __init__(self, model: torch.nn.Module, layers: Sequence[int]) -> None:
         self.layers, self.heard = tuple(layers), Heard()
         layer_numbers(model, self.layers)  # raises for one that is not there
-        blocks = blocks_of(model)
-        hooks = {n: partial(self._block, n) for n in self.layers}
-        self._handles = [blocks[n - 1].register_forward_hook(hook) for n, hook in hooks.items()]
-        self._handles.append(model.register_forward_hook(self._model, with_kwargs=True))
+        self._handles = [model.register_forward_hook(self._model, with_kwargs=True)]
+        for n in self.layers:
+            block = blocks_of(model)[n - 1]
+            self._handles.append(block.register_forward_hook(partial(self._block, n)))
 
     def close(self) -> None:
         for handle in self._handles:
@@ -128,17 +126,15 @@ class PassRecorder:
                 remedy="generate without early exit, layer skipping or compiled blocks",
             )
         ids = kwargs.get("input_ids", args[0] if args else None)
-        given = kwargs["inputs_embeds"] if ids is None else ids
+        read = kwargs["inputs_embeds"] if ids is None else ids
         cache = getattr(output, "past_key_values", None)
         keep = kwargs.get("logits_to_keep", 0)
         mask = kwargs.get("attention_mask")
-        padded = mask is not None and mask.dim() == 2 and given.shape[1] > 1
+        padded = mask is not None and mask.dim() == 2 and read.shape[1] > 1
         parts = [states[n].to(states[self.layers[0]].device) for n in self.layers]
         heard = Pass(
-            ids=ids,
-            rows=given.shape[0],
-            columns=given.shape[1],
-            end=given.shape[1] if cache is None else int(cache.get_seq_length()),
+            read=read,
+            end=read.shape[1] if cache is None else int(cache.get_seq_length()),
             cache=cache,
             drafted=isinstance(keep, int) and keep > 1,
             padded=bool(padded and not mask[:, -1].all()),
@@ -163,6 +159,7 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
             remedy="give generate() the model the criteria were made for, not compiled or wrapped",
         )
     last = passes[-1]
+    rows, columns = last.read.shape[:2]
     # Before the first token, the model may have been used for something else.
     own = passes if goes_on else _one_text(passes)
     if any(p.drafted for p in own):
@@ -170,19 +167,19 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
             "several tokens are chosen in one forward pass (prompt lookup, an assistant)",
             remedy="generate without prompt_lookup_num_tokens and assistant_model",
         )
-    if last.rows != len(ids):
+    if rows != len(ids):
         raise Unwatched(
-            f"{len(ids)} rows are continued from a forward pass over {last.rows} (beam search)",
+            f"{len(ids)} rows are continued from a forward pass over {rows} (beam search)",
             remedy="num_beams=1",
         )
-    read = last.ids is not None and torch.equal(last.ids, ids[:, -1 - last.columns : -1])
-    if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not read:
+    same = torch.equal(last.read, ids[:, -1 - columns : -1])  # embeddings are not: other shapes
+    if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not same:
         raise Unwatched(
             "a token was not chosen by one forward pass over all the text before it (guidance, "
             "an edited cache, embeddings, two generations at once)",
             remedy="plain greedy decoding or sampling; one criteria object for each generation",
         )
-    one_more = last.columns == 1 and last.cache is not None
+    one_more = columns == 1 and last.cache is not None
     if before and one_more and not goes_on and last.cache is before.cache:
         raise Unwatched(
             "rows were changed while they were generated (beams, an edited cache)",
@@ -198,7 +195,8 @@ def _one_text(passes: Sequence[Pass]) -> Sequence[Pass]:
     at = len(passes) - 1
     while at:
         one, two = passes[at - 1], passes[at]
-        if two.cache is None or one.cache is not two.cache or one.end + two.columns != two.end:
+        follows = one.end + two.read.shape[1] == two.end
+        if two.cache is None or one.cache is not two.cache or not follows:
             break
         at -= 1
     return passes[at:]
@@ -384,7 +382,7 @@ class Watch:
             # A stream may end without saying so: its last word has not been read.
             for text, shown, last in chain(map(_read, chunks), [("", [], True)]):
                 score = self.score(text, shown, last)
-                if self.reader and score >= self.thresholds[self.reader]:
+                if self.reader and np.float32(score) >= self.thresholds[self.reader]:
                     yield Piece("", score, alarm=True)
                     return
                 if text:
