@@ -53,7 +53,7 @@ USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
 # faster on a CPU, as they hold more padding (1024: 8 % slower).
 PASS_TOKENS = {"cpu": 512, "cuda": 32768}
 # Shares of a GPU's free memory. What is left is for activations, and for one layer while the
-# cache is given another shape (models/caches.py).
+# cache is given another shape (models/decoding.py).
 CACHE, PASS = 0.5, 0.125
 MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
 Turn = dict[str, str]  # role and content
@@ -80,28 +80,25 @@ REFUSED = (
 
 
 class LocalModel:
-    """A model folder (safetensors). Its weights are loaded when the first answer is wanted.
-
-    `model` is the model of transformers, `tokenizer` its tokenizer.
+    """A model folder (safetensors) and its `tokenizer`; the weights, `model`, are loaded when the
+    first answer is wanted.
 
     Args:
-        folder: in the layout of transformers. name: row in the tables; default: folder name.
-        dtype: float32 for reported numbers, bfloat16 where a profile says so; "auto" is the faster
-            of the two on the device, see `fast_dtype`.
-        device: "cpu", "cuda", "cuda:1" ... or "auto".
+        name: row in the tables; default: folder name.
+        dtype: float32 for reported numbers, bfloat16 where a profile says so, float16; "auto" is
+            the faster of the first two, see `fast_dtype`. device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
             on a CPU that of 32 usual prompts and answers, at most 128.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
             slower on a CPU, where its layers are otherwise replaced (models.cpu).
         system: "default" lets the chat template put its own system message in, "blank" none.
         sampling: "plain" draws from the whole softmax, "model" as the model's generation config
-            says. `evaluate` asks for "blank" and "model"; see FILTERS and `blank_turns`.
+            says. `evaluate` asks for "blank" and "model"; see `own_filters` and `blank_turns`.
         digest: of the weights, where they were hashed just now; they are not read again for it.
 
     Raises:
         SourceMissing, SourceCorrupt: see models.weights.check_folder, own_filters.
-        SettingsError: unknown dtype, device, system or sampling; a generation config that asks for
-            what is not done here.
+        SettingsError: unknown dtype, device, system or sampling; see own_filters.
     """
 
     def __init__(
@@ -117,13 +114,12 @@ class LocalModel:
         digest: str = "",
     ) -> None:
         self._settle(dtype, device, batch_size, stock)
-        check_asking(system, sampling)  # before weights are hashed
         weights = check_folder(folder)
-        self.name, self.folder = name or folder.name, folder
+        self.name, self.folder, self._draws = name or folder.name, folder, folder
         with _loading(folder):
             self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **SAFE)
+        self._ask(system, sampling)  # before weights are hashed
         self._digests = digest or digest_of(weights), tokenizer_digest(folder)
-        self._ask(system, sampling)
 
     def _settle(self, dtype: str, device: str, batch_size: int, stock: bool) -> None:
         self.device, self.stock = find_device(device), stock
@@ -142,10 +138,7 @@ class LocalModel:
         self.system, self.sampling = system, sampling
         blank = system == "blank" and self.tokenizer.chat_template
         self._before = blank_turns(self.tokenizer) if blank else ()  # turns before the prompt's
-        self.filters = self._own_filters() if sampling == "model" else {}  # of draws
-
-    def _own_filters(self) -> Mapping[str, float]:
-        return own_filters(self.folder)
+        self.filters = own_filters(self._draws) if sampling == "model" else {}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -342,16 +335,12 @@ class HeldModel(LocalModel):
             raise SettingsError("the model is in training mode", remedy="call model.eval() first")
         self._settle(_name(model.dtype), str(model.device), batch_size, stock=True)
         self.name = name or Path(model.config.name_or_path).name or model.config.model_type
-        self.tokenizer = tokenizer
-        self.__dict__["model"] = model
+        self.model, self.tokenizer, self._draws = model, tokenizer, model.generation_config
         self._fit_gpu(model)
         with tempfile.TemporaryDirectory() as folder:
             tokenizer.save_pretrained(folder)
             self._digests = tensors_digest(model), tokenizer_digest(Path(folder))
         self._ask(system, sampling)
-
-    def _own_filters(self) -> Mapping[str, float]:
-        return own_filters(self.model.generation_config)
 
 
 # --- how it is asked: which tokens may be drawn, and the system message ---------------------------

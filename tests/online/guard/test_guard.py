@@ -202,7 +202,7 @@ def test_a_score_as_high_as_the_calibrated_one_does_not_stop(guard) -> None:
     highest = table.peaks[table.peaks < threshold].max()
     assert (table.peaks > highest).sum() == 9  # 10 of 201 at a risk of 5 %, one kept back
     assert not bool(torch.tensor(highest) >= threshold)
-    for rounded in (float(highest), highest + 1e-9, highest - 1e-9):
+    for rounded in (float(highest), float(highest) + 1e-9, float(highest) - 1e-9):
         assert np.float32(rounded) == highest
         assert one.alarm(np.array([0.0, rounded])) == 0
     above = float(np.nextafter(highest, np.float32(np.inf)))

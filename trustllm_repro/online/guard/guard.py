@@ -191,7 +191,7 @@ def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.nd
 class Origin:
     """The model whose states a guard learned from."""
 
-    spec: str  # what it was called by, see models.find.FORMS; "" for one held in memory
+    spec: str  # what it was called by, see `find_model`; "" for one held in memory
     name: str
     model: str  # digest of the weights
     tokenizer: str  # digest of the vocabulary
