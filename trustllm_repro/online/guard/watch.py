@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,8 +41,7 @@ class Unwatched(ReproError):
     """A token cannot be watched; generation ends here, because an unwatched one may not go on."""
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Some of an answer, the score with it, and whether the guard ends the answer here."""
 
     text: str
