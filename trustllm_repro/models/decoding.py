@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby, islice, pairwise, takewhile
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -328,8 +328,9 @@ Done = tuple[DecodeRequest, Finish]
 Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.local.warper
 
 
-class Watch(Protocol):
-    """Sees every token being chosen. Never called for what no answer rests on."""
+class Watch:
+    """Sees every token being chosen, and does nothing with it here. Never called for what no answer
+    rests on."""
 
     def started(self) -> None:
         """A run begins; if one broke off when memory ran out, its last passes led to no token."""
@@ -358,7 +359,7 @@ class Decoder:
     ends: frozenset[int]
     batch_size: int
     cache_tokens: int
-    watch: Watch | None = None
+    watch: Watch = field(default_factory=Watch)
     warp: Warp | None = None
     rows: list[DecodeRequest | None] = field(init=False)
     cache: SlotCache | None = field(init=False)
@@ -369,8 +370,7 @@ class Decoder:
         """Yield finished requests, in the order they end."""
         queue = deque(requests)
         self.rows, self.cache = [], None
-        if self.watch:
-            self.watch.started()
+        self.watch.started()
         most = max((len(j.prompt.tokens) + j.limit for j in requests), default=0) + SLACK
         self.reserve = min(self.cache_tokens, min(self.batch_size, len(requests)) * most)
         while queue or any(self.rows):
@@ -399,8 +399,7 @@ class Decoder:
         logits = []
         for batch in self.reader.passes(r.prompt for r in new):
             done = self.reader.read(batch)
-            if self.watch:
-                self.watch.passed()
+            self.watch.passed()
             self._resize(rows, new, done.cache)
             free = (b for b, r in enumerate(self.rows) if r is None)
             for source, (prompt, row) in enumerate(zip(batch, free, strict=False)):
@@ -438,16 +437,14 @@ class Decoder:
         positions = (cache.length - cache.start)[:, None]
         out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
         rows = [b for b, r in enumerate(self.rows) if r is not None]
-        if self.watch:
-            self.watch.passed(rows)
+        self.watch.passed(rows)
         return self._advance([self.rows[b] for b in rows], out.logits[rows, -1])
 
     def _advance(self, requests: list[DecodeRequest], logits: torch.Tensor) -> list[Done]:
         """Append the next token to each request; end those that are done and free their rows."""
         done: list[Done] = []
         tokens = pick(logits, requests, self.warp)
-        if self.watch:
-            self.watch.chosen(requests, logits, tokens)
+        self.watch.chosen(requests, logits, tokens)
         for request, token in zip(requests, tokens, strict=True):
             if token is None:
                 finish = Finish.NAN

@@ -235,19 +235,15 @@ class LocalModel:
             yield [(job.prompt.index, self.completion(job, f, cut)) for job, f, cut in ended]
 
     def decode(
-        self,
-        requests: Sequence[Request],
-        watch: Watch | None = None,
-        begun: Sequence[Tokens] = (),
+        self, requests: Sequence[Request], watch: Watch = Watch(), begun: Sequence[Tokens] = ()
     ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
         """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
 
         Jobs that were running when memory ran out begin again. `begun`: tokens each answer begins
         with; `max_new_tokens` come after.
         """
-        whole = [self.tokens(r.prompt) for r in requests]
-        if begun:
-            whole = [(*w, *b) for w, b in zip(whole, begun, strict=True)]
+        begun = begun or [()] * len(requests)
+        whole = [(*self.tokens(r.prompt), *b) for r, b in zip(requests, begun, strict=True)]
         fitted = [self.fit(w, r.max_new_tokens) for w, r in zip(whole, requests, strict=True)]
         left = set(range(len(requests)))
         warp = warper(self.filters)
