@@ -413,19 +413,18 @@ class Guard:
     def stream(
         self, model: Any, tokenizer: Any, messages: Any, *, strict: bool = True, **asked: Any
     ) -> Iterator[Piece]:
-        """Let the model answer, piece by piece; the token that raises the alarm is not given out.
+        """Let the model answer, piece by piece: text, score, alarm. The token that raises the alarm
+        is not given out: the last piece of a stopped answer has no text.
 
         Args:
             messages: for the chat template, a list of {"role", "content"}; or a text.
             asked: for `generate`. Without max_new_tokens: `most`.
-
-        Yields:
-            Piece: text, score, alarm. The last one of a stopped answer has the alarm and no text.
         """
         return stream(self.criteria(model, tokenizer, strict), model, tokenizer, messages, asked)
 
     def watch(self, chunks: Iterable[Any], reader: str = "") -> Iterator[Piece]:
-        """Read the stream of an OpenAI-compatible server, and close it at the alarm.
+        """Read the stream of an OpenAI-compatible server, and close it at the alarm; the pieces are
+        as those of `stream`.
 
         Args:
             chunks: of chat or plain completions with one answer, as the `openai` client gives them,
@@ -433,9 +432,6 @@ class Guard:
             reader: "words" reads the text, "words + entropy" log-probabilities as well, which keep
                 the promise for the model the guard was fitted to only. Default: the latter, if the
                 stream's first piece shows them. `operating_points` says what each is worth.
-
-        Yields:
-            Piece: see `stream`.
 
         Raises:
             SettingsError: there is no such reader. Unwatched: something of the answer is not shown,
