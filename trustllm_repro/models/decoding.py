@@ -223,7 +223,7 @@ def selected(cache: Cache, rows: torch.Tensor) -> Cache:
     return Cache(layers=[SelectedLayer(layer, rows) for layer in cache.layers])
 
 
-# --- prompts --------------------------------------------------------------------------------------
+# --- reading prompts ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

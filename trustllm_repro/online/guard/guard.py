@@ -51,7 +51,7 @@ from trustllm_repro.online.monitors.probes import (
 )
 from trustllm_repro.online.monitors.running import Mean, of_top
 from trustllm_repro.online.monitors.texts import Words
-from trustllm_repro.online.studies.estimates import Answers, threshold_at_fpr
+from trustllm_repro.online.studies.estimates import Answers, threshold_at_fpr, upper_bound
 from trustllm_repro.online.studies.evaluate import FOLDS, deal
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_bytes
@@ -64,6 +64,7 @@ COLUMNS = ["prompt", "answer", "unsafe"]
 LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
 MOST = 256  # tokens of an example that are read
 RISKS = (0.01, 0.05, 0.10)
+DRAWS = 2000
 SAMPLE = 64  # numbers taken of every tensor
 _LABELS = {"0": False, "1": True, "false": False, "true": True}
 
@@ -332,7 +333,7 @@ class Guard:
                 continue
             hit, safe = of.column("peak") >= limits, ~of.unsafe
             threshold = replace(self, risk=risk).threshold(reader)
-            upper = of.upper(*of.sums(hit & safe, safe))
+            upper = _upper(hit[safe], of.column("group")[safe])
             rows.append((reader, risk, threshold, hit[safe].mean(), upper, hit[~safe].mean()))
         columns = ["reader", "risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
         return pd.DataFrame(rows, columns=columns)
@@ -487,3 +488,11 @@ def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = Fa
             f"{found.name} shows no hidden states", remedy="give a model that runs on this machine"
         )
     return found
+
+
+def _upper(hit: np.ndarray, group: np.ndarray) -> float:
+    """Bound of a rate by a bootstrap over prompts, as answers to one prompt are alike."""
+    table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
+    draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
+    hits, n = table[draws].sum(axis=1).T
+    return upper_bound(hits / n, len(table))
