@@ -149,7 +149,6 @@ class LocalModel:
         return facts | ({"sampling": self.filters} if self.filters else {})
 
     def _copied(self) -> LocalModel:
-        """The same weights, to be asked another way."""
         _ = self.model  # loaded once for both, and what memory is left is known
         return copy.copy(self)
 
@@ -304,26 +303,14 @@ class LocalModel:
 
 class HeldModel(LocalModel):
     """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer, used
-    as it is, on its device and in its dtype. Its identity is a digest of the weights it has now:
-    after training, make another HeldModel.
+    as it is, on its device and in its dtype; see `find_model`. Its identity is a digest of the
+    weights it has now: after training, make another.
 
-    Args:
-        model: in evaluation mode. name: row in the tables; default: where the model came from.
-        batch_size, system, sampling: as for LocalModel.
-
-    Raises:
-        SettingsError: the model is in training mode, or LocalModel refuses an argument.
-        SourceCorrupt: see own_filters.
+    Raises SettingsError: the model is in training mode; others as LocalModel.
     """
 
     def __init__(
-        self,
-        model: torch.nn.Module,
-        tokenizer: Any,
-        name: str = "",
-        batch_size: int = 0,
-        system: str = "default",
-        sampling: str = "plain",
+        self, model: Any, tokenizer: Any, name: str, batch_size: int, system: str, sampling: str
     ) -> None:
         if model.training:
             raise SettingsError("the model is in training mode", remedy="call model.eval() first")
@@ -414,7 +401,7 @@ def tensors_digest(model: torch.nn.Module) -> str:
 
 
 def bytes_per_token(config: Any, itemsize: int) -> int:
-    """Keys and values of one token in all layers; `itemsize` bytes a number."""
+    """Of keys and values in all layers; `itemsize` bytes a number."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
