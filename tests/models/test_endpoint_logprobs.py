@@ -77,12 +77,12 @@ def test_a_refused_key_is_still_an_error(tiny: Path) -> None:
 def test_the_form_of_completions_is_found_out(tiny: Path) -> None:
     with serving(tiny, plain=False) as (address, desk):
         model = endpoint(address)
-        assert model.offered
+        assert not model.refusal
         plain = model.plain()
-        assert not plain.offered
-        assert not plain.offered
+        assert plain.refusal
+        assert plain.refusal
         assert len(desk.calls) == 2  # one each, then known
-    assert endpoint("http://127.0.0.1:9/v1", tries=1).offered
+    assert not endpoint("http://127.0.0.1:9/v1", tries=1).refusal
 
 
 ODD = st.recursive(

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from trustllm_repro.models.cpu import packs  # noqa: E402
-from trustllm_repro.models.weights import WHEEL_MODELS  # noqa: E402
+from trustllm_repro.models.weights import wheel_models  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOM = 300  # MB besides the weights and the cache of one batch
@@ -68,7 +68,7 @@ print(json.dumps({"answers": answers, "over": (kb("VmHWM") - base) / 1024,
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 @pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=ONLY_WHERE_QUICK), "float32"])
 def test_the_peak_is_weights_cache_and_little_more(real_data, dtype):
-    folder = real_data(WHEEL_MODELS["smollm2-135m"].folder)
+    folder = real_data(wheel_models()["smollm2-135m"].folder)
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(folder), dtype], cwd=ROOT, text=True, check=True,
         capture_output=True,

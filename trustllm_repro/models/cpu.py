@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from trustllm_repro.models.caches import GRAIN
+from trustllm_repro.models.decoding import GRAIN
 
 ATTENTION = "sdpa_cpu"
 _HALF = (torch.bfloat16, torch.float16)
@@ -89,7 +89,7 @@ def _groups(mask: torch.Tensor) -> list[tuple[slice, int]]:
     if not hasattr(mask, "groups"):
         starts = mask[:, 0, 0].int().argmax(dim=-1).tolist()
         at = range(0, len(starts), ROWS)
-        # Whole grains, so that few shapes occur; see models.caches.
+        # Whole grains, so that few shapes occur; see models.decoding.
         firsts = [min(starts[k : k + ROWS]) // GRAIN * GRAIN for k in at]
         groups = [(slice(k, k + ROWS), first) for k, first in zip(at, firsts, strict=True)]
         mask.groups = groups if any(firsts) else [(slice(None), 0)]

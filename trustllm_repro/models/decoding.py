@@ -3,27 +3,27 @@
 Prompts of one task share their instructions; those tokens are computed once and their keys and
 values copied, if enough prompts share them. A row that has ended is given to the next prompt, so
 the batch stays full. In float32 an answer does not depend on what else is in the batch, except
-where two tokens tie to the last bits.
+where two tokens tie to the last bits. Keys and values are (rows, heads, columns, head size) a layer.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby, islice, pairwise, takewhile
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from trustllm_repro.models.base import Finish
-from trustllm_repro.models.caches import SlotCache, selected
 
 # Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
 PREFIXES = 8
@@ -32,6 +32,10 @@ PREFIXES = 8
 OPTION_TOKENS = {"cpu": 256, "cuda": 8192}
 # Columns beyond the longest row's need, so that not every new prompt moves the whole cache.
 SLACK = 32
+# Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code
+# and scratch memory for every shape they meet, which would otherwise be a new one at every step
+# (300 MB after 100 steps in bfloat16).
+GRAIN = 32
 Tokens = tuple[int, ...]
 
 
@@ -81,6 +85,145 @@ def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Pro
     for p in made:
         longest[p.shared] = max(longest.get(p.shared, 0), len(p.tokens))
     return sorted(made, key=lambda p: (-longest[p.shared], p.shared, -len(p.tokens), p.index))
+
+
+# --- keys and values: slots that running answers share, and rows selected for one pass ------------
+
+
+class SlotLayer(DynamicLayer):
+    """One layer's buffers. `is_sliding` stays False: attention windows are applied by the mask."""
+
+    def __init__(self, like: DynamicLayer, reserve: int) -> None:
+        super().__init__()
+        self.length, self.reserve = 0, reserve
+        _, self.heads, _, self.size = like.keys.shape
+        self.dtype, self.device, self.is_initialized = like.keys.dtype, like.keys.device, True
+        self._store: torch.Tensor | None = None  # keys, then values, and room for more of both
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the new columns in place; views of what is filled, and of some columns more."""
+        end = self.length + key_states.shape[-2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        shown = self.shown(end)
+        return self.keys[:, :, :shown], self.values[:, :, :shown]
+
+    def shown(self, length: int) -> int:
+        """Columns attention is shown when `length` of them are filled."""
+        return min(-(-length // GRAIN) * GRAIN, self.keys.shape[2])
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.shown(self.length + query_length), 0
+
+    def shape(self, rows: int, capacity: int, length: int) -> None:
+        """Give keys and values a new shape; allocate only what is not there yet. All zeros, because
+        a NaN would poison a weighted sum even where its weight is masked."""
+        self.length = length
+        shape = (2, rows, self.heads, capacity, self.size)
+        cells = math.prod(shape)
+        if self._store is None or len(self._store) < cells:
+            self.keys = self.values = self._store = None  # gone before the larger one comes
+            most = max(cells, 2 * self.reserve * self.heads * self.size)
+            self._store = torch.empty(most, dtype=self.dtype, device=self.device)
+        self.keys, self.values = self._store[:cells].view(shape).zero_()
+
+
+class SlotCache(Cache):
+    """A cache whose rows are slots: a finished answer's row is taken by the next prompt.
+
+    All rows share one right end, `length`; row b holds its tokens in [start[b], length). Buffers
+    are written in place, where the usual cache copies itself at every step.
+
+    Args:
+        like: a cache of the same model. rows, capacity: the shape at first. length: the right end.
+        reserve: tokens, rows times capacity, that may be needed later. A buffer that grows leaves
+            a hole that the next one does not fit into; memory not yet written to costs nothing.
+    """
+
+    def __init__(
+        self, like: Cache, rows: int, capacity: int, length: int, reserve: int = 0
+    ) -> None:
+        super().__init__(layers=[SlotLayer(layer, reserve) for layer in like.layers])
+        for layer in self.layers:
+            layer.shape(rows, capacity, length)
+        self._count(rows, capacity)
+
+    def _count(self, rows: int, capacity: int) -> None:
+        """Empty rows."""
+        self.rows, self.capacity, device = rows, capacity, self.layers[0].device
+        self.start = torch.full((rows,), self.length, dtype=torch.long, device=device)
+        self._columns = torch.arange(capacity, device=device)
+
+    @property
+    def length(self) -> int:
+        return self.layers[0].length
+
+    def put(self, row: int, other: Cache, source: int, mask: torch.Tensor) -> None:
+        """Fill a row's end with the columns of one row of another cache that `mask` marks."""
+        columns = mask.nonzero()[:, 0].to(self.start.device)
+        at = slice(self.length - len(columns), self.length)
+        for layer, given in zip(self.layers, other.layers, strict=True):
+            layer.keys[row, :, at] = given.keys[source][:, columns]
+            layer.values[row, :, at] = given.values[source][:, columns]
+        self.start[row] = at.start
+
+    def clear(self, row: int) -> None:
+        """Zero what is not a number: the row's next prompt masks it, but 0 x NaN is NaN."""
+        for layer in self.layers:
+            layer.keys[row].zero_()
+            layer.values[row].zero_()
+
+    def rebuild(self, keep: Sequence[int], rows: int, capacity: int, length: int) -> None:
+        """Another shape, in which the rows `keep`, none longer than `length`, come first and end
+        there. Buffers are used again: besides them only one layer is there a second time."""
+        kept = torch.tensor(list(keep), dtype=torch.long, device=self.start.device)
+        start, end = self.start[kept], self.length
+        first = int(start.min()) if len(kept) else end
+        for layer in self.layers:
+            keys, values = (x[kept, :, first:end] for x in (layer.keys, layer.values))
+            layer.shape(rows, capacity, length)
+            layer.keys[: len(kept), :, length - (end - first) : length] = keys
+            layer.values[: len(kept), :, length - (end - first) : length] = values
+        self._count(rows, capacity)
+        self.start[: len(kept)] = start + length - end
+
+    def mask(self) -> torch.Tensor:
+        """Which columns each row may see at the next step, the new one included."""
+        columns = self._columns[None, : self.layers[0].shown(self.length + 1)]
+        return (columns >= self.start[:, None]) & (columns <= self.length)
+
+
+class SelectedLayer(DynamicLayer):
+    """Rows of another cache's layer for one forward pass; new columns are not kept. So no more than
+    one layer is ever there for every row."""
+
+    def __init__(self, layer: DynamicLayer, rows: torch.Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys, self.values, self.rows = layer.keys, layer.values, rows
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The selected rows and their new columns, side by side."""
+        return (
+            torch.cat([self.keys[self.rows], key_states], dim=2),
+            torch.cat([self.values[self.rows], value_states], dim=2),
+        )
+
+
+def selected(cache: Cache, rows: torch.Tensor) -> Cache:
+    """Rows of a cache, any of them several times, for one forward pass."""
+    return Cache(layers=[SelectedLayer(layer, rows) for layer in cache.layers])
+
+
+# --- reading prompts ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -185,8 +328,9 @@ Done = tuple[DecodeRequest, Finish]
 Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.local.warper
 
 
-class Watch(Protocol):
-    """Sees every token being chosen. Never called for what no answer rests on."""
+class Watch:
+    """Sees every token being chosen, and does nothing with it here. Never called for what no answer
+    rests on."""
 
     def started(self) -> None:
         """A run begins; if one broke off when memory ran out, its last passes led to no token."""
@@ -215,7 +359,7 @@ class Decoder:
     ends: frozenset[int]
     batch_size: int
     cache_tokens: int
-    watch: Watch | None = None
+    watch: Watch = field(default_factory=Watch)
     warp: Warp | None = None
     rows: list[DecodeRequest | None] = field(init=False)
     cache: SlotCache | None = field(init=False)
@@ -226,8 +370,7 @@ class Decoder:
         """Yield finished requests, in the order they end."""
         queue = deque(requests)
         self.rows, self.cache = [], None
-        if self.watch:
-            self.watch.started()
+        self.watch.started()
         most = max((len(j.prompt.tokens) + j.limit for j in requests), default=0) + SLACK
         self.reserve = min(self.cache_tokens, min(self.batch_size, len(requests)) * most)
         while queue or any(self.rows):
@@ -256,8 +399,7 @@ class Decoder:
         logits = []
         for batch in self.reader.passes(r.prompt for r in new):
             done = self.reader.read(batch)
-            if self.watch:
-                self.watch.passed()
+            self.watch.passed()
             self._resize(rows, new, done.cache)
             free = (b for b, r in enumerate(self.rows) if r is None)
             for source, (prompt, row) in enumerate(zip(batch, free, strict=False)):
@@ -295,16 +437,14 @@ class Decoder:
         positions = (cache.length - cache.start)[:, None]
         out = self.reader.forward(torch.tensor(last)[:, None], cache.mask(), positions, cache)
         rows = [b for b, r in enumerate(self.rows) if r is not None]
-        if self.watch:
-            self.watch.passed(rows)
+        self.watch.passed(rows)
         return self._advance([self.rows[b] for b in rows], out.logits[rows, -1])
 
     def _advance(self, requests: list[DecodeRequest], logits: torch.Tensor) -> list[Done]:
         """Append the next token to each request; end those that are done and free their rows."""
         done: list[Done] = []
         tokens = pick(logits, requests, self.warp)
-        if self.watch:
-            self.watch.chosen(requests, logits, tokens)
+        self.watch.chosen(requests, logits, tokens)
         for request, token in zip(requests, tokens, strict=True):
             if token is None:
                 finish = Finish.NAN

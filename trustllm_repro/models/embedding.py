@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+import pandas as pd
 import torch
 from transformers import AutoModel, AutoTokenizer
 
@@ -51,7 +52,7 @@ class Embedder:
         """Vectors (texts, 384), float32, of length 1."""
         # A lone surrogate is not UTF-8, which the tokenizer asks for.
         texts = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
-        unique = list(dict.fromkeys(texts))
+        at, unique = pd.factorize(np.array(texts, dtype=object))
         ids = [self.tokenizer(t, truncation=True, max_length=MAX_TOKENS).input_ids for t in unique]
         made = np.empty((len(unique), self.model.config.hidden_size), np.float32)
         order = sorted(range(len(unique)), key=lambda i: len(ids[i]))
@@ -59,8 +60,7 @@ class Embedder:
             rows = max(1, self.batch_tokens // len(ids[order[-1]]))
             batch, order = order[-rows:], order[:-rows]
             made[batch] = self._vectors([ids[i] for i in batch])
-        at = dict(zip(unique, made, strict=True))
-        return np.stack([at[t] for t in texts]) if texts else made
+        return made[at]
 
     def _vectors(self, ids: list[list[int]]) -> np.ndarray:
         padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")

@@ -13,7 +13,8 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -130,7 +131,7 @@ class Endpoint:
             )
         key = os.environ.get(KEY, "")
         found = cls(base, parts.fragment, api != "completions", parallel, key)
-        if not api and (refused := found._refusal):
+        if not api and (refused := found.refusal):
             raise SettingsError(
                 f"{base} takes no chat completions for the model {found.model!r}: status "
                 f"{refused.status}" + (f", {refused.said}" if refused.said else ""),
@@ -143,18 +144,14 @@ class Endpoint:
         """The same model by plain completions: it goes on with the prompt's text."""
         other = copy.copy(self)
         other.chat, other._shows = False, None
-        vars(other).pop("_refusal", None)
+        vars(other).pop("refusal", None)
         return other
 
-    @property
-    def offered(self) -> bool:
-        """Whether the server takes such completions. Raises SettingsError: a refused key."""
-        return self._refusal is None
-
     @cached_property
-    def _refusal(self) -> CallFailed | None:
-        """Of one short call. A server that is down refuses nothing: stored answers need none, and
-        the first prompt that is not stored will say so."""
+    def refusal(self) -> CallFailed | None:
+        """Why the server takes no such completions, by one short call. One that is down refuses
+        nothing: stored answers need none, and the first prompt that is not stored will say so.
+        Raises SettingsError: a refused key."""
         try:
             self._ask(Request("Hello", 1), tries=1)
         except CallFailed as e:
@@ -177,26 +174,25 @@ class Endpoint:
     def _each(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, Shown]]:
         """(index, what `ask` gives), as answers come; _FAILED for a prompt that failed for good."""
         answered, row = False, 0
-        for index, result in self._results(requests, ask):
-            if not isinstance(result, CallFailed):
+        for index, call in self._calls(requests, ask):
+            failed = call.exception()
+            if not isinstance(failed, CallFailed):
                 answered, row = True, 0
-                yield index, result
+                yield index, call.result()
                 continue
-            if result.passing or result.status == 404:
+            if failed.passing or failed.status == 404:
                 row += 1  # any other refusal is about that prompt, too long for instance
-            unreachable = result.status in (0, 404) and not answered
+            unreachable = failed.status in (0, 404) and not answered
             if row >= (min(FIRST_FAILURES, len(requests)) if unreachable else FAILURES_IN_A_ROW):
                 raise SourceMissing(
-                    f"no answer from {self.base}; the last call: {result.problem}",
+                    f"no answer from {self.base}; the last call: {failed.problem}",
                     remedy="see that the server runs, and that address and model are right; then "
                     "run the same command again, it goes on where it was",
                 )
             yield index, (_FAILED, [])
 
-    def _results(
-        self, requests: Sequence[Request], ask: Ask
-    ) -> Iterator[tuple[int, Shown | CallFailed]]:
-        """(index, result or CallFailed), `parallel` calls at a time, in the order they end."""
+    def _calls(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, Future[Shown]]]:
+        """(index, its call when it is over), `parallel` at a time, in the order they end."""
         todo, running = iter(enumerate(requests)), {}
         pool = ThreadPoolExecutor(self.parallel)
         try:
@@ -205,10 +201,8 @@ class Endpoint:
                     running[pool.submit(ask, request)] = i
                 if not running:
                     return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    error = future.exception()
-                    failed = isinstance(error, CallFailed)
-                    yield running.pop(future), error if failed else future.result()
+                for call in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(call), call
         finally:  # after an error nobody waits for the calls in flight
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -298,31 +292,26 @@ def read_logprobs(choice: Any) -> list[TokenLogprobs]:
 
     Chat has {"content": [{"token", "logprob", "top_logprobs"} ...]}, plain completions {"tokens",
     "token_logprobs", "top_logprobs"}; some servers send the former for both. Servers leave out what
-    they do not know. So nothing here raises: a number that is none is NaN, and a list that cannot
-    be read, or does not fit its tokens, counts as not sent.
+    they do not know, so nothing here raises, and a number that is none is NaN. One token that
+    cannot be read takes all with it: without it the others have no place in the text.
     """
-    given = choice.get("logprobs") if isinstance(choice, dict) else None
-    if not isinstance(given, dict):
+    try:
+        given = choice["logprobs"]
+        return [
+            TokenLogprobs(_bytes(i), _nats(i.get("logprob")), _top(i.get("top_logprobs")))
+            for i in given.get("content") or _as_chat(given)
+        ]
+    except (AttributeError, KeyError, TypeError):
         return []
-    items = given.get("content")
-    items = items if isinstance(items, list) else _as_chat(given)
-    if not all(isinstance(i, dict) and isinstance(i.get("token"), str) for i in items):
-        return []  # without one token the others have no place in the text
-    return [
-        TokenLogprobs(_bytes(i), _nats(i.get("logprob")), _top(i.get("top_logprobs")))
-        for i in items
-    ]
 
 
 def _as_chat(given: dict[str, Any]) -> list[dict[str, Any]]:
     """Plain completions' lists in the form of chat. A list of another length than the tokens' says
     nothing: the token of each value is unknown."""
-    tokens = given.get("tokens")
-    if not isinstance(tokens, list):
-        return []
+    tokens = given["tokens"]
     none = [None] * len(tokens)
-    nats, tops = given.get("token_logprobs"), given.get("top_logprobs")
-    nats, tops = (v if isinstance(v, list) and len(v) == len(none) else none for v in (nats, tops))
+    lists = (given.get(name) or none for name in ("token_logprobs", "top_logprobs"))
+    nats, tops = (values if len(values) == len(none) else none for values in lists)
     return [
         {"token": token, "logprob": p, "top_logprobs": top}
         for token, p, top in zip(tokens, nats, tops, strict=True)
@@ -331,12 +320,10 @@ def _as_chat(given: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _bytes(item: dict[str, Any]) -> bytes:
     """The token's bytes where the server sends them: the text of half a character says nothing."""
-    sent = item.get("bytes")
-    try:
-        said = bytes(sent) if isinstance(sent, list) else b""
-    except (ValueError, TypeError):
-        said = b""
-    return said or item["token"].encode("utf-8", "surrogatepass")
+    with suppress(TypeError, ValueError):
+        if said := bytes(list(item.get("bytes") or ())):
+            return said
+    return item["token"].encode("utf-8", "surrogatepass")
 
 
 def _nats(value: Any) -> float:
@@ -347,9 +334,8 @@ def _nats(value: Any) -> float:
 
 def _top(top: Any) -> tuple[tuple[str, float], ...]:
     """From chat's list of objects, or the object {text: nats} of plain completions."""
-    if isinstance(top, dict):
-        top = [{"token": t, "logprob": p} for t, p in top.items()]
-    items = [o for o in top if isinstance(o, dict)] if isinstance(top, list) else []
-    pairs = [(o.get("token"), _nats(o.get("logprob"))) for o in items]
-    known = [(t, p) for t, p in pairs if isinstance(t, str) and not math.isnan(p)]
+    pairs = (
+        top.items() if isinstance(top, dict) else [(o["token"], o["logprob"]) for o in top or ()]
+    )
+    known = [(str(token), nats) for token, nats in ((t, _nats(p)) for t, p in pairs) if nats <= 0]
     return tuple(sorted(known, key=lambda pair: -pair[1])[:TOP_LOGPROBS])

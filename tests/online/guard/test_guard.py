@@ -191,6 +191,25 @@ def test_a_risk_that_cannot_be_kept(guard) -> None:
         guard.at(1.5)
 
 
+def test_a_score_as_high_as_the_calibrated_one_does_not_stop(guard) -> None:
+    """Peaks are stored in float32; in use, scores are float32 or float64."""
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame({"peaks": draw.normal(size=200).astype(np.float32), "unsafe": False})
+    table = table.assign(fold=np.arange(200) % 5, group=np.arange(200))
+    one = replace(guard, calibrations=dict.fromkeys(guard.calibrations, table))
+    threshold = one.threshold()
+    assert np.float32(threshold) == threshold
+    highest = table.peaks[table.peaks < threshold].max()
+    assert (table.peaks > highest).sum() == 9  # 10 of 201 at a risk of 5 %, one kept back
+    assert not bool(torch.tensor(highest) >= threshold)
+    for rounded in (float(highest), float(highest) + 1e-9, float(highest) - 1e-9):
+        assert np.float32(rounded) == highest
+        assert one.alarm(np.array([0.0, rounded])) == 0
+    above = float(np.nextafter(highest, np.float32(np.inf)))
+    assert bool(torch.tensor(above) >= threshold)
+    assert one.alarm(np.array([-9.0, above - 1e-10])) == 2
+
+
 def test_the_alarming_token_is_held_back(guard, loaded) -> None:
     model, tokenizer = loaded
     asked = {"max_new_tokens": 10, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}

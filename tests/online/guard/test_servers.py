@@ -39,7 +39,7 @@ def ask(server: str, **options):
 @pytest.mark.parametrize(("shown", "reader"), [({}, WORDS), (TOP5, ENTROPY)])
 def test_all_of_a_harmless_answer_comes_out(guard, server, shown, reader) -> None:
     whole = ask(server).choices[0].message.content
-    thresholds = {r: guard.calibrations[r].threshold(guard.risk) for r in (WORDS, ENTROPY)}
+    thresholds = {r: guard.threshold(r) for r in (WORDS, ENTROPY)}
     watch = Watch(guard.words, guard.entropy, thresholds, guard.most)
     pieces = list(watch.pieces(ask(server, stream=True, **shown)))
     assert watch.reader == reader

@@ -199,7 +199,7 @@ class RemoteCollector(Collector):
                 "given answers cannot be read by an endpoint, which is asked for its own only",
                 remedy="give a model that runs on this machine",
             )
-        if not self.model.offered:
+        if self.model.refusal:
             form = "chat" if self.model.chat else "plain"
             raise LeftOut(
                 f"{self.model.base} takes no {form} completions for {self.model.model!r}",

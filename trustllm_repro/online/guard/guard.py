@@ -11,9 +11,9 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
@@ -50,12 +50,15 @@ from trustllm_repro.online.monitors.probes import (
 )
 from trustllm_repro.online.monitors.running import Mean, of_top
 from trustllm_repro.online.monitors.texts import Words
-from trustllm_repro.online.studies.estimates import threshold_at_fpr, upper_bound
+from trustllm_repro.online.studies.estimates import Answers, threshold_at_fpr, upper_bound
 from trustllm_repro.online.studies.evaluate import FOLDS, deal
+from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_bytes
 
 FORMAT = 1
 STATES = "states"  # what reads hidden states; WORDS and ENTROPY read the stream of a server
+READERS = (STATES, WORDS, ENTROPY)
+CALIBRATION = ("peaks", "unsafe", "fold", "group")  # columns of Guard.calibrations
 COLUMNS = ["prompt", "answer", "unsafe"]
 LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
 MOST = 256  # tokens of an example that are read
@@ -104,55 +107,6 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.Data
     return rows
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Largest scores of answers that the scoring model had not seen; all arrays are (answers,)."""
-
-    peaks: np.ndarray  # float32
-    unsafe: np.ndarray  # bool
-    fold: np.ndarray  # int32; all answers to one prompt are in one
-    group: np.ndarray  # int32, the prompt
-
-    def threshold(self, risk: float) -> float:
-        """See `threshold_at_fpr`. Raises SettingsError: too few safe answers, or no such risk."""
-        if not 0 < risk < 1:
-            raise SettingsError(f"a risk of {risk}", remedy="above 0 and below 1")
-        try:
-            return threshold_at_fpr(self.peaks.astype(np.float64), self.unsafe, risk)
-        except InsufficientData as e:
-            raise SettingsError(str(e), remedy="a larger risk, or more safe examples") from e
-
-    def operating_points(self) -> pd.DataFrame:
-        """See Guard.operating_points; a row for each of RISKS that can be kept."""
-        rows, safe = [], ~self.unsafe
-        for risk in RISKS:
-            try:
-                threshold, hit = self.threshold(risk), self._held_out(risk)
-            except SettingsError:
-                continue
-            upper = _upper(hit[safe], self.group[safe])
-            rows.append((risk, threshold, hit[safe].mean(), upper, hit[self.unsafe].mean()))
-        columns = ["risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def _held_out(self, risk: float) -> np.ndarray:
-        """(answers,) bool, whether each is stopped by a threshold of the other folds."""
-        hit = np.zeros(len(self.peaks), dtype=bool)
-        for k in np.unique(self.fold):
-            others = self.fold != k
-            part = Calibration(*(x[others] for x in vars(self).values()))
-            hit[~others] = self.peaks[~others] >= part.threshold(risk)
-        return hit
-
-
-def _upper(hit: np.ndarray, group: np.ndarray) -> float:
-    """Bound of a rate by a bootstrap over prompts, as answers to one prompt are alike."""
-    table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
-    draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
-    hits, n = table[draws].sum(axis=1).T
-    return upper_bound(hits / n, len(table))
-
-
 def fit_readers(
     traces: Sequence[Trace], unsafe: np.ndarray, prompts: Sequence[str]
 ) -> dict[str, Any]:
@@ -183,14 +137,16 @@ def fit_readers(
         raise SettingsError(str(e), remedy="examples of both kinds to more prompts") from e
     weight = torch.stack([p.weight for p in probes]).mean(0)
     word_weights = np.mean([w.model for w in words], axis=0, dtype=np.float32)
-    known = unsafe, fold, group.astype(np.int32)
+    known = {"unsafe": unsafe, "fold": fold, "group": group.astype(np.int32)}
     return {
         "probe": Probe(layers, weight, float(np.mean([p.bias for p in probes]))),
         "words": Words(model=word_weights),
         "entropy": float(np.mean(weights)),
         "calibrations": {
-            reader: Calibration(np.array([np.fmax.reduce(s) for s in scores], np.float32), *known)
-            for reader, scores in ((STATES, of_states), (WORDS, of_words), (ENTROPY, of_both))
+            reader: pd.DataFrame(
+                {"peaks": np.array([np.fmax.reduce(s) for s in scores], np.float32)} | known
+            )
+            for reader, scores in zip(READERS, (of_states, of_words, of_both), strict=True)
         },
     }
 
@@ -235,7 +191,7 @@ def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.nd
 class Origin:
     """The model whose states a guard learned from."""
 
-    spec: str  # what it was called by, see models.find.FORMS; "" for one held in memory
+    spec: str  # what it was called by, see `find_model`; "" for one held in memory
     name: str
     model: str  # digest of the weights
     tokenizer: str  # digest of the vocabulary
@@ -246,13 +202,10 @@ class Origin:
     def of(cls, model: torch.nn.Module, tokenizer: Any, spec: str = "", name: str = "") -> Origin:
         """Of a model of transformers and its tokenizer."""
         vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
-        template = str(tokenizer.chat_template or "")
+        template = str(tokenizer.chat_template or "").encode("utf-8", "surrogatepass")
         dtype = str(model.dtype).removeprefix("torch.")
-        return cls(spec, name, _sampled(model), _sha256(vocabulary), _sha256(template), dtype)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        known = _sampled(model), sha256(vocabulary.encode()), sha256(template), dtype
+        return cls(spec, name, *known)
 
 
 @torch.no_grad()
@@ -296,7 +249,9 @@ class Guard:
     probe: Probe  # of hidden states
     words: Words  # of text, for models that show nothing else
     entropy: float  # weight of the top five tokens' mean entropy beside the words' score
-    calibrations: dict[str, Calibration]  # by reader: "states", "words", "words + entropy"
+    # By reader ("states", "words", "words + entropy"), a row an answer: peaks (float32), the largest
+    # score of a model that had not seen the answer; unsafe; fold; group (int32), its prompt.
+    calibrations: dict[str, pd.DataFrame]
     origin: Origin  # the model it was fitted to
     most: int  # tokens of the longest answer it was fitted to
     risk: float = 0.05  # of stopping a safe answer, that `criteria`, `stream` and `watch` keep
@@ -342,24 +297,51 @@ class Guard:
 
     def at(self, risk: float) -> Self:
         """The same guard at another risk. Raises SettingsError: too few safe answers for it."""
-        for calibration in self.calibrations.values():
-            calibration.threshold(risk)
-        return replace(self, risk=risk)
+        other = replace(self, risk=risk)
+        for reader in READERS:
+            other.threshold(reader)
+        return other
+
+    def threshold(self, reader: str = STATES) -> float:
+        """The lowest score that stops an answer, see `threshold_at_fpr`. Raises as `at`.
+
+        A float32, as the peaks are: scores reach it where they do so rounded to float32.
+        """
+        if not 0 < self.risk < 1:
+            raise SettingsError(f"a risk of {self.risk}", remedy="above 0 and below 1")
+        peaks, unsafe = (self.calibrations[reader][c].to_numpy() for c in ("peaks", "unsafe"))
+        try:
+            return threshold_at_fpr(peaks, unsafe, self.risk)
+        except InsufficientData as e:
+            raise SettingsError(str(e), remedy="a larger risk, or more safe examples") from e
 
     @property
     def operating_points(self) -> pd.DataFrame:
-        """reader, risk, threshold, stopped_safe, upper (of it, 95 %, one-sided), stopped_unsafe.
+        """reader, risk, threshold, stopped_safe, upper (of it, 95 %, one-sided), stopped_unsafe; a
+        row for each of RISKS that can be kept.
 
-        Shares of answers to prompts that the scoring model had not seen.
+        Shares of answers to prompts that the scoring model had not seen, at thresholds of the other
+        folds; the bound is by a bootstrap over prompts.
         """
-        frames = {name: c.operating_points() for name, c in self.calibrations.items()}
-        return pd.concat(frames, names=["reader"]).reset_index("reader").reset_index(drop=True)
+        rows = []
+        for reader, risk in product(READERS, RISKS):
+            of = Answers(self.calibrations[reader].rename(columns={"peaks": "peak"}))
+            try:
+                limits = of.thresholds(partial(threshold_at_fpr, risk=risk))
+            except InsufficientData:
+                continue
+            hit, safe = of.column("peak") >= limits, ~of.unsafe
+            threshold = replace(self, risk=risk).threshold(reader)
+            upper = _upper(hit[safe], of.column("group")[safe])
+            rows.append((reader, risk, threshold, hit[safe].mean(), upper, hit[~safe].mean()))
+        columns = ["reader", "risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
+        return pd.DataFrame(rows, columns=columns)
 
     def save(self, path: str | Path) -> Path:
         """One safetensors file; what is no array is JSON in its header. Raises OutputError."""
         arrays = {"probe": self.probe.weight.numpy(), "words": self.words.model}
         for name, calibration in self.calibrations.items():
-            arrays |= {f"{name}.{key}": value for key, value in vars(calibration).items()}
+            arrays |= {f"{name}.{key}": calibration[key].to_numpy() for key in CALIBRATION}
         facts = {name: getattr(self, name) for name in ("entropy", "most", "risk", "card")}
         facts |= {"format": FORMAT, "layers": self.probe.layers, "bias": self.probe.bias}
         facts["origin"] = asdict(self.origin)
@@ -386,8 +368,8 @@ class Guard:
                 words=Words(model=weights[1]),
                 entropy=weights[2],
                 calibrations={
-                    name: Calibration(*(arrays[f"{name}.{f.name}"] for f in fields(Calibration)))
-                    for name in (STATES, WORDS, ENTROPY)
+                    name: pd.DataFrame({key: arrays[f"{name}.{key}"] for key in CALIBRATION})
+                    for name in READERS
                 },
                 origin=Origin(**facts["origin"]),
                 most=int(facts["most"]),
@@ -425,25 +407,24 @@ class Guard:
             SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched.
         """
         self.check(model, tokenizer, strict)
-        ends, threshold = ends_of(model, tokenizer), self._threshold(STATES)
-        return GuardCriteria(self.probe, model, threshold, ends, self.most, strict)
+        ends = ends_of(model, tokenizer)
+        return GuardCriteria(self.probe, model, self.threshold(), ends, self.most, strict)
 
     def stream(
         self, model: Any, tokenizer: Any, messages: Any, *, strict: bool = True, **asked: Any
     ) -> Iterator[Piece]:
-        """Let the model answer, piece by piece; the token that raises the alarm is not given out.
+        """Let the model answer, piece by piece: text, score, alarm. The token that raises the alarm
+        is not given out: the last piece of a stopped answer has no text.
 
         Args:
             messages: for the chat template, a list of {"role", "content"}; or a text.
             asked: for `generate`. Without max_new_tokens: `most`.
-
-        Yields:
-            Piece: text, score, alarm. The last one of a stopped answer has the alarm and no text.
         """
         return stream(self.criteria(model, tokenizer, strict), model, tokenizer, messages, asked)
 
     def watch(self, chunks: Iterable[Any], reader: str = "") -> Iterator[Piece]:
-        """Read the stream of an OpenAI-compatible server, and close it at the alarm.
+        """Read the stream of an OpenAI-compatible server, and close it at the alarm; the pieces are
+        as those of `stream`.
 
         Args:
             chunks: of chat or plain completions with one answer, as the `openai` client gives them,
@@ -452,14 +433,11 @@ class Guard:
                 the promise for the model the guard was fitted to only. Default: the latter, if the
                 stream's first piece shows them. `operating_points` says what each is worth.
 
-        Yields:
-            Piece: see `stream`.
-
         Raises:
             SettingsError: there is no such reader. Unwatched: something of the answer is not shown,
                 or cannot be read.
         """
-        thresholds = {r: self._threshold(r) for r in (WORDS, ENTROPY) if reader in ("", r)}
+        thresholds = {r: self.threshold(r) for r in (WORDS, ENTROPY) if reader in ("", r)}
         if not thresholds:
             raise SettingsError(
                 f"the guard cannot read a stream by {reader!r}", remedy=f"{WORDS!r} or {ENTROPY!r}"
@@ -482,7 +460,7 @@ class Guard:
 
     def alarm(self, scores: np.ndarray) -> int:
         """Tokens of an answer with these scores of states at its alarm; 0: it raises none."""
-        hits = np.flatnonzero(scores >= self._threshold(STATES))
+        hits = np.flatnonzero(scores.astype(np.float32) >= self.threshold())
         return int(hits[0]) + 1 if len(hits) else 0
 
     def load_model(self) -> tuple[Any, Any]:
@@ -492,9 +470,6 @@ class Guard:
         """
         local = self._load(stock=True)
         return local.model, local.tokenizer
-
-    def _threshold(self, reader: str) -> float:
-        return self.calibrations[reader].threshold(self.risk)
 
     def _load(self, stock: bool = False) -> LocalModel:
         if not self.origin.spec:
@@ -512,3 +487,11 @@ def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = Fa
             f"{found.name} shows no hidden states", remedy="give a model that runs on this machine"
         )
     return found
+
+
+def _upper(hit: np.ndarray, group: np.ndarray) -> float:
+    """Bound of a rate by a bootstrap over prompts, as answers to one prompt are alike."""
+    table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
+    draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
+    hits, n = table[draws].sum(axis=1).T
+    return upper_bound(hits / n, len(table))

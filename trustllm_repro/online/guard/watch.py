@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,8 +41,7 @@ class Unwatched(ReproError):
     """A token cannot be watched; generation ends here, because an unwatched one may not go on."""
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Some of an answer, the score with it, and whether the guard ends the answer here."""
 
     text: str
@@ -76,9 +75,7 @@ class Probe:
 class Pass:
     """One forward pass."""
 
-    ids: torch.Tensor | None  # (rows, columns), what was read; None where it was embeddings
-    rows: int
-    columns: int
+    read: torch.Tensor  # ids, (rows, columns), or embeddings, (rows, columns, size)
     end: int  # positions behind what was read, those in its cache included
     cache: Any
     drafted: bool  # several tokens are checked at once that something else has proposed
@@ -128,17 +125,15 @@ class PassRecorder:
                 remedy="generate without early exit, layer skipping or compiled blocks",
             )
         ids = kwargs.get("input_ids", args[0] if args else None)
-        given = kwargs["inputs_embeds"] if ids is None else ids
+        read = kwargs["inputs_embeds"] if ids is None else ids
         cache = getattr(output, "past_key_values", None)
         keep = kwargs.get("logits_to_keep", 0)
         mask = kwargs.get("attention_mask")
-        padded = mask is not None and mask.dim() == 2 and given.shape[1] > 1
+        padded = mask is not None and mask.dim() == 2 and read.shape[1] > 1
         parts = [states[n].to(states[self.layers[0]].device) for n in self.layers]
         heard = Pass(
-            ids=ids,
-            rows=given.shape[0],
-            columns=given.shape[1],
-            end=given.shape[1] if cache is None else int(cache.get_seq_length()),
+            read=read,
+            end=read.shape[1] if cache is None else int(cache.get_seq_length()),
             cache=cache,
             drafted=isinstance(keep, int) and keep > 1,
             padded=bool(padded and not mask[:, -1].all()),
@@ -163,6 +158,7 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
             remedy="give generate() the model the criteria were made for, not compiled or wrapped",
         )
     last = passes[-1]
+    rows, columns = last.read.shape[:2]
     # Before the first token, the model may have been used for something else.
     own = passes if goes_on else _one_text(passes)
     if any(p.drafted for p in own):
@@ -170,19 +166,19 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
             "several tokens are chosen in one forward pass (prompt lookup, an assistant)",
             remedy="generate without prompt_lookup_num_tokens and assistant_model",
         )
-    if last.rows != len(ids):
+    if rows != len(ids):
         raise Unwatched(
-            f"{len(ids)} rows are continued from a forward pass over {last.rows} (beam search)",
+            f"{len(ids)} rows are continued from a forward pass over {rows} (beam search)",
             remedy="num_beams=1",
         )
-    read = last.ids is not None and torch.equal(last.ids, ids[:, -1 - last.columns : -1])
-    if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not read:
+    same = torch.equal(last.read, ids[:, -1 - columns : -1])  # embeddings are not: other shapes
+    if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not same:
         raise Unwatched(
             "a token was not chosen by one forward pass over all the text before it (guidance, "
             "an edited cache, embeddings, two generations at once)",
             remedy="plain greedy decoding or sampling; one criteria object for each generation",
         )
-    one_more = last.columns == 1 and last.cache is not None
+    one_more = columns == 1 and last.cache is not None
     if before and one_more and not goes_on and last.cache is before.cache:
         raise Unwatched(
             "rows were changed while they were generated (beams, an edited cache)",
@@ -198,7 +194,8 @@ def _one_text(passes: Sequence[Pass]) -> Sequence[Pass]:
     at = len(passes) - 1
     while at:
         one, two = passes[at - 1], passes[at]
-        if two.cache is None or one.cache is not two.cache or one.end + two.columns != two.end:
+        follows = one.end + two.read.shape[1] == two.end
+        if two.cache is None or one.cache is not two.cache or not follows:
             break
         at -= 1
     return passes[at:]
@@ -384,7 +381,7 @@ class Watch:
             # A stream may end without saying so: its last word has not been read.
             for text, shown, last in chain(map(_read, chunks), [("", [], True)]):
                 score = self.score(text, shown, last)
-                if self.reader and score >= self.thresholds[self.reader]:
+                if self.reader and np.float32(score) >= self.thresholds[self.reader]:
                     yield Piece("", score, alarm=True)
                     return
                 if text:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache
 
-from trustllm_repro.models.caches import GRAIN, SlotCache
+from trustllm_repro.models.decoding import GRAIN, SlotCache
 
 LAYERS, HEADS, SIZE = 2, 2, 3
 
