@@ -333,14 +333,15 @@ def reproduce(
 
     run = to or project_root() / "runs" / profile
     made = make_plan(profile, run, start_at)
+    due = len(made.due)
     show(f"profile {made.profile} -> {made.run}\n{made.frame.to_string()}")
     rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
-    show(rough if made.due else "nothing to do")
+    show(rough if due else "nothing to do")
     if plan:
         return
     start = time.perf_counter()
     run_plan(made, workers, lambda text: say(f"  {text}"))
-    took = f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s"
+    took = f"{due} notebooks in {time.perf_counter() - start:.1f} s"
     show(f"{took}; open {run / 'index.html'}")
     _summary(run)
 

@@ -18,7 +18,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -151,35 +151,51 @@ def load_profile(name: str) -> Profile:
 # --- stages
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage:
-    """One notebook with its parameters, the stages it needs, hashes of its inputs by kind, and what
-    has changed since it last ran, in words; "" if it is up to date."""
+    """One notebook of a profile, and how far it is.
+
+    Attributes:
+        needs: names of stages that run before it. inputs: hashes of what it depends on, by kind.
+        state: "done", "due", "running" or "failed". note: why it is due or failed.
+        seconds: what it took, once it is done.
+    """
 
     notebook: Notebook
     parameters: dict[str, Any]
-    needs: tuple[str, ...] = ()
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    changed: str = ""
+    needs: Sequence[str] = ()
+    inputs: dict[str, str] = field(default_factory=dict)
+    state: str = "due"
+    note: str = ""
+    seconds: float | None = None
 
     @property
     def name(self) -> str:
         return self.notebook.name
 
-    def with_inputs(self, before: Mapping[str, str]) -> Stage:
-        """The stage with its inputs as they are now; `before`: digests of the stages it needs."""
+    def read_inputs(self, stages: Iterable[Stage]) -> None:
+        """Take the inputs as they are now; `stages`: those it needs are among them."""
         parts = {
             "notebook": self.notebook.cells,
             "parameters": self.parameters,
             "files": files_read(self.notebook.reads, self.parameters),
             "code": code_used(text for kind, text in self.notebook.cells if kind == "code"),
-            "earlier stages": {n: before[n] for n in self.needs},
+            "earlier stages": {s.name: _hash_of(s.inputs) for s in stages if s.name in self.needs},
         }
-        return replace(self, inputs={k: _hash_of(v) for k, v in parts.items()})
+        self.inputs = {k: _hash_of(v) for k, v in parts.items()}
 
-    @property
-    def digest(self) -> str:
-        return _hash_of(dict(self.inputs))
+    def compare(self, run: Path) -> None:
+        """Find out whether it is due: what has changed since it last ran, in words."""
+        known, outputs = read_object(state_file(run, self.name)), run / "notebooks"
+        before = known.get("inputs")
+        if not isinstance(before, dict):
+            self.note = "not run yet"
+        elif not all((outputs / f"{self.name}{s}").exists() for s in (".ipynb", ".html")):
+            self.note = "output is missing"
+        elif other := [kind for kind, now in self.inputs.items() if before.get(kind) != now]:
+            self.note = f"changed: {', '.join(other)}"
+        else:
+            self.state, self.seconds = "done", known.get("seconds")
 
 
 @dataclass(frozen=True)
@@ -194,13 +210,13 @@ class Plan:
 
     @property
     def due(self) -> list[Stage]:
-        return [s for s in self.stages if s.changed]
+        return [s for s in self.stages if s.state == "due"]
 
     @property
     def frame(self) -> pd.DataFrame:
         """Index stage; columns state, why and needs, all str."""
         lines = [
-            ["to run" if s.changed else "up to date", s.changed, ", ".join(s.needs)]
+            ["to run" if s.state == "due" else "up to date", s.note, ", ".join(s.needs)]
             for s in self.stages
         ]
         return pd.DataFrame(lines, [s.name for s in self.stages], ["state", "why", "needs"])
@@ -222,7 +238,6 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
             f"no stage {start_at!r}", remedy=f"one of: {', '.join(found.notebooks)}"
         )
     stages: list[Stage] = []
-    before: dict[str, str] = {}
     forced, run_dir = "", str(run.resolve())
     if run.resolve().is_relative_to(project_root()):  # no absolute path gets into a stored notebook
         run_dir = os.path.relpath(run.resolve(), notebooks_dir())
@@ -230,15 +245,19 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
         notebook = read_notebook(name)
         parameters = notebook.check({"run_dir": run_dir, **values})
         needs = tuple(n for n in notebook.needs if n in found.notebooks and n != name)
-        if late := [n for n in needs if n not in before]:
+        if late := set(needs) - {s.name for s in stages}:
             raise SettingsError(
-                f"profile {profile} names {name} before {late[0]}, which it needs",
+                f"profile {profile} names {name} before {min(late)}, which it needs",
                 remedy=f"change their order in notebooks/profiles/{profile}.yaml",
             )
-        stage = Stage(notebook, parameters, needs).with_inputs(before)
-        before[name] = stage.digest
+        stage = Stage(notebook, parameters, needs)
+        stage.read_inputs(stages)
         forced = f"--from {start_at}" if name == start_at else forced
-        stages.append(replace(stage, changed=forced or _changed(run, stage)))
+        if forced:
+            stage.note = forced
+        else:
+            stage.compare(run)
+        stages.append(stage)
     return Plan(profile, run, stages, found.seconds, found.describes)
 
 
@@ -249,22 +268,6 @@ def _hash_of(value: Any) -> str:
 def state_file(run: Path, name: str) -> Path:
     """Where a run notes the inputs and seconds of a finished stage."""
     return run / ".stages" / f"{name}.json"
-
-
-def read_state(run: Path, name: str) -> dict[str, Any]:
-    """Inputs and seconds of a stage that was finished; empty where nothing readable says so."""
-    return read_object(state_file(run, name))
-
-
-def _changed(run: Path, stage: Stage) -> str:
-    """What has changed since a stage last ran, in words; "" if nothing has."""
-    known = read_state(run, stage.name).get("inputs")
-    if not isinstance(known, dict):
-        return "not run yet"
-    if not all((run / "notebooks" / f"{stage.name}{s}").exists() for s in (".ipynb", ".html")):
-        return "output is missing"
-    other = [kind for kind, now in stage.inputs.items() if known.get(kind) != now]
-    return f"changed: {', '.join(other)}" if other else ""
 
 
 # --- what a stage depends on: the files its notebook reads, and the code its cells import

@@ -11,10 +11,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from trustllm_repro.errors import ReproError
 from trustllm_repro.escape import without_controls
 from trustllm_repro.progress import duration
 from trustllm_repro.run_notebooks.execute import CONTEXT, end_with_the_caller, execute
-from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage, read_state, state_file
+from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage, state_file
 from trustllm_repro.scoring.results import read_verify, verdict_counts
 from trustllm_repro.store.atomic import write_json, write_text
 
@@ -40,23 +40,13 @@ FOLDERS = {"tables": "*.csv", "figures": "*.pdf"}
 _PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 
 
-@dataclass(frozen=True)
-class Status:
-    """Of a stage: "done", "running", "due" or "failed"; seconds it took; why it is due or failed."""
-
-    state: str
-    seconds: float | None = None
-    note: str = ""
-
-
-def write_index(plan: Plan, status: Mapping[str, Status]) -> Path:
+def write_index(plan: Plan) -> Path:
     """Write index.html: one file that needs no other, with links into the run folder."""
-    count = {s: sum(x.state == s for x in status.values()) for s in ("done", "running", "due")}
     page = _TEMPLATES.get_template("index.html").render(
         plan=plan,
-        count=count,
+        count=Counter(s.state for s in plan.stages),
         verdicts=_verdicts(plan.run),
-        notebooks=[_card(plan.run, s.notebook, status[s.name]) for s in plan.stages],
+        notebooks=[_card(plan.run, s) for s in plan.stages],
         files=[f for f in FILES if (plan.run / f).exists()],
         folders={f: n for f, kind in FOLDERS.items() if (n := len([*(plan.run / f).glob(kind)]))},
     )
@@ -78,20 +68,20 @@ def _verdicts(run: Path) -> dict[str, Any]:
     return {"counts": counts.to_dict(), "all": int(counts.sum()), "ours": judged_sentence(frame)}
 
 
-def _card(run: Path, notebook: Notebook, status: Status) -> dict[str, Any]:
-    title, sentence = _introduction(notebook)
+def _card(run: Path, stage: Stage) -> dict[str, Any]:
+    title, sentence = _introduction(stage.notebook)
     # The page beside a notebook that failed is from before; the notebook holds the error.
-    kinds = ("ipynb",) if status.state == "failed" else ("html", "ipynb")
-    links = {k: f"notebooks/{notebook.name}.{k}" for k in kinds}
+    kinds = ("ipynb",) if stage.state == "failed" else ("html", "ipynb")
+    links = {k: f"notebooks/{stage.name}.{k}" for k in kinds}
     executed = run / links["ipynb"]
-    shown = executed.exists() and status.state in ("done", "due")
+    shown = executed.exists() and stage.state in ("done", "due")
     return {
-        "name": notebook.name,
+        "name": stage.name,
         "title": title,
         "sentence": sentence,
-        "state": status.state,
-        "seconds": duration(status.seconds) if status.seconds is not None else "",
-        "note": without_controls(status.note).partition("\n")[0],
+        "state": stage.state,
+        "seconds": duration(stage.seconds) if stage.seconds is not None else "",
+        "note": without_controls(stage.note).partition("\n")[0],
         "links": {k: link for k, link in links.items() if (run / link).exists()},
         "thumbnail": _thumbnail(executed, executed.stat().st_mtime_ns) if shown else "",
     }
@@ -136,70 +126,58 @@ def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda 
     `workers`: notebooks at a time; 0: one a core. Raises ReproError: a notebook failed; those
     running then are finished and kept first.
     """
-    due = {s.name: s for s in plan.due}
-    known = {s.name: s.digest for s in plan.stages}
-    status = {
-        s.name: Status("due", note=s.changed) if s.changed
-        else Status("done", read_state(plan.run, s.name).get("seconds"))
-        for s in plan.stages
-    }  # fmt: skip
+    due, running, failure = plan.due, {}, None
     workers = max(1, min(workers or os.cpu_count() or 1, len(due)))
-    running: dict[Future[float], Stage] = {}
-    failure: ReproError | None = None
     # Fresh processes: papermill keeps an event loop and a client per process.
     with ProcessPoolExecutor(workers, CONTEXT, end_with_the_caller) as pool:
         while True:
-            done = {name for name, s in status.items() if s.state == "done"}
-            may = _startable(due.values(), done, running.values()) if failure is None else []
+            may = _startable(plan.stages) if failure is None else []
             for stage in may[: workers - len(running)]:
-                # What earlier stages left behind is there only now.
-                stage = due.pop(stage.name).with_inputs(known)
-                known[stage.name] = stage.digest
+                stage.read_inputs(plan.stages)  # what earlier stages left behind is there only now
                 # From here on the last success is history, whatever becomes of this run.
                 state_file(plan.run, stage.name).unlink(missing_ok=True)
                 running[pool.submit(execute, stage.name, stage.parameters, plan.run)] = stage
-                status[stage.name] = Status("running")
+                stage.state, stage.note = "running", ""
                 note(f"{stage.name} ...")
-            write_index(plan, status)
+            write_index(plan)
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 stage = running.pop(future)
-                status[stage.name], error = _settled(plan.run, future, stage)
+                error = _settle(plan.run, future, stage)
                 failure = failure or error
                 if error is None:
-                    note(f"{stage.name} done in {status[stage.name].seconds} s")
+                    note(f"{stage.name} done in {stage.seconds} s")
     if failure is not None:
         raise failure
-    if plan.due:
+    if due:
         path = plan.run / "provenance.json"
         facts = json.loads(path.read_text(encoding="utf-8"))
-        took = {name: s.seconds for name, s in status.items()}
+        took = {s.name: s.seconds for s in plan.stages}
         write_json(path, facts | {"stage_seconds": took})
 
 
-def _startable(
-    due: Iterable[Stage], done: Collection[str], running: Collection[Stage]
-) -> list[Stage]:
-    """Stages whose needs are done; of those in which a model answers one, if none runs.
-
-    A model that answers uses all cores; two at a time would wait for each other's threads.
-    """
-    ready = [s for s in due if set(s.needs) <= set(done)]
-    busy = any(s.notebook.model for s in running)
+def _startable(stages: Sequence[Stage]) -> list[Stage]:
+    """Stages that are due and whose needs are done; of those in which a model answers one, if none
+    runs: it uses all cores, and two at a time would wait for each other's threads."""
+    done = {s.name for s in stages if s.state == "done"}
+    ready = [s for s in stages if s.state == "due" and done.issuperset(s.needs)]
+    busy = any(s.notebook.model for s in stages if s.state == "running")
     answering = [s for s in ready if s.notebook.model][: 0 if busy else 1]
     return [s for s in ready if not s.notebook.model or s in answering]
 
 
-def _settled(run: Path, future: Future[float], stage: Stage) -> tuple[Status, ReproError | None]:
-    """What became of a stage, and what went wrong. Its inputs are kept if nothing did."""
+def _settle(run: Path, future: Future[float], stage: Stage) -> ReproError | None:
+    """Note what became of a stage; what went wrong, if something did, else its inputs are kept."""
     try:
-        seconds = round(future.result(), 1)
+        stage.seconds = round(future.result(), 1)
     except (BrokenProcessPool, ReproError) as e:
         error = e if isinstance(e, ReproError) else ReproError(
             f"the process that ran notebook {stage.name} was killed",
             remedy="most often memory ran out: try --workers 1; finished stages are kept",
         )  # fmt: skip
-        return Status("failed", note=error.problem), error
-    write_json(state_file(run, stage.name), {"inputs": dict(stage.inputs), "seconds": seconds})
-    return Status("done", seconds), None
+        stage.state, stage.note = "failed", error.problem
+        return error
+    write_json(state_file(run, stage.name), {"inputs": stage.inputs, "seconds": stage.seconds})
+    stage.state = "done"
+    return None

@@ -372,16 +372,11 @@ def load(run: Path) -> dict[str, dict[str, Any]]:
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        found, reason = None, str(e)
-    else:
-        reason = "not a JSON object"
-    if not isinstance(found, dict):
+        return dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except (OSError, ValueError, AttributeError) as e:  # the last: JSON, but no object
         raise SourceCorrupt(
-            f"{path} cannot be read: {reason}", remedy="delete it and run its notebook again"
-        )
-    return found
+            f"{path} cannot be read: {e}", remedy="delete it and run its notebook again"
+        ) from e
 
 
 def cell_results(cells: pd.DataFrame) -> Results:
