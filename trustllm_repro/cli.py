@@ -328,8 +328,7 @@ def reproduce(
 
     if not plan:
         start_imports()  # they go on while the plan is made
-    from trustllm_repro.run_notebooks.plan import make_plan
-    from trustllm_repro.run_notebooks.run import run_plan
+    from trustllm_repro.run_notebooks.stages import make_plan, run_plan
 
     run = to or project_root() / "runs" / profile
     made = make_plan(profile, run, start_at)

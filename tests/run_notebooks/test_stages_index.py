@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from trustllm_repro.run_notebooks.plan import Notebook, Plan, Stage
-from trustllm_repro.run_notebooks.run import write_index
+from trustllm_repro.run_notebooks.stages import Notebook, Plan, Stage, write_index
 from trustllm_repro.schema import OUR_JUDGE
 from trustllm_repro.scoring.results import VERIFY
 from trustllm_repro.store.atomic import write_text
