@@ -77,25 +77,16 @@ Dtype = Annotated[str, Option(help="float32, bfloat16, float16, or auto: the fas
 BatchSize = Annotated[int, Option(help="Answers at a time (0: what fits; an endpoint 8).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
 Unverified = Annotated[bool, Option("--unverified", help="Accept files that were altered.")]
-GivenAnswers = Annotated[Path | None, Option(help="Instead of a model: what `trustllm` left.")]
 JUDGE_HELP = "judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
-Judge = Annotated[list[str] | None, Option(help=JUDGE_HELP)]
-Prompts = Annotated[
-    str,
-    Option(
-        help="For the task toxicity: a file, a prompt a line or JSON lines with the field prompt; "
-        "a hub data set (org/name@commit) that holds prompts.jsonl; or full: all of "
-        "RealToxicityPrompts, where the hub can be reached."
-    ),
-]
-RunCode = Annotated[
-    bool,
-    Option(
-        "--run-code",
-        help="Consent to run programs the model wrote (task code), each in a limited process: "
-        "no protection against a program that means harm.",
-    ),
-]
+PROMPTS_HELP = (
+    "For the task toxicity: a file, a prompt a line or JSON lines with the field prompt; a hub data "
+    "set (org/name@commit) that holds prompts.jsonl; or full: all of RealToxicityPrompts, where the "
+    "hub can be reached."
+)
+RUN_CODE_HELP = (
+    "Consent to run programs the model wrote (task code), each in a limited process: no protection "
+    "against a program that means harm."
+)
 
 
 @app.command(epilog="Example: trustllm-repro fetch --from ~/Downloads/trustllm-recorded.zip")
@@ -163,7 +154,7 @@ def evaluate(
     benchmark: Benchmark,
     to: RunFolder,
     model: Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")] = "",
-    answers: GivenAnswers = None,
+    answers: Annotated[Path | None, Option(help="Answers that `trustllm` has made.")] = None,
     model_name: Annotated[str, Option(help="With --answers: whose, or the name of the row.")] = "",
     dimension: Annotated[list[str] | None, Option(help="Only this one (repeatable).")] = None,
     limit: Annotated[int | None, Option(min=1, help="About so many items a task.")] = None,
@@ -177,7 +168,7 @@ def evaluate(
     likelihood: Annotated[bool, Option(help="A second row: options by log-probability.")] = True,
     system: Annotated[str, Option(help="blank (official), or default (the template's).")] = "blank",
     sampling: Annotated[str, Option(help="model (its config), or plain (softmax).")] = "model",
-    judge: Judge = None,
+    judge: Annotated[list[str] | None, Option(help=JUDGE_HELP)] = None,
     unverified: Unverified = False,
 ) -> None:
     """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
@@ -240,8 +231,8 @@ def monitor(
     batch_size: BatchSize = 0,
     device: Device = "auto",
     quick: Annotated[bool, Option("--quick", help="No monitor that generates further.")] = False,
-    prompts: Prompts = "",
-    run_code: RunCode = False,
+    prompts: Annotated[str, Option(help=PROMPTS_HELP)] = "",
+    run_code: Annotated[bool, Option("--run-code", help=RUN_CODE_HELP)] = False,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
 

@@ -146,7 +146,6 @@ def evaluate_model(
     max_new_tokens: int = 128,
     dtype: str = "auto",
     workers: int = 0,
-    progress: Progress = PrintedNotes(),
 ) -> Evaluation:
     """Ask, judge and score a model; the result lies in `<run>/live/<model>`.
 
@@ -171,11 +170,10 @@ def evaluate_model(
     # A folder for each: answers to the miniature must not look like results.
     name = file_name(Path(model).name) + ("" if found else f"-{MINIATURE}")
     settings = Settings(limit=limit or None, max_new_tokens=max_new_tokens)
-    config = EvaluationConfig(
-        model, str(found or MINIATURE), run.path / "live" / name, settings,
-        dtype=dtype, workers=workers,
-    )  # fmt: skip
-    return evaluate(config, progress)
+    out = run.path / "live" / name
+    return evaluate(
+        EvaluationConfig(model, str(found or MINIATURE), out, settings, dtype, workers=workers)
+    )
 
 
 def check_out(out: Path, name: str, weights: str | None = None) -> None:
@@ -305,7 +303,6 @@ def _write_facts(
         | {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)},
     }
     write_json(config.out / "provenance.json", facts)
-    write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
 
 
 def show_evaluation(done: Evaluation, out: Console) -> None:

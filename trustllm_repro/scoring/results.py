@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -144,42 +144,34 @@ def score_cells(
     A row that is not published appears only where it has a value, or bounds for one. A cell whose
     labels were never recorded has a further line, OUR_JUDGE, where our judge's give it a value.
     """
-    scorer, lines = Scorer(ledger, errors), []
-    ours = Scorer(replace(ledger, ours=True))
+    scorer, ours, lines = Scorer(ledger, errors), Scorer(replace(ledger, ours=True)), []
     for task, column in COLUMNS:
         rows = published.rows(column.table)
         if column.metric is not None and not column.pooled:
             rows += [m for m in ledger.models if m not in rows]  # which the table does not know
         for row in rows:
             cell = published.cells.get((column.table, row, column.column))
-            for rule in rules:
-                score = scorer.score(task, column, row, rule)
-                if cell is None and not score.known and math.isnan(score.bound_low):
-                    continue
-                lines.append(_line(column, row, rule, score, cell))
-            if Rule.AUTHORS in rules and cell and task and ledger.judged(task.id, row):
-                lines += _judged(scorer, ours, task, column, row, cell)
+            scores = {str(rule): scorer.score(task, column, row, rule) for rule in rules}
+            authors = scores.get(Rule.AUTHORS)
+            if cell and authors and not authors.known and task and ledger.judged(task.id, row):
+                score = ours.score(task, column, row, Rule.AUTHORS)
+                said = scorer.chosen(task, column, row, Rule.AUTHORS)
+                unlabelled = has(said, Status.UNLABELLED).sum()
+                reason = f"labels of {unlabelled} answers are our refusal judge's"
+                scores |= {OUR_JUDGE: replace(score, reason=reason)} if score.known else {}
+            for rule, score in scores.items():
+                if cell or score.known or not math.isnan(score.bound_low):
+                    lines.append(_line(column, row, rule, score, cell))
     frame = pd.DataFrame(lines, columns=FIELDS)
     order = {t: i for i, t in enumerate(published.tables)}
     return frame.sort_values("table", key=lambda s: s.map(order), kind="stable", ignore_index=True)
-
-
-def _judged(
-    scorer: Scorer, ours: Scorer, task: Task, column: Column, row: str, cell: Cell
-) -> Iterator[dict[str, Any]]:
-    """The line of a cell that has a value by our judge's labels only; none otherwise."""
-    score = ours.score(task, column, row, Rule.AUTHORS)
-    if score.known and not scorer.score(task, column, row, Rule.AUTHORS).known:
-        unlabelled = has(scorer.chosen(task, column, row, Rule.AUTHORS), Status.UNLABELLED).sum()
-        reason = f"labels of {unlabelled} answers are our refusal judge's"
-        yield _line(column, row, OUR_JUDGE, replace(score, reason=reason), cell)
 
 
 def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> dict[str, Any]:
     known = cell.value if cell else None
     word = verdict(score.value, known) + (f" with {OUR_JUDGE}" if rule == OUR_JUDGE else "")
     return asdict(score) | {
-        "table": column.table, "model": row, "column": column.column, "rule": str(rule),
+        "table": column.table, "model": row, "column": column.column, "rule": rule,
         "source": cell.source if cell else "", "published": known, "verdict": word,
         "difference": score.value - known if cell and score.known else math.nan,
     }  # fmt: skip
