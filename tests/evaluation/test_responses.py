@@ -133,7 +133,6 @@ def test_four_writers_of_one_file(tmp_path):
         assert w.returncode == 0
     store = ResponseStore(tmp_path, "m")
     rows = list(store.lines.read())
-    assert store.lines.torn == []
     want = {f"{w}-{b}-{i}" for w in range(4) for b in range(batches) for i in range(8)}
     assert sorted(r["key"] for r in rows) == sorted(want)
     assert set(store.load()) == want
