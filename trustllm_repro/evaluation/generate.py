@@ -20,9 +20,10 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
+from timeit import Timer
 from typing import Any
 
-from trustllm_repro.data.benchmark import Benchmark
+from trustllm_repro.data.benchmark import Benchmark, load_benchmark
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.models.base import (
     Completion,
@@ -339,7 +340,6 @@ def work(
     settings: dict[str, Any], share: tuple[int, int],
 ) -> None:  # fmt: skip
     """A worker's share, (worker, workers). `model`: arguments of LocalModel beside the folder."""
-    from trustllm_repro.data.benchmark import load_benchmark
     from trustllm_repro.models.local import LocalModel
 
     asked = Settings(**settings)
@@ -375,13 +375,9 @@ def _pace(model: Any) -> tuple[float, float]:
     def seconds(rows: int, columns: int) -> float:
         """Of a forward pass, the better of two after one to warm up."""
         ids = torch.zeros((rows, columns), dtype=torch.long, device=model.device)
-        times = []
         with torch.inference_mode():
-            for _ in range(3):
-                start = time.perf_counter()
-                model.model(input_ids=ids, logits_to_keep=1).logits.float().sum().item()
-                times.append(time.perf_counter() - start)
-        return min(times[1:])
+            one = Timer(lambda: model.model(input_ids=ids, logits_to_keep=1).logits.sum().item())
+            return min(one.repeat(3, number=1)[1:])
 
     threads, rows = torch.get_num_threads(), model.batch_size
     try:

@@ -141,12 +141,8 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     describes: str
-    notebooks: dict[str, dict[str, Any]] = Field(
-        description="notebook -> parameters; the notebooks run are those named"
-    )
-    seconds: dict[str, int] = Field(
-        {}, description="what long notebooks took on two cores with these parameters, for the plan"
-    )
+    notebooks: dict[str, dict[str, Any]]  # parameters of those that are run, in order
+    seconds: dict[str, int] = {}  # what long ones took on two cores, for the plan's estimate
 
 
 def load_profile(name: str) -> Profile:
