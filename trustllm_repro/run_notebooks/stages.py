@@ -414,7 +414,6 @@ def _module(name: str, path: Path, changed: int) -> tuple[str, set[str]]:
 
 FILES = ("verify.csv", "claims.csv", "audit.csv", "results.json", "provenance.json")
 FOLDERS = {"tables": "*.csv", "figures": "*.pdf"}
-_PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 
 
 def write_index(plan: Plan) -> Path:
@@ -483,11 +482,8 @@ def _thumbnail(executed: Path, changed: int) -> str:
     except (ValueError, KeyError):
         return ""
     for output in (o for c in cells for o in c.get("outputs", ())):
-        data = output.get("data", {})
-        shown = _PNG.search("".join(data.get("text/html", "")))
-        png = "".join(data.get("image/png", "")) or (shown[1] if shown else "")
-        if png:
-            image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+        if png := output.get("data", {}).get("image/png"):
+            image = Image.open(io.BytesIO(base64.b64decode("".join(png)))).convert("RGB")
             image.thumbnail((640, 640))
             small = io.BytesIO()
             image.quantize(64).save(small, "PNG", optimize=True)
