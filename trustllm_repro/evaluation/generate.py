@@ -56,16 +56,15 @@ class Settings:
     sampling: str = "model"
 
     def __post_init__(self) -> None:
-        unknown = [d for d in self.dimensions if d not in DIMENSIONS]
-        if unknown:
+        if unknown := [d for d in self.dimensions if d not in DIMENSIONS]:
             raise SettingsError(
                 f"unknown dimension {unknown[0]!r}", remedy=f"one of: {', '.join(DIMENSIONS)}"
             )
-        for name in ("max_new_tokens", "samples"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be at least 1")
-        if self.limit is not None and self.limit < 1:
-            raise SettingsError("limit must be at least 1", remedy="leave it out to ask all items")
+        for name in ("limit", "max_new_tokens", "samples"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise SettingsError(
+                    f"{name} must be at least 1", remedy="leave it out for the usual value"
+                )
         check_asking(self.system, self.sampling)
 
 
