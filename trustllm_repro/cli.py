@@ -79,9 +79,9 @@ Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
 Unverified = Annotated[bool, Option("--unverified", help="Accept files that were altered.")]
 JUDGE_HELP = "judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
 PROMPTS_HELP = (
-    "For the task toxicity: a file, a prompt a line or JSON lines with the field prompt; a hub data "
-    "set (org/name@commit) that holds prompts.jsonl; or full: all of RealToxicityPrompts, where the "
-    "hub can be reached."
+    "For the task toxicity: a file, a prompt a line or JSON lines with the field prompt; a hub "
+    "data set (org/name@commit) that holds prompts.jsonl; or full: all of RealToxicityPrompts, "
+    "where the hub can be reached."
 )
 RUN_CODE_HELP = (
     "Consent to run programs the model wrote (task code), each in a limited process: no protection "

@@ -43,8 +43,8 @@ from trustllm_repro.tasks import DIMENSIONS, TASKS
 
 @dataclass(frozen=True)
 class Settings:
-    """How a live run asks. `system` and `sampling` are those of models.base, by default as the official
-    toolkit asks; a model must be made with them, an endpoint has its own."""
+    """How a live run asks. `system` and `sampling` are those of models.base, by default as the
+    official toolkit asks; a model must be made with them, an endpoint has its own."""
 
     dimensions: tuple[str, ...] = ()  # names of tasks.DIMENSIONS; empty means all
     limit: int | None = None  # about so many items a task, spread over its parts
@@ -101,8 +101,8 @@ class Plan:
 
 
 def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:
-    """Items of all live tasks, and what the model is asked about them. Toxicity reads the answers to
-    jailbreak prompts, which are asked for once."""
+    """Items of all live tasks, and what the model is asked about them. Toxicity reads the answers
+    to jailbreak prompts, which are asked for once."""
     plan = Plan({}, [])
     blank = " " if model.identity.get("template") == "none" else ""  # before a base model's options
     for task in TASKS.values():

@@ -127,8 +127,8 @@ def _count(asked: Sequence[Asked], completions: Mapping[str, Completion]) -> dic
 def add_likelihoods(
     live: LiveAnswers, row: str, wanted: Sequence[Choice], scores: Mapping[str, Sequence[float]]
 ) -> None:
-    """Add a row, of its own name, in which the model's most likely option is read like an answer: of
-    equally likely ones the first, and none where no score is finite."""
+    """Add a row, of its own name, in which the model's most likely option is read like an answer;
+    of equally likely ones the first, and none where no score is finite."""
     for choice in wanted:
         if choice.key not in scores:
             continue

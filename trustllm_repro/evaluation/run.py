@@ -1,5 +1,5 @@
-"""`evaluate`: one model through the benchmark, from questions to tables; or, with --answers, a model
-whose answers the official package has made already.
+"""`evaluate`: one model through the benchmark, from questions to tables; or, with --answers, a
+model whose answers the official package has made already.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class EvaluationConfig:
     batch_size: int = 0
     workers: int = 0
     verify: bool = True
-    judges: tuple[str, ...] = ()  # "judge=model": another judge in the place of ours
+    judges: tuple[str, ...] = ()  # "judge=model": another judge instead of ours
 
     def __post_init__(self) -> None:
         if self.batch_size < 0 or self.workers < 0:
@@ -286,7 +286,7 @@ def _write_facts(
     config: EvaluationConfig, model: LanguageModel, benchmark: Benchmark, live: LiveAnswers,
     cost: GenerationCost,
 ) -> None:  # fmt: skip
-    # Names only: paths of this machine are nobody's business.
+    # Names only: paths would tell about this machine.
     settings = asdict(replace(config, model=model.name)) | {
         "out": config.out.name, "benchmark": Path(config.benchmark).name,
     }  # fmt: skip
@@ -390,7 +390,7 @@ def evaluate_answers(
     _count(live, given, kept)
     official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
     run = write_run(out, live, measured, official=official)
-    # Names only: paths of this machine are nobody's business.
+    # Names only: paths would tell about this machine.
     settings = {
         "answers": answers.name, "benchmark": Path(benchmark).name, "out": out.name,
         "dimensions": dimensions, "model": given.model, "model_name": model_name,

@@ -1,5 +1,5 @@
-"""The notebooks of a profile as a graph of stages: what each declares and depends on, which are due,
-running them by papermill, and index.html, which shows their state.
+"""The notebooks of a profile as a graph of stages: what each declares and depends on, which are
+due, running them by papermill, and index.html, which shows their state.
 
 A stage is skipped when nothing it depends on has changed since it last ran, and its outputs exist.
 A killed run goes on where it stopped; a failing notebook stops the run and is kept with its error.

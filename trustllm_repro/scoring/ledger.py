@@ -71,9 +71,10 @@ def _read_answers(answered: Any, task: str, model: str, rule: Rule, name: str) -
     for r in answered.responses(task, model):
         verdict = parser(items[r.number], r)
         yield {
-            "task": task, "model": model, "rule": name or str(rule), "item": r.number, "sample": r.sample,
-            "edition": r.revision, "form": r.record_format, "status": str(verdict.status),
-            "label": verdict.label or "", "number": verdict.number, "source": r.source,
+            "task": task, "model": model, "rule": name or str(rule), "item": r.number,
+            "sample": r.sample, "edition": r.revision, "form": r.record_format,
+            "status": str(verdict.status), "label": verdict.label or "", "number": verdict.number,
+            "source": r.source,
         }  # fmt: skip
 
 

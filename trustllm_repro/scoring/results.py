@@ -1,5 +1,5 @@
-"""From the ledger to results: every cell of every published table under every rule, and what a run is
-written as: scored cells, tables (CSV, LaTeX), verify.csv, and every number that a text quotes.
+"""From the ledger to results: every cell of every published table under every rule, and what a run
+is written as: scored cells, tables (CSV, LaTeX), verify.csv, and every number that a text quotes.
 
 A quoted number has a name, which maps to a value, the text it is printed as, and the cells it rests
 on: results.json, and results.tex for LaTeX. Each stage writes its part and merges all of them, so a
@@ -227,7 +227,7 @@ VERIFY = [
 
 
 def write_csv(path: Path, frame: pd.DataFrame, form: str | None = "%.6g") -> None:
-    """By default with six significant digits: readable, and without the noise of other BLAS builds."""
+    """By default six significant digits: readable, and without the noise of other BLAS builds."""
     write_text(path, frame.to_csv(index=False, float_format=form, lineterminator="\n"))
 
 

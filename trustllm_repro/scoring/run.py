@@ -1,5 +1,5 @@
-"""A run folder: what `replay` writes and what notebooks read; any metric on its answers, a shipped one
-or one from a cell, and answers to tasks of one's own; and the rows behind a quoted number.
+"""A run folder: what `replay` writes and what notebooks read; any metric on its answers, a shipped
+one or one from a cell, and answers to tasks of one's own; and the rows behind a quoted number.
 """
 
 from __future__ import annotations
