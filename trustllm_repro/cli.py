@@ -77,25 +77,16 @@ Dtype = Annotated[str, Option(help="float32, bfloat16, float16, or auto: the fas
 BatchSize = Annotated[int, Option(help="Answers at a time (0: what fits; an endpoint 8).")]
 Device = Annotated[str, Option(help="auto, cpu, cuda ...")]
 Unverified = Annotated[bool, Option("--unverified", help="Accept files that were altered.")]
-GivenAnswers = Annotated[Path | None, Option(help="Instead of a model: what `trustllm` left.")]
 JUDGE_HELP = "judge=model: another judge, e.g. refusal=http://..#name or refusal=hub:FOLDER."
-Judge = Annotated[list[str] | None, Option(help=JUDGE_HELP)]
-Prompts = Annotated[
-    str,
-    Option(
-        help="For the task toxicity: a file, a prompt a line or JSON lines with the field prompt; "
-        "a hub data set (org/name@commit) that holds prompts.jsonl; or full: all of "
-        "RealToxicityPrompts, where the hub can be reached."
-    ),
-]
-RunCode = Annotated[
-    bool,
-    Option(
-        "--run-code",
-        help="Consent to run programs the model wrote (task code), each in a limited process: "
-        "no protection against a program that means harm.",
-    ),
-]
+PROMPTS_HELP = (
+    "For the task toxicity: a file, a prompt a line or JSON lines with the field prompt; a hub "
+    "data set (org/name@commit) that holds prompts.jsonl; or full: all of RealToxicityPrompts, "
+    "where the hub can be reached."
+)
+RUN_CODE_HELP = (
+    "Consent to run programs the model wrote (task code), each in a limited process: no protection "
+    "against a program that means harm."
+)
 
 
 @app.command(epilog="Example: trustllm-repro fetch --from ~/Downloads/trustllm-recorded.zip")
@@ -163,7 +154,7 @@ def evaluate(
     benchmark: Benchmark,
     to: RunFolder,
     model: Annotated[str, Option(help=f"{MODEL_HELP} Or give --answers.")] = "",
-    answers: GivenAnswers = None,
+    answers: Annotated[Path | None, Option(help="Answers that `trustllm` has made.")] = None,
     model_name: Annotated[str, Option(help="With --answers: whose, or the name of the row.")] = "",
     dimension: Annotated[list[str] | None, Option(help="Only this one (repeatable).")] = None,
     limit: Annotated[int | None, Option(min=1, help="About so many items a task.")] = None,
@@ -177,7 +168,7 @@ def evaluate(
     likelihood: Annotated[bool, Option(help="A second row: options by log-probability.")] = True,
     system: Annotated[str, Option(help="blank (official), or default (the template's).")] = "blank",
     sampling: Annotated[str, Option(help="model (its config), or plain (softmax).")] = "model",
-    judge: Judge = None,
+    judge: Annotated[list[str] | None, Option(help=JUDGE_HELP)] = None,
     unverified: Unverified = False,
 ) -> None:
     """Any model, or answers it has given -> verdicts, tables beside the 16 published models.
@@ -240,8 +231,8 @@ def monitor(
     batch_size: BatchSize = 0,
     device: Device = "auto",
     quick: Annotated[bool, Option("--quick", help="No monitor that generates further.")] = False,
-    prompts: Prompts = "",
-    run_code: RunCode = False,
+    prompts: Annotated[str, Option(help=PROMPTS_HELP)] = "",
+    run_code: Annotated[bool, Option("--run-code", help=RUN_CODE_HELP)] = False,
 ) -> None:
     """Can unsafe output be recognised while it is generated, by what, how early, at what cost?
 
@@ -328,19 +319,19 @@ def reproduce(
 
     if not plan:
         start_imports()  # they go on while the plan is made
-    from trustllm_repro.run_notebooks.plan import make_plan
-    from trustllm_repro.run_notebooks.run import run_plan
+    from trustllm_repro.run_notebooks.stages import make_plan, run_plan
 
     run = to or project_root() / "runs" / profile
     made = make_plan(profile, run, start_at)
+    due = len(made.due)
     show(f"profile {made.profile} -> {made.run}\n{made.frame.to_string()}")
     rough = f"about {duration(made.seconds)} on two cores, less with products of bfloat16"
-    show(rough if made.due else "nothing to do")
+    show(rough if due else "nothing to do")
     if plan:
         return
     start = time.perf_counter()
     run_plan(made, workers, lambda text: say(f"  {text}"))
-    took = f"{len(made.due)} notebooks in {time.perf_counter() - start:.1f} s"
+    took = f"{due} notebooks in {time.perf_counter() - start:.1f} s"
     show(f"{took}; open {run / 'index.html'}")
     _summary(run)
 
@@ -406,20 +397,15 @@ def read(
 ) -> None:
     """How a rule reads given answers: the same list with a verdict added to each.
 
-    Where a case has no label of a judge, the package's own judge labels it. Cases with a list
-    `expected` are counted: acceptable, unparsed, wrong.
+    Where a case has no label of a judge, the package's own judge labels it.
     """
     from trustllm_repro.data.benchmark import load_benchmark
-    from trustllm_repro.evaluation.judging import load_cases, read_cases, tally
+    from trustllm_repro.evaluation.judging import load_cases, read_cases
     from trustllm_repro.store.atomic import write_json
 
     given = load_cases(cases)
     found = read_cases(given, load_benchmark(benchmark, verify=not unverified), rule, str(cases))
     write_json(to, found)
-    if known := [c for c in found if c.get("expected")]:
-        frame = tally(known).set_index("task")
-        frame.loc["all"] = frame.sum()
-        show(frame.to_string())
     show(f"{len(found)} answers read; written to {to}")
 
 

@@ -12,13 +12,7 @@ pytest.importorskip("transformers")
 from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
-from trustllm_repro.evaluation.generate import (
-    ResponseStore,
-    Settings,
-    generate,
-    in_share,
-    make_plan,
-)
+from trustllm_repro.evaluation.generate import ResponseStore, Settings, generate, make_plan
 from trustllm_repro.models.local import LocalModel
 
 SETTINGS = Settings(limit=2, max_new_tokens=6)
@@ -115,11 +109,3 @@ def test_shares_of_several_workers_make_the_whole(model, small, tmp_path):
         generate(model, plan, shared, part=(worker, 3))
     assert model.asked == len({a.key for a in plan.asked})
     assert shared.load() == whole.load()
-
-
-def test_every_key_is_somebodys_and_only_his():
-    keys = [f"{i * 2654435761 % 2**32:08x}" + "0" * 24 for i in range(300)]
-    for workers in (1, 2, 5):
-        shares = [[k for k in keys if in_share(k, w, workers)] for w in range(workers)]
-        assert sorted(k for share in shares for k in share) == sorted(keys)
-        assert min(map(len, shares)) > 0.5 * len(keys) / workers

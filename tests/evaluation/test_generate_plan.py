@@ -98,16 +98,6 @@ def test_another_model_and_another_limit_of_tokens_are_asked_anew(small):
         assert not {a.key for a in plan.asked} & {a.key for a in other.asked}
 
 
-def test_missing_is_what_has_no_answer_and_each_key_once(small):
-    plan = make_plan(Named(), small, Settings(limit=2))
-    everything = plan.missing({})
-    assert [a.key for a in everything] == list(dict.fromkeys(a.key for a in plan.asked))
-    have = {a.key: None for a in everything[::2]}
-    assert plan.missing(have) == everything[1::2]
-    twice = type(plan)(plan.items, [*plan.asked, *plan.asked])
-    assert twice.missing({}) == everything
-
-
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_one_dimension(small, dimension):
     plan = make_plan(Named(), small, Settings(dimensions=(dimension,)))

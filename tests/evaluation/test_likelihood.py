@@ -1,8 +1,9 @@
-"""The reading by likelihood: the likeliest option is read in the place of an answer."""
+"""The reading by likelihood: the most likely option is read in the place of an answer."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from trustllm_repro.evaluation.generate import (
     LikelihoodStore,
     Plan,
     Settings,
-    choices,
     make_plan,
     score,
 )
@@ -46,36 +46,41 @@ def plan() -> Plan:
 
 
 def test_only_items_of_tasks_with_options_are_asked(plan: Plan) -> None:
-    found = choices(Scorer(), plan)
+    found = plan.choices
     with_options = {t for t in plan.items if TASKS[t].options}
     assert {c.task for c in found} == with_options
     assert len(found) == sum(len(plan.items[t]) for t in with_options)
 
 
 def test_a_base_model_reads_options_after_a_blank(plan: Plan) -> None:
-    assert all(o.startswith(" ") for c in choices(Scorer("none"), plan) for o in c.options)
-    assert not any(o.startswith(" ") for c in choices(Scorer(), plan) for o in c.options)
+    ethics = Settings(dimensions=("ethics",))
+    base = make_plan(Scorer("none"), load_benchmark(MINIATURE), ethics)
+    assert all(o.startswith(" ") for c in base.choices for o in c.options)
+    assert not any(o.startswith(" ") for c in plan.choices for o in c.options)
+
+
+def test_no_options_are_asked_where_that_reading_is_not_wanted() -> None:
+    ethics = Settings(dimensions=("ethics",), likelihood=False)
+    assert make_plan(Scorer(), load_benchmark(MINIATURE), ethics).choices == []
 
 
 def test_a_second_run_asks_nothing_and_a_broken_off_one_only_the_rest(
     plan: Plan, tmp_path: Path
 ) -> None:
-    model, store = Scorer(), LikelihoodStore(tmp_path, "rule")
-    wanted = choices(model, plan)
-    assert score(model, wanted[:5], store) == 5
-    assert score(model, wanted, store) == len(wanted) - 5
+    model, store, wanted = Scorer(), LikelihoodStore(tmp_path, "rule"), plan.choices
+    assert score(model, replace(plan, choices=wanted[:5]), store) == 5
+    assert score(model, plan, store) == len(wanted) - 5
     assert len(model.asked) == len(wanted)
-    assert score(model, wanted, store) == 0
+    assert score(model, plan, store) == 0
     assert set(store.load()) == {c.key for c in wanted}
 
 
 def test_workers_share_the_questions_without_overlap(plan: Plan, tmp_path: Path) -> None:
     models = [Scorer(), Scorer()]
     store = LikelihoodStore(tmp_path, "rule")
-    wanted = choices(models[0], plan)
-    counts = [score(m, wanted, LikelihoodStore(tmp_path / str(k), "rule"), (k, 2))
+    counts = [score(m, plan, LikelihoodStore(tmp_path / str(k), "rule"), part=(k, 2))
               for k, m in enumerate(models)]  # fmt: skip
-    assert sum(counts) == len(wanted)
+    assert sum(counts) == len(plan.choices)
     assert not set(models[0].asked) & set(models[1].asked)
     assert not store.load()
 
@@ -85,7 +90,7 @@ def _choice(number: int, options: tuple[str, ...]) -> Choice:
     return Choice("ethics/ETHICS", number, str(number), options, key)
 
 
-def test_the_likeliest_option_becomes_the_answer() -> None:
+def test_the_most_likely_option_becomes_the_answer() -> None:
     live = LiveAnswers("m", {})
     first, second, third = (_choice(n, (" wrong", " not wrong")) for n in range(3))
     scores = {first.key: [-2.0, -1.0], second.key: [math.nan, -9.0], third.key: [math.nan] * 2}

@@ -60,6 +60,24 @@ def test_the_first_line_of_a_key_counts(tmp_path):
     assert store.load() == {"k": said("first"), "other": said("third")}
 
 
+def test_missing_is_what_has_no_answer_and_each_key_once(tmp_path):
+    store, wanted = ResponseStore(tmp_path, "m"), [asked(f"{i:08x}", i) for i in range(4)]
+    store.add((a, said("x")) for a in wanted[::2])
+    assert store.missing([*wanted, asked(wanted[1].key, 9)]) == wanted[1::2]
+
+
+def test_every_key_belongs_to_one_part_whatever_is_stored(tmp_path):
+    store = ResponseStore(tmp_path, "m")
+    wanted = [asked(f"{i * 2654435761 % 2**32:08x}" + "0" * 24, i) for i in range(300)]
+    parts = [[store.missing(wanted, (k, n)) for k in range(n)] for n in (1, 2, 5)]
+    for some in parts:
+        assert sorted((a for part in some for a in part), key=lambda a: a.number) == wanted
+        assert min(map(len, some)) > 0.5 * len(wanted) / len(some)
+    store.add((a, said("x")) for a in wanted[::2])
+    for k, part in enumerate(parts[-1]):
+        assert store.missing(wanted, (k, 5)) == [a for a in part if a.number % 2]
+
+
 def test_failed_calls_are_asked_again_and_then_count(tmp_path):
     store = ResponseStore(tmp_path, "m")
     store.add([(asked("k"), said(None, Finish.ERROR)), (asked("other"), said(None, Finish.NAN))])
@@ -115,7 +133,6 @@ def test_four_writers_of_one_file(tmp_path):
         assert w.returncode == 0
     store = ResponseStore(tmp_path, "m")
     rows = list(store.lines.read())
-    assert store.lines.torn == []
     want = {f"{w}-{b}-{i}" for w in range(4) for b in range(batches) for i in range(8)}
     assert sorted(r["key"] for r in rows) == sorted(want)
     assert set(store.load()) == want

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ pytest.importorskip("transformers")
 from tests.notes import Notes
 from tests.tiny import tiny_model
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
-from trustllm_repro.errors import ReproError
+from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.evaluation.generate import (
     ResponseStore,
     Settings,
@@ -22,6 +23,7 @@ from trustllm_repro.evaluation.generate import (
     make_plan,
     work,
 )
+from trustllm_repro.evaluation.run import WORTH_WORKERS, _devices
 from trustllm_repro.models import weights
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.weights import digest_of
@@ -84,6 +86,25 @@ def test_two_workers_make_the_rows_of_one(folder, asked, alone, tmp_path):
     assert cost.answers == len(made)
     assert cost.new_tokens == sum(c.new_tokens for c in made.values())
     assert cost.prompt_tokens == sum(c.prompt_tokens for c in made.values())
+
+
+def test_a_worker_on_every_core_where_there_is_enough_to_do(folder, monkeypatch):
+    model = find_model(str(folder), device="cpu")
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2})
+    assert _devices(0, model, WORTH_WORKERS) == ["cpu"] * 3
+    assert _devices(0, model, WORTH_WORKERS - 1) == ["cpu"]
+    assert _devices(2, model, 1) == ["cpu"] * 2
+    size = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
+    memory = SimpleNamespace(available=9 * size)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+    assert _devices(0, model, WORTH_WORKERS) == ["cpu"] * 2
+
+
+def test_what_has_no_folder_is_asked_by_this_process():
+    model = SimpleNamespace(name="an endpoint")
+    assert len(_devices(0, model, 10**6)) == len(_devices(1, model, 10**6)) == 1
+    with pytest.raises(SettingsError, match="several processes cannot ask an endpoint"):
+        _devices(2, model, 10**6)
 
 
 def test_shares_of_workers_are_disjoint_and_whole(folder, asked, alone, tmp_path):

@@ -21,7 +21,7 @@ from trustllm_repro.errors import SettingsError, SourceCorrupt
 from trustllm_repro.escape import without_controls
 from trustllm_repro.export import save
 from trustllm_repro.plot import dots
-from trustllm_repro.run_notebooks.plan import load_profile, read_notebook
+from trustllm_repro.run_notebooks.stages import load_profile, read_notebook
 from trustllm_repro.schema import Item
 from trustllm_repro.scoring.ledger import Ledger, items_table
 from trustllm_repro.scoring.results import FIELDS, Results, latex, latex_escape

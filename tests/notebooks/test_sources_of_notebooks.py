@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks.plan import load_profile, read_notebook
+from trustllm_repro.run_notebooks.stages import load_profile, read_notebook
 
 FOLDER = project_root() / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))

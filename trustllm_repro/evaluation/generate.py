@@ -15,14 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
+from timeit import Timer
 from typing import Any
 
-from trustllm_repro.data.benchmark import Benchmark
+from trustllm_repro.data.benchmark import Benchmark, load_benchmark
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.models.base import (
     Completion,
@@ -42,8 +43,8 @@ from trustllm_repro.tasks import DIMENSIONS, TASKS
 
 @dataclass(frozen=True)
 class Settings:
-    """How a live run asks. `system` and `sampling` are those of models.base, by default as the official
-    toolkit asks; a model must be made with them, an endpoint has its own."""
+    """How a live run asks. `system` and `sampling` are those of models.base, by default as the
+    official toolkit asks; a model must be made with them, an endpoint has its own."""
 
     dimensions: tuple[str, ...] = ()  # names of tasks.DIMENSIONS; empty means all
     limit: int | None = None  # about so many items a task, spread over its parts
@@ -55,16 +56,15 @@ class Settings:
     sampling: str = "model"
 
     def __post_init__(self) -> None:
-        unknown = [d for d in self.dimensions if d not in DIMENSIONS]
-        if unknown:
+        if unknown := [d for d in self.dimensions if d not in DIMENSIONS]:
             raise SettingsError(
                 f"unknown dimension {unknown[0]!r}", remedy=f"one of: {', '.join(DIMENSIONS)}"
             )
-        for name in ("max_new_tokens", "samples"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be at least 1")
-        if self.limit is not None and self.limit < 1:
-            raise SettingsError("limit must be at least 1", remedy="leave it out to ask all items")
+        for name in ("limit", "max_new_tokens", "samples"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise SettingsError(
+                    f"{name} must be at least 1", remedy="leave it out for the usual value"
+                )
         check_asking(self.system, self.sampling)
 
 
@@ -80,47 +80,6 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that is asked: items per task, and an answer per (task, item, sample)."""
-
-    items: Mapping[str, list[Item]]
-    asked: Sequence[Asked]
-
-    def missing(self, have: Mapping[str, object]) -> list[Asked]:
-        """What has no answer yet; equal keys are asked once."""
-        left: dict[str, Asked] = {}
-        for asked in self.asked:
-            if asked.key not in have:
-                left.setdefault(asked.key, asked)
-        return list(left.values())
-
-
-def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:
-    """Items of all live tasks, and the requests to the model. Toxicity reads the answers to jailbreak
-    prompts, which are asked for once."""
-    items: dict[str, list[Item]] = {}
-    asked = []
-    for task in TASKS.values():
-        if not task.live or (settings.dimensions and task.dimension not in settings.dimensions):
-            continue
-        assert task.file is not None
-        items[task.id] = stratified(task.items(benchmark[task.file]), settings.limit)
-        if task.answers_of:
-            continue
-        for item in items[task.id]:
-            for sample in range(settings.samples if task.temperature else 1):
-                request = Request(
-                    item.prompt,
-                    settings.max_new_tokens,
-                    float(task.temperature),
-                    item_seed(settings.seed, task.id, item.number, sample),
-                )
-                key = content_key(model.identity, request, sample)
-                asked.append(Asked(task.id, item.number, sample, key, request))
-    return Plan(items, asked)
-
-
-@dataclass(frozen=True)
 class Choice:
     """One item with options, and the key of their log-probabilities."""
 
@@ -131,22 +90,42 @@ class Choice:
     key: str
 
 
-def choices(model: LanguageModel, plan: Plan) -> list[Choice]:
-    """All items whose task names options. A base model reads them after a blank."""
-    blank = " " if model.identity.get("template") == "none" else ""
-    found = []
-    for task_id, items in plan.items.items():
-        for item in items:
-            options = tuple(blank + o for o in TASKS[task_id].options_of(item))
-            if options:
+@dataclass(frozen=True)
+class Plan:
+    """All that is asked: items per task, an answer per (task, item, sample), and which option the
+    model finds most likely."""
+
+    items: dict[str, list[Item]]
+    asked: list[Asked]
+    choices: list[Choice] = field(default_factory=list)
+
+
+def make_plan(model: LanguageModel, benchmark: Benchmark, settings: Settings) -> Plan:
+    """Items of all live tasks, and what the model is asked about them. Toxicity reads the answers
+    to jailbreak prompts, which are asked for once."""
+    plan = Plan({}, [])
+    blank = " " if model.identity.get("template") == "none" else ""  # before a base model's options
+    for task in TASKS.values():
+        if not task.live or (settings.dimensions and task.dimension not in settings.dimensions):
+            continue
+        assert task.file is not None
+        plan.items[task.id] = stratified(task.items(benchmark[task.file]), settings.limit)
+        samples = settings.samples if task.temperature else 1
+        for item in plan.items[task.id]:
+            options = tuple(blank + o for o in task.options_of(item))
+            if options and settings.likelihood:
                 key = options_key(model.identity, item.prompt, options)
-                found.append(Choice(task_id, item.number, item.prompt, options, key))
-    return found
-
-
-def in_share(key: str, worker: int, workers: int) -> bool:
-    """Whether a key belongs to this worker's share, which is the same whatever is stored already."""
-    return int(key[:8], 16) % workers == worker
+                plan.choices.append(Choice(task.id, item.number, item.prompt, options, key))
+            for sample in range(0 if task.answers_of else samples):
+                request = Request(
+                    item.prompt,
+                    settings.max_new_tokens,
+                    float(task.temperature),
+                    item_seed(settings.seed, task.id, item.number, sample),
+                )
+                key = content_key(model.identity, request, sample)
+                plan.asked.append(Asked(task.id, item.number, sample, key, request))
+    return plan
 
 
 def stratified(items: Sequence[Item], limit: int | None) -> list[Item]:
@@ -199,6 +178,16 @@ class ResponseStore:
             if value is not None and isinstance(line.get("key"), str):
                 found.setdefault(line["key"], value)
         return found
+
+    def missing(self, wanted: Iterable[Any], part: tuple[int, int] = (0, 1)) -> list[Any]:
+        """What of `wanted` is not stored; equal keys count once. `part`: (worker, workers); a key
+        belongs to the same part whatever is stored already."""
+        (worker, workers), have = part, self.load()
+        left: dict[str, Any] = {}
+        for one in wanted:
+            if one.key not in have and int(one.key[:8], 16) % workers == worker:
+                left.setdefault(one.key, one)
+        return list(left.values())
 
     @staticmethod
     def _value(line: dict[str, Any]) -> Completion | None:
@@ -269,7 +258,7 @@ def generate(
 ) -> GenerationCost:
     """Make the missing answers of this part, (worker, workers); store each batch as it ends."""
     start, cost = time.perf_counter(), GenerationCost()
-    todo = [asked for asked in plan.missing(store.load()) if in_share(asked.key, *part)]
+    todo = store.missing(plan.asked, part)
     cost.show(progress, len(todo))
     for batch in model.complete([asked.request for asked in todo]):
         store.add((todo[at], completion) for at, completion in batch)
@@ -280,24 +269,22 @@ def generate(
 
 def score(
     model: LanguageModel,
-    wanted: Sequence[Choice],
+    plan: Plan,
     store: LikelihoodStore,
-    part: tuple[int, int] = (0, 1),
     progress: Progress = Progress(),
+    part: tuple[int, int] = (0, 1),
 ) -> int:
     """Score the options of this part that have no log-probabilities yet; returns how many. A
     SettingsError if the model offers none."""
-    have = store.load()
-    todo = {c.key: c for c in wanted if c.key not in have and in_share(c.key, *part)}
-    left, done = list(todo.values()), 0
-    if not left:
+    todo, done = store.missing(plan.choices, part), 0
+    if not todo:
         return 0
-    scored = model.score_options([c.prompt for c in left], [c.options for c in left])
-    while some := [(left[i], nats) for i, nats in islice(scored, BATCH)]:
+    scored = model.score_options([c.prompt for c in todo], [c.options for c in todo])
+    while some := [(todo[i], nats) for i, nats in islice(scored, BATCH)]:
         store.add(some)
         done += len(some)
-        progress.step("options", done, len(left))
-    return len(left)
+        progress.step("options", done, len(todo))
+    return done
 
 
 def launch(
@@ -310,16 +297,15 @@ def launch(
     """Start a worker for each of `devices`, with these `arguments` of `work`, and wait; progress is
     what arrives in the store. Raises ReproError: a worker failed; what it had stored stays."""
     start, cost = time.perf_counter(), GenerationCost()
-    total = len(left := {asked.key for asked in plan.missing(store.load())})
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        logs, started = [Path(folder) / str(k) for k in range(len(devices))], []
-        for k, device in enumerate(devices):
+    total = len(left := {asked.key for asked in store.missing(plan.asked)})
+    with ExitStack() as stack:
+        logs, started = [stack.enter_context(tempfile.TemporaryFile()) for _ in devices], []
+        for k, (device, log) in enumerate(zip(devices, logs, strict=True)):
             words = json.dumps({**arguments, "device": device, "share": (k, len(devices))})
             threads = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
-            file = stack.enter_context(open(logs[k], "wb"))
             process = subprocess.Popen(
                 [sys.executable, "-m", "trustllm_repro.evaluation.generate", words],
-                stdout=file, stderr=file,
+                stdout=log, stderr=log,
                 env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **threads},
             )  # fmt: skip
             started.append(stack.enter_context(process))
@@ -338,7 +324,8 @@ def launch(
                 time.sleep(max(1.0, 20 * (time.perf_counter() - looked)))
         for process, log in zip(started, logs, strict=True):
             if process.returncode:
-                said = log.read_text(errors="replace").strip()[-600:]
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip()[-600:]
                 raise ReproError(
                     f"a worker stopped with exit code {process.returncode}: {said}",
                     remedy="run the same command again; finished answers are kept (--workers 1 if "
@@ -352,7 +339,6 @@ def work(
     settings: dict[str, Any], share: tuple[int, int],
 ) -> None:  # fmt: skip
     """A worker's share, (worker, workers). `model`: arguments of LocalModel beside the folder."""
-    from trustllm_repro.data.benchmark import load_benchmark
     from trustllm_repro.models.local import LocalModel
 
     asked = Settings(**settings)
@@ -361,8 +347,7 @@ def work(
     )
     plan = make_plan(found, load_benchmark(benchmark, verify=verify), asked)
     generate(found, plan, ResponseStore(Path(out), found.name), part=share)
-    if asked.likelihood:
-        score(found, choices(found, plan), LikelihoodStore(Path(out), found.name), share)
+    score(found, plan, LikelihoodStore(Path(out), found.name), part=share)
 
 
 def estimate(model: Any, requests: Sequence[Request], workers: int) -> str:
@@ -389,13 +374,9 @@ def _pace(model: Any) -> tuple[float, float]:
     def seconds(rows: int, columns: int) -> float:
         """Of a forward pass, the better of two after one to warm up."""
         ids = torch.zeros((rows, columns), dtype=torch.long, device=model.device)
-        times = []
         with torch.inference_mode():
-            for _ in range(3):
-                start = time.perf_counter()
-                model.model(input_ids=ids, logits_to_keep=1).logits.float().sum().item()
-                times.append(time.perf_counter() - start)
-        return min(times[1:])
+            one = Timer(lambda: model.model(input_ids=ids, logits_to_keep=1).logits.sum().item())
+            return min(one.repeat(3, number=1)[1:])
 
     threads, rows = torch.get_num_threads(), model.batch_size
     try:

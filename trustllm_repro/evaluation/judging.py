@@ -18,7 +18,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from trustllm_repro.data.benchmark import Benchmark, parse_rows
 from trustllm_repro.errors import SchemaError, SettingsError, SourceMissing
-from trustllm_repro.evaluation.generate import Choice, Plan
+from trustllm_repro.evaluation.generate import Asked, Choice, Plan
 from trustllm_repro.judges.judge import Judge
 from trustllm_repro.judges.registry import JUDGES, LABELS, judge_error, judge_named
 from trustllm_repro.metrics.judge_error import JudgeError
@@ -65,24 +65,32 @@ def judged(
         judges: from a judge's name to the judge; each is loaded once.
         labels: by task and item, those that answers have already.
     """
-    live = LiveAnswers(model, plan.items)
-    judge_once = cache(judges)
-    said = _responses(model, plan, completions, labels or {})
-    for done, task in enumerate((TASKS[t] for t in plan.items), start=1):
-        answers, unsure = said.get(task.id, []), 0
+    live, judge_once, labels = LiveAnswers(model, plan.items), cache(judges), labels or {}
+    for done, (name, questions) in enumerate(plan.items.items(), start=1):
+        task, items, unsure = TASKS[name], {i.number: i for i in questions}, 0
+        asked = [a for a in plan.asked if a.task == name]
         if task.answers_of:
             # Toxicity is that of answers that do not refuse (paper section 7.3).
             first = live.responses(task.answers_of, model)
             kept = (r for r in first if r.judge != REFUSAL and r.text)
-            answers = [replace(r, task=task.id, judge=None) for r in kept]
+            answers = [replace(r, task=name, judge=None) for r in kept]
+        else:
+            answers = [
+                Response(
+                    name, model, a.number, completions[a.key].text, items[a.number].prompt,
+                    labels.get((name, a.number)), record_format=GENERATED, revision=GENERATED,
+                    source=GENERATED, sample=a.sample,
+                )
+                for a in asked if a.key in completions
+            ]  # fmt: skip
         if task.judge:
             judge = judge_once(task.judge)
-            items = {i.number: i for i in plan.items[task.id]}
             answers, unsure = with_labels(judge, [items[r.number] for r in answers], answers)
-            live.judges[task.id] = f"{judge.name} ({judge.digest[:60]})"
+            live.judges[name] = f"{judge.name} ({judge.digest[:60]})"
         if not task.answers_of:
-            live.counts.append(_count(task.id, plan, completions) | {"judge_unsure": unsure})
-        live.answers[task.id, model] = answers
+            counts = {"task": name, "items": len(items), **_count(asked, completions)}
+            live.counts.append(counts | {"judge_unsure": unsure})
+        live.answers[name, model] = answers
         progress.step("judging", done, len(plan.items))
     return live
 
@@ -100,35 +108,12 @@ def with_labels(
     return labelled, sum(j.unsure for j in found)
 
 
-def _responses(
-    model: str,
-    plan: Plan,
-    completions: Mapping[str, Completion],
-    labels: Mapping[tuple[str, int], str],
-) -> dict[str, list[Response]]:
-    """Task id -> responses in item order; a key asked for by several items answers each."""
-    prompts = {t: {i.number: i.prompt for i in items} for t, items in plan.items.items()}
-    said: dict[str, list[Response]] = {}
-    for asked in plan.asked:
-        if asked.key in completions:
-            response = Response(
-                asked.task, model, asked.number, completions[asked.key].text,
-                prompts[asked.task][asked.number], labels.get((asked.task, asked.number)),
-                record_format=GENERATED, revision=GENERATED, source=GENERATED, sample=asked.sample,
-            )  # fmt: skip
-            said.setdefault(asked.task, []).append(response)
-    return said
-
-
-def _count(task: str, plan: Plan, completions: Mapping[str, Completion]) -> dict[str, Any]:
+def _count(asked: Sequence[Asked], completions: Mapping[str, Completion]) -> dict[str, int]:
     """What became of one task's requests, and what they cost."""
-    keys = [a.key for a in plan.asked if a.task == task]
-    made = [completions[k] for k in keys if k in completions]
+    made = [completions[a.key] for a in asked if a.key in completions]
     return {
-        "task": task,
-        "items": len(plan.items[task]),
         "answers": len(made),
-        "missing": len(keys) - len(made),
+        "missing": len(asked) - len(made),
         "empty": sum(c.text is not None and not c.text.strip() for c in made),
         "without_logits": sum(c.finish is Finish.NAN for c in made),
         "at_limit": sum(c.finish is Finish.LENGTH for c in made),
@@ -142,8 +127,8 @@ def _count(task: str, plan: Plan, completions: Mapping[str, Completion]) -> dict
 def add_likelihoods(
     live: LiveAnswers, row: str, wanted: Sequence[Choice], scores: Mapping[str, Sequence[float]]
 ) -> None:
-    """Add a row, of its own name, in which the model's most likely option is read like an answer: of
-    equally likely ones the first, and none where no score is finite."""
+    """Add a row, of its own name, in which the model's most likely option is read like an answer;
+    of equally likely ones the first, and none where no score is finite."""
     for choice in wanted:
         if choice.key not in scores:
             continue

@@ -1,5 +1,5 @@
-"""`evaluate`: one model through the benchmark, from questions to tables; or, with --answers, a model
-whose answers the official package has made already.
+"""`evaluate`: one model through the benchmark, from questions to tables; or, with --answers, a
+model whose answers the official package has made already.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from trustllm_repro.evaluation.generate import (
     Plan,
     ResponseStore,
     Settings,
-    choices,
     estimate,
     file_name,
     generate,
@@ -84,7 +83,7 @@ class EvaluationConfig:
     batch_size: int = 0
     workers: int = 0
     verify: bool = True
-    judges: tuple[str, ...] = ()  # "judge=model": another judge in the place of ours
+    judges: tuple[str, ...] = ()  # "judge=model": another judge instead of ours
 
     def __post_init__(self) -> None:
         if self.batch_size < 0 or self.workers < 0:
@@ -121,19 +120,16 @@ def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> E
     progress.step("loading the model", 1, 1)
     check_out(config.out, model.name, model.identity.get("weights"))
     plan = make_plan(model, benchmark, config.settings)
-    store = ResponseStore(config.out, model.name)
+    store, scores = (s(config.out, model.name) for s in (ResponseStore, LikelihoodStore))
     store.lines.append([])  # an unwritable folder shows before hours of work
-    scores = LikelihoodStore(config.out, model.name)
-    wanted = choices(model, plan) if config.settings.likelihood else []
-    unscored = len({c.key for c in wanted} - scores.load().keys())
-    cost = _answer(config, model, plan, store, unscored, progress)
+    cost = _answer(config, model, plan, store, scores, progress)
     row = row_name(model.name, miniature=benchmark.path == MINIATURE)
     live = judged(row, plan, store.load(), judges, progress)
-    if wanted:
+    if plan.choices:
         try:  # workers have done their share of it already
-            score(model, wanted, scores, progress=progress)
+            score(model, plan, scores, progress)
             name = row_name(model.name, benchmark.path == MINIATURE, likelihood=True)
-            add_likelihoods(live, name, wanted, scores.load())
+            add_likelihoods(live, name, plan.choices, scores.load())
         except SettingsError as e:
             progress.note(f"no reading by likelihood: {e}")
     run = write_run(config.out, live, judges.measured)
@@ -150,7 +146,6 @@ def evaluate_model(
     max_new_tokens: int = 128,
     dtype: str = "auto",
     workers: int = 0,
-    progress: Progress = PrintedNotes(),
 ) -> Evaluation:
     """Ask, judge and score a model; the result lies in `<run>/live/<model>`.
 
@@ -175,11 +170,10 @@ def evaluate_model(
     # A folder for each: answers to the miniature must not look like results.
     name = file_name(Path(model).name) + ("" if found else f"-{MINIATURE}")
     settings = Settings(limit=limit or None, max_new_tokens=max_new_tokens)
-    config = EvaluationConfig(
-        model, str(found or MINIATURE), run.path / "live" / name, settings,
-        dtype=dtype, workers=workers,
-    )  # fmt: skip
-    return evaluate(config, progress)
+    out = run.path / "live" / name
+    return evaluate(
+        EvaluationConfig(model, str(found or MINIATURE), out, settings, dtype, workers=workers)
+    )
 
 
 def check_out(out: Path, name: str, weights: str | None = None) -> None:
@@ -214,25 +208,20 @@ def _taken() -> frozenset[str]:
 
 
 def _answer(
-    config: EvaluationConfig, model: LanguageModel, plan: Plan, store: ResponseStore, unscored: int,
-    progress: Progress,
+    config: EvaluationConfig, model: Any, plan: Plan, store: ResponseStore,
+    scores: LikelihoodStore, progress: Progress,
 ) -> GenerationCost:  # fmt: skip
     """Have the plan's missing answers made, by several processes where that pays; these also score
-    the options of `unscored` questions."""
-    left = [asked.request for asked in plan.missing(store.load())]
-    workers = config.workers or _sensible_workers(model, len(left) + unscored)
+    its choices."""
+    left = [asked.request for asked in store.missing(plan.asked)]
+    work = len(left) + len(scores.missing(plan.choices))
+    devices = _devices(config.workers, model, work)
     if left:
-        progress.note(estimate(model, left, workers))
-    if workers == 1 or not (left or unscored):
+        progress.note(estimate(model, left, len(devices)))
+    if len(devices) == 1 or not work:
         return generate(model, plan, store, progress)
-    folder = getattr(model, "folder", None)
-    if folder is None:
-        raise SettingsError(
-            f"several processes cannot ask {model.name}: each loads a model folder",
-            remedy="leave out --workers",
-        )
     facts = {
-        "folder": str(folder),
+        "folder": str(model.folder),
         "model": {
             "name": model.name, "dtype": model.identity["dtype"], "batch_size": config.batch_size,
             "stock": model.stock, "digest": model.identity["weights"],
@@ -240,27 +229,28 @@ def _answer(
         "benchmark": str(config.benchmark), "verify": config.verify, "out": str(config.out),
         "settings": asdict(config.settings),
     }  # fmt: skip
-    gpus = _gpus(model)
-    devices = [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
     return launch(facts, plan, store, devices, progress)
 
 
-def _sensible_workers(model: LanguageModel, left: int) -> int:
-    """One-thread workers on every core, or one per GPU, if the model is here and fits so often."""
-    size, device = getattr(model, "size", 0), getattr(model, "device", None)
-    if not size or device is None or left < WORTH_WORKERS:
-        return 1
-    if gpus := _gpus(model):
-        return gpus
-    fitting = int(psutil.virtual_memory().available // (4 * size))
-    return max(1, min(len(os.sched_getaffinity(0)), fitting))
-
-
-def _gpus(model: Any) -> int:
-    """How many there are for a model that runs on one; 0 for others."""
+def _devices(workers: int, model: Any, work: int) -> list[str]:
+    """The device of each process that works; a single one is this process. By default, if there is
+    enough to do, a one-thread process on every core, as memory allows, or one per GPU."""
+    folder = getattr(model, "folder", None)
+    if folder is None:
+        if workers > 1:
+            raise SettingsError(
+                f"several processes cannot ask {model.name}: each loads a model folder",
+                remedy="leave out --workers",
+            )
+        return [""]
     import torch
 
-    return torch.cuda.device_count() if model.device.type == "cuda" else 0
+    gpus = torch.cuda.device_count() if model.device.type == "cuda" else 0
+    size = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
+    fitting = max(1, int(psutil.virtual_memory().available // (4 * size)))
+    usual = gpus or min(len(os.sched_getaffinity(0)), fitting)
+    workers = workers or (usual if work >= WORTH_WORKERS else 1)
+    return [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
 
 
 def write_run(
@@ -296,7 +286,7 @@ def _write_facts(
     config: EvaluationConfig, model: LanguageModel, benchmark: Benchmark, live: LiveAnswers,
     cost: GenerationCost,
 ) -> None:  # fmt: skip
-    # Names only: paths of this machine are nobody's business.
+    # Names only: paths would tell about this machine.
     settings = asdict(replace(config, model=model.name)) | {
         "out": config.out.name, "benchmark": Path(config.benchmark).name,
     }  # fmt: skip
@@ -313,7 +303,6 @@ def _write_facts(
         | {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)},
     }
     write_json(config.out / "provenance.json", facts)
-    write_json(config.out / "responses" / f"{file_name(model.name)}.meta.json", facts["model"])
 
 
 def show_evaluation(done: Evaluation, out: Console) -> None:
@@ -331,13 +320,11 @@ def show_evaluation(done: Evaluation, out: Console) -> None:
         table.add_row()
         table.add_row(f"[bold]{name}[/]")
         for c in cells.itertuples():
-            ends = c.judge_corrected_low, c.judge_corrected_high
-            corrected = (
-                "" if math.isnan(c.judge_corrected) else _span(*ends, number(c.judge_corrected))
-            )
+            corrected = number(c.judge_corrected)
             table.add_row(
                 f"{arrows[c.table, c.column]} {c.column}", number(c.value),
-                _span(c.ci_low, c.ci_high), corrected, str(c.n),
+                _span(c.ci_low, c.ci_high),
+                _span(c.judge_corrected_low, c.judge_corrected_high, corrected), str(c.n),
                 _span(c.bound_low, c.bound_high, str(c.n_unparsed)) if c.n_unparsed else "0",
                 _span(c.lowest, c.highest), *([number(c.toolkit)] if both else []),
             )  # fmt: skip
@@ -403,7 +390,7 @@ def evaluate_answers(
     _count(live, given, kept)
     official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
     run = write_run(out, live, measured, official=official)
-    # Names only: paths of this machine are nobody's business.
+    # Names only: paths would tell about this machine.
     settings = {
         "answers": answers.name, "benchmark": Path(benchmark).name, "out": out.name,
         "dimensions": dimensions, "model": given.model, "model_name": model_name,

@@ -10,7 +10,7 @@ Both are Parquet with fixed order and no timestamps, so the same answers give th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,10 @@ def _read_answers(answered: Any, task: str, model: str, rule: Rule, name: str) -
     for r in answered.responses(task, model):
         verdict = parser(items[r.number], r)
         yield {
-            "task": task, "model": model, "rule": name or str(rule), "item": r.number, "sample": r.sample,
-            "edition": r.revision, "form": r.record_format, "status": str(verdict.status),
-            "label": verdict.label or "", "number": verdict.number, "source": r.source,
+            "task": task, "model": model, "rule": name or str(rule), "item": r.number,
+            "sample": r.sample, "edition": r.revision, "form": r.record_format,
+            "status": str(verdict.status), "label": verdict.label or "", "number": verdict.number,
+            "source": r.source,
         }  # fmt: skip
 
 
@@ -84,6 +85,9 @@ class Ledger:
     items: pa.Table
     verdicts: pa.Table
     ours: bool = False  # whether the authors' rule takes our judge's label where none was recorded
+    _found: dict[tuple, dict[str | None, pd.DataFrame]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # answers that were asked for before
 
     @classmethod
     def of(
@@ -146,15 +150,9 @@ class Ledger:
         return {key: set(frame["model"].unique()) for key, frame in self._verdicts.items()}
 
     @cached_property
-    def _read(self) -> dict[tuple[str, Rule, tuple[str, ...]], dict[str, pd.DataFrame]]:
-        """Answers by model that were asked for before."""
-        return {}
-
-    @cached_property
     def _asked(self) -> dict[str, pd.DataFrame]:
-        return {
-            t: _with_facets(str(t), f) for t, f in _plain(self.items.to_pandas()).groupby("task")
-        }
+        items = _plain(self.items.to_pandas())
+        return {str(t): _with_facets(str(t), part) for t, part in items.groupby("task")}
 
     def has(self, task: str, model: str) -> bool:
         return any(model in self._models.get((task, str(rule)), ()) for rule in RULES)
@@ -175,17 +173,20 @@ class Ledger:
         found = found.sort_values(["model", "item", "order"])
         return found.drop_duplicates(["model", "item"], keep="last")
 
-    def answers(self, task: str, model: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
-        """One model's answers, as a metric takes them: `ANSWER`, a column a facet, and "file"."""
-        key = task, rule, tuple(revisions)
-        asked, columns = self.asked(task), [*ANSWER, *TASKS[task].facets, "file"]
-        if key not in self._read:  # all models at once: a join costs more than its rows
+    def answers(
+        self, task: str, model: str | None, rule: Rule, revisions: Sequence[str]
+    ) -> pd.DataFrame:
+        """Answers of one model, or of all (None), by model and item, as a metric takes them:
+        `ANSWER`, a column a facet, and "file"."""
+        key, asked = (task, rule, tuple(revisions)), self.asked(task)
+        if key not in self._found:  # all models at once: a join costs more than its rows
             rows = self.rows(*key)[["model", "item", "status", "label", "number", "form"]]
-            found = rows.rename(columns={"form": "file"}).merge(asked, on="item")[columns]
+            found = rows.rename(columns={"form": "file"}).merge(asked, on="item")
+            found = found[[*ANSWER, *TASKS[task].facets, "file"]]
             parts = found.groupby("model", sort=False)
-            self._read[key] = {m: part.reset_index(drop=True) for m, part in parts}
-            self._read[key][""] = found[:0]
-        found = self._read[key].get(model, self._read[key][""]).copy(deep=False)
+            self._found[key] = {m: part.reset_index(drop=True) for m, part in parts} | {None: found}
+        answers = self._found[key]
+        found = answers.get(model, answers[None][:0]).copy(deep=False)
         found.attrs["asked"] = len(asked)
         return found
 

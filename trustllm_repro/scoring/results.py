@@ -1,5 +1,5 @@
-"""From the ledger to results: every cell of every published table under every rule, and what a run is
-written as: scored cells, tables (CSV, LaTeX), verify.csv, and every number that a text quotes.
+"""From the ledger to results: every cell of every published table under every rule, and what a run
+is written as: scored cells, tables (CSV, LaTeX), verify.csv, and every number that a text quotes.
 
 A quoted number has a name, which maps to a value, the text it is printed as, and the cells it rests
 on: results.json, and results.tex for LaTeX. Each stage writes its part and merges all of them, so a
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -145,42 +145,34 @@ def score_cells(
     A row that is not published appears only where it has a value, or bounds for one. A cell whose
     labels were never recorded has a further line, OUR_JUDGE, where our judge's give it a value.
     """
-    scorer, lines = Scorer(ledger, errors), []
-    ours = Scorer(replace(ledger, ours=True))
+    scorer, ours, lines = Scorer(ledger, errors), Scorer(replace(ledger, ours=True)), []
     for task, column in COLUMNS:
         rows = published.rows(column.table)
         if column.metric is not None and not column.pooled:
             rows += [m for m in ledger.models if m not in rows]  # which the table does not know
         for row in rows:
             cell = published.cells.get((column.table, row, column.column))
-            for rule in rules:
-                score = scorer.score(task, column, row, rule)
-                if cell is None and not score.known and math.isnan(score.bound_low):
-                    continue
-                lines.append(_line(column, row, rule, score, cell))
-            if Rule.AUTHORS in rules and cell and task and ledger.judged(task.id, row):
-                lines += _judged(scorer, ours, task, column, row, cell)
+            scores = {str(rule): scorer.score(task, column, row, rule) for rule in rules}
+            authors = scores.get(Rule.AUTHORS)
+            if cell and authors and not authors.known and task and ledger.judged(task.id, row):
+                score = ours.score(task, column, row, Rule.AUTHORS)
+                said = scorer.chosen(task, column, row, Rule.AUTHORS)
+                unlabelled = has(said, Status.UNLABELLED).sum()
+                reason = f"labels of {unlabelled} answers are our refusal judge's"
+                scores |= {OUR_JUDGE: replace(score, reason=reason)} if score.known else {}
+            for rule, score in scores.items():
+                if cell or score.known or not math.isnan(score.bound_low):
+                    lines.append(_line(column, row, rule, score, cell))
     frame = pd.DataFrame(lines, columns=FIELDS)
     order = {t: i for i, t in enumerate(published.tables)}
     return frame.sort_values("table", key=lambda s: s.map(order), kind="stable", ignore_index=True)
-
-
-def _judged(
-    scorer: Scorer, ours: Scorer, task: Task, column: Column, row: str, cell: Cell
-) -> Iterator[dict[str, Any]]:
-    """The line of a cell that has a value by our judge's labels only; none otherwise."""
-    score = ours.score(task, column, row, Rule.AUTHORS)
-    if score.known and not scorer.score(task, column, row, Rule.AUTHORS).known:
-        unlabelled = has(scorer.chosen(task, column, row, Rule.AUTHORS), Status.UNLABELLED).sum()
-        reason = f"labels of {unlabelled} answers are our refusal judge's"
-        yield _line(column, row, OUR_JUDGE, replace(score, reason=reason), cell)
 
 
 def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> dict[str, Any]:
     known = cell.value if cell else None
     word = verdict(score.value, known) + (f" with {OUR_JUDGE}" if rule == OUR_JUDGE else "")
     return asdict(score) | {
-        "table": column.table, "model": row, "column": column.column, "rule": str(rule),
+        "table": column.table, "model": row, "column": column.column, "rule": rule,
         "source": cell.source if cell else "", "published": known, "verdict": word,
         "difference": score.value - known if cell and score.known else math.nan,
     }  # fmt: skip
@@ -236,7 +228,7 @@ VERIFY = [
 
 
 def write_csv(path: Path, frame: pd.DataFrame, form: str | None = "%.6g") -> None:
-    """By default with six significant digits: readable, and without the noise of other BLAS builds."""
+    """By default six significant digits: readable, and without the noise of other BLAS builds."""
     write_text(path, frame.to_csv(index=False, float_format=form, lineterminator="\n"))
 
 
@@ -373,16 +365,11 @@ def load(run: Path) -> dict[str, dict[str, Any]]:
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        found, reason = None, str(e)
-    else:
-        reason = "not a JSON object"
-    if not isinstance(found, dict):
+        return dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except (OSError, ValueError, AttributeError) as e:  # the last: JSON, but no object
         raise SourceCorrupt(
-            f"{path} cannot be read: {reason}", remedy="delete it and run its notebook again"
-        )
-    return found
+            f"{path} cannot be read: {e}", remedy="delete it and run its notebook again"
+        ) from e
 
 
 def cell_results(cells: pd.DataFrame) -> Results:

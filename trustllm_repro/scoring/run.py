@@ -1,5 +1,5 @@
-"""A run folder: what `replay` writes and what notebooks read; any metric on its answers, a shipped one
-or one from a cell, and answers to tasks of one's own; and the rows behind a quoted number.
+"""A run folder: what `replay` writes and what notebooks read; any metric on its answers, a shipped
+one or one from a cell, and answers to tasks of one's own; and the rows behind a quoted number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from trustllm_repro.metrics.base import Metric, absent_answers, has
 from trustllm_repro.paths import data_dir
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import CONFIDENCE, OUR_JUDGE, Response, Rule, Score, Status
-from trustllm_repro.scoring.ledger import ANSWER, Ledger, with_our_labels
+from trustllm_repro.scoring.ledger import Ledger, with_our_labels
 from trustllm_repro.scoring.results import (
     CELLS,
     Scorer,
@@ -183,15 +183,9 @@ class Run:
         """
         task, rule = find_task(task), Rule(rule)
         revisions = revisions or (task.columns or [Column("", "")])[0].revisions(rule)
-        ledger = self.ledger
-        of_models = (ledger.answers(task.id, m, rule, revisions) for m in ledger.models)
-        parts = [answers for answers in of_models if len(answers)]
-        empty = pd.DataFrame(columns=[*ANSWER, *task.facets, "file"])
-        found = pd.concat(parts, ignore_index=True) if parts else empty
+        found = self.ledger.answers(task.id, None, rule, revisions)
         words = [c for c in found if c not in ("item", "number", "pair")]
-        found = found.astype(dict.fromkeys(words, "str"))
-        found.attrs["asked"] = len(ledger.asked(task.id))
-        return found
+        return found.astype(dict.fromkeys(words, "str"))
 
     def evaluated(self, models: Sequence[str] = ()) -> list[EvaluatedModel]:
         """Models that answered themselves: those named, or all of this run and of data/live.

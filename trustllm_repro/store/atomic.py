@@ -3,7 +3,7 @@
 Whole: a temporary file in the same folder is written, flushed to disk and renamed over the target,
 so a kill at any moment leaves the old file or the new one. Cost: one fsync a file (about a
 millisecond); folders are not fsynced, so a power cut may undo the last rename, never tear a file.
-Lines: a kill can only tear the last one; the next writer ends it, so readers skip and count it.
+Lines: a kill can only tear the last one; the next writer ends it, so readers skip it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +77,12 @@ def read_object(path: Path) -> dict[str, Any]:
 
 @dataclass
 class JsonLines:
-    """A file of JSON objects, safe against kills and against several writers. `torn` holds the
-    numbers (from 1) of lines that cannot be read."""
+    """A file of JSON objects, safe against kills and against several writers."""
 
     path: Path
-    torn: list[int] = field(default_factory=list)
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Objects in file order; unreadable lines are skipped and noted in `torn`."""
-        self.torn = []
+        """Objects in file order; lines that are none are skipped."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -94,17 +91,13 @@ class JsonLines:
             raise SourceCorrupt(
                 f"{self.path} cannot be read: {e}", remedy="see that the file may be read"
             ) from e
-        for number, line in enumerate(data.split(b"\n"), start=1):
-            if not line.strip():
-                continue
+        for line in data.split(b"\n"):
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-                value = None
+                continue
             if isinstance(value, dict):
                 yield value
-            else:
-                self.torn.append(number)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Add rows; when this returns they are on disk. An OutputError leaves what was there whole."""

@@ -12,8 +12,8 @@ from tests.notebooks.project import Project
 from trustllm_repro import paths
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks import plan as stages
-from trustllm_repro.run_notebooks.plan import files_read, read_notebook
+from trustllm_repro.run_notebooks import stages
+from trustllm_repro.run_notebooks.stages import files_read, read_notebook
 
 # Runs first in the kernel. The files pyarrow and safetensors open themselves are not seen by it.
 NOTES_WHAT_IS_OPENED = """\

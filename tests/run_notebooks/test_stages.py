@@ -21,16 +21,17 @@ from pydantic import BaseModel
 from tests.notebooks.project import FIRST, FOURTH, MAKES_A_RUN, SECOND, THIRD, Project, printed
 from trustllm_repro import paths
 from trustllm_repro.errors import ReproError, SettingsError
-from trustllm_repro.run_notebooks import plan, run
-from trustllm_repro.run_notebooks.plan import (
+from trustllm_repro.run_notebooks import stages
+from trustllm_repro.run_notebooks.stages import (
     Notebook,
     Plan,
     Stage,
+    _startable,
     load_profile,
     make_plan,
     read_notebook,
+    run_plan,
 )
-from trustllm_repro.run_notebooks.run import _startable, run_plan
 from trustllm_repro.store import atomic
 
 ALL = (FIRST, SECOND, THIRD)
@@ -39,7 +40,7 @@ LIVE = "05_live"
 
 def stage(name: str, *needs: str, model: bool = False) -> Stage:
     made = Notebook(name, [], BaseModel, needs, (), model)
-    return Stage(made, {}, needs, changed="not run yet")
+    return Stage(made, {}, needs)
 
 
 class Desk:
@@ -82,12 +83,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     project = Project(tmp_path / "project").tiny(*ALL)
     project.put("16_overview")
     desk = Desk(project)
-    for module in (paths, plan):
+    for module in (paths, stages):
         monkeypatch.setattr(module, "project_root", lambda: project.root)
     monkeypatch.setenv("TRUSTLLM_DATA", str(tmp_path / "home"))
-    monkeypatch.setattr(run, "execute", desk.execute)
+    monkeypatch.setattr(stages, "execute", desk.execute)
     monkeypatch.setattr(
-        run, "ProcessPoolExecutor", lambda workers, *how: ThreadPoolExecutor(workers)
+        stages, "ProcessPoolExecutor", lambda workers, *how: ThreadPoolExecutor(workers)
     )
     return desk
 
@@ -302,7 +303,7 @@ def test_the_estimate_lets_models_answer_in_turn_and_the_rest_run_in_pairs():
     def planned(*names, **costs):
         return Plan("p", Path(), [stage(n, model=n in costs) for n in names], costs)
 
-    typical = plan.TYPICAL_SECONDS
+    typical = stages.TYPICAL_SECONDS
     assert planned("00_provenance", "10_truthfulness", "11_safety").seconds == 2 * typical
     models = planned("05_live", "20_pilot", "10_truthfulness", **{"05_live": 100, "20_pilot": 50})
     assert models.seconds == 150
@@ -542,11 +543,14 @@ def test_no_absolute_path_gets_into_an_executed_notebook(project):
 
 
 def test_models_answer_in_one_notebook_at_a_time() -> None:
-    due = [
+    made = [
         stage(LIVE, model=True), stage("16_overview"), stage("20_pilot", model=True),
         stage("24_claims", "20_pilot"),
     ]  # fmt: skip
-    assert [s.name for s in _startable(due, (), ())] == [LIVE, "16_overview"]
-    assert [s.name for s in _startable(due[1:], (), due[:1])] == ["16_overview"]
-    assert [s.name for s in _startable(due[2:], {LIVE}, ())] == ["20_pilot"]
-    assert [s.name for s in _startable(due[3:], {"20_pilot"}, ())] == ["24_claims"]
+    assert [s.name for s in _startable(made)] == [LIVE, "16_overview"]
+    made[0].state = "running"
+    assert [s.name for s in _startable(made)] == ["16_overview"]
+    made[0].state = made[1].state = "done"
+    assert [s.name for s in _startable(made)] == ["20_pilot"]
+    made[2].state = "done"
+    assert [s.name for s in _startable(made)] == ["24_claims"]

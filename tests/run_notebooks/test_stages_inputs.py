@@ -13,9 +13,15 @@ import pytest
 from tests.notebooks.project import Project
 from trustllm_repro import paths
 from trustllm_repro.paths import project_root
-from trustllm_repro.run_notebooks import plan, run
-from trustllm_repro.run_notebooks.plan import LARGE, code_used, files_read, make_plan, read_notebook
-from trustllm_repro.run_notebooks.run import run_plan
+from trustllm_repro.run_notebooks import stages
+from trustllm_repro.run_notebooks.stages import (
+    LARGE,
+    code_used,
+    files_read,
+    make_plan,
+    read_notebook,
+    run_plan,
+)
 from trustllm_repro.store.atomic import write_text
 
 # --- files, looked at through the real notebooks
@@ -49,11 +55,13 @@ def original(tmp_path_factory) -> Project:
 
 @pytest.fixture
 def project(original, monkeypatch) -> Project:
-    for module in (paths, plan):
+    for module in (paths, stages):
         monkeypatch.setattr(module, "project_root", lambda: original.root)
     monkeypatch.setenv("TRUSTLLM_DATA", str(original.root / "home"))
-    monkeypatch.setattr(run, "execute", lambda name, parameters, folder: put_outputs(folder, name))
-    monkeypatch.setattr(run, "ProcessPoolExecutor", run_in_thread)
+    monkeypatch.setattr(
+        stages, "execute", lambda name, parameters, folder: put_outputs(folder, name)
+    )
+    monkeypatch.setattr(stages, "ProcessPoolExecutor", run_in_thread)
     shutil.rmtree(original.run, ignore_errors=True)
     write_text(original.run / "provenance.json", "{}")
     run_plan(make_plan("tiny", original.run))
@@ -169,7 +177,7 @@ def test_a_value_that_is_no_path_matches_nothing(value):
 
 
 def test_a_pattern_with_an_unknown_name_is_refused():
-    with pytest.raises(plan.SettingsError, match="'nothing' is no parameter"):
+    with pytest.raises(stages.SettingsError, match="'nothing' is no parameter"):
         files_read(["{nothing}/x"], {"run_dir": "x"})
 
 
@@ -179,8 +187,8 @@ def test_a_pattern_with_an_unknown_name_is_refused():
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
     """A package that imports downwards, with a plotting module beside a model."""
-    monkeypatch.setattr(plan, "project_root", lambda: tmp_path)
-    monkeypatch.setattr(plan, "EXPORTS", {"ask": "ask", "bars": "draw", "words": ""})
+    monkeypatch.setattr(stages, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(stages, "EXPORTS", {"ask": "ask", "bars": "draw", "words": ""})
     files = {
         "__init__": '__version__ = "1"\n',
         "ask": '"""Says."""\nfrom trustllm_repro import words\n\ndef ask():\n    """Asks."""\n'

@@ -1,4 +1,8 @@
-"""What notebooks declare, the profiles that give them parameters, what they read, and which are due.
+"""The notebooks of a profile as a graph of stages: what each declares and depends on, which are
+due, running them by papermill, and index.html, which shows their state.
+
+A stage is skipped when nothing it depends on has changed since it last ran, and its outputs exist.
+A killed run goes on where it stopped; a failing notebook stops the run and is kept with its error.
 
 The `parameters` cell gives names, types, defaults and meaning of a notebook's parameters;
 `metadata.trustllm` declares the rest:
@@ -12,27 +16,37 @@ The `parameters` cell gives names, types, defaults and meaning of a notebook's p
 from __future__ import annotations
 
 import ast
+import base64
 import glob
+import io
 import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import yaml
+from jinja2 import Template
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from trustllm_repro import EXPORTS
 from trustllm_repro.data.registry import find_benchmark, find_records
-from trustllm_repro.errors import SettingsError, SourceCorrupt
+from trustllm_repro.errors import ReproError, SettingsError, SourceCorrupt
+from trustllm_repro.escape import without_controls
 from trustllm_repro.paths import notebooks_dir, project_root
+from trustllm_repro.progress import duration
+from trustllm_repro.run_notebooks.execute import CONTEXT, end_with_the_caller, execute
+from trustllm_repro.scoring.results import read_verify, verdict_counts
 from trustllm_repro.store.archive import sha256
-from trustllm_repro.store.atomic import read_object
+from trustllm_repro.store.atomic import read_object, write_json, write_text
 
 FIRST = "00_provenance"
 TYPICAL_SECONDS = 15  # of a notebook whose profile gives none
@@ -127,12 +141,8 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     describes: str
-    notebooks: dict[str, dict[str, Any]] = Field(
-        description="notebook -> parameters; the notebooks run are those named"
-    )
-    seconds: dict[str, int] = Field(
-        {}, description="what long notebooks took on two cores with these parameters, for the plan"
-    )
+    notebooks: dict[str, dict[str, Any]]  # parameters of those that are run, in order
+    seconds: dict[str, int] = {}  # what long ones took on two cores, for the plan's estimate
 
 
 def load_profile(name: str) -> Profile:
@@ -151,35 +161,51 @@ def load_profile(name: str) -> Profile:
 # --- stages
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage:
-    """One notebook with its parameters, the stages it needs, hashes of its inputs by kind, and what
-    has changed since it last ran, in words; "" if it is up to date."""
+    """One notebook of a profile, and how far it is.
+
+    Attributes:
+        needs: names of stages that run before it. inputs: hashes of what it depends on, by kind.
+        state: "done", "due", "running" or "failed". note: why it is due or failed.
+        seconds: what it took, once it is done.
+    """
 
     notebook: Notebook
     parameters: dict[str, Any]
-    needs: tuple[str, ...] = ()
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    changed: str = ""
+    needs: Sequence[str] = ()
+    inputs: dict[str, str] = field(default_factory=dict)
+    state: str = "due"
+    note: str = ""
+    seconds: float | None = None
 
     @property
     def name(self) -> str:
         return self.notebook.name
 
-    def with_inputs(self, before: Mapping[str, str]) -> Stage:
-        """The stage with its inputs as they are now; `before`: digests of the stages it needs."""
+    def read_inputs(self, stages: Iterable[Stage]) -> None:
+        """Take the inputs as they are now; `stages`: those it needs are among them."""
         parts = {
             "notebook": self.notebook.cells,
             "parameters": self.parameters,
             "files": files_read(self.notebook.reads, self.parameters),
             "code": code_used(text for kind, text in self.notebook.cells if kind == "code"),
-            "earlier stages": {n: before[n] for n in self.needs},
+            "earlier stages": {s.name: _hash_of(s.inputs) for s in stages if s.name in self.needs},
         }
-        return replace(self, inputs={k: _hash_of(v) for k, v in parts.items()})
+        self.inputs = {k: _hash_of(v) for k, v in parts.items()}
 
-    @property
-    def digest(self) -> str:
-        return _hash_of(dict(self.inputs))
+    def compare(self, run: Path) -> None:
+        """Find out whether it is due: what has changed since it last ran, in words."""
+        known, outputs = read_object(state_file(run, self.name)), run / "notebooks"
+        before = known.get("inputs")
+        if not isinstance(before, dict):
+            self.note = "not run yet"
+        elif not all((outputs / f"{self.name}{s}").exists() for s in (".ipynb", ".html")):
+            self.note = "output is missing"
+        elif other := [kind for kind, now in self.inputs.items() if before.get(kind) != now]:
+            self.note = f"changed: {', '.join(other)}"
+        else:
+            self.state, self.seconds = "done", known.get("seconds")
 
 
 @dataclass(frozen=True)
@@ -194,13 +220,13 @@ class Plan:
 
     @property
     def due(self) -> list[Stage]:
-        return [s for s in self.stages if s.changed]
+        return [s for s in self.stages if s.state == "due"]
 
     @property
     def frame(self) -> pd.DataFrame:
         """Index stage; columns state, why and needs, all str."""
         lines = [
-            ["to run" if s.changed else "up to date", s.changed, ", ".join(s.needs)]
+            ["to run" if s.state == "due" else "up to date", s.note, ", ".join(s.needs)]
             for s in self.stages
         ]
         return pd.DataFrame(lines, [s.name for s in self.stages], ["state", "why", "needs"])
@@ -222,7 +248,6 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
             f"no stage {start_at!r}", remedy=f"one of: {', '.join(found.notebooks)}"
         )
     stages: list[Stage] = []
-    before: dict[str, str] = {}
     forced, run_dir = "", str(run.resolve())
     if run.resolve().is_relative_to(project_root()):  # no absolute path gets into a stored notebook
         run_dir = os.path.relpath(run.resolve(), notebooks_dir())
@@ -230,15 +255,19 @@ def make_plan(profile: str, run: Path, start_at: str = "") -> Plan:
         notebook = read_notebook(name)
         parameters = notebook.check({"run_dir": run_dir, **values})
         needs = tuple(n for n in notebook.needs if n in found.notebooks and n != name)
-        if late := [n for n in needs if n not in before]:
+        if late := set(needs) - {s.name for s in stages}:
             raise SettingsError(
-                f"profile {profile} names {name} before {late[0]}, which it needs",
+                f"profile {profile} names {name} before {min(late)}, which it needs",
                 remedy=f"change their order in notebooks/profiles/{profile}.yaml",
             )
-        stage = Stage(notebook, parameters, needs).with_inputs(before)
-        before[name] = stage.digest
+        stage = Stage(notebook, parameters, needs)
+        stage.read_inputs(stages)
         forced = f"--from {start_at}" if name == start_at else forced
-        stages.append(replace(stage, changed=forced or _changed(run, stage)))
+        if forced:
+            stage.note = forced
+        else:
+            stage.compare(run)
+        stages.append(stage)
     return Plan(profile, run, stages, found.seconds, found.describes)
 
 
@@ -249,22 +278,6 @@ def _hash_of(value: Any) -> str:
 def state_file(run: Path, name: str) -> Path:
     """Where a run notes the inputs and seconds of a finished stage."""
     return run / ".stages" / f"{name}.json"
-
-
-def read_state(run: Path, name: str) -> dict[str, Any]:
-    """Inputs and seconds of a stage that was finished; empty where nothing readable says so."""
-    return read_object(state_file(run, name))
-
-
-def _changed(run: Path, stage: Stage) -> str:
-    """What has changed since a stage last ran, in words; "" if nothing has."""
-    known = read_state(run, stage.name).get("inputs")
-    if not isinstance(known, dict):
-        return "not run yet"
-    if not all((run / "notebooks" / f"{stage.name}{s}").exists() for s in (".ipynb", ".html")):
-        return "output is missing"
-    other = [kind for kind, now in stage.inputs.items() if known.get(kind) != now]
-    return f"changed: {', '.join(other)}" if other else ""
 
 
 # --- what a stage depends on: the files its notebook reads, and the code its cells import
@@ -395,3 +408,150 @@ def _module(name: str, path: Path, changed: int) -> tuple[str, set[str]]:
     if "import pkgutil" in code:  # it loads its neighbours by name
         found |= {f"{name.rpartition('.')[0]}.{p.stem}" for p in path.parent.glob("*.py")}
     return sha256(code.encode()), found
+
+
+# --- index.html
+
+FILES = ("verify.csv", "claims.csv", "audit.csv", "results.json", "provenance.json")
+FOLDERS = {"tables": "*.csv", "figures": "*.pdf"}
+
+
+def write_index(plan: Plan) -> Path:
+    """Write index.html: one file that needs no other, with links into the run folder."""
+    text = Path(__file__).with_name("index.html").read_text(encoding="utf-8")
+    page = Template(text, autoescape=True, trim_blocks=True, lstrip_blocks=True).render(
+        plan=plan,
+        count=Counter(s.state for s in plan.stages),
+        verdicts=_verdicts(plan.run),
+        notebooks=[_card(plan.run, s) for s in plan.stages],
+        files=[f for f in FILES if (plan.run / f).exists()],
+        folders={f: n for f, kind in FOLDERS.items() if (n := len([*(plan.run / f).glob(kind)]))},
+    )
+    path = plan.run / "index.html"
+    if path.exists() and path.read_text(encoding="utf-8") == page:
+        return path
+    return write_text(path, page)
+
+
+def _verdicts(run: Path) -> dict[str, Any]:
+    """Counts of verdicts under the authors' rule; empty until there is a verify.csv to count."""
+    from trustllm_repro.analysis.compare import judged_sentence  # loads scipy, not needed to start
+
+    try:
+        frame = read_verify(run / "verify.csv")
+    except ReproError:
+        return {}
+    counts = verdict_counts(frame).sum()
+    return {"counts": counts.to_dict(), "all": int(counts.sum()), "ours": judged_sentence(frame)}
+
+
+def _card(run: Path, stage: Stage) -> dict[str, Any]:
+    title, sentence = _introduction(stage.notebook)
+    # The page beside a notebook that failed is from before; the notebook holds the error.
+    kinds = ("ipynb",) if stage.state == "failed" else ("html", "ipynb")
+    links = {k: f"notebooks/{stage.name}.{k}" for k in kinds}
+    executed = run / links["ipynb"]
+    shown = executed.exists() and stage.state in ("done", "due")
+    return {
+        "name": stage.name,
+        "title": title,
+        "sentence": sentence,
+        "state": stage.state,
+        "seconds": duration(stage.seconds) if stage.seconds is not None else "",
+        "note": without_controls(stage.note).partition("\n")[0],
+        "links": {k: link for k, link in links.items() if (run / link).exists()},
+        "thumbnail": _thumbnail(executed, executed.stat().st_mtime_ns) if shown else "",
+    }
+
+
+def _introduction(notebook: Notebook) -> tuple[str, str]:
+    """Title of a notebook and the first sentence below it."""
+    first = next((text for kind, text in notebook.cells if kind == "markdown"), "")
+    title, _, text = first.lstrip("# ").partition("\n")
+    words = " ".join(re.sub(r"[*`]", "", text).split())
+    return title or notebook.name, re.split(r"(?<=[.?!])\s", words, maxsplit=1)[0]
+
+
+@cache
+def _thumbnail(executed: Path, changed: int) -> str:
+    """The first figure of an executed notebook, small, as the address of an image; "" for none."""
+    from PIL import Image
+
+    try:
+        cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError):
+        return ""
+    for output in (o for c in cells for o in c.get("outputs", ())):
+        if png := output.get("data", {}).get("image/png"):
+            image = Image.open(io.BytesIO(base64.b64decode("".join(png)))).convert("RGB")
+            image.thumbnail((640, 640))
+            small = io.BytesIO()
+            image.quantize(64).save(small, "PNG", optimize=True)
+            return f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
+    return ""
+
+
+# --- running
+
+
+def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda text: None) -> None:
+    """Run what is due, independent notebooks side by side, and keep index.html up to date.
+
+    `workers`: notebooks at a time; 0: one a core. Raises ReproError: a notebook failed; those
+    running then are finished and kept first.
+    """
+    due, running, failure = plan.due, {}, None
+    workers = max(1, min(workers or os.cpu_count() or 1, len(due)))
+    # Fresh processes: papermill keeps an event loop and a client per process.
+    with ProcessPoolExecutor(workers, CONTEXT, end_with_the_caller) as pool:
+        while True:
+            may = _startable(plan.stages) if failure is None else []
+            for stage in may[: workers - len(running)]:
+                stage.read_inputs(plan.stages)  # what earlier stages left behind is there only now
+                # From here on the last success is history, whatever becomes of this run.
+                state_file(plan.run, stage.name).unlink(missing_ok=True)
+                running[pool.submit(execute, stage.name, stage.parameters, plan.run)] = stage
+                stage.state, stage.note = "running", ""
+                note(f"{stage.name} ...")
+            write_index(plan)
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(future)
+                error = _settle(plan.run, future, stage)
+                failure = failure or error
+                if error is None:
+                    note(f"{stage.name} done in {stage.seconds} s")
+    if failure is not None:
+        raise failure
+    if due:
+        path = plan.run / "provenance.json"
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        took = {s.name: s.seconds for s in plan.stages}
+        write_json(path, facts | {"stage_seconds": took})
+
+
+def _startable(stages: Sequence[Stage]) -> list[Stage]:
+    """Stages that are due and whose needs are done; of those in which a model answers one, if none
+    runs: it uses all cores, and two at a time would wait for each other's threads."""
+    done = {s.name for s in stages if s.state == "done"}
+    ready = [s for s in stages if s.state == "due" and done.issuperset(s.needs)]
+    busy = any(s.notebook.model for s in stages if s.state == "running")
+    answering = [s for s in ready if s.notebook.model][: 0 if busy else 1]
+    return [s for s in ready if not s.notebook.model or s in answering]
+
+
+def _settle(run: Path, future: Future[float], stage: Stage) -> ReproError | None:
+    """Note what became of a stage; what went wrong, if something did, else its inputs are kept."""
+    try:
+        stage.seconds = round(future.result(), 1)
+    except (BrokenProcessPool, ReproError) as e:
+        error = e if isinstance(e, ReproError) else ReproError(
+            f"the process that ran notebook {stage.name} was killed",
+            remedy="most often memory ran out: try --workers 1; finished stages are kept",
+        )  # fmt: skip
+        stage.state, stage.note = "failed", error.problem
+        return error
+    write_json(state_file(run, stage.name), {"inputs": stage.inputs, "seconds": stage.seconds})
+    stage.state = "done"
+    return None
