@@ -397,15 +397,20 @@ def read(
 ) -> None:
     """How a rule reads given answers: the same list with a verdict added to each.
 
-    Where a case has no label of a judge, the package's own judge labels it.
+    Where a case has no label of a judge, the package's own judge labels it. Cases with a list
+    `expected` are counted: acceptable, unparsed, wrong.
     """
     from trustllm_repro.data.benchmark import load_benchmark
-    from trustllm_repro.evaluation.judging import load_cases, read_cases
+    from trustllm_repro.evaluation.judging import load_cases, read_cases, tally
     from trustllm_repro.store.atomic import write_json
 
     given = load_cases(cases)
     found = read_cases(given, load_benchmark(benchmark, verify=not unverified), rule, str(cases))
     write_json(to, found)
+    if known := [c for c in found if c.get("expected")]:
+        frame = tally(known).set_index("task")
+        frame.loc["all"] = frame.sum()
+        show(frame.to_string())
     show(f"{len(found)} answers read; written to {to}")
 
 
