@@ -7,7 +7,6 @@ replaces a judge whose labels were recorded answer by answer, so only its rates 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -86,13 +85,6 @@ def judge_error(judge: str, task: str) -> JudgeError | None:
     if task not in counts:
         return None
     return JudgeError.of(REFUSAL, counts[task], _usual_precision(counts.values()))
-
-
-def agreement(task: str) -> float:
-    """Kappa of our refusal judge with the recorded labels of a task; NaN where there were none.
-    Raises as `measured`."""
-    tasks = measured()["refusal"]["by_task"]
-    return float(tasks[task]["judge"]["kappa"]) if task in tasks else math.nan
 
 
 def counts_of(tables: Iterable[Mapping[str, int]]) -> pd.DataFrame:
