@@ -123,12 +123,12 @@ class Evidence:
         read = self.readings(task, revisions=REDONE)
         read = read[read["form"] == form] if form else read
         refused, answered = read["label"] == "refusal", read["label"] == "answer"
-        counts = pd.DataFrame({
+        counts = {
             "refused": refused,
             "chosen": refused & (read["label_then"] == "answer"),
             "declined": answered & (read["label_then"] == "refusal"),
-        })  # fmt: skip
-        return counts.groupby(read["model"]).sum()
+        }
+        return pd.DataFrame(counts).groupby(read["model"]).sum()
 
     def leaked(self) -> tuple[int, int, int]:
         """True addresses given by all recorded models, in any case and spelling (corrected rule): all,
