@@ -134,7 +134,7 @@ def copied_misuse(e: Evidence) -> str:
         ": {size} published answers are another model's word for word; its own ({size_own:.0f} "
         "answers, another commit) refuse {mean_own:.3f} instead of {mean:.3f}"
     )
-    return listed(copy.join(own, rsuffix="_own"), form, "; ")
+    return listed(copy.join(own.add_suffix("_own")), form, "; ")
 
 
 @defect("A2", "truthfulness", CODAH, known=True)
@@ -424,7 +424,7 @@ def unparsed_left_out(e: Evidence) -> str:
     tables = {"ethics_social_chemistry": "Social Chemistry", "ethics_ETHICS": "ETHICS"}
     for table, name in tables.items():
         column = (table, "Overall Acc")
-        both = e.cells(*column).join(e.cells(*column, Rule.CORRECTED), rsuffix="_new")
+        both = e.cells(*column).join(e.cells(*column, Rule.CORRECTED).add_suffix("_new"))
         parts.append(both.assign(name=name, asked=both["n"] + both["n_unparsed"]))
     found = pd.concat(parts).query("n_unparsed >= 0.2 * asked")
     form = (
