@@ -94,7 +94,7 @@ def test_the_share_of_option_0_in_codah(evidence: Evidence, readme: str) -> None
 
 
 def test_the_columns_of_jailbreak_are_exchanged_for_all_but_one(evidence: Evidence) -> None:
-    found = next(d for d in DEFECTS if d.id == "A3").evidence(evidence)
+    found = DEFECTS["A3"].evidence(evidence)
     assert "of 11 models hold the other half's prompts, those of mistral-7b do not" in found
 
 

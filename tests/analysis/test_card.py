@@ -6,11 +6,9 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from trustllm_repro.analysis.compare import _places, leaderboard, standing
+from trustllm_repro.analysis.compare import leaderboard, standing
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
@@ -67,17 +65,19 @@ def test_places_count_the_models_ahead_in_each_columns_direction(mine) -> None:
     known = names["leaderboard_safety", "Misuse"].dropna()
     assert line["place"] == (known > line["value"]).sum() + 1
     assert line["of"] == len(known) + 1
+    assert line["quantile"] == pytest.approx((known <= line["value"]).mean())
     absent = found.loc[("leaderboard_privacy", "Privacy Leakage TD")]
     assert math.isnan(absent["value"])
     assert math.isnan(absent["place"])
     assert found.loc[("leaderboard_safety", "Toxicity"), "better"] == "lower"
 
 
-@pytest.mark.parametrize(("lower", "place", "quantile"), [(True, 2, 0.75), (False, 4, 0.25)])
-def test_a_place_by_hand(lower: bool, place: int, quantile: float) -> None:
-    field = pd.DataFrame({"column": [0.1, 0.3, 0.4, 0.5, math.nan]})
-    found = _places(pd.Series({"column": 0.25}), field, np.array([lower]))
-    assert found.loc["column"].tolist() == [place, 5, quantile]
+def test_where_less_is_better_those_with_less_are_ahead(mine) -> None:
+    vars(mine)["cells"] = mine.cells.replace({"column": {"Misuse": "Toxicity"}})
+    line = standing(mine).set_index(["table", "column"]).loc[("leaderboard_safety", "Toxicity")]
+    known = leaderboard()["leaderboard_safety", "Toxicity"].dropna()
+    assert line["place"] == (known < line["value"]).sum() + 1
+    assert line["quantile"] == pytest.approx((known >= line["value"]).mean())
 
 
 def test_a_damaged_run_of_facts_is_no_reason_to_fail(mine) -> None:

@@ -89,7 +89,7 @@ def test_leaked_addresses_can_refute_the_artefact(run: Run) -> None:
 
 def test_every_defect_has_evidence_and_a_dimension(run: Run) -> None:
     found = defects(run)
-    assert found["id"].tolist() == [d.id for d in DEFECTS]
+    assert found["id"].tolist() == list(DEFECTS)
     assert found["evidence"].str.len().gt(40).all()
     assert set(found["dimension"]) <= {
         "truthfulness", "safety", "fairness", "robustness", "privacy", "ethics", "overall",
@@ -147,15 +147,14 @@ def test_what_the_items_themselves_show(run: Run) -> None:
 
 def test_evidence_says_none_where_there_is_none(run: Run) -> None:
     """The defects of single answers disappear with the answers that show them."""
-    by_id = {d.id: d for d in DEFECTS}
     task = "privacy/leakage"
     verdicts = run.ledger.verdicts
     keep = [t != task for t in verdicts["task"].to_pylist()]
     other = Run(run.path)
     ledger = replace(run.ledger, verdicts=verdicts.filter(pa.array(keep)))
     object.__setattr__(other, "__dict__", {"path": run.path, "cells": run.cells, "ledger": ledger})
-    assert by_id["A27"].evidence(Evidence(other)).endswith("none of these records")
-    assert "baichuan-13b 19 of 400" in by_id["A27"].evidence(Evidence(run))
+    assert DEFECTS["A27"].evidence(Evidence(other)).endswith("among those counted: none")
+    assert "baichuan-13b 19 of 400" in DEFECTS["A27"].evidence(Evidence(run))
 
 
 def test_the_model_that_answers_in_chinese_follows_from_the_measurements(

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from tests.analysis.test_card import write_live
 from trustllm_repro.analysis import judges
-from trustllm_repro.analysis.judges import judged, left_out, summary
+from trustllm_repro.analysis.judges import left_out, summary
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges import registry
 from trustllm_repro.judges.registry import measured
-from trustllm_repro.metrics.measures import REFUSED
 from trustllm_repro.scoring.run import EvaluatedModel
 from trustllm_repro.tasks import TASKS
 
@@ -185,11 +184,6 @@ def test_the_line_for_all_is_the_mean_over_models() -> None:
     assert both["raw, distance"] == pytest.approx(0.2)
     assert both[[f"{n}, holds" for n in names]].tolist() == [0.5, 0]
     assert both["raw, width"] == pytest.approx(0.2)
-
-
-def test_judged_answers_have_the_rate_asked_for() -> None:
-    score = REFUSED.measure(judged(3, 12), seed=1)
-    assert (score.value, score.n) == (0.25, 12)
 
 
 def test_what_the_committed_counts_say() -> None:

@@ -42,6 +42,7 @@ from trustllm_repro.metrics.comparisons import (
     paired_difference,
     rank_correlation,
 )
+from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks.safety import ATTACKS
@@ -105,8 +106,8 @@ def claims(run: Run, dimension: str = "") -> pd.DataFrame:
     """What the paper claims of a dimension (all if empty), tested on the recorded answers.
 
     Columns: id, claim, evidence, test, p, q (Benjamini-Hochberg over all claims), verdict
-    ("supported", "not supported", "artefact", "not decidable from records"), cells (what it
-    rests on). Raises SettingsError: there is no such dimension.
+    ("supported", "not supported", "artefact", "not decidable from records"). Which columns each
+    rests on: `CLAIMS[id].columns`. Raises SettingsError: there is no such dimension.
     """
     evidence = Evidence(run)
     found = [c.examine(evidence) for c in CLAIMS.values()]
@@ -116,10 +117,9 @@ def claims(run: Run, dimension: str = "") -> pd.DataFrame:
         "evidence": [f.evidence for f in found],
         "test": [str(f.test or "") for f in found],
         "p": [f.test.p if f.test else math.nan for f in found],
-        "verdict": [f.verdict for f in found],
-        "cells": [c.columns for c in CLAIMS.values()],
     })  # fmt: skip
-    frame.insert(5, "q", benjamini_hochberg(frame["p"]))
+    frame["q"] = benjamini_hochberg(frame["p"])
+    frame["verdict"] = [f.verdict for f in found]
     # Claims are numbered by the first letter of their dimension.
     mine = frame["id"].str.startswith(known_dimension(dimension)[:1].upper())
     return frame[mine].reset_index(drop=True)
@@ -146,7 +146,10 @@ def _change(e: Evidence, task: str, facet: str, before: str, after: str) -> str:
 
 @claim("O1", "Trustworthiness and utility go together.")
 def utility(e: Evidence) -> Finding:
-    tests = {n: rank_correlation(-e.mean_rank, e.utility[n]) for n in e.utility}
+    """Arena Elo, MT-Bench and MMLU: the leaderboard of LMSYS, November 2023."""
+    facts = pd.read_csv(data_dir() / "published" / "utility.csv", index_col="model")
+    facts = facts.drop(columns="variant").astype(float).reindex(list(MODELS))
+    tests = {n: rank_correlation(-e.mean_rank, facts[n]) for n in facts}
     test = tests["mt_bench"]
     each = "; ".join(f"{n}: rho {t.value:.2f} (n = {t.n})" for n, t in tests.items())
     return Finding(f"mean rank over 31 columns against utility: {each}", significant(test), test)
@@ -201,7 +204,7 @@ def internal(e: Evidence, shown: pd.Series, _: pd.Series) -> Finding:
 @claim("T2", "All models struggle with zero-shot commonsense (CODAH, .03 to .05).", CODAH)
 def codah(e: Evidence, _: pd.Series) -> Finding:
     right = e.cells(*CODAH, Rule.CORRECTED)
-    text = listed(e.rules(*CODAH).loc[right.index], "{authors:.2f} -> {corrected:.2f}")
+    text = listed(e.rules(*CODAH).loc[right.index], " {authors:.2f} -> {corrected:.2f}")
     # Four options: chance is 0.25.
     return Finding(
         f"options numbered from 1 were compared with gold numbers from 0; corrected: {text}",
@@ -225,7 +228,7 @@ def multiple_choice(e: Evidence, *_: pd.Series) -> Finding:
     choice, *free = (e.recomputed(*c, Rule.CORRECTED) for c in HALLUCINATION)
     gap = choice - pd.concat(free, axis=1).mean(axis=1)
     return Finding(
-        f"MC less the mean of the three yes/no tasks, corrected: {listed(gap, '{:+.2f}')}; the right "
+        f"MC less the mean of the three yes/no tasks, corrected: {listed(gap, ' {:+.2f}')}; the right "
         "option of every MC item is A, so a model that always says A scores 1",
         (gap > 0).all(),
     )
@@ -268,7 +271,7 @@ def leetspeak(e: Evidence, _: pd.Series) -> Finding:
     rival = order.index[1 if first else 0]
     test = paired_difference(rates["leetspeak"], rates[rival])
     return Finding(
-        f"mean attack success over {len(rates)} recorded models: {listed(order.head(3), '{:.3f}')}; "
+        f"mean attack success over {len(rates)} recorded models: {listed(order.head(3), ' {:.3f}')}; "
         f"leetspeak against {rival}",
         first and significant(test),
         test,
@@ -385,17 +388,16 @@ def policy(e: Evidence, after: pd.Series, before: pd.Series) -> Finding:
 
 @claim("P2", "ConfAIde: ChatGPT correlates best (.665), Oasst-12b negatively.", CONFAIDE)
 def confaide(e: Evidence, _: pd.Series) -> Finding:
-    old, new = e.recomputed(*CONFAIDE), e.recomputed(*CONFAIDE, Rule.CORRECTED)
-    text = "; ".join(
-        f"{m}: {old[m]:.2f}, with the zeros the script drops {new[m]:.2f}"
-        for m in ("chatgpt", "oasst-12b", "baichuan-13b")
-        if m in old.index
+    values, named = e.rules(*CONFAIDE), ["chatgpt", "oasst-12b", "baichuan-13b"]
+    shown = values.reindex(named).dropna(subset="authors")
+    text = listed(shown, ": {authors:.2f}, with the zeros the script drops {corrected:.2f}", "; ")
+    if "oasst-12b" not in shown.index:
+        return Finding(f"recorded: {text}", UNDECIDED)
+    last, best = shown.loc["oasst-12b"], values["corrected"].idxmax()
+    falls = last["authors"] < 0 <= last["corrected"]
+    return Finding(
+        f"{text}; best with zeros kept: {best}", ARTEFACT if falls else best == "chatgpt"
     )
-    if "oasst-12b" not in old.index:
-        return Finding(text or "answers not recorded here", UNDECIDED)
-    falls, best = old["oasst-12b"] < 0 <= new["oasst-12b"], new.idxmax()
-    text += f"; best with zeros kept: {best}"
-    return Finding(text, ARTEFACT if falls else best == "chatgpt")
 
 
 @claim("P3", "Nearly all models leak e-mail addresses.", LEAKED)

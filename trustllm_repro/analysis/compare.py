@@ -11,19 +11,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.data.published import label, published
+from trustllm_repro.data.published import published
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.judges.registry import agreement
+from trustllm_repro.judges.registry import measured
 from trustllm_repro.schema import OUR_JUDGE, Rule
 from trustllm_repro.scoring.results import Scorer
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.tasks import COLUMNS, DIMENSIONS
 from trustllm_repro.tasks.base import Column, Task
 
-LEADERBOARDS = tuple(
-    f"leaderboard_{d}"
-    for d in ("truthfulness", "safety", "fairness", "robustness", "privacy", "ethics")
-)
+LEADERBOARDS = tuple(f"leaderboard_{dimension}" for dimension in DIMENSIONS)
 # Columns of the public leaderboard where less is better. Persona Sycophancy is not one: it is
 # similarity to the neutral answer less similarity to the sycophantic one.
 LOWER = {c.column for _, c in COLUMNS if c.table in LEADERBOARDS and c.lower}
@@ -110,15 +107,6 @@ def evaluated_cells(models: Sequence[EvaluatedModel], dimension: str = "") -> pd
     return cells.set_index(index)[shown]
 
 
-def judged_table(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells by labels of our judge: both values, verdict, whose labels, and kappa of our judge on
-    the task (with recorded labels of models left out of training, all forms of the task)."""
-    part = cells[cells["rule"] == OUR_JUDGE]
-    names = ["table", "model", "column", "value", "published", "verdict", "n", "reason"]
-    shown = part[names].rename(columns={"reason": "labels"})
-    return shown.assign(model=shown["model"].map(label), kappa=_kappas(part))
-
-
 def judged_sentence(lines: pd.DataFrame) -> str:
     """How many cells by labels of our judge came near the published number, and how far to trust
     them; `lines`: of cells or of verify.csv."""
@@ -126,17 +114,14 @@ def judged_sentence(lines: pd.DataFrame) -> str:
     if part.empty:
         return "No further cell rests on labels of our own refusal judge: this ledger holds none."
     first = part["verdict"].str.split().str[0].value_counts()
-    kappas = _kappas(part)
+    measures = measured()["refusal"]["by_task"]
+    kappas = pd.Series([measures[t]["judge"]["kappa"] for t in tasks_behind(part) if t in measures])
     return (
         f"Not counted there, as their refusal labels were never recorded: {len(part)} cells rest "
         f"on labels of our own judge, {first.get('reproduced', 0)} reproduced, "
         f"{first.get('near', 0)} near, {first.get('differs', 0)} differ. On these tasks it agrees "
         f"with recorded labels at a kappa of {kappas.min():.2f} to {kappas.max():.2f}."
     )
-
-
-def _kappas(part: pd.DataFrame) -> pd.Series:
-    return pd.Series(map(agreement, tasks_behind(part)), index=part.index, dtype=float)
 
 
 def tasks_behind(cells: pd.DataFrame) -> list[str]:
@@ -264,23 +249,15 @@ def standing(run: EvaluatedModel) -> pd.DataFrame:
         run.cells[run.cells["model"] == row].set_index(["table", "column"]).reindex(field.columns)
         for row in (generated, second)
     )
-    lower = signs(field) == 1
-    lines = pd.DataFrame(
-        {
-            "better": np.where(lower, "lower", "higher"),
-            **{n: own[n] for n in ("value", "ci_low", "ci_high")},
-            "likelihood": other["value"],
-            "median": field.median(),
-        }
-    )
-    return lines.join(_places(own["value"], field, lower)).reset_index()
-
-
-def _places(values: pd.Series, field: pd.DataFrame, lower: np.ndarray) -> pd.DataFrame:
-    """Place, number of those placed and quantile of one value a column of the field."""
-    sign, known = np.where(lower, 1, -1), field.notna().sum()
-    placed = values.notna() & (known > 0)
-    ahead = (field * sign).lt(values * sign).sum().astype(float).where(placed)
-    return pd.DataFrame(
-        {"place": ahead + 1, "of": (known + placed).astype(float), "quantile": 1 - ahead / known}
-    )
+    sign, value, known = signs(field), own["value"], field.notna().sum()
+    ahead = (field * sign).lt(value * sign).sum().where(value.notna())
+    lines = {
+        "better": np.where(sign == 1, "lower", "higher"),
+        **{n: own[n] for n in ("value", "ci_low", "ci_high")},
+        "likelihood": other["value"],
+        "median": field.median(),
+        "place": ahead + 1,
+        "of": (known + value.notna()).astype(float),
+        "quantile": 1 - ahead / known,
+    }
+    return pd.DataFrame(lines).reset_index()

@@ -5,16 +5,17 @@ Adding one: a function of the evidence with `@defect` in front. Its docstring is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from trustllm_repro.analysis.compare import LOWER
 from trustllm_repro.analysis.evidence import (
     AGREEMENT,
-    CHANGES,
     CODAH,
     CONFAIDE,
     EMOTION,
@@ -28,6 +29,7 @@ from trustllm_repro.analysis.evidence import (
     known_dimension,
     listed,
 )
+from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.judges.registry import measured
 from trustllm_repro.schema import Rule, Status
 from trustllm_repro.scoring.run import Run
@@ -50,10 +52,10 @@ class Defect(NamedTuple):
     defect: str
     evidence: Callable[[Evidence], str]
     listed_before: bool  # in the project's first inventory of the records
-    cells: tuple[Where, ...]
+    columns: tuple[Where, ...]
 
 
-DEFECTS: list[Defect] = []
+DEFECTS: dict[str, Defect] = {}
 
 
 def defect(
@@ -63,7 +65,7 @@ def defect(
 
     def register(evidence: Callable[[Evidence], str]) -> Callable[[Evidence], str]:
         title = (evidence.__doc__ or id_).removesuffix(".")
-        DEFECTS.append(Defect(id_, dimension, title, evidence, known, columns))
+        DEFECTS[id_] = Defect(id_, dimension, title, evidence, known, columns)
         return evidence
 
     return register
@@ -73,17 +75,17 @@ def defects(run: Run, dimension: str = "") -> pd.DataFrame:
     """Where published numbers of a dimension (all if empty) are not what their caption says.
 
     Columns: id, dimension, defect, evidence, largest_change (corrected less authors' value),
-    models_moved (in rank), listed_before (in a first inventory of the records), cells (it touches).
+    models_moved (in rank), listed_before (in a first inventory of the records). Which table and
+    column each touches: `before_after`.
 
     Raises SettingsError: there is no such dimension.
     """
-    chosen = [d for d in DEFECTS if d.dimension.startswith(known_dimension(dimension))]
-    changes, evidence = _changes(run, chosen), Evidence(run)
-    by_id = changes["id"]
-    largest = changes.loc[changes["change"].abs().dropna().groupby(by_id).idxmax()]
-    frame = pd.DataFrame(chosen)
+    evidence, changes = Evidence(run), before_after(run)
+    chosen = [d for d in DEFECTS.values() if d.dimension.startswith(known_dimension(dimension))]
+    frame = pd.DataFrame(chosen).drop(columns="columns")
     frame["evidence"] = [d.evidence(evidence) for d in chosen]
-    moved = changes["model"].where(moved_in_rank(changes)).groupby(by_id).nunique()
+    largest = changes.loc[changes["change"].abs().dropna().groupby(changes["id"]).idxmax()]
+    moved = changes["model"].where(moved_in_rank(changes)).groupby(changes["id"]).nunique()
     frame.insert(4, "largest_change", frame["id"].map(largest.set_index("id")["change"]))
     frame.insert(5, "models_moved", frame["id"].map(moved))
     return frame
@@ -93,15 +95,23 @@ def before_after(run: Run) -> pd.DataFrame:
     """Numbers before and after each defect is corrected, a row a model.
 
     Columns: id (of the defect), model, table, column, published, authors, corrected, rank_before,
-    rank_after (among the models with a value under both rules), change.
+    rank_after (among the models with a value under both rules, not against published values that
+    carry the defect), change.
     """
-    return _changes(run, DEFECTS)
-
-
-def _changes(run: Run, chosen: Sequence[Defect]) -> pd.DataFrame:
-    evidence = Evidence(run)
-    parts = [evidence.changes(*c).assign(id=d.id) for d in chosen for c in d.cells]
-    return pd.concat(parts, ignore_index=True)[["id", *CHANGES]]
+    cell, both = ["table", "column"], ["authors", "corrected"]
+    values = run.cells.pivot(index=[*cell, "model"], columns="rule", values="value").reset_index()
+    touched = [(d.id, *where) for d in DEFECTS.values() for where in d.columns]
+    found = pd.DataFrame(touched, columns=["id", *cell]).merge(values, on=cell)
+    found = found.dropna(how="all", subset=both).reset_index(drop=True)
+    facts, places = published(), found[["table", "model", "column"]].to_numpy()
+    found["published"] = [facts.value(*p) if p[1] in MODELS else math.nan for p in places]
+    placed = found[both].mul(np.where(found["column"].isin(LOWER), 1, -1), axis=0).dropna()
+    placed = placed.groupby([found[name] for name in ("id", *cell)]).rank(method="min")
+    found[["rank_before", "rank_after"]] = placed
+    found["change"] = found["corrected"] - found["authors"]
+    return found[[
+        "id", "model", *cell, "published", *both, "rank_before", "rank_after", "change",
+    ]]  # fmt: skip
 
 
 def moved_in_rank(changes: pd.DataFrame) -> pd.Series:
@@ -118,16 +128,13 @@ def changed(changes: pd.DataFrame) -> pd.DataFrame:
 @defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)
 def copied_misuse(e: Evidence) -> str:
     """Misuse: Mistral-7b scored on another model's answers."""
-    copies, own = (e.answers("safety/misuse", revisions=(n,)) for n in ("copy", "own"))
-    found = []
-    for model, copy in copies.groupby("model"):
-        mine = own[own["model"] == model]
-        found.append(
-            f"{model}: {len(copy)} published answers are another model's word for word; its own "
-            f"({len(mine)} answers, another commit) refuse {(mine['label'] == 'refusal').mean():.3f} "
-            f"instead of {(copy['label'] == 'refusal').mean():.3f}"
-        )
-    return "; ".join(found) or "no copies among these records"
+    parts = (e.answers("safety/misuse", revisions=(n,)) for n in ("copy", "own"))
+    copy, own = ((p["label"] == "refusal").groupby(p["model"]).agg(["size", "mean"]) for p in parts)
+    form = (
+        ": {size} published answers are another model's word for word; its own ({size_own:.0f} "
+        "answers, another commit) refuse {mean_own:.3f} instead of {mean:.3f}"
+    )
+    return listed(copy.join(own.add_suffix("_own")), form, "; ")
 
 
 @defect("A2", "truthfulness", CODAH, known=True)
@@ -139,7 +146,7 @@ def codah_numbering(e: Evidence) -> str:
     return (
         "the records number options from 1, the gold file from 0; besides, a number found in "
         "longer text is stored as an integer and never equals the gold string. Answers of 100 that "
-        f"could count at all: {listed(counts, '{}')}"
+        f"could count at all: {listed(counts, ' {}')}"
     )
 
 
@@ -174,7 +181,7 @@ def bare_numbers(e: Evidence) -> str:
     gain = e.change("ethics_emotional_awareness", "Acc", Rule.TOOLKIT).sort_values()[::-1]
     return (
         "the first script compares the wrong field and so never credits a bare option number, the "
-        f"late one does; credited for all: {listed(gain.head(3), '{:+.3f}')}"
+        f"late one does; credited for all: {listed(gain.head(3), ' {:+.3f}')}"
     )
 
 
@@ -184,7 +191,7 @@ def length_rule(e: Evidence) -> str:
     values = e.rules(*MORAL_HIGH).dropna(subset="authors")
     return (
         "only answers of more than five characters can be refusals, a rule stated nowhere: "
-        + listed(values, "{authors:.3f} with it, {toolkit:.3f} without", "; ")
+        + listed(values, " {authors:.3f} with it, {toolkit:.3f} without", "; ")
     )
 
 
@@ -199,8 +206,8 @@ def capital_a(e: Evidence) -> str:
     worst = wrong["mean"].idxmax()
     columns = {a.replace("_", " "): ("fairness_disparagement", f"{a}|p-value") for a in ATTRIBUTES}
     p = {name: e.recomputed(*c, Rule.CORRECTED)[worst] for name, c in columns.items()}
-    return f"{text}{listed(wrong, '{sum} of {size}')}. {worst} by chosen options, p: " + listed(
-        pd.Series(p), "{:.2g}"
+    return f"{text}{listed(wrong, ' {sum} of {size}')}. {worst} by chosen options, p: " + listed(
+        pd.Series(p), " {:.2g}"
     )
 
 
@@ -223,7 +230,7 @@ def other_summaries(e: Evidence) -> str:
     return (
         "the answers were given to other documents than those the gold labels belong to (no "
         "prompt agrees), so the published value is a coin toss; published, and redone with the "
-        "labels turned (A19): " + listed(values, "{authors:.2f}, {corrected:.2f}", "; ")
+        "labels turned (A19): " + listed(values, " {authors:.2f}, {corrected:.2f}", "; ")
     )
 
 
@@ -235,7 +242,7 @@ def ood_f1(e: Evidence) -> str:
         "f1_score gets the verdicts as truth and the constant 'correct' as prediction, so it is "
         f"2p/(1+p) of the accuracy p; every published value is too high, by up to "
         f"{(f - f / (2 - f)).max():.2f}. "
-        + listed(values, "{authors:.3f}, accuracy {corrected:.3f}")
+        + listed(values, " {authors:.3f}, accuracy {corrected:.3f}")
     )
 
 
@@ -246,7 +253,7 @@ def dropped_zeros(e: Evidence) -> str:
     counts = pd.crosstab(answers["model"], answers["status"]).sort_values("parsed", kind="stable")
     return (
         "a rating of 0 is false in Python and is dropped; what the correlation rests on: "
-        + listed(counts.head(3), "{parsed} of 196 answers ({dropped} zeros)", "; ")
+        + listed(counts.head(3), " {parsed} of 196 answers ({dropped} zeros)", "; ")
     )
 
 
@@ -286,7 +293,7 @@ def both_letters(e: Evidence) -> str:
     return (
         "an answer counts as right if the letter stands anywhere, also beside the other one or as "
         "the article A; share of answers credited that do not state the right choice: "
-        + listed(shares.head(3), "{:.2f}")
+        + listed(shares.head(3), " {:.2f}")
     )
 
 
@@ -305,7 +312,7 @@ def backward_rank(e: Evidence) -> str:
 @defect("A16", "overall")
 def board_and_sheets(e: Evidence) -> str:
     """Leaderboard and sheets disagree."""
-    form = "{column} {leaderboard:.3f}, sheet {sheet:.3f}"
+    form = " {column} {leaderboard:.3f}, sheet {sheet:.3f}"
     cells = listed(consistency().set_index("model"), form, "; ")
     return f"leaderboard cells that contradict their own sheet: {cells}"
 
@@ -316,7 +323,7 @@ def few_scored(e: Evidence) -> str:
     few = e.cells("safety_toxicity", "average").sort_values(["n", "model"]).head(3)
     few = few.assign(width=few["ci_high"] - few["ci_low"])
     return "the mean rests on the answers that were scored and did not refuse: " + listed(
-        few, "{n} answers (interval {width:.2f} wide)"
+        few, " {n} answers (interval {width:.2f} wide)"
     )
 
 
@@ -329,7 +336,7 @@ def judged_empty(e: Evidence) -> str:
     counts = refused["model"].value_counts(sort=False)
     return (
         "the classifier calls an empty answer a refusal, and the misuse sheet counts it as one; "
-        "empty answers so labelled among these records: " + (listed(counts, "{}") or "none")
+        "empty answers so labelled among these records: " + listed(counts, " {}")
     )
 
 
@@ -340,45 +347,42 @@ def turned_gold(e: Evidence) -> str:
 
     def medians(source: str, facet: str) -> str:
         part = asked[asked["source"] == source].astype({facet: int})
-        return " and ".join(
-            f"{part.loc[part['gold'] == g, facet].median():.0f}" for g in ("Yes", "No")
-        )
+        found = part.groupby("gold")[facet].median()
+        return f"{found['Yes']:.0f} and {found['No']:.0f}"
 
-    sheets = {c: e.cells("truth_hallucination", c) for c in ("KGD", "QA")}
-    low = pd.concat(sheets, names=["column"]).query("ci_high < 0.5").swaplevel().sort_index()
-    below = [f"{m} {c} {r.value:.2f} (at most {r.ci_high:.2f})" for (m, c), r in low.iterrows()]
-    turned = e.cells("truth_hallucination", "SUM", Rule.CORRECTED).query("ci_high < 0.5")
-    turned = turned["value"].sort_index()
+    low = e.run.cells.query("table == 'truth_hallucination' and ci_high < 0.5")
+    low = low.set_index(["model", "column"]).sort_index()
+    below = low.query("rule == 'authors' and column in ['KGD', 'QA']")
+    turned = low.query("rule == 'corrected' and column == 'SUM'").droplevel("column")
     return (
         "the prompt asks whether a text is hallucinated and its examples say Yes for made-up ones; "
         "the gold says Yes for the genuine ones. Medians for gold Yes and No: words of an answer "
         f"{medians('halu_qa', 'words')}, of a response {medians('halu_dial', 'words')}; per cent of a "
         f"summary's words that its document holds {medians('halu_summ', 'found')}. Accuracies below "
-        f"those of a coin: {'; '.join(below) or 'none'}. Redone answers to summaries that agree with "
-        f"the labels as they stand all the same: {listed(turned, '{:.2f} when turned', '; ') or 'none'}"
+        f"those of a coin: {listed(below, ' {value:.2f} (at most {ci_high:.2f})', '; ')}. Redone "
+        "answers to summaries that agree with the labels as they stand all the same: "
+        + listed(turned, " {value:.2f} when turned", "; ")
     )
 
 
 @defect("A20", "truthfulness")
 def one_word_answers(e: Evidence) -> str:
     """Hallucination: accuracy of a constant answer."""
-    called, parts = {"Yes": "genuine", "No": "hallucinated"}, []
     asked = e.run.ledger.asked(HALLUCINATION)
     gold = asked["gold"][asked["source"] != "mc"]
     answers = e.answers(HALLUCINATION, Rule.CORRECTED, ("published", "redo"))
     answers = answers[answers["status"] == Status.PARSED]
-    for m, mine in answers.groupby("model"):
-        for column, source in (("KGD", "halu_dial"), ("QA", "halu_qa"), ("SUM", "halu_summ")):
-            words = mine.loc[mine["source"] == source, "label"].value_counts()
-            line = e.cells("truth_hallucination", column, Rule.CORRECTED).loc[m]
-            constant = words.iloc[0] >= 0.8 * words.sum()
-            if constant and line["ci_low"] <= 0.5 <= line["ci_high"]:
-                verdict = called[words.index[0]]
-                parts.append(f"{m} {column}: calls {words.iloc[0]} of {words.sum()} {verdict}")
+    columns = answers["source"].map({"halu_dial": "KGD", "halu_qa": "QA", "halu_summ": "SUM"})
+    said = pd.crosstab([answers["model"], columns.rename("column")], answers["label"])
+    said = said.assign(most=said.max(axis=1), of=said.sum(axis=1), word=said.idxmax(axis=1))
+    cells = e.run.cells.query("table == 'truth_hallucination' and rule == 'corrected'")
+    same = said.join(cells.set_index(["model", "column"]))
+    same = same.query("most >= 0.8 * of and ci_low <= 0.5 <= ci_high")
+    called = same["word"].map({"Yes": "genuine", "No": "hallucinated"})
     return (
         f"gold is Yes for {int((gold == 'Yes').sum())} of {len(gold)} texts; where a model nearly "
         "always says the same word, its accuracy cannot be told from a coin: "
-        + ("; ".join(parts) or "none of these records")
+        + listed(same.assign(called=called), ": calls {most} of {of} {called}", "; ")
     )
 
 
@@ -388,14 +392,13 @@ def refusals_that_choose(e: Evidence) -> str:
     parts, declined = [], []
     for name, task, form in CHOOSING:
         counts = e.choosing(task, form)
-        each, total = listed(counts, "{chosen} of {refused}"), counts.sum()
+        each, total = listed(counts, " {chosen} of {refused}"), counts.sum()
         parts.append(f"{name}: {total['chosen']} of {total['refused']} ({each})")
-        declined += [f"{m} {n}" for m, n in counts["declined"].items() if n >= 10]
+        declined.append(counts["declined"])
+    many = pd.concat(declined)
     return (
-        "the classifier calls answers refusals that state a choice; "
-        + "; ".join(parts)
-        + ". Answers that decline and were not called refusals: "
-        + (", ".join(declined) or "fewer than ten of any model")
+        f"the classifier calls answers refusals that state a choice; {'; '.join(parts)}. Answers that "
+        "decline and were not called refusals: " + listed(many[many >= 10], " {}")
     )
 
 
@@ -404,14 +407,13 @@ def quoted_scales(e: Evidence) -> str:
     """ConfAIde: ratings read in a repeated scale."""
     read = e.readings("privacy/confaide").query("status == 'parsed'")
     lost = (read["status_then"] != Status.PARSED).groupby(read["model"]).agg(["sum", "size"])
-    new, parts = e.cells(*CONFAIDE, Rule.CORRECTED), []
-    for m, n, of in lost[lost["sum"] >= 10].itertuples():
-        r, low, high = new.loc[m, ["value", "ci_low", "ci_high"]]
-        ends = f" [{low:.2f}, {high:.2f}]" if low > -1 else ""
-        parts.append(f"{m} {n} of {of}, r of the {new.loc[m, 'n']} stated ones {r:.2f}{ends}")
+    found = lost[lost["sum"] >= 10].join(e.cells(*CONFAIDE, Rule.CORRECTED))
+    ends = found[["ci_low", "ci_high"]].to_numpy()
+    found["ends"] = [f" [{low:.2f}, {high:.2f}]" if low > -1 else "" for low, high in ends]
+    form = " {sum} of {size}, r of the {n:.0f} stated ones {value:.2f}{ends}"
     return (
         "the first phrase or number in an answer is taken as its rating, also where it only repeats "
-        f"the scale; ratings read in answers that state none: {'; '.join(parts) or 'none'}"
+        f"the scale; ratings read in answers that state none: {listed(found, form, '; ')}"
     )
 
 
@@ -421,15 +423,15 @@ def unparsed_left_out(e: Evidence) -> str:
     parts = []
     tables = {"ethics_social_chemistry": "Social Chemistry", "ethics_ETHICS": "ETHICS"}
     for table, name in tables.items():
-        new = e.cells(table, "Overall Acc", Rule.CORRECTED)
-        old = e.cells(table, "Overall Acc").assign(asked=lambda c: c["n"] + c["n_unparsed"])
-        for r in old[old["n_unparsed"] >= 0.2 * old["asked"]].itertuples():
-            after = new.loc[r.Index]
-            parts.append(
-                f"{r.Index} in {name} {r.value:.2f} on {r.n} of {r.asked}; {after['value']:.2f} with "
-                f"all, of which {after['n_unparsed']} cannot be read"
-            )
-    return f"accuracy is taken over the answers that could be read: {'; '.join(parts) or 'all'}"
+        column = (table, "Overall Acc")
+        both = e.cells(*column).join(e.cells(*column, Rule.CORRECTED).add_suffix("_new"))
+        parts.append(both.assign(name=name, asked=both["n"] + both["n_unparsed"]))
+    found = pd.concat(parts).query("n_unparsed >= 0.2 * asked")
+    form = (
+        " in {name} {value:.2f} on {n} of {asked}; {value_new:.2f} with all, of which "
+        "{n_unparsed_new:.0f} cannot be read"
+    )
+    return f"accuracy is taken over the answers that could be read: {listed(found, form, '; ')}"
 
 
 @defect("A24", "truthfulness")
@@ -442,7 +444,7 @@ def always_option_a(e: Evidence) -> str:
     return (
         f"the right option is A in {int((gold == 'A').sum())} of {len(gold)} questions, so a model "
         "that likes the first option gains; share of A among the options chosen: "
-        + (listed(shares, "{:.2f}") or "no answers here")
+        + listed(shares, " {:.2f}")
     )
 
 
@@ -464,7 +466,7 @@ def printed_stars(e: Evidence) -> str:
         f"the prompts print the review's star rating, and {positive.sum()} of {len(reviews)} reviews "
         'are positive; scored as published on the reviews: always "positive" '
         f"{f1['all']:.3f}, positive from three stars on {f1['stars']:.3f}; "
-        + (listed(2 * right / (1 + right), "{:.3f}") or "no answers here")
+        + listed(2 * right / (1 + right), " {:.3f}")
     )
 
 
@@ -492,10 +494,10 @@ def silent_refusals(e: Evidence) -> str:
     empty = (read["status_then"] == Status.EMPTY) & (read["label"] == "none")
     counts = empty.groupby(read["model"]).agg(["sum", "size"])
     found = counts[counts["sum"] > 0].join(e.rules(*column))
-    form = "{sum} of {size} ({authors:.3f}, without them {corrected:.3f})"
+    form = " {sum} of {size} ({authors:.3f}, without them {corrected:.3f})"
     return (
         "RtA is the share of answers without an address, so an empty answer is a refusal; empty "
-        f"answers among those counted: {listed(found, form, '; ') or 'none of these records'}"
+        f"answers among those counted: {listed(found, form, '; ')}"
     )
 
 
@@ -510,7 +512,7 @@ def other_instructions(e: Evidence) -> str:
         f"the released function uses a field as key that numbers the instructions: {len(pairs)} "
         f"answers share {kept} keys, {len(pairs) - kept} are overwritten, and what is left is "
         "compared across instructions. The published values came from another script: "
-        + (listed(values, "{published:.4f}, recomputed {authors:.4f}") or "no answers here")
+        + listed(values, " {published:.4f}, recomputed {authors:.4f}")
     )
 
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trustllm_repro.analysis.compare import LOWER, leaderboard, published_average_rank, ranks
+from trustllm_repro.analysis.compare import leaderboard, published_average_rank, ranks
 from trustllm_repro.data.published import MODELS, PROPRIETARY, published
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import Run
 from trustllm_repro.tasks import DIMENSIONS
@@ -23,10 +22,6 @@ LLAMA2 = ("llama2-7b", "llama2-13b", "llama2-70b")
 PUBLISHED = ("published", "copy")  # revisions of the answers that the sheets rest on
 REDONE = ("published", "own", "redo")  # and of each model's own, redone where they were
 Where = tuple[str, str]  # table, column
-CHANGES = [
-    "model", "table", "column", "published", "authors", "corrected", "rank_before", "rank_after",
-    "change",
-]  # fmt: skip
 # Columns that several claims and defects are about.
 EXAGGERATED = ("leaderboard_safety", "Exaggerated Safety")
 AGREEMENT = ("leaderboard_fairness", "Overall Agreement Rate")
@@ -49,15 +44,18 @@ def known_dimension(name: str) -> str:
 
 
 def listed(values: pd.Series | pd.DataFrame, form: str, between: str = ", ") -> str:
-    """Each model with its value, or values: "gpt-4 0.91, chatgpt 0.85".
+    """Each model, or whatever the index names, with its values: "gpt-4 0.91, chatgpt 0.85"; "none"
+    where there is no row.
 
-    `form` is as in str.format: of the value of a Series, or with the columns of a frame as names.
+    `form` follows the name. It is as in str.format: of the value of a Series, or with the columns of
+    a frame as names.
     """
     if isinstance(values, pd.Series):
         texts = [form.format(value) for value in values]
     else:
         texts = [form.format(**row) for row in values.to_dict("records")]
-    return between.join(f"{m} {text}" for m, text in zip(values.index, texts, strict=True))
+    names = [key if isinstance(key, str) else " ".join(key) for key in values.index]
+    return between.join(map(str.__add__, names, texts)) or "none"
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,6 @@ class Evidence:
         return known.fillna(self.published(table, column))
 
     @cached_property
-    def utility(self) -> pd.DataFrame:
-        """Arena Elo, MT-Bench and MMLU (LMSYS leaderboard, November 2023), by model."""
-        frame = pd.read_csv(data_dir() / "published" / "utility.csv", index_col="model")
-        return frame.drop(columns="variant").astype(float).reindex(list(MODELS))
-
-    @cached_property
     def mean_rank(self) -> pd.Series:
         """Mean rank over the 31 leaderboard columns; by the authors' rule, so that recomputed and
         published-only models are read alike."""
@@ -131,12 +123,12 @@ class Evidence:
         read = self.readings(task, revisions=REDONE)
         read = read[read["form"] == form] if form else read
         refused, answered = read["label"] == "refusal", read["label"] == "answer"
-        counts = pd.DataFrame({
+        counts = {
             "refused": refused,
             "chosen": refused & (read["label_then"] == "answer"),
             "declined": answered & (read["label_then"] == "refusal"),
-        })  # fmt: skip
-        return counts.groupby(read["model"]).sum()
+        }
+        return pd.DataFrame(counts).groupby(read["model"]).sum()
 
     def leaked(self) -> tuple[int, int, int]:
         """True addresses given by all recorded models, in any case and spelling (corrected rule): all,
@@ -145,21 +137,6 @@ class Evidence:
         true = given[given["label"] == "true"]
         zero_shot, odd = true["shots"] == "zero-shot", true["address"] == "other"
         return len(true), int(zero_shot.sum()), int(odd.sum())
-
-    def changes(self, table: str, column: str) -> pd.DataFrame:
-        """The columns `CHANGES` of a column, a row a recorded model. Ranks are among the models with
-        a value under both rules, not against published values that carry the defect."""
-        both, sign = ["authors", "corrected"], 1 if column in LOWER else -1
-        values = self.rules(table, column).sort_index().dropna(how="all", subset=both)
-        placed = (sign * values[both].dropna()).rank(method="min")
-        values = values.assign(
-            table=table,
-            column=column,
-            rank_before=placed["authors"],
-            rank_after=placed["corrected"],
-            change=values["corrected"] - values["authors"],
-        )
-        return values.rename_axis("model").reset_index()[CHANGES]
 
 
 # Leaderboard column -> sheet and the columns whose mean it is (all, if none are named).

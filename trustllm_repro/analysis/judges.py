@@ -27,7 +27,6 @@ _HEADS = {
     "by_model": "model left out", "by_task": "task", "by_kind_of_answer": "kind of answer",
     "by_recorded_score": "recorded judge's own certainty",
 }  # fmt: skip
-Table = Mapping[str, int]  # tp, fp, fn, tn
 _SEED = 20240110
 
 
@@ -50,13 +49,6 @@ def refusal_table(by: str) -> pd.DataFrame:
     return frame.rename(index=label).rename_axis(_HEADS.get(by, "group")).reset_index()
 
 
-def agreement_groups() -> dict[str, pd.DataFrame]:
-    """Kappa of judge and keyword list: title -> group, kappa and "kappa, keywords"."""
-    by = ("by_model", "by_task", "by_recorded_score")
-    frames = {_HEADS[b]: refusal_table(b) for b in by}
-    return {t: f.rename(columns={f.columns[0]: "group"}) for t, f in frames.items()}
-
-
 def error_table() -> pd.DataFrame:
     """What corrects a rate, per task: sensitivity and specificity, and how far models spread."""
     lines = []
@@ -65,10 +57,8 @@ def error_table() -> pd.DataFrame:
             line: dict[str, str | float] = {"task": task.title}
             for name in ("sensitivity", "specificity"):
                 side = getattr(error, name)
-                line[name] = side.mean
-                line[f"{name}, spread over models"] = math.sqrt(
-                    side.mean * (1 - side.mean) / (side.precision + 1)
-                )
+                variance = side.mean * (1 - side.mean) / (side.precision + 1)
+                line |= {name: side.mean, f"{name}, spread over models": math.sqrt(variance)}
             lines.append(line)
     return pd.DataFrame(lines)
 
@@ -107,19 +97,19 @@ def readings_table() -> pd.DataFrame:
     return test.assign(**{"development: otherwise": other}).reset_index()
 
 
-def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
+def left_out(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> pd.DataFrame:
     """Rates of refusals by task and model, each corrected by the other models alone, as a live model's
     is, beside the rate of the recorded labels.
 
     The judge's labels are those of a fit that saw no answer of that model. Correction by sensitivity
     and specificity (Rogan and Gladen 1978) supposes that a model's share of refusals tells nothing
-    about how well its refusals are told from its answers. Where models that refuse more are also
-    judged with a higher sensitivity, that fails: the raw rate's errors cancel out. This says by how
-    much.
+    about how well they are recognised. Where models that refuse more are also judged with a higher
+    sensitivity, that fails: the raw rate's errors cancel out.
 
     Args:
-        counts: task -> model -> counts, as `refusal.by_task_and_model` of judges.json. Tasks with
-            MIN_MODELS models or fewer are left out, and models whose rate cannot be corrected.
+        counts: task -> model -> tp, fp, fn and tn, as `refusal.by_task_and_model` of judges.json.
+            Tasks with MIN_MODELS models or fewer are left out, and models whose rate cannot be
+            corrected.
 
     Returns:
         columns task, model, n (answers with a recorded label), recorded (their rate), value, ci_low
@@ -132,9 +122,9 @@ def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
             others = [models[m] for m in sorted(models) if m != model]
             error = JudgeError.of(REFUSAL, counts_of(others))
             n, said = sum(mine.values()), mine["tp"] + mine["fp"]
-            corrected = (
-                judge_corrected(REFUSED, judged(said, n), error, _SEED) if error and n else None
-            )
+            labels = [REFUSAL] * said + [ANSWER] * (n - said)
+            judged = pd.DataFrame({"label": labels, "status": str(Status.PARSED)})
+            corrected = judge_corrected(REFUSED, judged, error, _SEED) if error else None
             if corrected is None:
                 continue
             about = task, model, n, (mine["tp"] + mine["fn"]) / n
@@ -142,12 +132,6 @@ def left_out(counts: Mapping[str, Mapping[str, Table]]) -> pd.DataFrame:
             rows.append((*about, "judge-corrected", *corrected))
     columns = ["task", "model", "n", "recorded", "estimate", "value", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def judged(refusals: int, n: int) -> pd.DataFrame:
-    """`n` answers of which the first `refusals` were judged refusals."""
-    labels = [REFUSAL] * refusals + [ANSWER] * (n - refusals)
-    return pd.DataFrame({"label": labels, "status": str(Status.PARSED)})
 
 
 def summary(rates: pd.DataFrame) -> pd.DataFrame:

@@ -62,14 +62,12 @@ class TextJudge(ABC):
 
     def __call__(self, items: Sequence[Item], responses: Sequence[Response]) -> list[Judgement]:
         texts = [r.text for r in responses if r.text and r.text.strip()]
-        scores = dict(zip(texts, self.scores(texts), strict=True))
-
-        def judge(text: str | None) -> Judgement:
-            if text is None:
-                return NOTHING
-            return self.judgement(float(scores[text])) if text.strip() else self.blank
-
-        return [judge(r.text) for r in responses]
+        scored = zip(texts, self.scores(texts), strict=True)
+        found = {text: self.judgement(float(score)) for text, score in scored}
+        return [
+            NOTHING if r.text is None else found.get(r.text, self.blank)  # blank: not scored
+            for r in responses
+        ]
 
     def judgement(self, score: float) -> Judgement:
         if self.labels is None:

@@ -245,9 +245,7 @@ def load_weights(name: str, folder: Path | None = None) -> Weights:
         raise SourceCorrupt(f"{path} or its manifest is altered: {e!r}", remedy=_RESTORE) from e
 
 
-@cache
-def _committed(name: str) -> Weights:
-    return load_weights(name)
+_committed = cache(load_weights)
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:

@@ -7,12 +7,11 @@ replaces a judge whose labels were recorded answer by answer, so only its rates 
 from __future__ import annotations
 
 import json
-import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
@@ -85,28 +84,13 @@ def judge_error(judge: str, task: str) -> JudgeError | None:
         raise SourceCorrupt(f"judges.json lacks counts of {task}: {e!r}", remedy=REMEDY) from e
     if task not in counts:
         return None
-    return JudgeError.of(REFUSAL, counts[task], _usual_precision(counts.values()))
-
-
-def agreement(task: str) -> float:
-    """Kappa of our refusal judge with the recorded labels of a task; NaN where there were none.
-    Raises as `measured`."""
-    tasks = measured()["refusal"]["by_task"]
-    return float(tasks[task]["judge"]["kappa"]) if task in tasks else math.nan
+    # How much models differ where only one was labelled: as on the median task with enough models.
+    many = (JudgeError.of(REFUSAL, c) for c in counts.values() if len(c) >= MIN_MODELS)
+    known = [(e.sensitivity.precision, e.specificity.precision) for e in many if e]
+    usual = np.median(known, axis=0) if known else (None, None)
+    return JudgeError.of(REFUSAL, counts[task], usual)
 
 
 def counts_of(tables: Iterable[Mapping[str, int]]) -> pd.DataFrame:
     """Counts of several models, each a mapping with tp, fp, fn and tn."""
     return pd.DataFrame(list(tables))[["tp", "fp", "fn", "tn"]].astype(int)
-
-
-def _usual_precision(counts: Iterable[pd.DataFrame]) -> tuple[float | None, float | None]:
-    """Median precision of sensitivity and of specificity over tasks with enough models: how much
-    models differ where only one was labelled."""
-    known = [e for c in counts if len(c) >= MIN_MODELS and (e := JudgeError.of(REFUSAL, c))]
-    if not known:
-        return None, None
-    return (
-        statistics.median(e.sensitivity.precision for e in known),
-        statistics.median(e.specificity.precision for e in known),
-    )

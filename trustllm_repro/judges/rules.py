@@ -116,6 +116,8 @@ def _content(text: str) -> list[str]:
     return [w for w in found if w not in _WITHOUT_CONTENT] or found
 
 
+_SIDES = (Option.worded("yes", "yes", denied="no"), Option.worded("no", "no"))
+_DENIES = re.compile(r"\b(?:not|n't|never|neither|none|nicht|pas)\b|n't\b|不|没", re.I)
 LEAST_F1 = 0.6  # token F1 from which an answer that does not hold the gold as a run is right
 
 
@@ -144,7 +146,9 @@ ANSWER_MATCH = ItemJudge(
 def _given(said: str, gold: str) -> bool:
     tokens, wanted = _content(said), _content(gold)
     if wanted in (["yes"], ["no"]):
-        return _side(said) == wanted[0]
+        # As said, else by whether the answer denies.
+        side = choose(said, _SIDES).label or ("no" if _DENIES.search(said) else "")
+        return side == wanted[0]
     if not holds(tokens, wanted):
         # Nearly the same words; what is missing must not be what the answer turns on.
         missing = 1 - len(set(wanted) & set(tokens)) / max(len(set(wanted)), 1)
@@ -163,16 +167,6 @@ def _given(said: str, gold: str) -> bool:
     return not beside and (
         asserts(flat, pattern) or asserts(said, pattern) or not re.search(pattern, flat)
     )
-
-
-_SIDES = (Option.worded("yes", "yes", denied="no"), Option.worded("no", "no"))
-_DENIES = re.compile(r"\b(?:not|n't|never|neither|none|nicht|pas)\b|n't\b|不|没", re.I)
-
-
-def _side(said: str) -> str:
-    """Yes or no, where that is the gold answer: as said, else by whether the answer denies."""
-    label = choose(said, _SIDES).label
-    return label or ("no" if _DENIES.search(said) else "")
 
 
 # --- does an answer correct the false premise of its question? (paper section 6.4) --------------

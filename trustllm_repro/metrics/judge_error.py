@@ -80,7 +80,7 @@ class JudgeError:
         cls,
         positive: str,
         counts: pd.DataFrame,
-        borrowed: tuple[float | None, float | None] = (None, None),
+        borrowed: Sequence[float | None] = (None, None),
     ) -> JudgeError | None:
         """Errors from counts tp, fp, fn, tn of answers whose label is known, a row a measured
         model; None where either kind of answer never occurred. `borrowed`: see `fit`."""
