@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -17,8 +17,6 @@ import numpy as np
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation, Trace
-
-Scores = list[np.ndarray]
 
 
 class Access(StrEnum):
@@ -85,7 +83,7 @@ class Monitor:
         """
         return self
 
-    def __call__(self, generations: Sequence[Generation]) -> Scores:
+    def __call__(self, generations: Sequence[Generation]) -> list[np.ndarray]:
         """Of each answer the score after each token, (n,) float64; NaN where it cannot be told."""
         return [self.score(g) for g in generations]
 
@@ -97,9 +95,12 @@ class Monitor:
         """What it remembers of an answer of which the prompt is known, and no token yet.
 
         Raises:
-            SettingsError: this monitor reads whole answers; so does `step`.
+            SettingsError: this monitor reads whole answers.
         """
-        raise self._whole_only()
+        raise SettingsError(
+            f"the monitor {self.name!r} cannot go on from token to token",
+            remedy="call it with the answers as far as they have come; or define begin and step",
+        )
 
     def step(self, memory: Any, tokens: Trace) -> np.ndarray:
         """Scores of the next tokens of an answer, in a time that does not grow with those before.
@@ -108,13 +109,7 @@ class Monitor:
             memory: as `begin` gave it; changed here. tokens: the next one, or several, as a
                 trace of theirs.
         """
-        raise self._whole_only()
-
-    def _whole_only(self) -> SettingsError:
-        return SettingsError(
-            f"the monitor {self.name!r} cannot go on from token to token",
-            remedy="call it with the answers as far as they have come; or define begin and step",
-        )
+        raise NotImplementedError(f"the monitor {self.name!r} defines begin, and not step")
 
 
 class InsufficientData(ValueError):
@@ -135,13 +130,21 @@ def checkpoints(n: int, at: Sequence[int]) -> list[int]:
     return [*(c for c in at if c < n), n] if n else []
 
 
+def by_name(monitors: Iterable[Monitor]) -> dict[str, Monitor]:
+    """Raises SettingsError: two of one name."""
+    found: dict[str, Monitor] = {}
+    for monitor in monitors:
+        if monitor.name in found:
+            raise SettingsError(
+                f"two monitors are called {monitor.name!r}", remedy="give each a name of its own"
+            )
+        found[monitor.name] = monitor
+    return found
+
+
 def all_monitors() -> dict[str, Monitor]:
     """Monitors of all files of this folder, by name: adding one is adding a file."""
     package = importlib.import_module("trustllm_repro.online.monitors")
-    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
-    found: dict[str, Monitor] = {}
-    for monitor in (m for n in names for m in getattr(importlib.import_module(n), "MONITORS", ())):
-        if monitor.name in found:
-            raise ValueError(f"two monitors are called {monitor.name!r}")
-        found[monitor.name] = monitor
-    return found
+    files = (m.name for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
+    modules = map(importlib.import_module, files)
+    return by_name(monitor for module in modules for monitor in getattr(module, "MONITORS", ()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors import probes, running, texts
-from trustllm_repro.online.monitors.base import Monitor, Scores
+from trustllm_repro.online.monitors.base import Monitor, by_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +30,17 @@ class Hybrid(Monitor):
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         fitted = [m.fit(generations, unsafe) for m in self.members]
-        return replace(self, members=tuple(fitted)).scaled([m(generations) for m in fitted])
+        known = [np.concatenate(m(generations)) for m in fitted]
+        return replace(self, members=tuple(fitted)).scaled(known)
 
-    def scaled(self, scores: Sequence[Scores]) -> Self:
-        """With the scales of its members' scores of the training answers."""
-        known = [np.concatenate(s) for s in scores]
-        known = [k[np.isfinite(k)] for k in known]
+    def scaled(self, scores: Sequence[np.ndarray]) -> Self:
+        """With the scales of its members' scores of all tokens of the training answers."""
+        known = [s[np.isfinite(s)] for s in scores]
         spread = [(k.mean(), k.std() or 1.0) if len(k) else (np.nan, 1.0) for k in known]
         return replace(self, model=[np.sort(k) for k in known] if self.by_rank else spread)
 
     def combine(self, scores: Sequence[np.ndarray]) -> np.ndarray:
-        """From its members' scores of one answer; NaN where any of them is."""
+        """From its members' scores of the same tokens; NaN where any of them is."""
         return np.mean([self._scale(s, k) for s, k in zip(scores, self.model, strict=True)], axis=0)
 
     def _scale(self, scores: np.ndarray, scale: Any) -> np.ndarray:
@@ -60,11 +60,11 @@ class Hybrid(Monitor):
         return self.combine([m.step(own, tokens) for m, own in pairs])
 
 
-_BY_NAME = {m.name: m for m in (*probes.MONITORS, *running.MONITORS, *texts.MONITORS)}
+_KNOWN = by_name((*probes.MONITORS, *running.MONITORS, *texts.MONITORS))
 
 
 def _hybrid(name: str, members: Sequence[str], by_rank: bool = False) -> Hybrid:
-    return Hybrid(name=name, members=tuple(_BY_NAME[m] for m in members), by_rank=by_rank)
+    return Hybrid(name=name, members=tuple(_KNOWN[m] for m in members), by_rank=by_rank)
 
 
 MONITORS = (

@@ -252,14 +252,11 @@ def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
 
     0 inside a box, 1 one radius outside the nearest one; shape (points,).
     """
-    least = np.full(len(points), np.inf)
-    for a, b in zip(low, high, strict=True):
-        nearest = np.clip(points, a, b)
-        gap = np.linalg.norm(points - nearest, axis=1)
-        radius = np.linalg.norm(nearest - (a + b) / 2, axis=1)
-        ratio = np.where(gap > ROUNDING * radius, gap / np.maximum(radius, 1e-300), 0.0)
-        least = np.minimum(least, ratio)
-    return least
+    nearest = np.clip(points[:, None], low, high)  # (points, boxes, size)
+    gap = np.linalg.norm(points[:, None] - nearest, axis=2)
+    radius = np.linalg.norm(nearest - (low + high) / 2, axis=2)
+    ratio = np.where(gap > ROUNDING * radius, gap / np.maximum(radius, 1e-300), 0.0)
+    return ratio.min(axis=1)
 
 
 class ChainMean(Mean):

@@ -43,12 +43,19 @@ class First(Last):
 class Total(Last):
     """Sum of all tokens so far."""
 
+    combine: np.ufunc = np.add
     total, n = 0.0, 0
 
     def add(self, values: np.ndarray) -> np.ndarray:
-        sums = np.cumsum([self.total, *values])
-        self.total, self.n = sums[-1], self.n + len(values)
-        return sums[1:]
+        found = self.combine.accumulate([self.total, *values])
+        self.total, self.n = found[-1], self.n + len(values)
+        return found[1:]
+
+
+class Highest(Total):
+    """Largest of all tokens so far."""
+
+    combine, total = np.maximum, -np.inf
 
 
 class Mean(Total):
@@ -57,17 +64,6 @@ class Mean(Total):
     def add(self, values: np.ndarray) -> np.ndarray:
         n = self.n + np.arange(1, len(values) + 1)
         return super().add(values) / n
-
-
-class Highest(Last):
-    """Largest of all tokens so far."""
-
-    highest = -np.inf
-
-    def add(self, values: np.ndarray) -> np.ndarray:
-        found = np.maximum.accumulate([self.highest, *values])
-        self.highest = found[-1]
-        return found[1:]
 
 
 @dataclass(frozen=True)

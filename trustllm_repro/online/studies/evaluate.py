@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,10 +13,9 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.levels import LEVELS, STATES, Level, mask
-from trustllm_repro.online.monitors.base import InsufficientData, Monitor, Scores
+from trustllm_repro.online.monitors.base import InsufficientData, Monitor, by_name
 
 FOLDS = 5
 # Parts of an answer: so many tokens, or a share of them, rounded up.
@@ -61,9 +59,7 @@ def evaluate_monitors(
 
     Raises SettingsError: two monitors of one name.
     """
-    monitors, cells = list(monitors), {}
-    if twice := [name for name, n in Counter(m.name for m in monitors).items() if n > 1]:
-        raise SettingsError(f"two monitors are called {twice[0]!r}", remedy="give each a name")
+    monitors, cells = by_name(monitors).values(), {}
     for g in generations:
         if g.unsafe is not None:
             cells.setdefault((g.model, g.task), []).append(g)
@@ -86,21 +82,19 @@ def evaluate_task(
         (Evaluation(generations, less), [m for m in monitors if less == level or less.changes(m)])
         for less in levels[levels.index(level) :: -1]
     ]
-    # All fits of one monitor in one thread: liblinear draws from a generator that threads share.
-    fits = defaultdict(list)
-    for made, m in ((made, m) for made, some in shown for m in some if not hasattr(m, "members")):
-        fits[m.name].append((made, m))
+
+    def fit(monitor: Monitor) -> None:
+        """All fits of one monitor, in one thread: liblinear draws from a generator that threads share."""
+        for evaluation, some in shown:
+            for permuted in (False, True) if monitor in some else ():
+                evaluation.scores(monitor, permuted)
+
     # Small sums: a second thread costs each more than it gains. The limit is set anew in every
     # worker because OpenMP's holds for one thread only.
     limits = {"initializer": threadpool_limits, "initargs": (1,)}
     workers = min(WORKERS, os.cpu_count() or 1)
     with threadpool_limits(1), ThreadPoolExecutor(workers, **limits) as pool:
-        list(
-            pool.map(
-                lambda of: [made.scores(m, p) for made, m in of for p in (False, True)],
-                fits.values(),
-            )
-        )
+        list(pool.map(fit, (m for m in monitors if not hasattr(m, "members"))))
         scores = [e.frame(m, p) for p in (False, True) for e, some in shown for m in some]
     tokens = [shown[0][0].token_frame(m) for m in monitors]
     return pd.concat(scores, ignore_index=True), pd.concat(tokens, ignore_index=True)
@@ -108,20 +102,21 @@ def evaluate_task(
 
 class Evaluation:
     """Monitors on the labelled answers of one model to one task; arguments as of `evaluate_monitors`.
-    `answers`: what of SCORE_COLUMNS no monitor changes, by whether labels are permuted."""
+
+    `answers`: what of SCORE_COLUMNS no monitor changes, by whether labels are permuted.
+    """
 
     def __init__(
         self, generations: Sequence[Generation], level: Level = STATES, seed: int = 0
     ) -> None:
-        self.generations = [g if level == STATES else mask(g, level) for g in generations]
-        self.level, self.answers = level, {}
+        seen = [g if level == STATES else mask(g, level) for g in generations]
+        self.generations, self.level = np.array(seen, dtype=object), level
         facts = ["model", "task", "case", "unsafe", "disputed"]
-        real = pd.DataFrame(
-            [[getattr(g, name) for name in facts] for g in generations], columns=facts
-        )
+        real = pd.DataFrame([[getattr(g, f) for f in facts] for g in generations], columns=facts)
         prompts = np.array([g.group for g in generations], dtype=object)
         real = real.assign(level=level.name, group=list(map(digest, prompts)))
         real["tokens"] = [len(g.trace) for g in generations]
+        self.answers: dict[bool, pd.DataFrame] = {}
         for permuted in (False, True):
             order = permutation(prompts, seed) if permuted else slice(None)
             unsafe = real["unsafe"].to_numpy(bool)[order]
@@ -129,39 +124,39 @@ class Evaluation:
                 permuted=permuted, unsafe=unsafe, disputed=real["disputed"].to_numpy()[order],
                 fold=deal(prompts, unsafe, seed),
             )  # fmt: skip
-        self._scores: dict[tuple[str, bool], Scores | str] = {}
+        self._scores: dict[tuple[str, bool], np.ndarray | str] = {}
 
-    def scores(self, monitor: Monitor, permuted: bool = False) -> Scores | str:
-        """After each token of each answer; or why there are none."""
+    def scores(self, monitor: Monitor, permuted: bool = False) -> np.ndarray | str:
+        """After each token, (tokens of all answers,), answer after answer; or why there are none."""
         key = monitor.name, permuted and monitor.trained
         if key not in self._scores:
             try:
                 if why := self.level.why_not(monitor):
                     raise InsufficientData(why)
-                found = self._found(monitor, permuted)
-                self._scores[key] = [np.round(s, DIGITS) for s in found]
+                self._scores[key] = np.round(self._found(monitor, permuted), DIGITS)
             except InsufficientData as e:
                 self._scores[key] = str(e)
         return self._scores[key]
 
-    def _found(self, monitor: Monitor, permuted: bool) -> Scores:
+    def _found(self, monitor: Monitor, permuted: bool) -> np.ndarray:
         if not monitor.trained:
-            return monitor(self.generations)
+            return np.concatenate(monitor(self.generations))
         of = [self.scores(m, permuted) for m in getattr(monitor, "members", ())]
         if lacking := [s for s in of if isinstance(s, str)]:
             raise InsufficientData(lacking[0])
-        unsafe, fold = (self.answers[permuted][c].to_numpy() for c in ("unsafe", "fold"))
-        found: Scores = [np.zeros(0)] * len(self.generations)
+        unsafe, fold, n = (
+            self.answers[permuted][c].to_numpy() for c in ("unsafe", "fold", "tokens")
+        )
+        fold_of_token = np.repeat(fold, n)
+        found = np.zeros(len(fold_of_token))
         for k in np.unique(fold):
-            held_out, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
+            others, here = fold != k, fold_of_token == k
             if of:  # the members' own scores of the other folds, out of fold as well, are the scale
-                scaled = monitor.scaled([[s[i] for i in others] for s in of])
-                made = [scaled.combine([s[i] for s in of]) for i in held_out]
+                scaled = monitor.scaled([s[~here] for s in of])
+                found[here] = scaled.combine([s[here] for s in of])
             else:
-                fitted = monitor.fit([self.generations[i] for i in others], unsafe[others])
-                made = fitted([self.generations[i] for i in held_out])
-            for i, s in zip(held_out, made, strict=True):
-                found[i] = s
+                fitted = monitor.fit(self.generations[others], unsafe[others])
+                found[here] = np.concatenate(fitted(self.generations[~others]))
         return found
 
     def frame(self, monitor: Monitor, permuted: bool = False) -> pd.DataFrame:
@@ -170,7 +165,7 @@ class Evaluation:
         n, reason = answers["tokens"].to_numpy(), scores if isinstance(scores, str) else ""
         table = np.full((len(n), n.max(initial=1)), np.nan)  # NaN beyond an answer's end
         if not reason:
-            table[np.arange(table.shape[1]) < n[:, None]] = np.concatenate(scores)
+            table[np.arange(table.shape[1]) < n[:, None]] = scores
         highest = np.fmax.accumulate(table, axis=1)
 
         def at(values: np.ndarray, tokens: Any) -> np.ndarray:
@@ -191,9 +186,10 @@ class Evaluation:
             return pd.DataFrame(columns=TOKEN_COLUMNS)
         rows = answers.loc[answers.index.repeat(answers["tokens"]), [*CELL, "case"]]
         token = rows.groupby("case", sort=False).cumcount() + 1
-        score = np.concatenate(scores).astype(np.float32)
-        rows = rows.assign(monitor=monitor.name, token=token.astype(np.int32), score=score)
-        return rows[TOKEN_COLUMNS]
+        score = scores.astype(np.float32)
+        return rows.assign(monitor=monitor.name, token=token.astype(np.int32), score=score)[
+            TOKEN_COLUMNS
+        ]
 
 
 def deal(group: np.ndarray, unsafe: np.ndarray, seed: int) -> np.ndarray:
