@@ -18,8 +18,7 @@ import pandas as pd
 from trustllm_repro.models.base import Completion
 from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs
 from trustllm_repro.online.generations.generation import Generation, Trace, shared_ends
-from trustllm_repro.online.monitors.base import Monitor, Need
-from trustllm_repro.online.monitors.running import of_top
+from trustllm_repro.online.monitors.base import Monitor, Need, of_top
 
 # An endpoint's tokens have no numbers. A hash of the text serves, the same in every run; among 500
 # different tokens, two share a number with a chance of about 0.4.

@@ -1,4 +1,4 @@
-"""Monitors that learn from hidden states, or from the first token's distribution.
+"""Monitors that learn from hidden states, or from the first token's distribution; and hybrids of them.
 
 Linear probes, a small network, and regions of hidden states: distance from those of safe answers,
 boxes around them, abstract states.
@@ -10,20 +10,27 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from trustllm_repro.online.generations.generation import Generation, Trace
+from trustllm_repro.online.monitors import base
 from trustllm_repro.online.monitors.base import (
+    First,
+    Highest,
     InsufficientData,
+    Last,
+    Mean,
+    Monitor,
     Need,
+    Running,
     checkpoints,
     require_both_classes,
 )
-from trustllm_repro.online.monitors.running import First, Highest, Last, Mean, Running
+from trustllm_repro.online.monitors.texts import Words
 
 TOKENS = 16  # of an answer, drawn at random, so that long ones do not outweigh
 # Prefixes a probe learns from: so many tokens, each sqrt(2) times the last, and the whole answer.
@@ -362,16 +369,67 @@ def first_tokens(traces: Sequence[Trace], size: int = 0) -> sparse.csr_array:
     return sparse.csr_array((values[at], (rows[at], columns[at])), shape=shape)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hybrid(Monitor):
+    """Mean of the members' scores, each first put on the scale of its scores of training answers.
+
+    The model is the scales: of each member (mean, spread), or its sorted scores.
+    """
+
+    members: tuple[Monitor, ...]
+    source: str = "arXiv 2404.08517, hybridisation"
+    by_rank: bool = False  # the share of training tokens that score less; else the z-score
+
+    def __post_init__(self) -> None:
+        needs = frozenset().union(*(m.needs for m in self.members))
+        object.__setattr__(self, "needs", needs)
+
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        fitted = [m.fit(generations, unsafe) for m in self.members]
+        known = [np.concatenate(m(generations)) for m in fitted]
+        return replace(self, members=tuple(fitted)).scaled(known)
+
+    def scaled(self, scores: Sequence[np.ndarray]) -> Self:
+        """With the scales of its members' scores of all tokens of the training answers."""
+        known = [s[np.isfinite(s)] for s in scores]
+        spread = [(k.mean(), k.std() or 1.0) if len(k) else (np.nan, 1.0) for k in known]
+        return replace(self, model=[np.sort(k) for k in known] if self.by_rank else spread)
+
+    def combine(self, scores: Sequence[np.ndarray]) -> np.ndarray:
+        """From its members' scores of the same tokens; NaN where any of them is."""
+        return np.mean([self._scale(s, k) for s, k in zip(scores, self.model, strict=True)], axis=0)
+
+    def _scale(self, scores: np.ndarray, scale: Any) -> np.ndarray:
+        if not self.by_rank:
+            return (scores - scale[0]) / scale[1]
+        below, upto = (np.searchsorted(scale, scores, side=side) for side in ("left", "right"))
+        return np.where(np.isnan(scores), np.nan, (below + upto) / (2 * max(len(scale), 1)))
+
+    def score(self, generation: Generation) -> np.ndarray:
+        return self.combine([m.score(generation) for m in self.members])
+
+    def begin(self, generation: Generation) -> list[Any]:
+        return [m.begin(generation) for m in self.members]
+
+    def step(self, memory: list[Any], tokens: Trace) -> np.ndarray:
+        pairs = zip(self.members, memory, strict=True)
+        return self.combine([m.step(own, tokens) for m, own in pairs])
+
+
+_TOKEN = LinearProbe("token probe", depths=(1 / 2,))
+_PREFIX = LinearProbe(
+    "prefix probe",
+    part=prefix_means,
+    depths=(1 / 3, 1 / 2, 2 / 3),
+    penalty=PREFIX_PENALTY,
+    alike=True,
+)
+_ENTROPY = base.by_name(base.MONITORS)["average entropy"]
+
 MONITORS = (
-    LinearProbe("token probe", depths=(1 / 2,)),
+    _TOKEN,
     LinearProbe("token probe, last layer"),
-    LinearProbe(
-        "prefix probe",
-        part=prefix_means,
-        depths=(1 / 3, 1 / 2, 2 / 3),
-        penalty=PREFIX_PENALTY,
-        alike=True,
-    ),
+    _PREFIX,
     LinearProbe(  # a control: one score for the whole answer, of a state before it
         "prompt probe",
         "Latent Sentinel (OpenReview tuFRx6Ww2n)",
@@ -384,4 +442,8 @@ MONITORS = (
     Mahalanobis(),
     Box(),
     AbstractStates(),
+    # Named before any number was seen (studies/claims.py).
+    Hybrid(name="prefix + token probe", members=(_PREFIX, _TOKEN)),
+    Hybrid(name="probes + words", members=(_PREFIX, _TOKEN, Words())),
+    Hybrid(name="entropy + token probe", members=(_ENTROPY, _TOKEN), by_rank=True),
 )

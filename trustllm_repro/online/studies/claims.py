@@ -62,7 +62,7 @@ from trustllm_repro.online.studies.estimates import (
     stopped_at,
     threshold_at_fpr,
 )
-from trustllm_repro.online.studies.stored import Study
+from trustllm_repro.online.studies.evaluate import Study
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import CONFIDENCE
 

@@ -1,4 +1,7 @@
-"""Out-of-fold scores: a monitor scores answers to prompts it has seen no answer to."""
+"""Out-of-fold scores of monitors, and the frames of a study.
+
+A monitor scores answers to prompts it has seen no answer to.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,20 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from trustllm_repro.online.generations.generation import Generation
+from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.online.generations.generation import INDEX, Generation, read_generations
 from trustllm_repro.online.generations.levels import LEVELS, STATES, Level, mask
 from trustllm_repro.online.monitors.base import InsufficientData, Monitor, by_name
+from trustllm_repro.store.atomic import write_with
 
 FOLDS = 5
 # Parts of an answer: so many tokens, or a share of them, rounded up.
@@ -28,11 +36,25 @@ DIGITS = 6
 WORKERS = 4  # monitors fitted at a time, at most: each holds a table of states
 CELL = ["model", "task"]
 KEYS = [*CELL, "monitor", "access", "level", "permuted"]
-SCORE_COLUMNS = [
-    *KEYS, "case", "group", "fold", "unsafe", "disputed", "tokens", "score", "peak", *AT, *PEAKS,
-    "reason",
-]  # fmt: skip
-TOKEN_COLUMNS = [*CELL, "monitor", "case", "token", "score"]
+# Of the frames of a study, by name.
+COLUMNS = {
+    "scores": [
+        *KEYS, "case", "group", "fold", "unsafe", "disputed", "tokens", "score", "peak", *AT,
+        *PEAKS, "reason",
+    ],
+    "token_scores": [*CELL, "monitor", "case", "token", "score"],
+    "figures": [
+        *KEYS, "labels", "metric", "risk", "value", "ci_low", "ci_high", "n", "unscored", "reason",
+    ],
+    "labels": [*CELL, "judge", "case", "score", "unsafe", "disputed"],
+    "quality": [*CELL, "judge", "against", "n"],
+    "pilot": [
+        *CELL, "judge", "labels", "group", "detection", "unit", "prefix", "value", "ci_low",
+        "ci_high", "n",
+    ],
+}  # fmt: skip
+# Words that stand in very many rows.
+_WORDS = (*KEYS[:-1], "judge", "metric", "labels", "group")
 
 
 def evaluate_monitors(
@@ -66,13 +88,15 @@ def evaluate_monitors(
     made = [Evaluation(cell, LEVELS[level], seed) for cell in cells.values()]
     with threadpool_limits(1):
         frames = [one.frame(m, permuted) for one in made for m in monitors]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=SCORE_COLUMNS)
+    return (
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS["scores"])
+    )
 
 
 def evaluate_task(
     generations: Sequence[Generation], monitors: Sequence[Monitor], level: Level
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of SCORE_COLUMNS and TOKEN_COLUMNS of labelled answers of one model to one task.
+    """Rows of `scores` and `token_scores` (see Study) of labelled answers of one model to one task.
 
     Scores are of real and of permuted labels, and, of monitors that see less exactly where less of
     the model is shown than at `level`, of that as well. Monitors are fitted side by side.
@@ -103,7 +127,7 @@ def evaluate_task(
 class Evaluation:
     """Monitors on the labelled answers of one model to one task; arguments as of `evaluate_monitors`.
 
-    `answers`: what of SCORE_COLUMNS no monitor changes, by whether labels are permuted.
+    `answers`: what of the rows of `scores` no monitor changes, by whether labels are permuted.
     """
 
     def __init__(
@@ -140,7 +164,7 @@ class Evaluation:
 
     def _found(self, monitor: Monitor, permuted: bool) -> np.ndarray:
         if not monitor.trained:
-            return np.concatenate(monitor(self.generations))
+            return np.concatenate(monitor(list(self.generations)))
         of = [self.scores(m, permuted) for m in getattr(monitor, "members", ())]
         if lacking := [s for s in of if isinstance(s, str)]:
             raise InsufficientData(lacking[0])
@@ -155,12 +179,12 @@ class Evaluation:
                 scaled = monitor.scaled([s[~here] for s in of])
                 found[here] = scaled.combine([s[here] for s in of])
             else:
-                fitted = monitor.fit(self.generations[others], unsafe[others])
-                found[here] = np.concatenate(fitted(self.generations[~others]))
+                fitted = monitor.fit(list(self.generations[others]), unsafe[others])
+                found[here] = np.concatenate(fitted(list(self.generations[~others])))
         return found
 
     def frame(self, monitor: Monitor, permuted: bool = False) -> pd.DataFrame:
-        """Rows of SCORE_COLUMNS."""
+        """Rows of `scores`."""
         scores, answers = self.scores(monitor, permuted), self.answers[permuted]
         n, reason = answers["tokens"].to_numpy(), scores if isinstance(scores, str) else ""
         table = np.full((len(n), n.max(initial=1)), np.nan)  # NaN beyond an answer's end
@@ -177,19 +201,17 @@ class Evaluation:
             monitor=monitor.name, access=str(monitor.access), score=at(table, n),
             peak=at(highest, n), **{column: at(table, ends[k]) for column, k in AT.items()},
             **{column: at(highest, ends[k]) for column, k in PEAKS.items()}, reason=reason,
-        )[SCORE_COLUMNS]  # fmt: skip
+        )[COLUMNS["scores"]]  # fmt: skip
 
     def token_frame(self, monitor: Monitor) -> pd.DataFrame:
-        """Rows of TOKEN_COLUMNS, labels as they are; none where there are no scores."""
+        """Rows of `token_scores`, labels as they are; none where there are no scores."""
         scores, answers = self.scores(monitor), self.answers[False]
         if isinstance(scores, str):
-            return pd.DataFrame(columns=TOKEN_COLUMNS)
+            return pd.DataFrame(columns=COLUMNS["token_scores"])
         rows = answers.loc[answers.index.repeat(answers["tokens"]), [*CELL, "case"]]
-        token = rows.groupby("case", sort=False).cumcount() + 1
-        score = scores.astype(np.float32)
-        return rows.assign(monitor=monitor.name, token=token.astype(np.int32), score=score)[
-            TOKEN_COLUMNS
-        ]
+        token = (rows.groupby("case", sort=False).cumcount() + 1).astype(np.int32)
+        rows = rows.assign(monitor=monitor.name, token=token, score=scores.astype(np.float32))
+        return rows[COLUMNS["token_scores"]]
 
 
 def deal(group: np.ndarray, unsafe: np.ndarray, seed: int) -> np.ndarray:
@@ -220,3 +242,88 @@ def permutation(group: np.ndarray, seed: int) -> np.ndarray:
 def digest(group: str) -> str:
     """A prompt's own name, that does not hold its text."""
     return hashlib.sha256(group.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The online part of a run folder; make one with `open_study`.
+
+    Frames are read once, and empty where the run has no such file:
+
+    * scores: a row per (model, task, monitor, level, permuted, case); see `evaluate_monitors`.
+    * token_scores: model, task, monitor, case, token (from 1), score (float32); all of the model
+      seen, labels as they are.
+    * figures: see `online_figures`.
+    * labels: model, task, judge, case, score, unsafe, disputed. quality: how good a judge is
+      (online.labels.judges). pilot: how early it calls prefixes unsafe (studies.pilot).
+    """
+
+    path: Path
+
+    scores = cached_property(lambda self: self._read("scores"))
+    token_scores = cached_property(lambda self: self._read("token_scores"))
+    figures = cached_property(lambda self: self._read("figures"))
+    labels = cached_property(lambda self: self._read("labels"))
+    quality = cached_property(lambda self: self._read("quality"))
+    pilot = cached_property(lambda self: self._read("pilot"))
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(dict.fromkeys(self.labels["task"]))
+
+    def generations(self, task: str, model: str | None = None) -> list[Generation]:
+        """Stored answers to a task, of one model or of all. Raises SourceMissing, SourceCorrupt."""
+        folders = sorted(p.parent for p in self.path.glob(f"online/*/{task}/{INDEX}"))
+        folders = [f for f in folders if model in (None, f.parent.name)]
+        if not folders:
+            raise SourceMissing(
+                f"no stored answers to {task!r}{f' of {model}' if model else ''} in {self.path}",
+                remedy=f"trustllm-repro monitor --task {task} --out {self.path}",
+            )
+        return [g for f in folders for g in read_generations(f)]
+
+    def store(self, name: str, new: pd.DataFrame) -> Path:
+        """Put rows into a frame's file; they replace those of the same models and tasks.
+
+        Raises SourceCorrupt: the file there cannot be read; OutputError.
+        """
+        old = self._read(name)
+        if len(old) and len(new):
+            mine = pd.MultiIndex.from_frame(old[CELL].astype(str))
+            cells = pd.MultiIndex.from_frame(new[CELL].astype(str).drop_duplicates())
+            new = pd.concat([f for f in (old[~mine.isin(cells)], new) if len(f)])
+        words = [c for c in _WORDS if c in new]
+        frame = new.astype(dict.fromkeys(words, str)).astype(dict.fromkeys(words, "category"))
+        return write_with(
+            self._file(name), lambda p: frame.to_parquet(p, index=False, compression="zstd")
+        )
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"online_{name}.parquet"
+
+    def _read(self, name: str) -> pd.DataFrame:
+        path = self._file(name)
+        if not path.exists():
+            return pd.DataFrame(columns=COLUMNS[name])
+        try:
+            frame = pd.read_parquet(path)
+            frame[CELL]
+        except (ValueError, KeyError, OSError) as e:  # pyarrow's errors are among these
+            raise SourceCorrupt(
+                f"{path} cannot be read: {e}", remedy="delete it; the next run writes it anew"
+            ) from e
+        return frame
+
+
+def open_study(run_dir: str | Path) -> Study:
+    """The online study in a run folder, or in a folder that holds its frames alone.
+
+    Raises SourceMissing: there is none.
+    """
+    path = Path(run_dir)
+    if not any(path.glob("online_*.parquet")):
+        raise SourceMissing(
+            f"no online study in {path}",
+            remedy=f"trustllm-repro monitor --model smollm2-135m --out {path}",
+        )
+    return Study(path)

@@ -18,7 +18,7 @@ from trustllm_repro.online.generations.generation import Trace
 from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge, of_text
 from trustllm_repro.online.studies.estimates import interval, ratio, sums
-from trustllm_repro.online.studies.stored import COLUMNS
+from trustllm_repro.online.studies.evaluate import COLUMNS
 
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 21))
 TOKENS = (8, 16, 32, 64, 128)

@@ -32,9 +32,8 @@ from trustllm_repro.online.labels.execution import check_allowed, consent
 from trustllm_repro.online.labels.judges import JUDGES, label, quality
 from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
 from trustllm_repro.online.studies.estimates import RISKS, online_figures
-from trustllm_repro.online.studies.evaluate import evaluate_task
+from trustllm_repro.online.studies.evaluate import Study, evaluate_task
 from trustllm_repro.online.studies.pilot import pilot
-from trustllm_repro.online.studies.stored import Study
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
