@@ -78,14 +78,7 @@ class Monitor:
         return type(self).fit is not Monitor.fit
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        """A fitted copy.
-
-        Args:
-            unsafe: (answers,) bool.
-
-        Raises:
-            InsufficientData: answers of one kind only, or fewer than the method can be fitted to.
-        """
+        """A fitted copy; unsafe: (answers,) bool. Raises InsufficientData: too few of a kind."""
         return self
 
     def __call__(self, generations: Sequence[Generation]) -> list[np.ndarray]:
@@ -99,8 +92,7 @@ class Monitor:
     def begin(self, generation: Generation) -> Any:
         """What it remembers of an answer of which the prompt is known, and no token yet.
 
-        Raises:
-            SettingsError: this monitor reads whole answers.
+        Raises SettingsError: this monitor reads whole answers.
         """
         raise SettingsError(
             f"the monitor {self.name!r} cannot go on from token to token",
@@ -110,9 +102,7 @@ class Monitor:
     def step(self, memory: Any, tokens: Trace) -> np.ndarray:
         """Scores of the next tokens of an answer, in a time that does not grow with those before.
 
-        Args:
-            memory: as `begin` gave it; changed here. tokens: the next one, or several, as a
-                trace of theirs.
+        memory: as `begin` gave it; changed here. tokens: the next one or several, as a trace.
         """
         raise NotImplementedError(f"the monitor {self.name!r} defines begin, and not step")
 

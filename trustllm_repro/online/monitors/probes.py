@@ -45,8 +45,7 @@ ROUNDING = 1e-9
 def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
     """States of the recorded layers nearest to these depths, joined, (n, layers x size) float32.
 
-    Raises:
-        InsufficientData: none was recorded.
+    Raises InsufficientData: none was recorded.
     """
     if not trace.hidden:
         raise InsufficientData("no hidden states were recorded")
@@ -97,8 +96,7 @@ class StateMonitor(Running):
     ) -> list[np.ndarray]:
         """Of each answer the finite states, or a part of them, (some, size) float32.
 
-        Raises:
-            InsufficientData: there is none at all.
+        Raises InsufficientData: there is none at all.
         """
         found = []
         for g in generations:
@@ -114,11 +112,8 @@ def linear(
 ) -> tuple[np.ndarray, float]:
     """Weights and bias of a ridge logistic regression on standardised rows.
 
-    Args:
-        rows: of each answer, (some, size). alike: all answers weigh the same, not all rows.
-
-    Raises:
-        InsufficientData: fewer than two answers of a kind have rows.
+    rows: of each answer, (some, size). alike: all answers weigh the same, not all rows.
+    Raises InsufficientData: fewer than two answers of a kind have rows.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -269,8 +264,7 @@ def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
 class ChainMean(Mean):
     """Mean over the steps so far, from state to state, of what a table says of each.
 
-    Args:
-        table: (states + 1, states); the last row is that of no state before the first.
+    table: (states + 1, states); the last row is that of no state before the first.
     """
 
     def __init__(self, table: np.ndarray) -> None:

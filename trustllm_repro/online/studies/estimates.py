@@ -250,7 +250,7 @@ def online_figures(
 
     The threshold of a fold comes from the answers of the other folds, and for "undisputed" from the
     undisputed ones; an answer without a score is never stopped. Intervals are conditional on the
-    fitted monitors: over permutations of the labels, each of which fits them anew, those of 95 %
+    fitted monitors: over permutations of the labels, each of which fits them again, those of 95 %
     cover 0.5 in 35 of 40.
 
     Args:

@@ -68,7 +68,7 @@ def evaluate_monitors(
 
     Args:
         generations: those without a label are left out.
-        permuted: the placebo: labels are dealt anew to prompts before anything is fitted.
+        permuted: the placebo: labels are permuted between prompts before anything is fitted.
         seed: of the permutation and of the folds, of which all have both kinds of answers if they can.
         level: what of the model is seen; see generations.levels.
 
@@ -113,7 +113,7 @@ def evaluate_task(
             for permuted in (False, True) if monitor in some else ():
                 evaluation.scores(monitor, permuted)
 
-    # Small sums: a second thread costs each more than it gains. The limit is set anew in every
+    # Small sums: a second thread costs each more than it gains. The limit is set again in every
     # worker because OpenMP's holds for one thread only.
     limits = {"initializer": threadpool_limits, "initargs": (1,)}
     workers = min(WORKERS, os.cpu_count() or 1)
@@ -137,8 +137,9 @@ class Evaluation:
         self.generations, self.level = np.array(seen, dtype=object), level
         facts = ["model", "task", "case", "unsafe", "disputed"]
         real = pd.DataFrame([[getattr(g, f) for f in facts] for g in generations], columns=facts)
-        prompts = np.array([g.group for g in generations], dtype=object)
-        real = real.assign(level=level.name, group=list(map(digest, prompts)))
+        texts = np.array([g.group for g in generations], dtype=object)
+        prompts = np.unique(texts, return_inverse=True)[1]
+        real = real.assign(level=level.name, group=list(map(digest, texts)))
         real["tokens"] = [len(g.trace) for g in generations]
         self.answers: dict[bool, pd.DataFrame] = {}
         for permuted in (False, True):
@@ -215,16 +216,16 @@ class Evaluation:
 
 
 def deal(group: np.ndarray, unsafe: np.ndarray, seed: int) -> np.ndarray:
-    """(answers,) number of the fold; answers to one prompt share it."""
+    """(answers,) number of the fold; answers to one prompt, (answers,) int from 0, share it."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    found, prompts = np.zeros(len(group), dtype=np.int32), np.unique(group, return_inverse=True)[1]
+    found = np.zeros(len(group), dtype=np.int32)
     folds = min(FOLDS, len(set(group)), max(unsafe.sum(), (~unsafe).sum()))
     if folds > 1:
-        dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a kind that not all folds can have
-            for k, (_, held_out) in enumerate(dealt.split(unsafe, unsafe, prompts)):
+            for k, (_, held_out) in enumerate(split(unsafe, unsafe, group)):
                 found[held_out] = k
     return found
 
@@ -232,10 +233,10 @@ def deal(group: np.ndarray, unsafe: np.ndarray, seed: int) -> np.ndarray:
 def permutation(group: np.ndarray, seed: int) -> np.ndarray:
     """Whose label each answer gets: prompts in another order, the answers of one together but
     shuffled, so that labels of answers to one prompt stay about as alike as they were."""
-    draw, prompts = np.random.default_rng(seed), np.unique(group, return_inverse=True)[1]
-    new = draw.permutation(int(prompts.max(initial=-1)) + 1)
+    draw = np.random.default_rng(seed)
+    new = draw.permutation(group.max() + 1)
     found = np.empty(len(group), dtype=int)
-    found[np.argsort(prompts, kind="stable")] = np.lexsort((draw.random(len(group)), new[prompts]))
+    found[np.argsort(group, kind="stable")] = np.lexsort((draw.random(len(group)), new[group]))
     return found
 
 
