@@ -228,12 +228,11 @@ class Sentences(Signal):
     begin = Monitor.begin
 
     def score(self, generation: Generation) -> np.ndarray:
-        values, found, before, done = self.values(generation.trace), [], 0.0, 0
-        for part in np.split(values, np.flatnonzero(sentence_starts(generation.trace))):
-            own = self.statistic().add(part)
-            found.append((before + own) / (done + 1))
-            before, done = before + own[-1:].sum(), done + 1
-        return np.concatenate(found)
+        starts = sentence_starts(generation.trace)
+        parts = np.split(self.values(generation.trace), np.flatnonzero(starts))
+        own, done = [self.statistic().add(part) for part in parts], np.cumsum(starts)
+        before = np.cumsum([0.0, *(one[-1:].sum() for one in own)])
+        return (before[done] + np.concatenate(own)) / (done + 1)
 
 
 def sentence_starts(trace: Trace) -> np.ndarray:

@@ -41,15 +41,11 @@ def split_words(text: str) -> list[str]:
 
 
 def buckets(words: Sequence[str], before: str = "") -> np.ndarray:
-    """(words, 2) int64: where each word, and each with the word before it, counts."""
+    """(2 x words,) int64: where each word, and each with the word before it, counts."""
     pairs = zip([before, *words], words, strict=False)
-    return np.array(
-        [(_bucket(word), _bucket(f"{last}\x00{word}")) for last, word in pairs], dtype=np.int64
-    ).reshape(-1, 2)
-
-
-def _bucket(word: str) -> int:
-    return zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
+    keys = [key for last, word in pairs for key in (word, f"{last}\x00{word}")]
+    hashes = [zlib.crc32(key.encode("utf-8", "surrogatepass")) for key in keys]
+    return np.array(hashes, dtype=np.int64) % BUCKETS
 
 
 @dataclass
@@ -79,7 +75,7 @@ class Words(Monitor):
         require_both_classes(unsafe)
         counts = np.full((2, BUCKETS), SMOOTHING)  # in safe and unsafe answers
         for generation, kind in zip(generations, unsafe.astype(int), strict=True):
-            np.add.at(counts[kind], buckets(split_words(generation.trace.text)).ravel(), 1)
+            np.add.at(counts[kind], buckets(split_words(generation.trace.text)), 1)
         safe, bad = np.log(counts / counts.sum(axis=1, keepdims=True))
         return replace(self, model=((bad - safe) / 2).astype(np.float32))
 
