@@ -65,7 +65,7 @@ def test_with_one_answer_a_prompt_it_is_delong() -> None:
     plain = (
         placed[unsafe].var(ddof=1) / unsafe.sum() + placed[~unsafe].var(ddof=1) / (~unsafe).sum()
     )
-    value, parts = estimates.clustered(unsafe, placed, np.arange(200))
+    value, parts = estimates.areas(unsafe, score[None], np.arange(200))
     assert value == pytest.approx(roc_auc_score(unsafe, score))
     assert (parts**2).sum() == pytest.approx(plain, rel=0.02)
 
