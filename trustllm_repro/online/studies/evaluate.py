@@ -136,7 +136,7 @@ class Evaluation:
         seen = [g if level == STATES else mask(g, level) for g in generations]
         self.generations, self.level = np.array(seen, dtype=object), level
         facts = ["model", "task", "case", "unsafe", "disputed"]
-        real = pd.DataFrame([[getattr(g, f) for f in facts] for g in generations], columns=facts)
+        real = pd.DataFrame(list(map(vars, generations)), columns=facts)
         texts = np.array([g.group for g in generations], dtype=object)
         prompts = np.unique(texts, return_inverse=True)[1]
         real = real.assign(level=level.name, group=list(map(digest, texts)))
@@ -311,7 +311,7 @@ class Study:
             frame[CELL]
         except (ValueError, KeyError, OSError) as e:  # pyarrow's errors are among these
             raise SourceCorrupt(
-                f"{path} cannot be read: {e}", remedy="delete it; the next run writes it anew"
+                f"{path} cannot be read: {e}", remedy="delete it; the next run writes it again"
             ) from e
         return frame
 
