@@ -22,7 +22,6 @@ from trustllm_repro.online.monitors.texts import (
     checkpoints,
     held,
     sentences,
-    split_words,
     vr,
     vro,
 )
@@ -217,4 +216,4 @@ def test_a_text_in_pieces_is_read_as_the_whole(text, data) -> None:
     score = probe.add(reading, "", end=True)
     whole = probe.score(Generation(trace([text])))
     assert np.isclose(score, whole[-1], atol=1e-6, equal_nan=True)
-    assert reading.words == len(split_words(text))
+    assert reading.words == len(module._WORD.findall(text))

@@ -35,11 +35,6 @@ SMOOTHING = 2.0  # added to every count of words
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff]|[^\W_]{1,32}|[^\w\s]")
 
 
-def split_words(text: str) -> list[str]:
-    """Its words, as `Words.add` finds them."""
-    return [m.group().lower() for m in _WORD.finditer(text)]
-
-
 def buckets(words: Sequence[str], before: str = "") -> np.ndarray:
     """(2 x words,) int64: where each word, and each with the word before it, counts."""
     pairs = zip([before, *words], words, strict=False)
@@ -75,7 +70,8 @@ class Words(Monitor):
         require_both_classes(unsafe)
         counts = np.full((2, BUCKETS), SMOOTHING)  # in safe and unsafe answers
         for generation, kind in zip(generations, unsafe.astype(int), strict=True):
-            np.add.at(counts[kind], buckets(split_words(generation.trace.text)), 1)
+            words = [word.lower() for word in _WORD.findall(generation.trace.text)]
+            np.add.at(counts[kind], buckets(words), 1)
         safe, bad = np.log(counts / counts.sum(axis=1, keepdims=True))
         return replace(self, model=((bad - safe) / 2).astype(np.float32))
 

@@ -347,7 +347,10 @@ def stopping_at(
     none = Estimate(reason="scores by token were not given")
     found = {"tokens_shown": none, "share_read": none}
     if curve is not None:
-        first = _first_alarm(at, of, curve)
+        limit = curve["case"].map(pd.Series(at, of.frame["case"]))
+        alarms = curve[curve["score"].to_numpy(np.float64) >= limit.to_numpy()]
+        first = of.frame["case"].map(alarms.groupby("case")["token"].min())
+        first = first.fillna(np.inf).to_numpy(np.float64)  # from 1
         shares["tokens_shown"] = np.minimum(np.minimum(first - 1, n), SHOWN), bad
         shares["share_read"] = np.minimum(first, n) / np.maximum(n, 1), hit & bad
     summed = of.sums(*(c for value, among in shares.values() for c in (value * among, among)))
@@ -358,14 +361,6 @@ def stopping_at(
     found["macro_f1"] = Estimate(*interval(macro_f1(*summed[:4])), len(bad))
     upper = upper_bound(ratio(*summed[2:4])[1:], len(np.unique(of.group[~bad])))
     return found | {"false_positive_upper": Estimate(upper, n=int(summed[3, 0]))}
-
-
-def _first_alarm(at: np.ndarray, of: Answers, curve: pd.DataFrame) -> np.ndarray:
-    """(answers,) the token, from 1, at which each is stopped; inf for none."""
-    limit = pd.Series(at, of.frame["case"])
-    hit = curve["score"].to_numpy(np.float64) >= curve["case"].map(limit).to_numpy()
-    first = curve[hit].groupby("case")["token"].min()
-    return of.frame["case"].map(first).fillna(np.inf).to_numpy(np.float64)
 
 
 def auroc_difference(one: pd.DataFrame, two: pd.DataFrame, column: str = "score") -> pd.DataFrame:
