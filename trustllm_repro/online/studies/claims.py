@@ -176,10 +176,8 @@ def no_best(of: Cells) -> Found:
     some = {key: cell for key, cell in of.items() if cell.keys() >= set(PANEL)}
     if len({task for _, task in some}) < 2:
         return OPEN, "fewer than two tasks with all monitors of the panel"
-    p, pairs = (
-        interaction([[c[m] for m in PANEL] for c in some.values()]),
-        list(permutations(PANEL, 2)),
-    )
+    p = interaction([[cell[m] for m in PANEL] for cell in some.values()])
+    pairs = list(permutations(PANEL, 2))
     level = 1 - (1 - CONFIDENCE) / (len(some) * len(pairs))
     gaps = {(m, o): [gap(c, o, m, level) for c in some.values()] for m, o in pairs}
     beaten = {
@@ -231,16 +229,15 @@ def _cheapest(peaks: np.ndarray, unsafe: np.ndarray) -> tuple[np.ndarray, np.nda
 def limited(cell: Cell) -> Outcome:
     """C4 in a cell, but for the time that watching takes."""
     level = 1 - (1 - CONFIDENCE) / len(CHEAP)
-    areas = [cell[m].auroc("at_32", level=level) for m in CHEAP]
-    gaps = [gap(cell, PROBES, m, column="at_32") for m in CHEAP]
-    both = list(zip(areas, gaps, strict=True))
-    text = ", ".join(
-        f"{m} {a:.2f}, probes {g.value:+.2f}" for m, (a, g) in zip(CHEAP, both, strict=True)
-    )
-    if any(a.ci_low > 0.5 and g.ci_low > 0 for a, g in both):
+    found = [
+        (m, cell[m].auroc("at_32", level=level), gap(cell, PROBES, m, column="at_32"))
+        for m in CHEAP
+    ]
+    text = ", ".join(f"{m} {area:.2f}, probes {more.value:+.2f}" for m, area, more in found)
+    if any(area.ci_low > 0.5 and more.ci_low > 0 for _, area, more in found):
         return 1, text
-    worse = any(g.ci_high < 0 for g in gaps)
-    return -int(worse or all(a.ci_high < 0.55 for a in areas)), text
+    worse = any(more.ci_high < 0 for _, _, more in found)
+    return -int(worse or all(area.ci_high < 0.55 for _, area, _ in found)), text
 
 
 def cheap(of: Cells) -> Found:

@@ -88,9 +88,7 @@ def evaluate_monitors(
     made = [Evaluation(cell, LEVELS[level], seed) for cell in cells.values()]
     with threadpool_limits(1):
         frames = [one.frame(m, permuted) for one in made for m in monitors]
-    return (
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS["scores"])
-    )
+    return pd.concat(frames or [pd.DataFrame(columns=COLUMNS["scores"])], ignore_index=True)
 
 
 def evaluate_task(
