@@ -104,7 +104,7 @@ class Monitor:
 
         memory: as `begin` gave it; changed here. tokens: the next one or several, as a trace.
         """
-        raise NotImplementedError(f"the monitor {self.name!r} defines begin, and not step")
+        raise NotImplementedError(f"the monitor {self.name!r} defines no step")
 
 
 class InsufficientData(ValueError):

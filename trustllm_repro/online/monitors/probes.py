@@ -164,7 +164,7 @@ class Saplma(StateMonitor):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        rows = [states[-1:] for states in self.known_states(generations)]
+        rows = self.known_states(generations, lambda states: states[-1:])
         labels = unsafe[[len(r) > 0 for r in rows]]
         require_both_classes(labels)
         network = MLPClassifier(
@@ -261,28 +261,13 @@ def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
     return ratio.min(axis=1)
 
 
-class ChainMean(Mean):
-    """Mean over the steps so far, from state to state, of what a table says of each.
-
-    table: (states + 1, states); the last row is that of no state before the first.
-    """
-
-    def __init__(self, table: np.ndarray) -> None:
-        self.table, self.last = table, len(table) - 1
-
-    def add(self, values: np.ndarray) -> np.ndarray:
-        """`values` are the numbers of the tokens' states; NaN: it has none."""
-        known = np.isfinite(values)
-        visited = np.array([self.last, *values[known]], dtype=int)
-        self.last = visited[-1]
-        scores = np.full(len(values), np.nan)
-        scores[known] = self.table[visited[:-1], visited[1:]]
-        return super().add(scores)
-
-
 @dataclass(frozen=True)
 class AbstractStates(StateMonitor):
-    """Running mean of how often a state, and the step into it, belonged to unsafe answers."""
+    """Running mean of how often a state, and the step into it, belonged to unsafe answers.
+
+    The model: what finds a token's state, and that share, (states + 1, states), by the state before
+    (the last row: none) and the state.
+    """
 
     name: str = "abstract states"
     source: str = "Song et al. 2023, LUNA (arXiv 2310.14211)"
@@ -306,18 +291,27 @@ class AbstractStates(StateMonitor):
         visited = chain.predict(np.concatenate(known))
         before = pd.Series(visited).groupby(answer).shift(fill_value=k)
         np.add.at(counts, (unsafe[answer].astype(int), before, visited), 1 / sizes[answer])
-        base = counts[1].sum() / counts.sum()
+        average = counts[1].sum() / counts.sum()
 
         def share(n: np.ndarray) -> np.ndarray:
-            return (n[1] + self.prior * base) / (n.sum(axis=0) + self.prior)
+            return (n[1] + self.prior * average) / (n.sum(axis=0) + self.prior)
 
         return replace(self, model=(chain, (share(counts.sum(axis=1)) + share(counts)) / 2))
 
-    def begin(self, generation: Generation) -> ChainMean:
-        return ChainMean(self.model[1])
-
     def token_scores(self, states: np.ndarray) -> np.ndarray:
+        """Numbers of the abstract states."""
         return self.model[0].predict(states)
+
+    def begin(self, generation: Generation) -> dict[str, Any]:
+        return {"mean": Mean(), "state": len(self.model[1]) - 1}
+
+    def step(self, memory: dict[str, Any], tokens: Trace) -> np.ndarray:
+        states = self.values(tokens)
+        known = np.isfinite(states)
+        visited = np.array([memory["state"], *states[known]], dtype=int)
+        memory["state"] = visited[-1]
+        states[known] = self.model[1][visited[:-1], visited[1:]]
+        return memory["mean"].add(states)
 
 
 @dataclass(frozen=True)
