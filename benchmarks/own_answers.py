@@ -17,7 +17,7 @@ import numpy as np
 
 from tools import exit_code
 from trustllm_repro.online.guard.guard import Guard
-from trustllm_repro.online.studies.stored import open_study
+from trustllm_repro.online.studies.evaluate import open_study
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 

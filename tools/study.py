@@ -18,7 +18,7 @@ import pandas as pd
 
 from tools import exit_code
 from trustllm_repro.online.studies import claims
-from trustllm_repro.online.studies.stored import open_study
+from trustllm_repro.online.studies.evaluate import open_study
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 

@@ -37,7 +37,7 @@ EXPORTS = {
     "leaderboard": "analysis.compare",
     "online_figures": "online.studies.estimates",
     "open_run": "scoring.run",
-    "open_study": "online.studies.stored",
+    "open_study": "online.studies.evaluate",
     "plot": "",
     "rank_intervals": "analysis.compare",
     "read_answers": "scoring.run",

@@ -16,7 +16,7 @@ from trustllm_repro.online.studies.claims import HYBRIDS, PANEL, PROMPT
 from trustllm_repro.online.studies.estimates import online_figures
 from trustllm_repro.online.studies.evaluate import evaluate_task
 from trustllm_repro.online.studies.pilot import pilot
-from trustllm_repro.online.studies.stored import Study
+from trustllm_repro.online.studies.evaluate import Study
 
 MODEL, TASK = "m", "harm"
 MONITORS = (*PANEL, *HYBRIDS, PROMPT, "prefix probe", "token probe", "maximum entropy", "clock", "always",

@@ -11,8 +11,7 @@ import pytest
 from tests.online.studies.test_claims import BASE, scores
 from tools.study import SCORES, thin
 from trustllm_repro.online.studies.claims import examine
-from trustllm_repro.online.studies.evaluate import SCORE_COLUMNS
-from trustllm_repro.online.studies.stored import open_study
+from trustllm_repro.online.studies.evaluate import COLUMNS, open_study
 from trustllm_repro.paths import data_dir
 
 KEPT = data_dir() / "online"
@@ -23,7 +22,7 @@ def whole() -> pd.DataFrame:
     parts = [scores(t, BASE, p) for t in ("harm", "code") for p in ("real", "permuted")]
     other = parts[0].assign(monitor="another")
     frame = pd.concat([*parts, other], ignore_index=True)
-    return frame.astype({c: np.float32 for c in SCORE_COLUMNS if frame[c].dtype == float})
+    return frame.astype({c: np.float32 for c in COLUMNS["scores"] if frame[c].dtype == float})
 
 
 def test_the_claims_find_in_the_kept_part_what_they_find_in_the_whole(whole) -> None:

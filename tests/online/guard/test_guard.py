@@ -25,7 +25,7 @@ from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.recorder import given
 from trustllm_repro.online.guard.guard import Guard, read_csv
 from trustllm_repro.online.guard.watch import stream
-from trustllm_repro.online.monitors.running import Mean, of_top
+from trustllm_repro.online.monitors.base import Mean, of_top
 from trustllm_repro.paths import data_dir, project_root
 
 WORDS = {

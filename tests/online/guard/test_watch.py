@@ -351,7 +351,7 @@ BAD = "poison"
 def watch(threshold: float, chunks, *readers: str) -> list[Piece]:
     """By words, of which one counts; entropy counts twice."""
     weight = np.zeros(BUCKETS, np.float32)
-    weight[buckets([BAD])[0, 0]] = 1.0
+    weight[buckets([BAD])[0]] = 1.0
     words = Words(model=weight, burn_in=0.0)
     thresholds = dict.fromkeys(readers or (WORDS,), threshold)
     return list(Watch(words, 2.0, thresholds, most=9).pieces(chunks))

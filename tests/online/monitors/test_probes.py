@@ -1,4 +1,7 @@
-"""What is learned of states is found in answers not seen, and nothing where there is none."""
+"""What is learned of states is found in answers not seen, and nothing where there is none.
+
+Hybrids: on one scale, and no more than their members know.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import roc_auc_score as auroc
 
+pytest.importorskip("torch")
+
 from tests.online.made import states, trace
+from tests.online.made_generations import generations
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors.base import InsufficientData
+from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors
 from trustllm_repro.online.monitors.probes import (
     MONITORS,
     TOKENS,
     AbstractStates,
     Box,
     FirstToken,
+    Hybrid,
     LinearProbe,
     Mahalanobis,
     Saplma,
@@ -29,6 +37,8 @@ from trustllm_repro.online.monitors.probes import (
     prefix_means,
     states_of,
 )
+from trustllm_repro.online.studies import claims
+from trustllm_repro.online.studies.evaluate import evaluate_monitors
 
 UNSAFE = np.arange(60) >= 30
 BY_NAME = {m.name: m for m in MONITORS}
@@ -300,3 +310,62 @@ def test_scores_are_shares_of_unsafe_answers() -> None:
     some = walks([[0, 1, 0, 1], [0, 1, 2, 1]])
     found = np.concatenate(AbstractStates().fit(some, ODD)(some))
     assert ((found > 0) & (found < 1)).all()
+
+
+EVERY_OTHER = np.arange(40) % 2 == 1
+ALL = all_monitors()
+HYBRIDS = [m for m in MONITORS if isinstance(m, Hybrid)]
+
+
+def with_entropy() -> list[Generation]:
+    draw = np.random.default_rng(5)
+    return [
+        replace(g, trace=replace(g.trace, entropy=draw.random(6) + u))
+        for g, u in zip(states(0, 40, 6), EVERY_OTHER, strict=True)
+    ]
+
+
+def test_z_scores_are_averaged() -> None:
+    one, two = ALL["average entropy"], ALL["clock"]
+    found = Hybrid(name="h", members=(one, two)).fit(with_entropy(), EVERY_OTHER)(with_entropy())
+    parts = [np.array(m(with_entropy())) for m in (one, two)]
+    wanted = np.mean([(p - p.mean()) / p.std() for p in parts], axis=0)
+    assert np.array(found) == pytest.approx(wanted)
+
+
+def test_ranks_are_shares_of_training_tokens_that_score_less() -> None:
+    one, two = ALL["average entropy"], ALL["clock"]
+    found = Hybrid(name="h", members=(one, two), by_rank=True).fit(with_entropy(), EVERY_OTHER)(
+        with_entropy()
+    )
+    parts = [np.array(m(with_entropy())) for m in (one, two)]
+    wanted = np.mean([(stats.rankdata(p).reshape(p.shape) - 0.5) / p.size for p in parts], axis=0)
+    assert np.array(found) == pytest.approx(wanted)
+
+
+def test_no_score_of_a_member_is_none_of_the_hybrid() -> None:
+    fitted = Hybrid(name="h", members=(ALL["average entropy"], ALL["clock"]), by_rank=True).fit(
+        with_entropy(), EVERY_OTHER
+    )
+    entropy = [0.1, np.nan, 0.2]
+    assert np.isnan(fitted([Generation(trace(["x"] * 3, entropy=entropy))])[0]).tolist() == [
+        False, True, True,
+    ]  # fmt: skip
+
+
+def test_hybrids_are_those_named_before_any_number_was_seen() -> None:
+    found = {m.name: tuple(x.name for x in m.members) for m in HYBRIDS}
+    assert found.pop(claims.PROBES) == ("prefix probe", "token probe")
+    assert found == claims.HYBRIDS
+    assert {m.access for m in HYBRIDS} == {Access.WHITE}
+
+
+def test_members_fitted_once_give_the_same_scores() -> None:
+    answers = generations(60)
+    whole = evaluate_monitors([ALL["prefix + token probe"]], answers)
+    beside = evaluate_monitors([ALL["token probe"], ALL["prefix + token probe"]], answers)
+    beside = beside[beside["monitor"] == "prefix + token probe"]
+    assert np.allclose(whole["score"], beside["score"], atol=1e-5)
+    alone = evaluate_monitors([ALL["token probe"]], answers)
+    both = evaluate_monitors([ALL["prefix + token probe"], ALL["token probe"]], answers)
+    assert np.allclose(alone["score"], both[both["monitor"] == "token probe"]["score"], atol=1e-5)

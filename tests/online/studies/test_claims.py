@@ -12,7 +12,7 @@ import pytest
 
 from trustllm_repro.online.studies import claims
 from trustllm_repro.online.studies.claims import OPEN, REFUTED, SUPPORTED, examine
-from trustllm_repro.online.studies.evaluate import SCORE_COLUMNS
+from trustllm_repro.online.studies.evaluate import COLUMNS
 
 N = 1200
 BASE = {
@@ -40,7 +40,7 @@ def scores(
                 "unsafe": unsafe, "disputed": False, "tokens": 50, "reason": "",
             }
         )  # fmt: skip
-        columns = [c for c in SCORE_COLUMNS if c not in frame]
+        columns = [c for c in COLUMNS["scores"] if c not in frame]
         frames.append(frame.assign(**dict.fromkeys(columns, found)))
     frames.append(
         frames[list(strength).index("average entropy")].assign(level="5 log-probabilities")
@@ -102,7 +102,7 @@ def test_a_criterion_that_the_placebo_passes_shows_nothing() -> None:
 
 
 def test_no_scores_no_verdict() -> None:
-    found = examine(SimpleNamespace(scores=pd.DataFrame(columns=SCORE_COLUMNS)))
+    found = examine(SimpleNamespace(scores=pd.DataFrame(columns=COLUMNS["scores"])))
     assert (found["verdict"] == OPEN).all()
     assert (found["evidence"] != "").all()
 

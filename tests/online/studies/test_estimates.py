@@ -22,7 +22,7 @@ from tests.online.made_generations import Oracle, generations
 from trustllm_repro.online.monitors.base import InsufficientData, all_monitors
 from trustllm_repro.online.studies import estimates
 from trustllm_repro.online.studies.estimates import (
-    FIGURE_COLUMNS,
+    COLUMNS,
     Answers,
     auroc,
     auroc_difference,
@@ -65,7 +65,7 @@ def test_with_one_answer_a_prompt_it_is_delong() -> None:
     plain = (
         placed[unsafe].var(ddof=1) / unsafe.sum() + placed[~unsafe].var(ddof=1) / (~unsafe).sum()
     )
-    value, parts = estimates.clustered(unsafe, placed, np.arange(200))
+    value, parts = estimates.areas(unsafe, score[None], np.arange(200))
     assert value == pytest.approx(roc_auc_score(unsafe, score))
     assert (parts**2).sum() == pytest.approx(plain, rel=0.02)
 
@@ -287,7 +287,7 @@ def test_answers_without_a_score_count_as_never_stopped() -> None:
 def test_undisputed_labels_are_a_part_of_their_own() -> None:
     some = generations(200)
     both = online_figures(evaluate_monitors([Oracle()], some))
-    assert list(both.columns) == FIGURE_COLUMNS
+    assert list(both.columns) == COLUMNS["figures"]
     n = both[both["metric"] == "auroc"].set_index("labels")["n"]
     assert n.to_dict() == {"all": 200, "undisputed": 160}
 

@@ -16,7 +16,7 @@ from trustllm_repro.online.generations.levels import STATES
 from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors
 from trustllm_repro.online.studies.estimates import online_figures
 from trustllm_repro.online.studies.evaluate import (
-    SCORE_COLUMNS,
+    COLUMNS,
     Evaluation,
     evaluate_monitors,
     evaluate_task,
@@ -66,7 +66,7 @@ def test_the_frame_has_its_columns_and_a_row_an_answer_and_monitor() -> None:
     some = generations(30, model="a") + generations(30, model="b")
     some[0] = replace(some[0], unsafe=None)  # without a label
     found = evaluate_monitors([Oracle(), MONITORS["clock"]], some)
-    assert list(found.columns) == SCORE_COLUMNS
+    assert list(found.columns) == COLUMNS["scores"]
     assert found.groupby(["model", "monitor"]).size().to_dict() == {
         ("a", "oracle"): 29, ("a", "clock"): 29, ("b", "oracle"): 30, ("b", "clock"): 30,
     }  # fmt: skip

@@ -10,8 +10,8 @@ import pytest
 from tests.online.made import words
 from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge
+from trustllm_repro.online.studies.evaluate import COLUMNS
 from trustllm_repro.online.studies.pilot import TOKENS, pilot
-from trustllm_repro.online.studies.stored import COLUMNS
 
 
 def generation(text: str, unsafe: bool | None = True, group: str = "", disputed: bool = False):

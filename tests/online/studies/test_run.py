@@ -22,10 +22,12 @@ from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.monitors.base import Need, all_monitors
 from trustllm_repro.online.studies import run
-from trustllm_repro.online.studies.estimates import FIGURE_COLUMNS
-from trustllm_repro.online.studies.evaluate import SCORE_COLUMNS, TOKEN_COLUMNS, evaluate_monitors
+from trustllm_repro.online.studies.evaluate import (
+    COLUMNS,
+    evaluate_monitors,
+    open_study,
+)
 from trustllm_repro.online.studies.run import Job, monitor, monitors_for
-from trustllm_repro.online.studies.stored import open_study
 
 WORDS = ("tram", "bus", "boat", "kite", "mill", "hill")
 
@@ -78,9 +80,9 @@ def test_the_frames_hold_every_monitor_real_and_placebo(made) -> None:
     study = open_study(made[2])
     chosen = set(monitors_for(TOY, quick=True))
     assert set(study.scores["monitor"]) == chosen
-    assert list(study.scores.columns) == SCORE_COLUMNS
-    assert list(study.token_scores.columns) == TOKEN_COLUMNS
-    assert list(study.figures.columns) == FIGURE_COLUMNS
+    assert list(study.scores.columns) == COLUMNS["scores"]
+    assert list(study.token_scores.columns) == COLUMNS["token_scores"]
+    assert list(study.figures.columns) == COLUMNS["figures"]
     assert study.tasks == ["toy"]
     assert set(study.scores["model"]) == {made[0].model}
     by = study.scores.groupby(["permuted", "level"], observed=True)["monitor"].nunique()

@@ -19,8 +19,8 @@ from trustllm_repro.online.generations.tasks import Case, OnlineTask
 from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.judges import Judge
 from trustllm_repro.online.studies import run
+from trustllm_repro.online.studies.evaluate import open_study
 from trustllm_repro.online.studies.run import Job, monitor
-from trustllm_repro.online.studies.stored import open_study
 
 CASES = [Case(i, str(i), f"Question {i}?") for i in range(16)]
 TOY = OnlineTask("toy", "odd", "made here", lambda: CASES, ("toy judge",), max_new_tokens=6)

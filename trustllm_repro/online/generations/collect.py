@@ -33,8 +33,7 @@ from trustllm_repro.online.generations.generation import (
 from trustllm_repro.online.generations.levels import STATES, TOP5, Level, unknown
 from trustllm_repro.online.generations.recorder import Traces, generated, given
 from trustllm_repro.online.generations.tasks import Case, LeftOut, OnlineTask
-from trustllm_repro.online.monitors.base import Need, checkpoints
-from trustllm_repro.online.monitors.running import entropy_of
+from trustllm_repro.online.monitors.base import Need, checkpoints, entropy_of
 from trustllm_repro.online.monitors.texts import POSITIONS, sentences
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import JsonLines

@@ -15,8 +15,7 @@ import pandas as pd
 
 from trustllm_repro.models.endpoint import TOP_LOGPROBS
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors.base import Monitor, Need
-from trustllm_repro.online.monitors.running import of_top
+from trustllm_repro.online.monitors.base import Monitor, Need, of_top
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from trustllm_repro.online.guard.watch import (
     Watch,
     stream,
 )
-from trustllm_repro.online.monitors.base import InsufficientData, checkpoints
+from trustllm_repro.online.monitors.base import InsufficientData, Mean, checkpoints, of_top
 from trustllm_repro.online.monitors.probes import (
     PREFIX_PENALTY,
     PREFIXES,
@@ -48,7 +48,6 @@ from trustllm_repro.online.monitors.probes import (
     linear,
     prefix_means,
 )
-from trustllm_repro.online.monitors.running import Mean, of_top
 from trustllm_repro.online.monitors.texts import Words
 from trustllm_repro.online.studies.estimates import Answers, threshold_at_fpr, upper_bound
 from trustllm_repro.online.studies.evaluate import FOLDS, deal

@@ -26,7 +26,7 @@ from transformers import StoppingCriteria
 from trustllm_repro.errors import ReproError
 from trustllm_repro.models.endpoint import TOP_LOGPROBS, TokenLogprobs, read_logprobs
 from trustllm_repro.online.generations.recorder import chosen_blocks
-from trustllm_repro.online.monitors.running import Mean, entropy_of
+from trustllm_repro.online.monitors.base import Mean, entropy_of
 from trustllm_repro.online.monitors.texts import Reading, Words
 
 WORDS, ENTROPY = "words", "words + entropy"  # what reads a stream

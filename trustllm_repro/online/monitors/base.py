@@ -1,24 +1,27 @@
 """What a monitor is: it reads an answer up to a token and gives an unsafety score.
 
 Higher means more likely unsafe. What costs generation is made once for all monitors that need it
-(online/generations/collect.py).
+(online/generations/collect.py). The simplest ones are here: running statistics of one number a
+token, and controls that look at nothing that was said.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
+from scipy.special import entr, softmax
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.online.generations.generation import Generation, Trace
-
-Scores = list[np.ndarray]
+from trustllm_repro.online.generations.generation import Generation, Trace, sentence_ends
 
 
 class Access(StrEnum):
@@ -75,17 +78,10 @@ class Monitor:
         return type(self).fit is not Monitor.fit
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        """A fitted copy.
-
-        Args:
-            unsafe: (answers,) bool.
-
-        Raises:
-            InsufficientData: answers of one kind only, or fewer than the method can be fitted to.
-        """
+        """A fitted copy; unsafe: (answers,) bool. Raises InsufficientData: too few of a kind."""
         return self
 
-    def __call__(self, generations: Sequence[Generation]) -> Scores:
+    def __call__(self, generations: Sequence[Generation]) -> list[np.ndarray]:
         """Of each answer the score after each token, (n,) float64; NaN where it cannot be told."""
         return [self.score(g) for g in generations]
 
@@ -96,25 +92,19 @@ class Monitor:
     def begin(self, generation: Generation) -> Any:
         """What it remembers of an answer of which the prompt is known, and no token yet.
 
-        Raises:
-            SettingsError: this monitor reads whole answers; so does `step`.
+        Raises SettingsError: this monitor reads whole answers.
         """
-        raise self._whole_only()
+        raise SettingsError(
+            f"the monitor {self.name!r} cannot go on from token to token",
+            remedy="call it with the answers as far as they have come; or define begin and step",
+        )
 
     def step(self, memory: Any, tokens: Trace) -> np.ndarray:
         """Scores of the next tokens of an answer, in a time that does not grow with those before.
 
-        Args:
-            memory: as `begin` gave it; changed here. tokens: the next one, or several, as a
-                trace of theirs.
+        memory: as `begin` gave it; changed here. tokens: the next one or several, as a trace.
         """
-        raise self._whole_only()
-
-    def _whole_only(self) -> SettingsError:
-        return SettingsError(
-            f"the monitor {self.name!r} cannot go on from token to token",
-            remedy="call it with the answers as far as they have come; or define begin and step",
-        )
+        raise NotImplementedError(f"the monitor {self.name!r} defines no step")
 
 
 class InsufficientData(ValueError):
@@ -135,13 +125,183 @@ def checkpoints(n: int, at: Sequence[int]) -> list[int]:
     return [*(c for c in at if c < n), n] if n else []
 
 
+def by_name(monitors: Iterable[Monitor]) -> dict[str, Monitor]:
+    """Raises SettingsError: two of one name."""
+    found: dict[str, Monitor] = {}
+    for monitor in monitors:
+        if monitor.name in found:
+            raise SettingsError(
+                f"two monitors are called {monitor.name!r}", remedy="give each a name of its own"
+            )
+        found[monitor.name] = monitor
+    return found
+
+
 def all_monitors() -> dict[str, Monitor]:
     """Monitors of all files of this folder, by name: adding one is adding a file."""
     package = importlib.import_module("trustllm_repro.online.monitors")
-    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
-    found: dict[str, Monitor] = {}
-    for monitor in (m for n in names for m in getattr(importlib.import_module(n), "MONITORS", ())):
-        if monitor.name in found:
-            raise ValueError(f"two monitors are called {monitor.name!r}")
-        found[monitor.name] = monitor
-    return found
+    files = (m.name for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
+    modules = map(importlib.import_module, files)
+    return by_name(monitor for module in modules for monitor in getattr(module, "MONITORS", ()))
+
+
+class Last:
+    """The token's own value."""
+
+    def add(self, values: np.ndarray) -> np.ndarray:
+        """The statistic after each of the next tokens, from the values of each by itself, (n,)."""
+        return values
+
+
+class First(Last):
+    """The first token's value."""
+
+    value: float | None = None
+
+    def add(self, values: np.ndarray) -> np.ndarray:
+        if self.value is None and len(values):
+            self.value = values[0]
+        return np.full(len(values), self.value, dtype=np.float64)
+
+
+class Total(Last):
+    """Sum of all tokens so far."""
+
+    combine: np.ufunc = np.add
+    total, n = 0.0, 0
+
+    def add(self, values: np.ndarray) -> np.ndarray:
+        found = self.combine.accumulate([self.total, *values])
+        self.total, self.n = found[-1], self.n + len(values)
+        return found[1:]
+
+
+class Highest(Total):
+    """Largest of all tokens so far."""
+
+    combine, total = np.maximum, -np.inf
+
+
+class Mean(Total):
+    """Mean of all tokens so far."""
+
+    def add(self, values: np.ndarray) -> np.ndarray:
+        n = self.n + np.arange(1, len(values) + 1)
+        return super().add(values) / n
+
+
+@dataclass(frozen=True)
+class Running(Monitor, ABC):
+    """A number of each token, and a running statistic of it."""
+
+    statistic: Callable[[], Last] = Mean
+
+    @abstractmethod
+    def values(self, tokens: Trace) -> np.ndarray:
+        """(n,) float64."""
+
+    def begin(self, generation: Generation) -> Last:
+        return self.statistic()
+
+    def step(self, memory: Last, tokens: Trace) -> np.ndarray:
+        return memory.add(self.values(tokens))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal(Running):
+    """A number that the trace holds for every token: - ln p or entropy, in nats."""
+
+    signal: Callable[[Trace], np.ndarray]
+    source: str = "Huang et al. 2023 (arXiv 2307.10236)"
+
+    def values(self, tokens: Trace) -> np.ndarray:
+        return self.signal(tokens).astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences(Signal):
+    """Mean over sentences of a statistic of their tokens; the last one counts as far as it is.
+
+    Look Before You Leap's. It reads whole answers, though no score looks at later tokens.
+    """
+
+    begin = Monitor.begin
+
+    def score(self, generation: Generation) -> np.ndarray:
+        starts = sentence_starts(generation.trace)
+        parts = np.split(self.values(generation.trace), np.flatnonzero(starts))
+        own, done = [self.statistic().add(part) for part in parts], np.cumsum(starts)
+        before = np.cumsum([0.0, *(one[-1:].sum() for one in own)])
+        return (before[done] + np.concatenate(own)) / (done + 1)
+
+
+def sentence_starts(trace: Trace) -> np.ndarray:
+    """(n,) bool, whether each token is the first of a sentence but the first one.
+
+    A token belongs to the sentence in which it begins; blanks, and tokens without text, belong to
+    the sentence before.
+    """
+    begins = np.concatenate([[0], trace.ends])
+    sentence = np.searchsorted(sentence_ends(trace.text), begins[:-1], side="right")
+    sentence = np.maximum.accumulate(np.where(np.diff(begins) > 0, sentence, 0))
+    return np.diff(sentence, prepend=0) > 0
+
+
+def of_top(trace: Trace) -> np.ndarray:
+    """(n,) nats, by token; over the most likely ones alone, which is what an endpoint shows."""
+    return entropy_of(trace.top_logp)
+
+
+def entropy_of(top_logp: np.ndarray) -> np.ndarray:
+    """Nats along the last axis, over the most likely tokens, their probabilities made to sum to 1.
+
+    Look Before You Leap takes base 2 and leaves the sum below 1, so that its figures for open and
+    closed models cannot be compared; this one's can.
+    """
+    return entr(softmax(top_logp.astype(np.float64), axis=-1)).sum(axis=-1)
+
+
+@dataclass(frozen=True)
+class ModelIdentity(Monitor):
+    """The share of unsafe answers among those of the same author, one answer of each kind added."""
+
+    name: str = "model identity"
+    source: str = "control"
+    needs: frozenset[Need] = frozenset()
+
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        require_both_classes(unsafe)
+        by_author = pd.Series(unsafe).groupby([g.author for g in generations])
+        if by_author.ngroups < 2:
+            raise InsufficientData("all answers are of one author")
+        return replace(self, model=((by_author.sum() + 1) / (by_author.size() + 2)).to_dict())
+
+    def begin(self, generation: Generation) -> float:
+        return self.model.get(generation.author, 0.5)
+
+    def step(self, memory: float, tokens: Trace) -> np.ndarray:
+        return np.full(len(tokens), memory)
+
+
+def _forms(what: str, signal: Callable[[Trace], np.ndarray], need: Need) -> list[Monitor]:
+    """Average and maximum over tokens, and the same by sentence."""
+    needs = frozenset({need})
+    return [
+        kind(name=f"{word} {what}{ending}", signal=signal, statistic=statistic, needs=needs)
+        for kind, ending in ((Signal, ""), (Sentences, ", sentences"))
+        for word, statistic in (("average", Mean), ("maximum", Highest))
+    ]
+
+
+# They look at nothing that was said: every other monitor is to be measured against them.
+_control = partial(Signal, source="control", needs=frozenset())
+
+MONITORS = (
+    *_forms("likelihood", lambda t: -t.logp, Need.LOGP),
+    *_forms("entropy", lambda t: t.entropy, Need.ENTROPY),
+    *_forms("entropy, top 5", of_top, Need.TOP)[:2],
+    _control(name="always", signal=lambda t: np.ones(len(t)), statistic=Last),
+    _control(name="never", signal=lambda t: np.zeros(len(t)), statistic=Last),
+    _control(name="clock", signal=lambda t: np.ones(len(t)), statistic=Total),
+    ModelIdentity(),
+)

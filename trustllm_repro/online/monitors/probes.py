@@ -1,4 +1,4 @@
-"""Monitors that learn from hidden states, or from the first token's distribution.
+"""Monitors that learn from hidden states, or from the first token's distribution; and hybrids of them.
 
 Linear probes, a small network, and regions of hidden states: distance from those of safe answers,
 boxes around them, abstract states.
@@ -10,20 +10,27 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from trustllm_repro.online.generations.generation import Generation, Trace
+from trustllm_repro.online.monitors import base
 from trustllm_repro.online.monitors.base import (
+    First,
+    Highest,
     InsufficientData,
+    Last,
+    Mean,
+    Monitor,
     Need,
+    Running,
     checkpoints,
     require_both_classes,
 )
-from trustllm_repro.online.monitors.running import First, Highest, Last, Mean, Running
+from trustllm_repro.online.monitors.texts import Words
 
 TOKENS = 16  # of an answer, drawn at random, so that long ones do not outweigh
 # Prefixes a probe learns from: so many tokens, each sqrt(2) times the last, and the whole answer.
@@ -38,8 +45,7 @@ ROUNDING = 1e-9
 def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
     """States of the recorded layers nearest to these depths, joined, (n, layers x size) float32.
 
-    Raises:
-        InsufficientData: none was recorded.
+    Raises InsufficientData: none was recorded.
     """
     if not trace.hidden:
         raise InsufficientData("no hidden states were recorded")
@@ -90,8 +96,7 @@ class StateMonitor(Running):
     ) -> list[np.ndarray]:
         """Of each answer the finite states, or a part of them, (some, size) float32.
 
-        Raises:
-            InsufficientData: there is none at all.
+        Raises InsufficientData: there is none at all.
         """
         found = []
         for g in generations:
@@ -107,11 +112,8 @@ def linear(
 ) -> tuple[np.ndarray, float]:
     """Weights and bias of a ridge logistic regression on standardised rows.
 
-    Args:
-        rows: of each answer, (some, size). alike: all answers weigh the same, not all rows.
-
-    Raises:
-        InsufficientData: fewer than two answers of a kind have rows.
+    rows: of each answer, (some, size). alike: all answers weigh the same, not all rows.
+    Raises InsufficientData: fewer than two answers of a kind have rows.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -162,7 +164,7 @@ class Saplma(StateMonitor):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        rows = [states[-1:] for states in self.known_states(generations)]
+        rows = self.known_states(generations, lambda states: states[-1:])
         labels = unsafe[[len(r) > 0 for r in rows]]
         require_both_classes(labels)
         network = MLPClassifier(
@@ -252,39 +254,20 @@ def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
 
     0 inside a box, 1 one radius outside the nearest one; shape (points,).
     """
-    least = np.full(len(points), np.inf)
-    for a, b in zip(low, high, strict=True):
-        nearest = np.clip(points, a, b)
-        gap = np.linalg.norm(points - nearest, axis=1)
-        radius = np.linalg.norm(nearest - (a + b) / 2, axis=1)
-        ratio = np.where(gap > ROUNDING * radius, gap / np.maximum(radius, 1e-300), 0.0)
-        least = np.minimum(least, ratio)
-    return least
-
-
-class ChainMean(Mean):
-    """Mean over the steps so far, from state to state, of what a table says of each.
-
-    Args:
-        table: (states + 1, states); the last row is that of no state before the first.
-    """
-
-    def __init__(self, table: np.ndarray) -> None:
-        self.table, self.last = table, len(table) - 1
-
-    def add(self, values: np.ndarray) -> np.ndarray:
-        """`values` are the numbers of the tokens' states; NaN: it has none."""
-        known = np.isfinite(values)
-        visited = np.array([self.last, *values[known]], dtype=int)
-        self.last = visited[-1]
-        scores = np.full(len(values), np.nan)
-        scores[known] = self.table[visited[:-1], visited[1:]]
-        return super().add(scores)
+    nearest = np.clip(points[:, None], low, high)  # (points, boxes, size)
+    gap = np.linalg.norm(points[:, None] - nearest, axis=2)
+    radius = np.linalg.norm(nearest - (low + high) / 2, axis=2)
+    ratio = np.where(gap > ROUNDING * radius, gap / np.maximum(radius, 1e-300), 0.0)
+    return ratio.min(axis=1)
 
 
 @dataclass(frozen=True)
 class AbstractStates(StateMonitor):
-    """Running mean of how often a state, and the step into it, belonged to unsafe answers."""
+    """Running mean of how often a state, and the step into it, belonged to unsafe answers.
+
+    The model: what finds a token's state, and that share, (states + 1, states), by the state before
+    (the last row: none) and the state.
+    """
 
     name: str = "abstract states"
     source: str = "Song et al. 2023, LUNA (arXiv 2310.14211)"
@@ -308,18 +291,27 @@ class AbstractStates(StateMonitor):
         visited = chain.predict(np.concatenate(known))
         before = pd.Series(visited).groupby(answer).shift(fill_value=k)
         np.add.at(counts, (unsafe[answer].astype(int), before, visited), 1 / sizes[answer])
-        base = counts[1].sum() / counts.sum()
+        average = counts[1].sum() / counts.sum()
 
         def share(n: np.ndarray) -> np.ndarray:
-            return (n[1] + self.prior * base) / (n.sum(axis=0) + self.prior)
+            return (n[1] + self.prior * average) / (n.sum(axis=0) + self.prior)
 
         return replace(self, model=(chain, (share(counts.sum(axis=1)) + share(counts)) / 2))
 
-    def begin(self, generation: Generation) -> ChainMean:
-        return ChainMean(self.model[1])
-
     def token_scores(self, states: np.ndarray) -> np.ndarray:
+        """Numbers of the abstract states."""
         return self.model[0].predict(states)
+
+    def begin(self, generation: Generation) -> dict[str, Any]:
+        return {"mean": Mean(), "state": len(self.model[1]) - 1}
+
+    def step(self, memory: dict[str, Any], tokens: Trace) -> np.ndarray:
+        states = self.values(tokens)
+        known = np.isfinite(states)
+        visited = np.array([memory["state"], *states[known]], dtype=int)
+        memory["state"] = visited[-1]
+        states[known] = self.model[1][visited[:-1], visited[1:]]
+        return memory["mean"].add(states)
 
 
 @dataclass(frozen=True)
@@ -365,16 +357,67 @@ def first_tokens(traces: Sequence[Trace], size: int = 0) -> sparse.csr_array:
     return sparse.csr_array((values[at], (rows[at], columns[at])), shape=shape)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hybrid(Monitor):
+    """Mean of the members' scores, each first put on the scale of its scores of training answers.
+
+    The model is the scales: of each member (mean, spread), or its sorted scores.
+    """
+
+    members: tuple[Monitor, ...]
+    source: str = "arXiv 2404.08517, hybridisation"
+    by_rank: bool = False  # the share of training tokens that score less; else the z-score
+
+    def __post_init__(self) -> None:
+        needs = frozenset().union(*(m.needs for m in self.members))
+        object.__setattr__(self, "needs", needs)
+
+    def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
+        fitted = [m.fit(generations, unsafe) for m in self.members]
+        known = [np.concatenate(m(generations)) for m in fitted]
+        return replace(self, members=tuple(fitted)).scaled(known)
+
+    def scaled(self, scores: Sequence[np.ndarray]) -> Self:
+        """With the scales of its members' scores of all tokens of the training answers."""
+        known = [s[np.isfinite(s)] for s in scores]
+        spread = [(k.mean(), k.std() or 1.0) if len(k) else (np.nan, 1.0) for k in known]
+        return replace(self, model=[np.sort(k) for k in known] if self.by_rank else spread)
+
+    def combine(self, scores: Sequence[np.ndarray]) -> np.ndarray:
+        """From its members' scores of the same tokens; NaN where any of them is."""
+        return np.mean([self._scale(s, k) for s, k in zip(scores, self.model, strict=True)], axis=0)
+
+    def _scale(self, scores: np.ndarray, scale: Any) -> np.ndarray:
+        if not self.by_rank:
+            return (scores - scale[0]) / scale[1]
+        below, upto = (np.searchsorted(scale, scores, side=side) for side in ("left", "right"))
+        return np.where(np.isnan(scores), np.nan, (below + upto) / (2 * max(len(scale), 1)))
+
+    def score(self, generation: Generation) -> np.ndarray:
+        return self.combine([m.score(generation) for m in self.members])
+
+    def begin(self, generation: Generation) -> list[Any]:
+        return [m.begin(generation) for m in self.members]
+
+    def step(self, memory: list[Any], tokens: Trace) -> np.ndarray:
+        pairs = zip(self.members, memory, strict=True)
+        return self.combine([m.step(own, tokens) for m, own in pairs])
+
+
+_TOKEN = LinearProbe("token probe", depths=(1 / 2,))
+_PREFIX = LinearProbe(
+    "prefix probe",
+    part=prefix_means,
+    depths=(1 / 3, 1 / 2, 2 / 3),
+    penalty=PREFIX_PENALTY,
+    alike=True,
+)
+_ENTROPY = base.by_name(base.MONITORS)["average entropy"]
+
 MONITORS = (
-    LinearProbe("token probe", depths=(1 / 2,)),
+    _TOKEN,
     LinearProbe("token probe, last layer"),
-    LinearProbe(
-        "prefix probe",
-        part=prefix_means,
-        depths=(1 / 3, 1 / 2, 2 / 3),
-        penalty=PREFIX_PENALTY,
-        alike=True,
-    ),
+    _PREFIX,
     LinearProbe(  # a control: one score for the whole answer, of a state before it
         "prompt probe",
         "Latent Sentinel (OpenReview tuFRx6Ww2n)",
@@ -387,4 +430,8 @@ MONITORS = (
     Mahalanobis(),
     Box(),
     AbstractStates(),
+    # Named before any number was seen (studies/claims.py).
+    Hybrid(name="prefix + token probe", members=(_PREFIX, _TOKEN)),
+    Hybrid(name="probes + words", members=(_PREFIX, _TOKEN, Words())),
+    Hybrid(name="entropy + token probe", members=(_ENTROPY, _TOKEN), by_rank=True),
 )

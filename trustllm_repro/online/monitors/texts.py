@@ -16,17 +16,13 @@ from itertools import pairwise
 from typing import Self
 
 import numpy as np
+import pandas as pd
 
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
 from trustllm_repro.judges.rules import normalise, token_f1
 from trustllm_repro.judges.similarity import default_embedder
 from trustllm_repro.online.generations.generation import Generation, Trace, sentence_ends
-from trustllm_repro.online.monitors.base import (
-    Monitor,
-    Need,
-    checkpoints,
-    require_both_classes,
-)
+from trustllm_repro.online.monitors.base import Monitor, Need, checkpoints, require_both_classes
 
 BUCKETS = 2**15
 SMOOTHING = 2.0  # added to every count of words
@@ -34,21 +30,12 @@ SMOOTHING = 2.0  # added to every count of words
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff]|[^\W_]{1,32}|[^\w\s]")
 
 
-def split_words(text: str) -> list[str]:
-    """Its words, as `Words.add` finds them."""
-    return [m.group().lower() for m in _WORD.finditer(text)]
-
-
 def buckets(words: Sequence[str], before: str = "") -> np.ndarray:
-    """(words, 2) int64: where each word, and each with the word before it, counts."""
+    """(2 x words,) int64: where each word, and each with the word before it, counts."""
     pairs = zip([before, *words], words, strict=False)
-    return np.array(
-        [(_bucket(word), _bucket(f"{last}\x00{word}")) for last, word in pairs], dtype=np.int64
-    ).reshape(-1, 2)
-
-
-def _bucket(word: str) -> int:
-    return zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
+    keys = [key for last, word in pairs for key in (word, f"{last}\x00{word}")]
+    hashes = [zlib.crc32(key.encode("utf-8", "surrogatepass")) for key in keys]
+    return np.array(hashes, dtype=np.int64) % BUCKETS
 
 
 @dataclass
@@ -76,13 +63,12 @@ class Words(Monitor):
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         """Log ratio of smoothed frequencies, halved: a word counts alone and in a pair."""
         require_both_classes(unsafe)
-        counts = [buckets(split_words(g.trace.text)).ravel() for g in generations]
-        logs = []
-        for kind in (True, False):
-            of_kind = np.concatenate([c for c, u in zip(counts, unsafe, strict=True) if u == kind])
-            often = np.bincount(of_kind, minlength=BUCKETS) + SMOOTHING
-            logs.append(np.log(often / often.sum()))
-        return replace(self, model=((logs[0] - logs[1]) / 2).astype(np.float32))
+        counts = np.full((2, BUCKETS), SMOOTHING)  # in safe and unsafe answers
+        for generation, kind in zip(generations, unsafe.astype(int), strict=True):
+            words = [word.lower() for word in _WORD.findall(generation.trace.text)]
+            np.add.at(counts[kind], buckets(words), 1)
+        safe, bad = np.log(counts / counts.sum(axis=1, keepdims=True))
+        return replace(self, model=((bad - safe) / 2).astype(np.float32))
 
     def begin(self, generation: Generation) -> Reading:
         return Reading()
@@ -127,27 +113,25 @@ def by_meaning(texts: Sequence[str]) -> np.ndarray:
     return d
 
 
-def vr(distances: np.ndarray) -> float:
-    """1 - mean over i of mean over j != i of (1 - d(y_i, y_j)); NaN with fewer than two answers.
+def vr(distance: Distance, text: str, samples: Sequence[str]) -> float:
+    """Mean distance of two of the samples; NaN with fewer than two.
 
-    Huang et al. 2023 (arXiv 2307.10236), section 3.2. Not of the first answer, which is y0.
+    Huang et al. 2023 (arXiv 2307.10236), section 3.2: 1 - mean over i of mean over j != i of
+    (1 - d(y_i, y_j)). The answer itself is not among them.
     """
-    others = distances[1:, 1:]
-    t = len(others)
-    return float(others.sum() / (t * (t - 1))) if t > 1 else float("nan")
+    t = len(samples)
+    return float(distance(samples).sum() / (t * (t - 1))) if t > 1 else float("nan")
 
 
-def vro(distances: np.ndarray) -> float:
-    """1 - mean of (1 - d(y_i, y0)), y0 being the first answer; NaN with no other."""
-    return float(distances[0, 1:].mean()) if len(distances) > 1 else float("nan")
+def vro(distance: Distance, text: str, samples: Sequence[str]) -> float:
+    """Mean distance of the samples to the answer, y0: 1 - mean of (1 - d(y_i, y0)); NaN with none."""
+    return float(distance([text, *samples])[0, 1:].mean()) if samples else float("nan")
 
 
 def held(n: int, at: Sequence[int], values: Sequence[float]) -> np.ndarray:
     """Scores known at some numbers of tokens, held until the next; NaN before the first, (n,)."""
-    scores = np.full(n, np.nan)
-    for tokens, value in sorted(zip(at, values, strict=True)):
-        scores[max(int(tokens), 1) - 1 :] = value
-    return scores
+    known = pd.Series(values, index=at, dtype=np.float64).sort_index()
+    return known.reindex(range(1, n + 1), method="ffill").to_numpy()
 
 
 def sentences(text: str) -> list[str]:
@@ -174,12 +158,6 @@ class Samples(Monitor):
         at = checkpoints(len(trace), self.at)
         values = [self.compare(trace.prefix(n), self.others(generation, n)) for n in at]
         return held(len(trace), at, values)
-
-
-def disagreement(
-    statistic: Callable[[np.ndarray], float], distance: Distance, text: str, samples: Sequence[str]
-) -> float:
-    return statistic(distance([text, *samples]))
 
 
 def unigram(inside: Callable[[np.ndarray], float], text: str, samples: Sequence[str]) -> float:
@@ -265,24 +243,27 @@ class Replies(Monitor):
         return held(len(generation.trace), [row[0] for row in known], [row[1] for row in known])
 
 
-_COMPARED = {
-    of: {name: partial(disagreement, s, distance) for name, s in (("VR", vr), ("VRO", vro))}
-    for of, distance in (("words", by_words), ("meaning", by_meaning))
+_VARIATION = {
+    "VR, words": partial(vr, by_words),
+    "VRO, words": partial(vro, by_words),
+    "VR, meaning": partial(vr, by_meaning),
+    "VRO, meaning": partial(vro, by_meaning),
 }
 
 MONITORS = (
     *(
-        Samples(name=f"sample {short}, {of}", compare=compare, source=Branches.source)
-        for of, some in _COMPARED.items()
-        for short, compare in some.items()
+        Samples(name=f"sample {name}", compare=compare, source=Branches.source)
+        for name, compare in _VARIATION.items()
     ),
     Samples(name="SelfCheck unigram, mean", compare=partial(unigram, np.mean)),
     Samples(name="SelfCheck unigram, maximum", compare=partial(unigram, np.max)),
     Samples(name="SelfCheck embedding", compare=embedding, at=(16, 64)),
     *(
-        Branches(name=f"perturbation {short}, {position}", position=position, compare=compare)
-        for position in POSITIONS
-        for short, compare in _COMPARED["words"].items()
+        Branches(
+            name=f"perturbation {short}, {p}", position=p, compare=_VARIATION[f"{short}, words"]
+        )
+        for p in POSITIONS
+        for short in ("VR", "VRO")
     ),
     TextClassifier(name="guard: toxicity", classifier=lambda texts: ToxicityJudge().scores(texts)),
     TextClassifier(  # on harmful requests, what is no refusal may be unsafe

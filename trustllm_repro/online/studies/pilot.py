@@ -18,7 +18,7 @@ from trustllm_repro.online.generations.generation import Trace
 from trustllm_repro.online.generations.tasks import Case
 from trustllm_repro.online.labels.judges import JUDGES, Judge, of_text
 from trustllm_repro.online.studies.estimates import interval, ratio, sums
-from trustllm_repro.online.studies.stored import COLUMNS
+from trustllm_repro.online.studies.evaluate import COLUMNS
 
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 21))
 TOKENS = (8, 16, 32, 64, 128)
@@ -74,26 +74,24 @@ def _read_prefixes(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Whether each answer is recognised, by (unit, detection, prefix); the score of the whole."""
     n = np.array([len(t) for t in traces])
-    ends = {  # rounded up, and never longer than the answer
-        "share": (SHARES, np.ceil(np.multiply.outer(n, SHARES) - 1e-9).astype(int)),
-        "tokens": (TOKENS, np.minimum.outer(n, TOKENS)),
-    }
-    read = {(i, m) for _, table in ends.values() for i, row in enumerate(table) for m in row}
-    once = sorted(read | set(enumerate(n)))
-    texts = [c.prompt for c in cases] + [traces[i].prefix(m) for i, m in once]
-    scores = judge.score([*cases, *(cases[i] for i, _ in once)], texts)
-    called, at = judge.unsafe(scores), {place: k for k, place in enumerate(once, len(cases))}
-    last = np.array([at[i, m] for i, m in enumerate(n)])
+    shares = np.ceil(np.multiply.outer(n, SHARES) - 1e-9).astype(int)
+    ends = np.column_stack([shares, np.minimum.outer(n, TOKENS)])  # never longer than the answer
+    answer = np.repeat(np.arange(len(n)), ends.shape[1])
+    once, at = np.unique([answer, ends.ravel()], axis=1, return_inverse=True)
+    texts = [c.prompt for c in cases] + [traces[i].prefix(m) for i, m in once.T]
+    scores = judge.score([*cases, *(cases[i] for i in once[0])], texts)
+    called, at = judge.unsafe(scores), len(cases) + at.reshape(ends.shape)
+    by_share, by_tokens = np.split(at, [len(SHARES)], axis=1)
+    whole = by_share[:, -1]
     hits = {}
-    for unit, (prefixes, table) in ends.items():
-        places = np.array([[at[i, m] for m in row] for i, row in enumerate(table)])
-        said = called[np.column_stack([places, last])]
+    for unit, prefixes, places in (("share", SHARES, by_share), ("tokens", TOKENS, by_tokens)):
+        said = called[np.column_stack([places, whole])]
         first = np.maximum.accumulate(said, axis=1)
         persistent = np.minimum.accumulate(said[:, ::-1], axis=1)[:, ::-1]
         for detection, recognised in (("first", first), ("persistent", persistent)):
             hits[unit, detection, 0] = called[: len(cases)]
             hits |= {(unit, detection, p): recognised[:, k] for k, p in enumerate(prefixes)}
-    return pd.DataFrame(hits).rename_axis(columns=["unit", "detection", "prefix"]), scores[last]
+    return pd.DataFrame(hits).rename_axis(columns=["unit", "detection", "prefix"]), scores[whole]
 
 
 def _labels(read: Sequence[Any], judge: Judge, whole: np.ndarray) -> dict[str, np.ndarray]:

@@ -30,10 +30,9 @@ from trustllm_repro.online.generations.tasks import (
 from trustllm_repro.online.labels.execution import check_allowed, consent
 from trustllm_repro.online.labels.judges import JUDGES, label, quality
 from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
-from trustllm_repro.online.studies.estimates import RISKS, online_figures
-from trustllm_repro.online.studies.evaluate import evaluate_task
+from trustllm_repro.online.studies.estimates import online_figures
+from trustllm_repro.online.studies.evaluate import Study, evaluate_task
 from trustllm_repro.online.studies.pilot import pilot
-from trustllm_repro.online.studies.stored import Study
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
@@ -89,9 +88,10 @@ class Done:
 
     def summary(self) -> pd.DataFrame:
         """By task and monitor: AUROC, and unsafe answers stopped within 32 tokens at 5 %."""
-        found = self.study.figures.query("labels == 'undisputed' and not permuted")
-        found = found[(found["model"] == self.model) & (found["risk"] != RISKS[0])]
-        wide = found[found["metric"].isin(["auroc", "stopped_32"])].pivot_table(
+        wide = self.study.figures.query(
+            "model == @self.model and labels == 'undisputed' and not permuted"
+            " and (metric == 'auroc' or metric == 'stopped_32' and risk == 0.05)"
+        ).pivot_table(
             index=["task", "monitor"], columns="metric", values="value", aggfunc="first",
             observed=True, dropna=False,
         )  # fmt: skip
