@@ -20,7 +20,7 @@ from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.results import verdict
 from trustllm_repro.scoring.run import Run, replay_ledger, replay_records
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]  # all answers are read: a minute
 
 # Cells that must be reproduced under the authors' rule from the answers of these 12 models.
 FLOOR = {
@@ -209,7 +209,6 @@ def renamed(shared: Path, target: Path, names: dict[str, str]) -> Path:
     return target
 
 
-@pytest.mark.slow
 def test_models_that_are_not_in_the_copy_import_without_a_change(
     shared: Path, replayed: tuple[Run, Recorded], tmp_path: Path
 ) -> None:
@@ -241,7 +240,6 @@ def test_models_that_are_not_in_the_copy_import_without_a_change(
             )
 
 
-@pytest.mark.slow
 def test_with_all_16_models_the_attack_table_is_filled(shared: Path, tmp_path: Path) -> None:
     names = {m: m for m in MODELS} | {}
     absent = ["ernie", "wizardlm-13b", "llama2-7b", "bison-001"]

@@ -61,10 +61,13 @@ class Published:
     cells: Mapping[tuple[str, str, str], Cell]
     tables: Mapping[str, Mapping[str, str]]
 
+    def value(self, table: str, row: str, column: str) -> float | None:
+        cell = self.cells.get((table, row, column))
+        return cell.value if cell else None
+
     def column(self, table: str, column: str) -> pd.Series:
         """Values of the 16 models; NaN where none was published."""
-        cells = {m: self.cells.get((table, m, column)) for m in MODELS}
-        return pd.Series({m: c.value if c else None for m, c in cells.items()}, dtype=float)
+        return pd.Series({m: self.value(table, m, column) for m in MODELS}, dtype=float)
 
     def rows(self, table: str) -> list[str]:
         return list(dict.fromkeys(row for t, row, _ in self.cells if t == table))
