@@ -46,8 +46,8 @@ def find_model(
             calls at a time.
 
     Raises:
-        SettingsError: the name has none of the known forms, a hub id has no revision, a model held
-            in memory comes without its tokenizer, or LocalModel refuses an argument.
+        SettingsError: no known form, a hub id without revision, a model without its tokenizer, or
+            LocalModel refuses an argument.
         SourceMissing, SourceCorrupt: not there, damaged, pickled, or in need of its own code.
     """
     if isinstance(spec, str) and spec.startswith(("http://", "https://")):
@@ -67,10 +67,8 @@ def find_model(
     if isinstance(spec, LocalModel):
         return spec.asking(system, sampling)
     if not hasattr(spec, "complete"):
-        raise SettingsError(
-            "a model held in memory needs its tokenizer",
-            remedy="find_model(model, tokenizer=tokenizer)",
-        )
+        remedy = "find_model(model, tokenizer=tokenizer)"
+        raise SettingsError("a model held in memory needs its tokenizer", remedy=remedy)
     return spec
 
 

@@ -94,17 +94,21 @@ class Monitor:
 
         Raises SettingsError: this monitor reads whole answers.
         """
-        raise SettingsError(
-            f"the monitor {self.name!r} cannot go on from token to token",
-            remedy="call it with the answers as far as they have come; or define begin and step",
-        )
+        raise self._whole_only()
 
     def step(self, memory: Any, tokens: Trace) -> np.ndarray:
         """Scores of the next tokens of an answer, in a time that does not grow with those before.
 
         memory: as `begin` gave it; changed here. tokens: the next one or several, as a trace.
+        Raises SettingsError: as `begin`.
         """
-        raise NotImplementedError(f"the monitor {self.name!r} defines no step")
+        raise self._whole_only()
+
+    def _whole_only(self) -> SettingsError:
+        return SettingsError(
+            f"the monitor {self.name!r} cannot go on from token to token",
+            remedy="call it with the answers as far as they have come; or define begin and step",
+        )
 
 
 class InsufficientData(ValueError):
