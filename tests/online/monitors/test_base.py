@@ -131,6 +131,8 @@ def test_scores_of_steps_are_those_of_whole_answers(name: str, seed: int) -> Non
 def test_what_reads_whole_texts_says_so(name: str) -> None:
     with pytest.raises(SettingsError, match="from token to token"):
         MONITORS[name].begin(answers()[0])
+    with pytest.raises(SettingsError, match="from token to token"):
+        MONITORS[name].step(None, answers()[0].trace)
 
 
 @pytest.mark.parametrize("name", sorted(n for n, m in MONITORS.items() if m.trained))
