@@ -131,8 +131,6 @@ def test_scores_of_steps_are_those_of_whole_answers(name: str, seed: int) -> Non
 def test_what_reads_whole_texts_says_so(name: str) -> None:
     with pytest.raises(SettingsError, match="from token to token"):
         MONITORS[name].begin(answers()[0])
-    with pytest.raises(SettingsError, match="from token to token"):
-        MONITORS[name].step(None, answers()[0].trace)
 
 
 @pytest.mark.parametrize("name", sorted(n for n, m in MONITORS.items() if m.trained))
@@ -285,6 +283,16 @@ def test_likelihoods_by_hand() -> None:
         "average likelihood, sentences": pytest.approx([1, 2.5, (1 + 3) / 2]),
         "maximum likelihood, sentences": [1, 2.5, 2.5],
     }
+
+
+def test_a_monitor_that_defines_no_step_says_so() -> None:
+    class Whole(base.Monitor):
+        def score(self, generation: Generation) -> np.ndarray:
+            return np.zeros(len(generation.trace))
+
+    some = Whole("mine", "this test")
+    with pytest.raises(SettingsError, match="'mine' cannot go on from token to token"):
+        some.step(None, words("one"))
 
 
 def test_they_look_at_nothing_but_the_number_of_tokens() -> None:
