@@ -45,7 +45,9 @@ def save(figure: Figure, run: Run | str | Path, name: str, data: pd.DataFrame) -
         box = figure.get_tightbbox().padded(0.02)
         for kind, metadata in _METADATA.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=metadata, bbox_inches=box)
+            # A PNG of level 3 is written three times as fast as one of 6, and 1 % larger.
+            pressed = {"pil_kwargs": {"compress_level": 3}} if kind == "png" else {}
+            figure.savefig(buffer, format=kind, metadata=metadata, bbox_inches=box, **pressed)
             write_bytes(folder / f"{name}.{kind}", buffer.getvalue())
     figure.set_layout_engine(engine)
     if "inline" in plt.get_backend():

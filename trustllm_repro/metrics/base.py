@@ -1,7 +1,7 @@
 """What a metric is, and how every one of them gets its interval.
 
-A metric turns the answers of one model to some items into one number. It first codes each scored
-answer as one number (`samples`), then reduces codes along an axis (`statistic`). That split lets
+A metric turns the answers of one model to some items into one number. It first codes each answer as
+one number (`codes`), then reduces those that count along an axis (`statistic`). That split lets
 scipy's vectorised bootstrap resample items without a loop.
 
 Answers are a frame, a row an answer as one rule reads it: model, item, gold, status, label, number,
@@ -82,9 +82,14 @@ class Metric(ABC):
     # Reason where the statistic is NaN.
     undefined: ClassVar[str] = "not defined on these answers (a class or a spread is missing)"
 
-    @abstractmethod
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
+        """One number an answer, NaN where it does not count."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method `codes`, or `samples`")
+
     def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
-        """Codes of the scored answers, one array per independently resampled group."""
+        """Codes of what counts, one array per independently resampled group."""
+        codes = self.codes(answers)
+        return (codes[~np.isnan(codes)],)
 
     @abstractmethod
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:

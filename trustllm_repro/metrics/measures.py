@@ -32,11 +32,11 @@ class Rate(Metric):
     def judged_label(self) -> str:
         return self.labels[0] if len(self.labels) == 1 and not self.among else ""
 
-    def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
-        label = answers["label"][self.scored(answers)]
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
+        label, counts = answers["label"], self.scored(answers)
         if self.among:
-            label = label[label.isin(self.among)]
-        return (label.isin(self.labels).to_numpy(float),)
+            counts = counts & label.isin(self.among).to_numpy()
+        return np.where(counts, label.isin(self.labels), math.nan)
 
     def why_not(self, answers: pd.DataFrame) -> str:
         """Adds the bounds, unless they are 0 and 1, which tell nothing."""
@@ -88,9 +88,9 @@ class Accuracy(Metric):
     def extremes(self, answers: pd.DataFrame, mask: np.ndarray) -> Sequence[Labels]:
         return "no", answers["gold"][mask].replace("", "yes")
 
-    def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
         right = answers["label"] == answers["gold"].replace("", "yes")
-        return (right.to_numpy(float)[self.scored(answers)],)
+        return np.where(self.scored(answers), right, math.nan)
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         share = np.mean(samples[0], axis=axis)
@@ -104,8 +104,8 @@ class Mean(Metric):
     _: KW_ONLY
     min_labelled: float = 0.0  # the authors average whatever was scored
 
-    def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
-        return (answers["number"].to_numpy()[has(answers, Status.PARSED)],)
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
+        return np.where(has(answers, Status.PARSED), answers["number"], math.nan)
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.mean(samples[0], axis=axis)
@@ -137,11 +137,11 @@ class Confusion(Metric):
         gold = answers["gold"][mask]
         return gold.map(other).fillna(""), gold
 
-    def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
-        part, k = answers[self.scored(answers)], len(self.classes)
-        index = {c: i for i, c in enumerate(self.classes)}
-        gold, predicted = (part[n].map(index).fillna(k).to_numpy(float) for n in ("gold", "label"))
-        return (((k + 1) * gold + predicted)[gold < k],)
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
+        k, index = len(self.classes), {c: i for i, c in enumerate(self.classes)}
+        gold, predicted = (answers[n].map(index).to_numpy(float) for n in ("gold", "label"))
+        codes = (k + 1) * gold + np.where(np.isnan(predicted), k, predicted)
+        return np.where(self.scored(answers), codes, math.nan)
 
     def table(self, codes: np.ndarray, axis: int) -> np.ndarray:
         """Counts, shape (..., n_classes gold, n_classes + 1 predicted)."""
@@ -224,13 +224,14 @@ class AttackedPairs(Metric):
             ends.append(np.where(attacked, fate, np.where(helps, "right", "wrong"))[mask])
         return ends
 
-    def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
-        part = answers[self.scored(answers)].drop_duplicates(["pair", "version"], keep="last")
-        right = part.assign(right=part["label"] == "right").pivot(
-            index="pair", columns="version", values="right"
-        )
-        pairs = right.reindex(columns=["original", "modified"]).dropna().astype(float)
-        return ((2 * pairs["original"] + pairs["modified"]).to_numpy(),)
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
+        """A pair's code stands at its plain question."""
+        right = (answers["label"] == "right").astype(float).where(self.scored(answers))
+        pairs = answers.assign(right=right).groupby(["pair", "version"])["right"].last()
+        pairs = pairs.unstack().reindex(columns=["original", "modified"])
+        codes = 2 * pairs["original"] + pairs["modified"]
+        plain = (answers["version"] == "original") & ~answers.duplicated(["pair", "version"])
+        return np.where(plain, answers["pair"].map(codes), math.nan)
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         codes = samples[0]  # 0 wrong/wrong, 1 wrong/right, 2 right/wrong, 3 right/right
@@ -263,9 +264,10 @@ class Conditional(Metric):
         misses = [x for x in self.given if x not in self.labels]
         return (misses[0], hits[0]) if hits and misses else ()
 
-    def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
-        label = answers["label"][self.scored(answers)]
-        return ((label.isin(self.labels) + 2.0 * label.isin(self.given)).to_numpy(),)
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
+        label = answers["label"]
+        codes = label.isin(self.labels) + 2.0 * label.isin(self.given)
+        return np.where(self.scored(answers), codes, math.nan)
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         codes = samples[0]
@@ -286,11 +288,11 @@ class Pearson(Metric):
 
     undefined: ClassVar[str] = "all answers are equal, so there is no correlation"
 
-    def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
-        part = answers[has(answers, Status.PARSED)]
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
         # A pair must be resampled as one; a complex number carries both halves through scipy's
         # one-sample bootstrap.
-        return (part["gold"].to_numpy(float) + 1j * part["number"].to_numpy(),)
+        pairs = answers["gold"].to_numpy(float) + 1j * answers["number"].to_numpy()
+        return np.where(has(answers, Status.PARSED), pairs, math.nan)
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         gold, answer = samples[0].real, samples[0].imag
@@ -330,7 +332,7 @@ class MeanOver(Metric):
     """Unweighted mean of a metric over the values of facets; items are resampled within them.
 
     Attributes:
-        metric: a metric with one sample, applied to each part.
+        metric: a metric that codes answers, applied to each part.
         parts: facets and their values, which must all be there and are crossed:
             (("source", ("climate", "covid")),).
         own: names of parts that have a metric of their own, with it.
@@ -355,16 +357,18 @@ class MeanOver(Metric):
         crossed = product(*(values for _, values in self.parts))
         return {" ".join(v): dict(zip(facets, v, strict=True)) for v in crossed}
 
-    def split(self, answers: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-        """Name and answers of each part."""
+    def split(self, answers: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+        """Name of each part and where its answers are."""
         facets = [facet for facet, _ in self.parts]
         at = answers.groupby(facets[0] if len(facets) == 1 else facets, sort=False).indices
         for name, where in self.cells().items():
             key = tuple(where.values()) if len(facets) > 1 else where[facets[0]]
-            yield name, answers.take(at.get(key, []))
+            yield name, at.get(key, np.array([], dtype=int))
 
     def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
-        return tuple(self.metric.samples(part)[0] for _, part in self.split(answers))
+        codes = self.metric.codes(answers)
+        parts = (codes[at] for _, at in self.split(answers))
+        return tuple(part[~np.isnan(part)] for part in parts)
 
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
         metrics = (dict(self.own).get(name, self.metric) for name in self.cells())
@@ -378,8 +382,8 @@ class MeanOver(Metric):
         return mover([wilson(int(s.sum()), len(s)) for s in samples], [s.mean() for s in samples])
 
     def why_not(self, answers: pd.DataFrame) -> str:
-        for name, part in self.split(answers):
-            if reason := self.metric.why_not(part):
+        for name, at in self.split(answers):
+            if reason := self.metric.why_not(answers.take(at)):
                 return f"part {name!r} of the average: {reason}"
         return ""
 

@@ -36,7 +36,7 @@ FORKS = sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) < 70
 CONTEXT = get_context("forkserver" if FORKS else "spawn")
 IMPORTS = [
     "ipykernel.kernelapp", "seaborn", "scipy.stats", "sklearn.metrics", "pandas.plotting",
-    "pandas.io.formats.style", "pyarrow.dataset", "pydantic.main", "matplotlib.backends.backend_svg",
+    "pandas.io.formats.style", "pyarrow.parquet", "pydantic.types", "matplotlib.backends.backend_svg",
     "matplotlib.backends.backend_pdf", "fontTools.subset", "papermill", "nbconvert", "typer",
 ]  # fmt: skip
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -72,6 +72,7 @@ class _Kernel(get_context("fork" if FORKS else "spawn").Process):
         with open(self.log, "ab") as file:
             os.dup2(file.fileno(), 2)
         gc.freeze()  # what was imported need not be looked through again and again
+        gc.set_threshold(50_000)  # and cells make many objects, few of them in circles
         end_with_the_caller()
         # The environment is read when matplotlib is imported; there was no kernel then.
         matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND") or INLINE
@@ -123,6 +124,8 @@ def execute(name: str, parameters: dict[str, Any], run: Path) -> float:
     Raises ReproError: a cell failed (the copy with the error is kept), or the kernel died.
     """
     from papermill.exceptions import PapermillExecutionError
+
+    import trustllm_repro.tasks  # noqa: F401  kernels forked from here have its patterns compiled
 
     start = time.perf_counter()
     folder = run / "notebooks"
@@ -207,4 +210,6 @@ def _exporter() -> Any:
     exporter = HTMLExporter(template_name="lab", embed_images=True)
     # No mathematics is typeset and no widget shown, so nothing has to be loaded from elsewhere.
     exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
+    # It is applied to highlighted code only, which pygments has escaped.
+    exporter.register_filter("clean_html", lambda text: text)
     return exporter
