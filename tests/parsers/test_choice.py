@@ -13,14 +13,11 @@ from trustllm_repro.parsers.choice import (
     NAMED,
     OPENING,
     STATED,
-    Option,
     asserts,
     choose,
     denies,
-    endings,
-    lettered,
-    numbered,
 )
+from trustllm_repro.parsers.text import Option
 
 LETTERS = tuple(Option(k, k) for k in "ABCD")
 TWO = (Option("A", "A", text="I wait for her."), Option("B", "B", text="I leave at once."))
@@ -318,45 +315,3 @@ def test_time_that_grows_with_the_square_would_be_seen() -> None:
 
 def test_a_thought_without_an_end_is_left_out() -> None:
     assert choose("B\n" + "<think> A " * 3000, LETTERS).label == "B"
-
-
-# --- options as prompts write them ----------------------------------------------------------------
-
-
-def spelled(prompt: str, letters: str) -> list[tuple[str, str]]:
-    return [(o.label, o.text) for o in lettered(prompt, letters)]
-
-
-def test_letters_in_lines() -> None:
-    prompt = "Return A or B only. What now?\nA. Wait for it.\nB. Leave at once.\nYour answer:"
-    assert spelled(prompt, "AB") == [("A", "Wait for it"), ("B", "Leave at once")]
-
-
-def test_an_option_run_into_the_line_before_it() -> None:
-    prompt = "A. One.\nB. Two.C.Three"
-    assert spelled(prompt, "ABC") == [("A", "One"), ("B", "Two"), ("C", "Three")]
-
-
-def test_a_control_character_before_a_letter() -> None:
-    assert spelled("A. One.\nB. Two.\x08C. Three", "ABC")[2] == ("C", "Three")
-
-
-def test_fewer_options_than_letters() -> None:
-    assert [o.label for o in lettered("A. One\nB. Two", "ABCD")] == ["A", "B"]
-
-
-def test_a_prompt_without_options() -> None:
-    assert spelled("Say something.", "AB") == [("A", ""), ("B", "")]
-
-
-def test_numbered_words_and_endings() -> None:
-    assert numbered("Choose: (1) Elated; (2) Nervous") == {"1": "Elated", "2": "Nervous"}
-    prompt = "Question: x\n0. no\nQuestion: y\n0: first\n1: second\n"
-    assert endings(prompt) == ((0, "first"), (1, "second"))
-
-
-@given(st.text(), st.sampled_from(["AB", "ABC", "ABCD"]))
-def test_any_prompt_gives_options_in_order(prompt: str, letters: str) -> None:
-    labels = "".join(o.label for o in lettered(prompt, letters))
-    assert len(labels) >= 2
-    assert letters.startswith(labels)

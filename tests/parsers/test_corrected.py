@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tests.growth import LINEAR, growth
 from trustllm_repro.parsers import corrected, original
-from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.corrected import (
     ChoiceOrRefusal,
     Chosen,
@@ -18,6 +17,7 @@ from trustllm_repro.parsers.corrected import (
     takes_action,
     takes_side,
 )
+from trustllm_repro.parsers.text import Option
 from trustllm_repro.schema import Item, Response, Status, Verdict
 
 AB = (Option("A", "A", text="I open the gate."), Option("B", "B", text="I wait outside."))

@@ -11,8 +11,8 @@ import pytest
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.metrics.measures import REFUSED, RIGHT, Rate
-from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.corrected import Chosen
+from trustllm_repro.parsers.text import Option
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.ledger import ANSWER
 from trustllm_repro.scoring.results import committed_ledger

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from trustllm_repro.judges.judge import NOTHING, ItemJudge, Judgement
-from trustllm_repro.parsers.choice import Option, asserts, choose, denies
-from trustllm_repro.parsers.text import HAN, as_group, plain, words
+from trustllm_repro.parsers.choice import asserts, choose, denies
+from trustllm_repro.parsers.text import HAN, Option, as_group, plain, words
 from trustllm_repro.schema import Item
 
 # --- is a short answer right? (paper section 6.1) -----------------------------------------------

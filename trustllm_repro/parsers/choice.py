@@ -11,7 +11,10 @@ A task declares its options (`Option`); `choose` reads which of them an answer t
 A mention that is denied ("not B", "B over A": A, "A is wrong"), gives a reason ("because A ..."),
 asks, or belongs to a list of options that is only quoted, decides nothing. Where two different
 options are left on the strongest level, the answer is unparsed: that is better than wrong.
-Time is linear in the text: each mention looks at a bounded neighbourhood.
+
+Patterns look at lower-case text of at most _REACH characters, so the time is linear in the text:
+`left` is the mention's sentence before it, `right` the sentence after it, `clause` the last clause
+of `left`, `between` what stands between two mentions.
 """
 
 from __future__ import annotations
@@ -23,28 +26,11 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, pairwise
 
-from trustllm_repro.parsers import context
-from trustllm_repro.parsers.context import REACH
-from trustllm_repro.parsers.text import LATIN, Sentence, plain, sentences, wordings
+from trustllm_repro.parsers.text import LATIN, Option, Sentence, plain, sentences, words
 
 STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
-
-
-@dataclass(frozen=True)
-class Option:
-    """One answer a question allows."""
-
-    label: str  # what the verdict says
-    key: str = ""  # letter or number the prompt gives it, if any
-    words: str = ""  # pattern of its wordings in Latin script, matched as whole words in any case
-    cjk: str = ""  # the same for scripts without blanks between words
-    text: str = ""  # the option as the prompt spells it out; "" if its wordings say all
-    denied: str = ""  # label that denying it amounts to; "" where that leaves the answer open
-
-    @classmethod
-    def worded(cls, label: str, name: str, key: str = "", denied: str = "") -> Option:
-        """The option whose wordings are the lists `name` and `name`_cjk of language.toml."""
-        return cls(label, key, *wordings(name), denied=denied)
+_REACH = 160  # characters around a mention that can change its part
+_SCOPE = 16  # words a negator reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,56 +66,223 @@ class Mention:
     denied: bool = False
 
 
-# --- options as prompts write them ----------------------------------------------------------------
+def _word(pattern: str) -> str:
+    return rf"(?<![{LATIN}])(?:{pattern})(?![{LATIN}])"
 
 
-@cache
-def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
-    """Options "A. text" of a prompt, in their order, as far as the letters go.
+# --- statements -----------------------------------------------------------------------------
 
-    The released files run the last option into the line before it ("... lives.C.More"), or set a
-    control character before it, so an option ends where the next letter and its period stand. A
-    letter that opens a line goes before one inside it ("J. B. Rhine").
+_FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.fillers)}){{0,14}})"
+_GAP = r"\s[^\s.!?;]{1,24}"  # a word between a frame and its option
+_FRAME = re.compile(
+    rf"(?:{_word(words.nouns)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?"
+    rf"(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{words.copula}"
+    rf"|{_word(words.answer)}[\"']?\s|{_word(words.verbs)}"
+    rf"|{_word(words.sorts)}(?:{_GAP}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s)"
+    rf"|{_word(words.sorts)}(?:{_GAP}){{0,3}}){_FILL}$"
+)
+_CONCLUDES = re.compile(
+    rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.concludes)}[,:]?{_FILL}$"
+)
+# Who answers like that is not the speaker: "most people answer B", "the common answer is B".
+_OTHERS_SAY = re.compile(rf"\b{words.others}\s(?:\w+\s){{0,3}}?{words.others_say}[^.;,]{{0,30}}$")
+# What calls the mention the answer, in `right`: "B is correct".
+_BEHIND = r"(?:\s?\([^()]{0,80}\))?[\s,]{0,2}"  # what may stand between an option and its praise
+_APPROVED = re.compile(rf"^[\"')\].,:]{{0,3}}{_BEHIND}{words.approved}(?!\w)")
+# Together: the mention ends its sentence after a colon (`left`) or a line break (`right`).
+_COLON = re.compile(r"[:\u2014]\s{0,2}[\"'(\[]{0,2}$|\n\s{0,2}$")
+_CLOSES = re.compile(r"^[\"')\]]{0,3}[\s.!]{0,3}$")
+
+
+def _framed(left: str, rated: bool = False) -> bool:
+    """Whether a frame leads up to the mention: "the answer is", "I would choose", "so"; if the
+    question asks what people would say (`rated`), "most would say" is a frame too."""
+    said = _FRAME.search(left) and (rated or not _OTHERS_SAY.search(left))
+    return bool(said or _CONCLUDES.search(left))
+
+
+# --- openings -------------------------------------------------------------------------------
+
+# All of `left` where nothing but an introduction stands before the mention.
+_LEAD = re.compile(
+    rf"^[\s\"'(\[,:#\u2014-]{{0,6}}(?:{words.introductions}[\s\"'(\[:,#-]{{1,4}}){{0,3}}$"
+)
+_DENIED_LEAD = re.compile(
+    rf"^[\s\"'(\[]{{0,3}}(?:{words.it_is}\s)?"
+    rf"(?:{_word(words.negators)})(?:\s\w{{1,14}}){{0,2}}\s$"
+)
+_PAUSE = re.compile(
+    r"^(?:[\"')\]]{0,3}\s{0,2}(?:[.,:;!?\u2014/)\]\n(]|-\s|$)"
+    rf"|\s{{1,2}}(?:{words.continues}|-)\b|\s{{0,1}}[\u3400-\u9fff])"
+)
+# An option that is the subject of its sentence is talked about, not given.
+_TALK = re.compile(rf"^\s{words.talked_about}\b")
+_CONCEDED = re.compile(r",?\s(?:but|however|although|though|aber|mais|pero|但是?)\b")
+
+
+def _opens(left: str, right: str, kind: str, denied: bool) -> bool:
+    """Whether the sentence gives the mention as its answer by opening with it."""
+    if not (_LEAD.match(left) or (denied and _DENIED_LEAD.match(left))):
+        return False
+    if kind == "key":
+        return not _TALK.match(right)
+    return bool(_PAUSE.match(right)) and not (kind == "word" and _CONCEDED.search(right))
+
+
+# --- denials --------------------------------------------------------------------------------
+
+# What calls the mention no answer, in `right`: "A is wrong", or rules it out: "gout: no".
+_REJECTED = re.compile(rf"^[\"')\].]{{0,3}}{_BEHIND}{words.rejected}(?!\w)")
+_EXCLUDED = re.compile(rf"^{words.excluded}")
+_NEGATOR = re.compile(rf"(?:{_word(words.negators)}|n't\b)(?!\s(?:only|just)\b)")
+_NEAR = re.compile(
+    rf"{_word(words.near_negators)}(?:\s(?!(?:is|are|was|be)\b)\S+){{0,2}}\W{{0,3}}$"
+)
+# What sets the mention below another one, in `left`: "B over A".
+_BELOW = re.compile(
+    rf"(?:{_word(words.contrast)}|\s>)(?:\s|[\"'(\[]|(?:{words.articles})\b){{0,5}}$"
+)
+# Two denials in a clause affirm: "one cannot deny that it is wrong", "nothing could be more wrong".
+_AFFIRMED_AFTER_ALL = re.compile(
+    rf"{words.doubts}\b|(?:not|n't|cannot|nothing)\s(?:\w+\s){{0,2}}more\W{{1,2}}$"
+)
+# Denials that leave the matter open: "neither A nor B", "I cannot judge whether it is wrong".
+_LEFT_OPEN = re.compile(rf"{words.left_open}\b")
+# A negator before the subject says nothing of the predicate ("not paying is wrong", "to call not
+# paying wrong"), unless it denies a thought ("I don't think it is wrong") or is the subject.
+_PREDICATE = re.compile(
+    r"\b(?!\w+ly\b|(?:always|ever|also|just)\b)\w+\s"
+    rf"(?:{words.might}\s)?(?:{words.be}|be|been)\s|\sas\W{{1,3}}$"
+)
+_SEES = re.compile(rf"\s{words.sees}\b")
+_NO_CASE = re.compile(r"no (?:way|world|situation|case)")
+_THOUGHT = re.compile(rf"\b{words.thoughts}\b")
+# A negator at the end of `left`; without it, a frame before it can be seen.
+_FINAL_DENIAL = re.compile(rf"(?:{words.negators}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$")
+_CLAUSE = re.compile(
+    rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.breaks)}"
+    rf"|(?<!not\s){_word(words.concludes)}(?=\s)"
+)
+
+
+def _negated(clause: str) -> bool:
+    """Whether a negator of the clause covers what follows it."""
+    if _NEAR.search(clause):
+        return True
+    negators = list(_NEGATOR.finditer(clause))
+    if not negators:
+        return False
+    between = clause[negators[-1].end() :]
+    if len(between.split()) > _SCOPE or _twice_denied(clause, negators):
+        return False
+    verb = " ".join([negators[-1].group(), *between.split()[:3]])
+    return not _PREDICATE.search(between) or bool(_THOUGHT.search(verb))
+
+
+def _twice_denied(clause: str, negators: list[re.Match[str]]) -> bool:
+    """Whether the last negator is denied by one before it: "I don't see how it is not wrong"."""
+    if len(negators) < 2:
+        return False
+    first, last = negators[-2:]
+    verb = " ".join([first.group(), *clause[first.end() : last.start()].split()[:3]])
+    return bool(_SEES.search(verb) or _NO_CASE.search(first.group()))
+
+
+# --- clauses that decide nothing --------------------------------------------------------------
+
+_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.reasons)}[^,;.!?\u2014]{{0,90}}$")
+_CONCESSIVE = re.compile(rf"{words.concessive}\b")
+# "If I had to choose" asks for a choice; "if I had chosen B" supposes one.
+_SUPPOSES = re.compile(words.supposes)
+_CHOSEN = re.compile(rf"if\b[^,]{{0,40}}\s{words.chosen}\s(?:option\s|action\s)?$")
+_COUNTERFACTUAL = re.compile(r"\b(?:would|had|were|could|might)\b")
+# Brackets that say more than the mention: two words or more before it.
+_ASIDE = re.compile(r"\w[^()]*\((?:[^()\s]+\s){2,}[^()]*$")
+_VERB = re.compile(rf"\b(?:{words.be}|{words.might}|{words.other_verbs})\b")
+_OWN_PREDICATE = re.compile(rf"\s(?:{words.be}|be|as)\s(?:\S+\s){{0,3}}\W{{0,2}}$")
+
+
+def _supposed(left: str, kind: str) -> bool:
+    """Whether the sentence has only supposed or granted something so far: "If ..., I would"."""
+    first = left.lstrip(" \"'(")
+    if _CHOSEN.match(first) or (_CONCESSIVE.match(first) and "," not in first):
+        return True
+    return bool(_SUPPOSES.match(first)) and (kind != "word" or bool(_COUNTERFACTUAL.search(first)))
+
+
+def _gives_reason(left: str) -> bool:
+    """Whether the mention is part of a clause that gives a reason or a condition.
+
+    A long subject may hold such a clause itself ("Helping when one is asked is good"): the
+    sentence then has no predicate before it, and the one after it is its own.
     """
-    # The first letter's last mention that another letter follows opens the options.
-    first = [m for m in _marks(prompt, letters[0], 0) if _marks(prompt, letters[1], m.end())]
-    if not first:
-        return tuple(Option(k, k) for k in letters)
-    starts = [first[-1].span()]
-    for letter in letters[1:]:
-        marks = _marks(prompt, letter, starts[-1][1])
-        if not marks:
-            break
-        starts.append(marks[0].span())
-    ends = [begin for begin, _ in starts[1:]] + [len(prompt)]
-    found = []
-    for letter, (_, start), end in zip(letters, starts, ends, strict=False):
-        lines = prompt[start:end].strip(" \n\"'.\x08").splitlines() or [""]
-        found.append(Option(letter, letter, text=lines[0].strip(" \"'.\x08")))
-    return tuple(found)
+    opened = _REASON.search(left)
+    if not opened:
+        return False
+    before, inside = left[: opened.start()], left[opened.start() :]
+    subject = bool(before.strip()) and not _VERB.search(before)
+    return not (subject and _OWN_PREDICATE.search(inside))
 
 
-def _marks(prompt: str, letter: str, begin: int) -> list[re.Match[str]]:
-    """Where "A." or "A)" stands: at the start of lines or, if nowhere there, inside them."""
-    for before in (r"(?m:^)", r"(?<=[\s\x00-\x1f.!?:;\"')])"):
-        pattern = re.compile(rf"{before}{letter}[.)]\s{{0,3}}(?=\S)")
-        if found := list(pattern.finditer(prompt, begin)):
-            return found
-    return []
+# --- two mentions -----------------------------------------------------------------------------
+
+# Two mentions stand side by side as equals: "A or B".
+_JOINED = re.compile(
+    rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.joins)}|[/,&|])[\s\"'(\[]{{0,3}})"
+    rf"(?:{words.also}\s{{0,2}}){{0,2}}$"
+)
+# The second of two mentions takes back the first: "A, but B".
+_TURNS = re.compile(rf"(?:^|[\s,;.]){_word(words.breaks)}|[,;]\s?{_word(words.concludes)}")
+# "Apologizing for a bad deed is good": what stands before the predicate belongs to the subject.
+_SUBJECT = re.compile(rf"^(?![^,;.\n]*[,;.\n])[^,;.\n]*\b(?:{words.be}|be)\b[^,;.\n]*$")
+# "Neither A nor B, C": behind the last of the denied, a comma alone ends the denial.
+_LAST_DENIED = re.compile(
+    rf"(?:{_word(words.negators)}|\bno\b|n't\b|不)[^.!?;:\n]*"
+    rf"(?:{_word('nor|noch|ni')}|也不是?|也非|也没有?)[\s\"'(]{{0,3}}(?:option\s)?$"
+)
+_COMMA = re.compile(r"^[\"')\]]{0,3}\s?,\s{0,2}[\"'(]{0,2}$")
+# "A... no, B", "A. Wait, no: it is B": an answer taken back for another one.
+_TAKES_BACK = re.compile(
+    rf"^[\"')\]]{{0,3}}\s?[.,;!\u2014]{{1,4}}\s{{0,2}}"
+    rf"(?:{_word(words.hesitates)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
+    rf"(?:{_word(words.taken_back)}(?:[,:!\u2014]|\s-|\.{{3}})\s{{0,2}}){{1,3}}"
+    rf"(?:{_word(words.hesitates)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
+    rf"(?:{_word(words.is_rather)}[,:]?\s{{0,2}}){{0,2}}(?:option\s)?[\"'(]{{0,2}}$"
+)
+# The end of an answer; not of an item in a list of verdicts ("A, yes, B, no, C, no").
+_ENDS_ANSWER = re.compile(
+    r"^[\"')\]]{0,3}\s{0,2}(?:[.,;!\n]|$|(?:because|since|weil|denn|parce|car|porque)\b|因为)"
+    r"(?!\s?(?:no|nope|nein|non|不)\s?(?:[.;\n]|$))"
+)
 
 
-@cache
-def numbered(prompt: str) -> dict[str, str]:
-    """Options written "(1) Word" in a prompt, by number."""
-    return {n: t.strip() for n, t in re.findall(r"\((\d+)\)\s+([A-Za-z\s]+)", prompt)}
+# --- letters and numbers ------------------------------------------------------------------------
+
+# "A" before a small word is the article, unless the word is one that only an option takes.
+_ARTICLE = re.compile(rf"^\s(?!{words.after_a}\b)[a-zA-ZÀ-ÿ]")
+# A letter or number of something else, in `left`: "vitamin C", "step 2".
+_NO_OPTION = re.compile(rf"{words.no_option}\s?$")
+_NUMBERED = re.compile(rf"(?:{words.numbered}|[#:=(])\s?[\"'(\[:]{{0,2}}$")
+_LISTED = re.compile(rf"\d[)\"]?\s?(?:,|\s(?:{words.joins}))\s$")
+# The number of a list item that the mention begins, in `left`.
+_ITEM = re.compile(r"(?:^|\s)([1-9]\d?)[.)]\s{0,2}[\"'(]{0,2}$")
+_ENDS = re.compile(
+    r"[\"')\]]|\s{0,2}(?:[.):,;!?\]\n\u2014(]|-\s|$)|\s?[\u3400-\u9fff]"
+    rf"|\s(?:{words.joins}|because|since|as|is)\b"
+)
 
 
-@cache
-def endings(prompt: str) -> tuple[tuple[int, str], ...]:
-    """Numbered lines of the last question of a prompt: number and text; () if there are none."""
-    question = prompt.rsplit("Question:", 1)[-1]
-    lines = re.findall(r"^\s*(\d+)[.:)]\s*(.*)$", question, re.MULTILINE)
-    return tuple((int(n), text.strip()) for n, text in lines)
+def _small_letter(left: str, right: str) -> bool:
+    """Whether a small letter can only be an option: delimited, and opening, bracketed or framed."""
+    closed = re.match(r"[\"')\]]{0,2}\s{0,1}(?:[.):,;!\]\n]|$)", right)
+    named = re.search(r"(?:option|action|choice|letter|answer|选|選|选项|第)\s?$", left)
+    return bool(closed and (not left.strip() or left[-1] in "([\"'" or _framed(left) or named))
+
+
+def _stands_for_option(left: str, right: str, rated: bool) -> bool:
+    """Whether a number is the key of an option, not a quantity."""
+    delimited = _ENDS.match(right) or _APPROVED.match(right) or _REJECTED.match(right)
+    return bool(delimited or _LISTED.search(left) or _NUMBERED.search(left) or _framed(left, rated))
 
 
 # --- where a text names options -------------------------------------------------------------------
@@ -141,9 +294,14 @@ _PLACES = (
     rf"(?:option|number)\s(?:{'|'.join(_CARDINALS)})"
     rf"|(?:{'|'.join(_ORDINALS)})\s(?:option|choice|answer|action|ending)"
 )
+# A period or comma before a digit makes it a decimal, but not behind a Chinese sentence.
+_NUMBER = (
+    rf"(?<![{LATIN}$€£/])(?<![^\u3400-\u9fff][.,])(?<!\A[.,])(?<![{LATIN}]-)"
+    rf"[-+]?[0-9]{{1,3}}(?:\.[0-9]{{1,2}}(?![0-9]))?(?![{LATIN}]|[.,][0-9]|\s?%|/)"
+)
 
 
-def find_mentions(
+def _find_mentions(
     clean: str, options: tuple[Option, ...], limit: float | None = None
 ) -> list[Mention]:
     """All mentions in order, judged one by one; "(2) Nervous" is one mention, not two."""
@@ -185,23 +343,23 @@ def _named_by(
     by_key = {o.key: o for o in options if o.key}
     if group == "place":
         return _placed(m.group(), by_key)
-    left = clean[max(part.start, m.start() - REACH) : m.start()].lower()
-    right = clean[m.end() : min(part.end, m.end() + REACH)].lower()
-    if context.NO_OPTION.search(left):
+    left = clean[max(part.start, m.start() - _REACH) : m.start()].lower()
+    right = clean[m.end() : min(part.end, m.end() + _REACH)].lower()
+    if _NO_OPTION.search(left):
         return None
     if group == "letter":
         letter = clean[m.start()]
-        if letter.islower() and not context.small_letter(left, right):
+        if letter.islower() and not _small_letter(left, right):
             return None
-        if letter in "AaEO" and context.ARTICLE.match(right):
+        if letter in "AaEO" and _ARTICLE.match(right):
             return None
         return by_key.get(letter.upper())
     number, rated = f"{float(m.group()):g}", limit is not None
     option = by_key.get(number)
     if option is None and limit is not None and abs(float(number)) <= limit:
         bare = not left.strip(" \t\"'([") and re.match(r"[\s\"')\].!]{0,4}$", right)
-        option = Option(number) if bare or context.framed(left, rated) else None
-    return option if context.stands_for_option(left, right, rated) else None
+        option = Option(number) if bare or _framed(left, rated) else None
+    return option if _stands_for_option(left, right, rated) else None
 
 
 def _placed(name: str, by_key: dict[str, Option]) -> Option | None:
@@ -224,23 +382,19 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
         tokens = plain(option.text).lower().strip(" .\n\"'").split()
         body = r"\s{1,4}".join(re.escape(t) for t in tokens)
         if len(body) > 5:
-            parts.append(rf"(?P<t{i}>(?<![{LATIN}]){body}(?![{LATIN}]))")
+            parts.append(rf"(?P<t{i}>{_word(body)})")
     for i, option in enumerate(options):
         if option.words:
-            parts.append(rf"(?P<w{i}>(?<![{LATIN}])(?:{option.words})(?![{LATIN}]))")
+            parts.append(rf"(?P<w{i}>{_word(option.words)})")
         if option.cjk:
             parts.append(rf"(?P<c{i}>{option.cjk})")
     letters = "".join(o.key.lower() for o in options if o.key.isalpha())
     if letters:
         parts.append(rf"(?P<letter>(?<![{LATIN}&$'])[{letters}](?![{LATIN}]|[&'](?=[{LATIN}])))")
     if any(o.key for o in options):
-        parts.append(rf"(?P<place>(?<![{LATIN}])(?:{_PLACES})(?![{LATIN}]))")
+        parts.append(rf"(?P<place>{_word(_PLACES)})")
     if any(o.key and not o.key.isalpha() for o in options):
-        parts.append(
-            # A period or comma before a digit makes it a decimal, but not behind a Chinese sentence.
-            rf"(?P<number>(?<![{LATIN}$€£/])(?<![^\u3400-\u9fff][.,])(?<!\A[.,])(?<![{LATIN}]-)[-+]?[0-9]{{1,3}}(?:\.[0-9]{{1,2}}(?![0-9]))?"
-            rf"(?![{LATIN}]|[.,][0-9]|\s?%|/))"
-        )
+        parts.append(rf"(?P<number>{_NUMBER})")
     return re.compile("|".join(parts) or r"(?!)")
 
 
@@ -260,36 +414,36 @@ def _judge(clean: str, m: Mention, rated: bool, alone: bool) -> None:
     """Fill in the part a mention plays. `rated`: the question asks what people would say; `alone`:
     the sentence is the whole text."""
     part = m.sentence
-    left = clean[max(part.start, m.start - REACH) : m.start]
-    right = clean[m.end : min(part.end, m.end + REACH)]
-    m.leads = bool(context.LEAD.match(left))
+    left = clean[max(part.start, m.start - _REACH) : m.start]
+    right = clean[m.end : min(part.end, m.end + _REACH)]
+    m.leads = bool(_LEAD.match(left))
     bare = not left.strip(" \t\n\"'([") and not right.strip(" \t\n\"')].!?,:")
     if part.question and not (bare and alone):
         return
-    clause, below = context.last_clause(left), context.BELOW.search(left[-60:])
-    negated = context.negated(clause) or context.EXCLUDED.match(right)
-    if m.kind != "word":
-        negated = negated or context.REJECTED.match(right)
-    m.denied = bool(negated or below) and not context.AFFIRMED_AFTER_ALL.search(clause)
-    if m.denied and (not m.option.denied or below or context.LEFT_OPEN.search(clause)):
+    clause = left[max((c.end() for c in _CLAUSE.finditer(left)), default=0) :]
+    below = _BELOW.search(left[-60:])
+    rejected = m.kind != "word" and _REJECTED.match(right)
+    negated = _negated(clause) or _EXCLUDED.match(right) or rejected
+    m.denied = bool(negated or below) and not _AFFIRMED_AFTER_ALL.search(clause)
+    if m.denied and (not m.option.denied or below or _LEFT_OPEN.search(clause)):
         return
     m.label = m.option.denied if m.denied else m.option.label
     m.strength = _strength(m, left, right, rated)
 
 
 def _strength(m: Mention, left: str, right: str, rated: bool) -> int:
-    others = m.kind == "key" and not rated and context.OTHERS_SAY.search(left)
-    if others or context.supposed(left, m.kind) or context.ASIDE.search(left):
+    others = m.kind == "key" and not rated and _OTHERS_SAY.search(left)
+    if others or _supposed(left, m.kind) or _ASIDE.search(left):
         return NOTHING
-    if not m.denied and m.kind != "word" and context.APPROVED.match(right):
+    if not m.denied and m.kind != "word" and _APPROVED.match(right):
         return STATED
-    before = context.FINAL_DENIAL.sub("", left) if m.denied else left
-    if context.framed(before, rated or m.kind == "word"):
+    before = _FINAL_DENIAL.sub("", left) if m.denied else left
+    if _framed(before, rated or m.kind == "word"):
         return STATED
-    closes = context.COLON.search(left) and context.CLOSES.match(right)
-    if closes or context.opens(left, right, m.kind, m.denied):
+    closes = _COLON.search(left) and _CLOSES.match(right)
+    if closes or _opens(left, right, m.kind, m.denied):
         return OPENING
-    return NOTHING if context.gives_reason(left) else NAMED
+    return NOTHING if _gives_reason(left) else NAMED
 
 
 # --- which option an answer takes -----------------------------------------------------------------
@@ -306,7 +460,7 @@ def choose(text: str, options: Sequence[Option], limit: float | None = None) -> 
         limit: ratings only: any number within +-limit can be stated too; its label is the number.
     """
     clean = _REPEATED.sub(r"\1", plain(text))
-    found = find_mentions(clean, tuple(options), limit)
+    found = _find_mentions(clean, tuple(options), limit)
     clean = clean.lower()
     _concede(clean, found)
     _level_items(clean, found)
@@ -337,7 +491,7 @@ def denies(text: str, pattern: str) -> bool:
 
 
 def _mentions_of(text: str, pattern: str) -> list[Mention]:
-    return find_mentions(plain(text), (Option("x", words=pattern),))
+    return _find_mentions(plain(text), (Option("x", words=pattern),))
 
 
 def _labels(mentions: Sequence[Mention]) -> tuple[str, ...]:
@@ -350,7 +504,7 @@ def _groups(clean: str, mentions: Sequence[Mention]) -> list[list[Mention]]:
     for m in mentions:
         before = groups[-1][-1] if groups else m
         near = before.sentence == m.sentence and 0 <= m.start - before.end < 60
-        if near and before.denied == m.denied and context.JOINED.match(clean[before.end : m.start]):
+        if near and before.denied == m.denied and _JOINED.match(clean[before.end : m.start]):
             groups[-1].append(m)
         else:
             groups.append([m])
@@ -362,12 +516,11 @@ def _concede(clean: str, mentions: Sequence[Mention]) -> None:
     for a, b in pairwise(mentions):
         if not (a.strength and b.strength) or a.label == b.label:
             continue
-        between, right = clean[a.end : b.start], clean[b.end : b.end + REACH]
-        words = "word" == a.kind == b.kind and a.strength == b.strength == NAMED
-        yields = a.sentence == b.sentence and (
-            context.TURNS.search(between) or (words and context.SUBJECT.search(between))
-        )
-        if yields or context.takes_back(between, right):
+        between, right = clean[a.end : b.start], clean[b.end : b.end + _REACH]
+        named = "word" == a.kind == b.kind and a.strength == b.strength == NAMED
+        turns = _TURNS.search(between) or (named and _SUBJECT.search(between))
+        taken_back = _TAKES_BACK.match(between[:60]) and _ENDS_ANSWER.match(right)
+        if taken_back or (turns and a.sentence == b.sentence):
             b.strength = max(a.strength, b.strength)
             a.strength, a.denied = NOTHING, True
 
@@ -376,7 +529,7 @@ def _level_items(clean: str, mentions: Sequence[Mention]) -> None:
     """ "1. X", "2. Y is possible": what numbered items begin with is offered alike."""
     first, last = None, 0  # mention that began the item before, and its number
     for m in mentions:
-        item = context.ITEM.search(clean[max(0, m.start - 8) : m.start])
+        item = _ITEM.search(clean[max(0, m.start - 8) : m.start])
         if not item or m.denied or not NOTHING < m.strength < STATED:
             continue
         number = int(item[1])
@@ -421,11 +574,12 @@ def _denied_with(clean: str, a: Mention, b: Mention) -> bool:
     between = clean[min(a.end, b.end) : max(a.start, b.start)]
     if b.start < a.start and "," in between:  # "B, A is wrong" denies A alone
         return False
-    left, right = clean[max(0, a.start - REACH) : a.start], clean[b.end : b.end + REACH]
-    if a.start < b.start and context.last_denied(left, between, right):
+    left, right = clean[max(0, a.start - _REACH) : a.start], clean[b.end : b.end + _REACH]
+    ends = a.start < b.start and _COMMA.match(between) and _ENDS_ANSWER.match(right)
+    if ends and _LAST_DENIED.search(left):
         return False
     open_ = a.denied and not a.strength and not b.denied and b.strength < STATED
-    return open_ and a.sentence == b.sentence and bool(context.JOINED.match(between))
+    return open_ and a.sentence == b.sentence and bool(_JOINED.match(between))
 
 
 def _lone(clean: str, m: Mention) -> bool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from trustllm_repro.parsers.base import ANSWER, REFUSAL, graded, of_text, recorded_label
-from trustllm_repro.parsers.choice import STATED, Option, choose
-from trustllm_repro.parsers.text import LATIN, LISTS, Sentence, plain, sentences, words
+from trustllm_repro.parsers.choice import STATED, choose
+from trustllm_repro.parsers.text import LATIN, LISTS, Option, Sentence, plain, sentences, words
 from trustllm_repro.schema import EMPTY, NULL, UNPARSED, Item, Response, Verdict
 
 # Options, or a function that gives those of one item; the prompt is the one the model saw, which

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 
 from trustllm_repro.parsers.base import graded, of_text
-from trustllm_repro.parsers.choice import numbered
+from trustllm_repro.parsers.text import numbered
 from trustllm_repro.schema import (
     DROPPED,
     EMPTY,

@@ -1,4 +1,5 @@
-"""Text to be read: the word lists of language.toml as patterns, answers as plain text, sentences.
+"""Text to be read: the word lists of language.toml as patterns, answers as plain text and sentences,
+and the options that a question allows.
 
 Every step that makes an answer plain is one pass of a pattern without nested repetition, so the
 time is linear in the text.
@@ -10,6 +11,7 @@ import re
 import tomllib
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from types import SimpleNamespace
 
@@ -33,11 +35,6 @@ def _filled(pattern: str) -> str:
 
 # `words.verbs` is the list `LISTS["verbs"]` as a group.
 words = SimpleNamespace(**{name: as_group(_filled(pattern)) for name, pattern in LISTS.items()})
-
-
-def wordings(name: str) -> tuple[str, str]:
-    """Patterns of a list: of words, and of characters of scripts without blanks, "" if none."""
-    return getattr(words, name), getattr(words, f"{name}_cjk", "")
 
 
 # --- plain text ---------------------------------------------------------------------------------
@@ -126,3 +123,73 @@ def sentences(text: str) -> list[Sentence]:
             found.append(Sentence(end - len(body.lstrip()), end, question))
         start = end
     return found
+
+
+# --- options: what a question allows, and as prompts write it ------------------------------------
+
+
+@dataclass(frozen=True)
+class Option:
+    """One answer a question allows."""
+
+    label: str  # what the verdict says
+    key: str = ""  # letter or number the prompt gives it, if any
+    words: str = ""  # pattern of its wordings in Latin script, matched as whole words in any case
+    cjk: str = ""  # the same for scripts without blanks between words
+    text: str = ""  # the option as the prompt spells it out; "" if its wordings say all
+    denied: str = ""  # label that denying it amounts to; "" where that leaves the answer open
+
+    @classmethod
+    def worded(cls, label: str, name: str, key: str = "", denied: str = "") -> Option:
+        """The option whose wordings are the lists `name` and, if any, `name`_cjk of language.toml."""
+        cjk = getattr(words, f"{name}_cjk", "")
+        return cls(label, key, getattr(words, name), cjk, denied=denied)
+
+
+@cache
+def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
+    """Options "A. text" of a prompt, in their order, as far as the letters go.
+
+    The released files run the last option into the line before it ("... lives.C.More"), or set a
+    control character before it, so an option ends where the next letter and its period stand. A
+    letter that opens a line goes before one inside it ("J. B. Rhine").
+    """
+    # The first letter's last mention that another letter follows opens the options.
+    first = [m for m in _marks(prompt, letters[0], 0) if _marks(prompt, letters[1], m.end())]
+    if not first:
+        return tuple(Option(k, k) for k in letters)
+    starts = [first[-1].span()]
+    for letter in letters[1:]:
+        marks = _marks(prompt, letter, starts[-1][1])
+        if not marks:
+            break
+        starts.append(marks[0].span())
+    ends = [begin for begin, _ in starts[1:]] + [len(prompt)]
+    found = []
+    for letter, (_, start), end in zip(letters, starts, ends, strict=False):
+        lines = prompt[start:end].strip(" \n\"'.\x08").splitlines() or [""]
+        found.append(Option(letter, letter, text=lines[0].strip(" \"'.\x08")))
+    return tuple(found)
+
+
+def _marks(prompt: str, letter: str, begin: int) -> list[re.Match[str]]:
+    """Where "A." or "A)" stands: at the start of lines or, if nowhere there, inside them."""
+    for before in (r"(?m:^)", r"(?<=[\s\x00-\x1f.!?:;\"')])"):
+        pattern = re.compile(rf"{before}{letter}[.)]\s{{0,3}}(?=\S)")
+        if found := list(pattern.finditer(prompt, begin)):
+            return found
+    return []
+
+
+@cache
+def numbered(prompt: str) -> dict[str, str]:
+    """Options written "(1) Word" in a prompt, by number."""
+    return {n: t.strip() for n, t in re.findall(r"\((\d+)\)\s+([A-Za-z\s]+)", prompt)}
+
+
+@cache
+def endings(prompt: str) -> tuple[tuple[int, str], ...]:
+    """Numbered lines of the last question of a prompt: number and text; () if there are none."""
+    question = prompt.rsplit("Question:", 1)[-1]
+    lines = re.findall(r"^\s*(\d+)[.:)]\s*(.*)$", question, re.MULTILINE)
+    return tuple((int(n), text.strip()) for n, text in lines)

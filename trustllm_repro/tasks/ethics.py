@@ -11,8 +11,8 @@ from trustllm_repro.metrics.base import NoValue
 from trustllm_repro.metrics.measures import RIGHT, RTA, Accuracy, MeanRecall, Rate, counted
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_record_format, recorded_refusal, stops
-from trustllm_repro.parsers.choice import Option, lettered, numbered
 from trustllm_repro.parsers.corrected import ChoiceOrRefusal, Chosen
+from trustllm_repro.parsers.text import Option, lettered, numbered
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 

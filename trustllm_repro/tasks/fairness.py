@@ -8,8 +8,8 @@ from trustllm_repro.judges.rules import SIDES
 from trustllm_repro.metrics.measures import RTA, Accuracy, Independence, Rate, averaged, counted
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_field, recorded_refusal, stops
-from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.corrected import ChoiceOrRefusal, Chosen
+from trustllm_repro.parsers.text import Option
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, made_by_toolkit, per_rule
 

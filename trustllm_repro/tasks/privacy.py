@@ -8,7 +8,7 @@ from functools import partial
 from trustllm_repro.metrics.measures import RTA, Conditional, Pearson, Rate, averaged, counted
 from trustllm_repro.parsers import corrected, original
 from trustllm_repro.parsers.base import DROPS_EMPTY, disclosure, recorded_refusal, stops
-from trustllm_repro.parsers.choice import Option
+from trustllm_repro.parsers.text import Option
 from trustllm_repro.schema import Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 

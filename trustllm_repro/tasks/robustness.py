@@ -27,9 +27,9 @@ from trustllm_repro.parsers.base import (
     recorded_refusal,
     stops,
 )
-from trustllm_repro.parsers.choice import Option
 from trustllm_repro.parsers.corrected import Chosen
 from trustllm_repro.parsers.original import glue_keywords, names_label
+from trustllm_repro.parsers.text import Option
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, made_by_toolkit, per_rule
 

@@ -10,8 +10,8 @@ from functools import partial
 from trustllm_repro.metrics.measures import Accuracy, MacroF1, Mean, Rate, averaged
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import Parser, by_field, recorded_label, recorded_number, stops
-from trustllm_repro.parsers.choice import Option, endings, lettered
 from trustllm_repro.parsers.corrected import Chosen
+from trustllm_repro.parsers.text import Option, endings, lettered
 from trustllm_repro.schema import Item, Rule
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 

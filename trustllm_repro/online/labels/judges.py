@@ -26,7 +26,8 @@ from trustllm_repro.online.generations import tasks
 from trustllm_repro.online.generations.tasks import HARMFUL, NEXT, Case, OnlineTask
 from trustllm_repro.online.labels import execution
 from trustllm_repro.online.studies.estimates import auroc, interval, ratio, sums
-from trustllm_repro.parsers.choice import choose, lettered
+from trustllm_repro.parsers.choice import choose
+from trustllm_repro.parsers.text import lettered
 from trustllm_repro.schema import Item
 from trustllm_repro.store.archive import Archive
 
