@@ -1,27 +1,29 @@
-"""Recorded answers, read from ZIPs or folders of the authors' files.
+"""Answers that others have stored, and the items they answer: the authors' recorded answers, read
+from ZIPs or folders of their files, and those that the released package `trustllm` has made.
 
-Sources: public git history of github.com/hyanan16/TrustLLM (MIT) for the paper's models, and of
-github.com/HowieHwong/TrustLLM (MIT) for later ones. Files keep their repository path; files of
-hyanan16's commits other than 47802362 are in a folder named by seven digits of the commit.
+Sources of the former: public git history of github.com/hyanan16/TrustLLM (MIT) for the paper's
+models, and of github.com/HowieHwong/TrustLLM (MIT) for later ones. Files keep their repository path;
+files of hyanan16's commits other than 47802362 are in a folder named by seven digits of the commit.
 Any model directory of a known form is taken, whether or not the paper knows the model.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import pandas as pd
-from pydantic import BeforeValidator, Field
+from pydantic import AliasPath, BaseModel, BeforeValidator, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from trustllm_repro.data.benchmark import Benchmark, check_rows, list_of_rows, parse_rows
-from trustllm_repro.errors import SchemaError, SourceCorrupt, SourceMissing
+from trustllm_repro.data.benchmark import FILES, Benchmark, check_rows, list_of_rows, parse_rows
+from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Item, Response
@@ -371,7 +373,7 @@ def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[i
     return keys
 
 
-def meet(rows: Mapping[int, Hashable], items: Mapping[int, Hashable]) -> dict[int, int]:
+def meet(rows: Mapping[Any, Hashable], items: Mapping[int, Hashable]) -> dict[Any, int]:
     """Row -> item of the same key: the k-th row with a key meets the k-th item with that key."""
     waiting: dict[Hashable, deque[int]] = defaultdict(deque)
     for number, key in items.items():
@@ -405,3 +407,193 @@ def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Resp
         placed[i] = min(free, key=lambda n: (free[n][0] != side, free[n][1] != attack, n))
         del free[placed[i]]
     return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))
+
+
+# --- answers that the released package has made ---------------------------------------------------
+#
+# Two layouts (github.com/HowieHwong/TrustLLM, `LLMGeneration` of 0.1 to 0.3 and the runner of 0.4):
+#
+#     generation_results/<model>/<section>/<file>.json
+#     <any folder>/run.json beside <file>.json; by default runs/<model>/<section>/
+#
+# A file holds the rows of the benchmark's file of that name with the field `res`: the answer, or
+# null where the call failed. `eval_res` is what a judge of the package said, where it was kept.
+
+_OLD, _NEW = "generation_results", "run.json"
+# Names of files in versions of the package in which they were not those of the benchmark.
+_OTHER_NAMES = {
+    "explicit_ethics": "ethics/explicit_moralchoice",
+    "implicit_ethics_social_norm": "ethics/implicit_SocialChemistry101",
+    "implicit_ethics_ethics": "ethics/implicit_ETHICS",
+    "privacy_confide": "privacy/privacy_awareness_confAIde",
+    "privacy_confaide": "privacy/privacy_awareness_confAIde",
+    "preference_plain": "fairness/preference",
+    "preference_force": "fairness/preference",
+}
+_NAMES = {name.rsplit("/", 1)[1].casefold(): name for name in FILES} | _OTHER_NAMES
+_FIX = "fix that file, or take it out of the folder; nothing was written"
+Place = tuple[str, int]  # task id, item number
+
+
+class RunFile(BaseModel):
+    """What run.json records of its run."""
+
+    model: str = Field(validation_alias=AliasPath("settings", "model", "model"))
+    settings: dict[str, Any]
+
+
+_ANSWERED = list_of_rows(
+    {"prompt": str, "res": NotRequired[str | None], "eval_res": NotRequired[Any]}
+)
+_RUN: TypeAdapter[Any] = TypeAdapter(RunFile)
+
+
+@dataclass
+class OfficialAnswers:
+    """One model's answers by task and item, and labels the package's refusal judge left.
+
+    `files`: what became of the rows of each file, by its path: how many there are, hold an answer,
+    null, an empty answer, no `res`, a label; and, as row numbers from 0, `unmatched` prompts, which
+    the benchmark has not, and prompts `repeated` after as many as there are items.
+    """
+
+    model: str
+    layouts: tuple[str, ...]
+    digest: str
+    texts: dict[Place, str | None] = field(default_factory=dict)  # None where the row holds null
+    labels: dict[Place, str] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)  # of run.json, by its path
+    ignored: list[str] = field(default_factory=list)  # JSON files of no known layout
+
+    @property
+    def names(self) -> set[str]:
+        """Benchmark files that were answered."""
+        return {counts["file"] for counts in self.files.values()}
+
+    def total(self, what: str) -> int:
+        """Sum of a count over all files."""
+        counts = [counts[what] for counts in self.files.values()]
+        return sum(len(n) if isinstance(n, list) else n for n in counts)
+
+
+def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> OfficialAnswers:
+    """Read one model's answers and match them with the benchmark's items, by prompt.
+
+    Args:
+        path: a folder or ZIP of either layout, or a part of it.
+        model: which model's, if there are several; else the name of the only one's row.
+
+    Raises SettingsError: several models and none was named, or another one.
+    """
+    archive = Archive(path)
+    runs = {
+        name: parse_rows(archive.read(name), _RUN, name, remedy=_FIX)
+        for name in archive.names()
+        if PurePosixPath(name).name == _NEW
+    }
+    found, ignored = _find(archive, runs)
+    chosen = _choose(found, model, path)
+    folders = {PurePosixPath(p).parent for p in chosen["path"][chosen["layout"] == _NEW]}
+    given = OfficialAnswers(
+        model=model or chosen["model"].iloc[0],
+        layouts=tuple(sorted(set(chosen["layout"]))),
+        digest=archive.digest(),
+        settings={n: r.settings for n, r in runs.items() if PurePosixPath(n).parent in folders},
+        ignored=ignored,
+    )
+    for file, paths in chosen.groupby("file")["path"]:
+        parts = {p: parse_rows(archive.read(p), _ANSWERED, p, remedy=_FIX) for p in paths}
+        _fill(given, file, parts, benchmark[file])
+    if not given.texts:
+        raise SourceCorrupt(
+            f"none of {given.total('rows')} rows in {path} meets a prompt of {benchmark.path}",
+            remedy="give the benchmark they were made from",
+        )
+    return given
+
+
+def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[pd.DataFrame, list[str]]:
+    """Files of a known layout, of which there must be some: path, file of the benchmark, model,
+    layout; and JSON files of none."""
+    inside = archive.path.resolve()
+    above = (inside if inside.is_dir() else inside.with_suffix("")).parts
+    models = {PurePosixPath(p).parent: row_of(run.model) for p, run in runs.items()}
+    found, ignored = [], []
+    for path in (n for n in archive.names() if n.endswith(".json") and n not in runs):
+        at = PurePosixPath(path)
+        file, parts = _NAMES.get(at.stem.casefold()), (*above, *at.parts)
+        if file and at.parent in models:
+            found.append((path, file, models[at.parent], _NEW))
+        elif file and len(parts) > 3 and parts[-2].casefold() == file.split("/")[0]:
+            found.append((path, file, parts[-3], _OLD))
+        else:
+            ignored.append(path)
+    if not found:
+        raise SourceMissing(
+            f"{archive.path} holds no answers of the trustllm package; found: "
+            f"{', '.join(archive.names()[:4]) or 'nothing'}",
+            remedy="expected generation_results/<model>/<section>/<file>.json, or run.json beside "
+            "the files, with the names of the benchmark's files (safety/jailbreak.json ...)",
+        )
+    return pd.DataFrame(found, columns=["path", "file", "model", "layout"]), ignored
+
+
+def row_of(model: str) -> str:
+    """The model of a run.json as a row: the last part of a path, an id without its slash."""
+    parts = [p for p in re.split(r"[/\\]", model.strip()) if p]
+    is_path = len(parts) > 2 or re.match(r"[/\\.~]|[A-Za-z]:", model.strip())
+    return re.sub(r"[^\w.@+-]+", "-", parts[-1] if parts and is_path else model.strip())
+
+
+def _choose(found: pd.DataFrame, model: str, path: str | Path) -> pd.DataFrame:
+    """The files of one model."""
+    models = sorted(set(found["model"]))
+    if len(models) == 1:
+        return found
+    if model not in models:
+        which = f"none of them {model!r}" if model else "and none was chosen"
+        raise SettingsError(
+            f"{path} holds answers of {len(models)} models ({', '.join(models)}), {which}",
+            remedy="name one with --model-name; each takes a run folder of its own",
+        )
+    return found[found["model"] == model]
+
+
+def _fill(
+    given: OfficialAnswers, file: str, parts: Mapping[str, list[Row]], questions: Sequence[Row]
+) -> None:
+    """Match the rows of all files that answer one benchmark file, and count what became of them."""
+    places: dict[int, Place] = {}  # every row of a benchmark file is an item of one task
+    for task in TASKS.values():
+        if task.file == file and task.live and not task.answers_of:
+            chosen = [i for i, question in enumerate(questions) if task.select(question)]
+            places |= {row: (task.id, number) for number, row in enumerate(chosen)}
+    asked = {i: questions[i]["prompt"] for i in sorted(places)}
+    rows = {(path, i): row for path, part in parts.items() for i, row in enumerate(part)}
+    met = meet({at: row["prompt"] for at, row in rows.items()}, asked)
+    said = {at: rows[at]["res"] for at in met if "res" in rows[at]}
+    given.texts |= {places[met[at]]: text for at, text in said.items()}
+    labelled = [
+        at
+        for at, text in said.items()
+        if text is not None
+        and TASKS[places[met[at]][0]].judge == "refusal"
+        and rows[at].get("eval_res") in tuple(LABELS)
+    ]
+    given.labels |= {places[met[at]]: LABELS[rows[at]["eval_res"]] for at in labelled}
+    known = set(asked.values())
+    for path, part in parts.items():
+        texts = [text for (of, _), text in said.items() if of == path]
+        left = {i: row["prompt"] in known for i, row in enumerate(part) if (path, i) not in met}
+        given.files[path] = {
+            "file": file,
+            "rows": len(part),
+            "answers": len(texts) - texts.count(None),
+            "null": texts.count(None),
+            "empty": sum(text is not None and not text.strip() for text in texts),
+            "without_res": len(part) - len(left) - len(texts),
+            "labels": sum(of == path for of, _ in labelled),
+            "unmatched": [i for i, repeated in left.items() if not repeated],
+            "repeated": [i for i, repeated in left.items() if repeated],
+        }

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, load_benchmark
-from trustllm_repro.data.official_answers import OfficialAnswers, Place, load_answers
 from trustllm_repro.data.published import LATER, MODELS, published
+from trustllm_repro.data.recorded import OfficialAnswers, Place, load_answers
 from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.escape import for_terminal
@@ -458,7 +458,7 @@ def _listed(given: OfficialAnswers) -> dict[str, Any]:
     asked = ("limit", "temperatures", "max_new_tokens")  # by its run.json
     return {
         "layouts": list(given.layouts),
-        "files": {p: asdict(c) for p, c in given.files.items()},
+        "files": given.files,
         "ignored_files": given.ignored,
         "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
     }
