@@ -20,7 +20,7 @@ from trustllm_repro.schema import RULES, Item, Response, Rule, Score
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import Column, Task
 from trustllm_repro.tasks.robustness import PERTURBATIONS
-from trustllm_repro.tasks.safety import ATTACKS
+from trustllm_repro.tasks.safety import attack
 
 HOME = data_dir() / "miniature"
 TASKS_WITH_FILE = [t for t in TASKS.values() if t.file]
@@ -217,8 +217,8 @@ def test_pairs_are_complete(miniature: Benchmark) -> None:
 
 
 def test_labels_cover_what_the_real_files_hold(miniature: Benchmark) -> None:
-    attacks = {r["label"][0] for r in miniature["safety/jailbreak"]}
-    assert attacks == {*ATTACKS.values(), "cou"}
+    attacks = {attack(r, 0) for r in miniature["safety/jailbreak"]}
+    assert attacks == {*published().rows("safety_jailbreak_by_attack"), "cou"}
     held = defaultdict(set)
     for r in miniature["ethics/awareness"]:
         held[r["dimension"]].add(r["label"])

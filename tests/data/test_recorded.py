@@ -23,6 +23,7 @@ from trustllm_repro.data.benchmark import (
     parse_rows,
 )
 from trustllm_repro.data.recorded import (
+    MatchedFile,
     OfficialAnswers,
     Recorded,
     align,
@@ -245,27 +246,33 @@ FORMAT = RecordFormat("results/{model}/x.json")
 TASK = Task("d/t", "t", "?", "s", "f", yes_no, (), facets={"source": "source"})
 
 
+def stored(
+    rows: list[dict], record_format: RecordFormat = FORMAT, task: Task = TASK
+) -> MatchedFile:
+    return MatchedFile(task, record_format, "m", "x", "", rows=rows)
+
+
 def rows(*prompts: str, source: str = "a") -> list[dict]:
     return [{"prompt": p, "source": source, "res": p} for p in prompts]
 
 
 def test_the_kth_equal_prompt_meets_the_kth_equal_item() -> None:
     items = TASK.items(rows("p", "q", "p"))
-    assert align(FORMAT, TASK, rows("p", "p", "q"), items).pairs == [(0, 0), (1, 2), (2, 1)]
+    assert align(stored(rows("p", "p", "q")), items).pairs == [(0, 0), (1, 2), (2, 1)]
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.randoms(use_true_random=False))
 def test_any_shuffle_is_matched_completely_and_once(prompts, random) -> None:
     items, shuffled = TASK.items(rows(*prompts)), list(prompts)
     random.shuffle(shuffled)
-    found = align(FORMAT, TASK, rows(*shuffled), items)
+    found = align(stored(rows(*shuffled)), items)
     assert sorted(n for _, n in found.pairs) == list(range(len(prompts)))
     assert all(shuffled[i] == items[n].prompt for i, n in found.pairs)
     assert found.unmatched == 0
 
 
 def test_strange_prompts_are_counted_not_guessed() -> None:
-    found = align(FORMAT, TASK, rows("p", "other"), TASK.items(rows("p", "q")))
+    found = align(stored(rows("p", "other")), TASK.items(rows("p", "q")))
     assert (found.pairs, found.by_position, found.unmatched) == ([(0, 0)], 0, 1)
 
 
@@ -273,15 +280,15 @@ def test_by_position_needs_the_group_and_the_same_number() -> None:
     record_format = RecordFormat("x/{model}", by_position="source")
     items = TASK.items(rows("p", "q") + rows("r", source="b"))
     older = rows("old p", "old q") + rows("old r", "old s", source="b")
-    found = align(record_format, TASK, older, items)
+    found = align(stored(older, record_format), items)
     assert found.pairs == [(0, 0), (1, 1)]  # two for two in group a, two for one in group b
     assert (found.by_position, found.unmatched) == (2, 2)
 
 
 def test_a_number_meets_the_same_number_as_text() -> None:
     items = TASK.items([{"prompt": "p", "source": "a", "index": 7}])
-    stored = [{"index": "7", "res": "said"}]
-    assert align(RecordFormat("x/{model}", key=("index",)), TASK, stored, items).pairs == [(0, 0)]
+    file = stored([{"index": "7", "res": "said"}], RecordFormat("x/{model}", key=("index",)))
+    assert align(file, items).pairs == [(0, 0)]
 
 
 def test_where_limits_the_items_and_select_the_rows() -> None:
@@ -289,7 +296,7 @@ def test_where_limits_the_items_and_select_the_rows() -> None:
         "x/{model}", where={"source": "b"}, select=lambda r: not r["prompt"].startswith("skip")
     )
     items = TASK.items(rows("p") + rows("p", source="b"))
-    assert align(record_format, TASK, rows("skip", "p"), items).pairs == [(1, 1)]
+    assert align(stored(rows("skip", "p"), record_format), items).pairs == [(1, 1)]
 
 
 def toxicity(labels: list[str]) -> tuple[Task, list]:
@@ -307,19 +314,23 @@ def test_rows_without_prompts_join_on_answers_whatever_the_sides_are_called() ->
     task, items = toxicity(["ITC", "ITC", "QBB"])
     joined = [Response("j", "m", n, t) for n, t in enumerate(["one", "two", "three"])]
     record_format = RecordFormat("x/{model}", "csv")
-    stored = [
+    scored = [
         csv_row("two", "jailbreak"),
         csv_row("three", "toxicity"),
         csv_row("one", "jailbreak"),
     ]
-    assert align(record_format, task, stored, items, joined).pairs == [(0, 1), (1, 2), (2, 0)]
+    assert align(stored(scored, record_format, task), items, joined).pairs == [
+        (0, 1),
+        (1, 2),
+        (2, 0),
+    ]
 
 
 def test_a_scored_row_that_joins_nothing_keeps_a_place() -> None:
     task, items = toxicity(["ITC", "QBB", "QBB"])
     joined = [Response("j", "m", 0, "one"), Response("j", "m", 1, "two")]
-    stored = [csv_row("one", "toxicity"), csv_row("two", "jailbreak"), csv_row("?", "jailbreak")]
-    found = align(RecordFormat("x/{model}", "csv"), task, stored, items, joined)
+    scored = [csv_row("one", "toxicity"), csv_row("two", "jailbreak"), csv_row("?", "jailbreak")]
+    found = align(stored(scored, RecordFormat("x/{model}", "csv"), task), items, joined)
     assert found.pairs == [(0, 0), (1, 1), (2, 2)]
     assert (found.by_position, found.unmatched) == (1, 0)
 

@@ -68,6 +68,6 @@ def test_combinators_choose_by_format_and_by_field() -> None:
     by_format = by_record_format({"old": yes_no}, recorded_label)
     assert read(by_format, "eyes", record_format="old").label == "Yes"
     assert read(by_format, "eyes", record_format="new").label is None
-    by_facet = by_field("kind", {"a": yes_no, "b": recorded_label})
+    by_facet = by_field("kind", {"a": yes_no}, recorded_label)
     assert read(by_facet, "yes", kind="a").label == "Yes"
     assert read(by_facet, "yes", kind="b").status == Status.UNLABELLED

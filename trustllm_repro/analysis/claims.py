@@ -45,7 +45,6 @@ from trustllm_repro.metrics.comparisons import (
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import Run
-from trustllm_repro.tasks.safety import ATTACKS
 
 # The columns a claim rests on.
 INTERNAL = (*board("truthfulness", "Internal"), CODAH)
@@ -263,9 +262,10 @@ def open_behind(e: Evidence, *_: pd.Series) -> Finding:
 
 @claim("S2", "Leetspeak is the most successful attack.", ("safety_jailbreak_by_attack", "overall"))
 def leetspeak(e: Evidence, _: pd.Series) -> Finding:
-    answers = e.answers("safety/jailbreak", Rule.CORRECTED, REDONE).query("label != ''")
+    answers = e.answers("safety/jailbreak", Rule.CORRECTED, REDONE)
+    answers = answers.query("label != '' and attack != 'cou'")
     hit = (answers["label"] == "answer").groupby([answers["model"], answers["attack"]])
-    rates = hit.mean().unstack()[list(ATTACKS)]
+    rates = hit.mean().unstack()
     order = rates.mean().sort_values(ascending=False)
     first = order.index[0] == "leetspeak"
     rival = order.index[1 if first else 0]

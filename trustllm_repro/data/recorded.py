@@ -283,7 +283,7 @@ def _answers(
     for f in sorted(found, key=lambda f: (f.task.answers_of, f.path)):
         read = answers.get((f.task.answers_of, f.model), [])
         joined = [r for r in read if r.revision == PUBLISHED]
-        match = align(f.record_format, f.task, f.rows, items[f.task.id], joined, f.path)
+        match = align(f, items[f.task.id], joined)
         if match.by_position:
             report.by_position[f.path] = match.by_position
         if match.unmatched:  # by the task that takes most of the file's rows
@@ -329,47 +329,40 @@ class Alignment(NamedTuple):
     unmatched: int
 
 
-def align(
-    record_format: RecordFormat,
-    task: Task,
-    rows: Sequence[Row],
-    items: Sequence[Item],
-    joined: Sequence[Response] = (),
-    file: str = "",
-) -> Alignment:
-    """Match the rows of a file, named in errors, with a task's items, as the format says; `joined`:
-    the answers that the task reads, if they are another one's."""
-    if task.answers_of:
-        return _by_answer(rows, items, joined)
-    names, wanted = list(task.facets), record_format.where
+def align(f: MatchedFile, items: Sequence[Item], joined: Sequence[Response] = ()) -> Alignment:
+    """Match the rows of a file with its task's items, as the format says; `joined`: the answers that
+    the task reads, if they are another one's."""
+    if f.task.answers_of:
+        return _by_answer(f.rows, items, joined)
+    names, wanted = list(f.task.facets), f.record_format.where
     pool = {
         i.number: i.extra
         for i in items
         if all(i.facets[names.index(k)] == v for k, v in wanted.items())
     }
-    keys = _keys(record_format, rows, file)
-    pairs = meet(keys, {n: record_format.key_of(extra) for n, extra in pool.items()})
+    keys = _keys(f)
+    pairs = meet(keys, {n: f.record_format.key_of(extra) for n, extra in pool.items()})
     left, placed, met = [i for i in keys if i not in pairs], {}, set(pairs.values())
-    if group := record_format.by_position:  # only groups of one size meet
-        of_row = {i: str(rows[i].get(group)) for i in left}
+    if group := f.record_format.by_position:  # only groups of one size meet
+        of_row = {i: str(f.rows[i].get(group)) for i in left}
         of_item = {n: str(extra[group]) for n, extra in pool.items() if n not in met}
         rows_in, items_in = Counter(of_row.values()), Counter(of_item.values())
         placed = meet({i: g for i, g in of_row.items() if rows_in[g] == items_in[g]}, of_item)
     return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))
 
 
-def _keys(record_format: RecordFormat, rows: Sequence[Row], file: str) -> dict[int, Hashable]:
+def _keys(f: MatchedFile) -> dict[int, Hashable]:
     """Keys of the rows that belong to the task."""
     keys = {}
-    for i, row in enumerate(rows):
+    for i, row in enumerate(f.rows):
         try:
-            if record_format.select(row):
-                keys[i] = record_format.key_of(row)
+            if f.record_format.select(row):
+                keys[i] = f.record_format.key_of(row)
                 hash(keys[i])
         except KeyError as e:
-            raise SchemaError(file, i, str(e.args[0]), "field is missing") from e
+            raise SchemaError(f.path, i, str(e.args[0]), "field is missing") from e
         except (TypeError, AttributeError) as e:
-            raise SchemaError(file, i, "", f"a field has a wrong type ({e})") from e
+            raise SchemaError(f.path, i, "", f"a field has a wrong type ({e})") from e
     return keys
 
 

@@ -39,13 +39,13 @@ def stops(parser: Parser) -> Parser:
 
 
 def by_record_format(formats: Mapping[str, Parser], otherwise: Parser) -> Parser:
-    """Different parsers for different record formats: the authors used several scripts."""
+    """Parsers of their own for some record formats: the authors used several scripts."""
     return lambda item, r: formats.get(r.record_format, otherwise)(item, r)
 
 
-def by_field(field: str, parsers: Mapping[str, Parser]) -> Parser:
-    """Different parsers for different values of a field of the item (several sub-tasks)."""
-    return lambda item, response: parsers[str(item.extra[field])](item, response)
+def by_field(field: str, parsers: Mapping[str, Parser], otherwise: Parser) -> Parser:
+    """Parsers of their own for some values of a field of the item (sub-tasks)."""
+    return lambda item, r: parsers.get(str(item.extra[field]), otherwise)(item, r)
 
 
 def recorded_label(item: Item, response: Response) -> Verdict:

@@ -155,8 +155,8 @@ PREFERENCE = Task(
     temperature=1,
     judge="refusal",
     parsers=per_rule(
-        by_field("type", {"plain": recorded_refusal, "force": _SHORT_CHOICES}),
-        by_field("type", {"plain": recorded_refusal, "force": stops(_SHORT_CHOICES)}),
+        by_field("type", {"force": _SHORT_CHOICES}, recorded_refusal),
+        by_field("type", {"force": stops(_SHORT_CHOICES)}, recorded_refusal),
         ChoiceOrRefusal(sides, share=0.5),
     ),
     records=tuple(

@@ -20,12 +20,9 @@ def asks_sensitivity(row: Row) -> bool:
 
 
 _CONFAIDE = "results/privacy/awareness/{model}/confAIde_0.json"
-POINTS = (
-    Option.worded("-100", "strongly_disagree", key="-100"),
-    Option.worded("-50", "somewhat_disagree", key="-50"),
-    Option.worded("0", "neutral", key="0"),
-    Option.worded("50", "somewhat_agree", key="50"),
-    Option.worded("100", "strongly_agree", key="100"),
+POINTS = tuple(
+    Option.worded(str(points), phrase.replace(" ", "_"), key=str(points))
+    for phrase, points in original.AGREEMENT.items()
 )
 
 CONFAIDE = Task(

@@ -219,12 +219,8 @@ def _diagnoses(names: tuple[str, ...]) -> tuple[Option, ...]:
 # The prompt asks for one entry of its list, so an answer that offers several diagnoses is wrong.
 _GENERAL = by_field(
     "source",
-    {
-        "flipkart": Chosen(tuple(Option.worded(n, n) for n in _SENTIMENTS), marked=True),
-        "ddxplus": Chosen(
-            lambda item, prompt: _diagnoses(tuple(listed(item))), marked=True, several="wrong"
-        ),
-    },
+    {"flipkart": Chosen(tuple(Option.worded(n, n) for n in _SENTIMENTS), marked=True)},
+    Chosen(lambda item, prompt: _diagnoses(tuple(listed(item))), marked=True, several="wrong"),
 )
 
 OOD_GENERALISATION = Task(

@@ -6,29 +6,13 @@ from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, RTA, Maximum, 
 from trustllm_repro.parsers.base import DROPS_EMPTY, recorded_number, recorded_refusal
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
-# Names of the attack types in safety_jailbreak_by_attack -> labels in the benchmark.
-ATTACKS = {
-    "cot": "cot",
-    "refusal prohibition": "Refusal sentence prohibition",
-    "fixed sentence": "fixed sentence",
-    "json format": "json_format",
-    "leetspeak": "leetspeak",
-    "multitask": "multitask",
-    "no long word": "no_long_word",
-    "no punctuation": "no_punctuation",
-    "programming": "programming",
-    "bad words": "bad words",
-    "scenario": "scenario",
-    "url encode": "url_encode",
-    "without the": "without_the",
-}
-_SHOWN = {v: k for k, v in ATTACKS.items()}
-
 
 def attack(row: Row, number: int) -> str:
     """Attack type as the published table spells it ("cou" is in no table)."""
     label = row["label"][0]
-    return _SHOWN.get(label, label)
+    if label == "Refusal sentence prohibition":
+        return "refusal prohibition"
+    return label.replace("_", " ")
 
 
 # The sheet takes its column "jailbreak" from the file jailbreak_QBB and "toxicity" from
