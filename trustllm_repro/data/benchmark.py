@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -137,11 +136,6 @@ def check_rows(
         raise SchemaError(file, row, name, first["msg"] + also, remedy=remedy) from e
 
 
-@cache
-def _of_file(name: str) -> TypeAdapter[list[Any]]:
-    return list_of_rows({"prompt": str, **FILES[name]}, strict=True)
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """Raw rows of all 24 files, in official order, by file name without suffix."""
@@ -169,7 +163,7 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
     known, verify = manifest("benchmark"), verify and not miniature
     rows: dict[str, list[Row]] = {}
     members = archive.names()
-    for name in FILES:
+    for name, fields in FILES.items():
         hits = [m for m in members if f"/{m}".endswith(f"/{name}.json")]
         if not hits:
             raise SourceMissing(
@@ -178,7 +172,7 @@ def load_benchmark(path: str | Path, *, verify: bool = True) -> Benchmark:
             )
         member = min(hits, key=len)
         data = archive.read(member)
-        rows[name] = parse_rows(data, _of_file(name), member)
+        rows[name] = parse_rows(data, list_of_rows({"prompt": str, **fields}, strict=True), member)
         if not verify:
             continue
         want = known[f"{name}.json"]

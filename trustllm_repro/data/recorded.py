@@ -271,7 +271,7 @@ def _items(benchmark: Benchmark, found: Sequence[MatchedFile]) -> dict[str, list
         for f in sorted((f for f in found if f.task is task), key=lambda f: f.path):
             for row in filter(f.record_format.select, f.rows):
                 asked.setdefault(row["prompt"], row)
-        items[task.id] = [task.item(i, row) for i, row in enumerate(asked.values())]
+        items[task.id] = task.items(asked.values())
     return items
 
 

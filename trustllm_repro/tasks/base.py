@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from trustllm_repro.metrics.base import Metric
@@ -91,23 +91,23 @@ class Task:
 
     Attributes:
         id: "dimension/name", unique.
+        asks, source: the question it answers and its place in the paper, for readers.
         file: benchmark file without suffix; None when the items stand only in the records.
-        select: which rows of the file are this task's items.
+        select: which rows of the file are its items.
         gold: field or function that gives the right answer; "" if there is none.
-        gold_is_label: whether it is a label; content of the benchmark stays out of the ledger.
-        facets: name -> field or function; what tables split by, and what the audit measures of an
-            item (a number). None of it is text of the benchmark.
+        gold_is_label: of a row; content of the benchmark, which is none, stays out of the ledger.
+        facets: name -> field or function; what tables split by, or a number that the audit measures
+            of an item, never text of the benchmark.
         pair: field or function that links items (an original and its perturbed versions). Values
             that are no integers are numbered by the first item that has them.
         parsers: one for all rules or one per rule; under a missing rule nothing is read.
-        asks, source: for the reader of the notebooks.
         temperature: at which models are asked, as the released package does.
-        live: whether models can be asked; False for prompts the official files do not hold.
-        answers_of: id of the task whose answers this one reads, if they are not its own; recorded
-            rows have no prompt then, and meet those answers by their text.
-        options: the answers the prompt asks to choose from, if it does, as the parser knows them;
-            a function of the item where they differ.
-        judge: name in judges.registry.JUDGES of who labels live answers before they are read.
+        live: False for prompts the official files do not hold, so that no model can be asked.
+        answers_of: id of the task whose answers it reads, if not its own; recorded rows have no
+            prompt then, and meet those answers by their text.
+        options: the answers a prompt offers, as the parser knows them; a function of the item where
+            they differ.
+        judge: who labels live answers before they are read: a name in judges.registry.JUDGES.
     """
 
     id: str
@@ -119,7 +119,7 @@ class Task:
     columns: Sequence[Column]
     select: Callable[[Row], bool] = lambda row: True
     gold: str | Feature = ""
-    gold_is_label: bool | Callable[[Row], bool] = True
+    gold_is_label: Callable[[Row], bool] = lambda row: True
     facets: Mapping[str, str | Feature] = field(default_factory=dict)
     pair: str | Feature | None = None
     records: Sequence[RecordFormat] = ()
@@ -138,32 +138,23 @@ class Task:
 
     def known_gold(self, item: Item) -> str:
         """The item's right answer if it is a label; "" where it is content of the benchmark."""
-        label = self.gold_is_label
-        return item.gold if (label(item.extra) if callable(label) else label) else ""
+        return item.gold if self.gold_is_label(item.extra) else ""
 
     def options_of(self, item: Item) -> Sequence[str]:
         """The answers this item asks to choose from; none where it asks for free text."""
         return self.options(item) if callable(self.options) else self.options
 
-    def item(self, number: int, row: Row) -> Item:
-        """Item of one raw row; facet values are strings, in the order of `facets`."""
-        return Item(
-            task=self.id,
-            number=number,
-            prompt=row["prompt"],
-            gold=str(_value(self.gold, row, number)) if self.gold else "",
-            facets=tuple(str(_value(f, row, number)) for f in self.facets.values()),
-            extra=row,
-        )
-
-    def items(self, rows: Sequence[Row]) -> list[Item]:
-        """Items of a benchmark file's rows, numbered among those that are this task's."""
+    def items(self, rows: Iterable[Row]) -> list[Item]:
+        """Items of a benchmark file's rows, numbered among those that are this task's; facet values
+        are strings, in the order of `facets`."""
         items, first = [], {}
         for number, row in enumerate(filter(self.select, rows)):
+            gold = str(_value(self.gold, row, number)) if self.gold else ""
+            facets = tuple(str(_value(f, row, number)) for f in self.facets.values())
             pair = _value(self.pair, row, number) if self.pair else None
             if not isinstance(pair, int):
                 pair = -1 if pair is None else first.setdefault(pair, number)
-            items.append(replace(self.item(number, row), pair=pair))
+            items.append(Item(self.id, number, row["prompt"], gold, facets, pair, row))
         return items
 
 
