@@ -172,20 +172,14 @@ def _negated(clause: str) -> bool:
     negators = list(_NEGATOR.finditer(clause))
     if not negators:
         return False
-    between = clause[negators[-1].end() :]
-    if len(between.split()) > _SCOPE or _twice_denied(clause, negators):
+    ends = [*(n.start() for n in negators[1:]), len(clause)]
+    follows = [clause[n.end() : end] for n, end in zip(negators, ends, strict=True)]
+    verbs = [" ".join([n.group(), *f.split()[:3]]) for n, f in zip(negators, follows, strict=True)]
+    # "I don't see how it is not wrong": the negator is denied by the one before it.
+    denied = verbs[1:] and (_SEES.search(verbs[-2]) or _NO_CASE.search(negators[-2].group()))
+    if denied or len(follows[-1].split()) > _SCOPE:
         return False
-    verb = " ".join([negators[-1].group(), *between.split()[:3]])
-    return not _PREDICATE.search(between) or bool(_THOUGHT.search(verb))
-
-
-def _twice_denied(clause: str, negators: list[re.Match[str]]) -> bool:
-    """Whether the last negator is denied by one before it: "I don't see how it is not wrong"."""
-    if len(negators) < 2:
-        return False
-    first, last = negators[-2:]
-    verb = " ".join([first.group(), *clause[first.end() : last.start()].split()[:3]])
-    return bool(_SEES.search(verb) or _NO_CASE.search(first.group()))
+    return not _PREDICATE.search(follows[-1]) or bool(_THOUGHT.search(verbs[-1]))
 
 
 # --- clauses that decide nothing --------------------------------------------------------------
@@ -288,8 +282,8 @@ def _stands_for_option(left: str, right: str, rated: bool) -> bool:
 # --- where a text names options -------------------------------------------------------------------
 
 # "Option three", "the third option": a key in words, or a place among the options.
-_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _CARDINALS = ("one", "two", "three", "four", "five")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _PLACES = (
     rf"(?:option|number)\s(?:{'|'.join(_CARDINALS)})"
     rf"|(?:{'|'.join(_ORDINALS)})\s(?:option|choice|answer|action|ending)"
@@ -364,9 +358,9 @@ def _named_by(
 
 def _placed(name: str, by_key: dict[str, Option]) -> Option | None:
     """The option of such a name, if there are so many."""
-    word = next(w for w in name.split() if w in (*_ORDINALS, *_CARDINALS))
-    at = (_CARDINALS if word in _CARDINALS else _ORDINALS).index(word)
-    if word in _CARDINALS and str(at + 1) in by_key:
+    first, last = name.split()
+    at = _CARDINALS.index(last) if last in _CARDINALS else _ORDINALS.index(first)
+    if last in _CARDINALS and str(at + 1) in by_key:
         return by_key[str(at + 1)]
     keyed = list(dict.fromkeys(by_key.values()))
     return keyed[at] if at < len(keyed) else None

@@ -291,11 +291,9 @@ SENSITIVITY = {
 def rating(
     item: Item, text: str, phrases: Mapping[str, int], number: str = r"-?\d+", lower: bool = True
 ) -> Verdict:
-    """A point on a rating scale: the first of the phrases that the answer holds, else the first
-    `number` (a pattern). A score of 0 is left out: the published scripts test `if score`.
-
-    `lower`: compare in lower case (the toolkit does not, and so misses "Somewhat agree").
-    """
+    """A point on a rating scale: the first of the phrases that the answer holds, in `lower` case
+    (the toolkit's is not, and misses "Somewhat agree"), else the first `number` (a pattern). A score
+    of 0 is left out: the published scripts test `if score`."""
     text = text.lower() if lower else text
     score = next((points for phrase, points in phrases.items() if phrase in text), None)
     if score is None:

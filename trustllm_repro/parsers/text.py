@@ -158,16 +158,16 @@ def lettered(prompt: str, letters: str) -> tuple[Option, ...]:
     first = [m for m in _marks(prompt, letters[0], 0) if _marks(prompt, letters[1], m.end())]
     if not first:
         return tuple(Option(k, k) for k in letters)
-    starts = [first[-1].span()]
+    opened = [first[-1]]
     for letter in letters[1:]:
-        marks = _marks(prompt, letter, starts[-1][1])
+        marks = _marks(prompt, letter, opened[-1].end())
         if not marks:
             break
-        starts.append(marks[0].span())
-    ends = [begin for begin, _ in starts[1:]] + [len(prompt)]
+        opened.append(marks[0])
+    ends = [*(m.start() for m in opened[1:]), len(prompt)]
     found = []
-    for letter, (_, start), end in zip(letters, starts, ends, strict=False):
-        lines = prompt[start:end].strip(" \n\"'.\x08").splitlines() or [""]
+    for letter, mark, end in zip(letters, opened, ends, strict=False):
+        lines = prompt[mark.end() : end].strip(" \n\"'.\x08").splitlines() or [""]
         found.append(Option(letter, letter, text=lines[0].strip(" \"'.\x08")))
     return tuple(found)
 
