@@ -587,7 +587,7 @@ def test_any_json_is_read_or_refused(content) -> None:
 
 def test_the_run_file_of_the_helper_is_one() -> None:
     parsed = parse_rows(json.dumps(run_file("m", "safety")).encode(), module._RUN, "run.json")
-    assert parsed.model == "m"
+    assert parsed["settings"]["model"]["model"] == "m"
 
 
 @pytest.mark.shared

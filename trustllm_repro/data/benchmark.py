@@ -98,11 +98,15 @@ FILES: dict[str, dict[str, Any]] = {
 }
 
 
+def with_fields(fields: Mapping[str, Any], *, strict: bool = False) -> Any:
+    """Type of an object that has these fields; further ones are kept as they are."""
+    found = TypedDict("Row", fields)  # type: ignore[operator]
+    found.__pydantic_config__ = ConfigDict(extra="allow", strict=strict)
+    return found
+
+
 def list_of_rows(fields: Mapping[str, Any], *, strict: bool = False) -> TypeAdapter[list[Any]]:
-    """Validates a list of rows that have these fields; further ones are kept as they are."""
-    row = TypedDict("Row", fields)  # type: ignore[operator]
-    row.__pydantic_config__ = ConfigDict(extra="allow", strict=strict)
-    return TypeAdapter(list[row])  # type: ignore[valid-type]
+    return TypeAdapter(list[with_fields(fields, strict=strict)])  # type: ignore[misc]
 
 
 def parse_rows(
@@ -110,30 +114,22 @@ def parse_rows(
 ) -> list[Any]:
     """Rows of a JSON list after validation; `remedy`: for a file that is no copy of a published one.
 
-    Raises SourceCorrupt: not UTF-8 JSON; SchemaError as `check_rows` does.
+    Raises SourceCorrupt: not UTF-8 JSON; SchemaError, which names file, row (from 0) and field of
+    the first problem.
     """
     try:
-        raw = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as e:  # not UTF-8, not JSON, or nested too deeply
-        raise SourceCorrupt(
-            f"{file} is not UTF-8 JSON: {e}",
-            remedy=remedy or "fetch the file again; it is cut or altered",
-        ) from e
-    return check_rows(raw, adapter, file, remedy=remedy)
-
-
-def check_rows(
-    rows: Any, adapter: TypeAdapter[list[Any]], file: str, *, remedy: str = ""
-) -> list[Any]:
-    """Rows after validation; a SchemaError names file, row (from 0) and field of the first problem."""
-    try:
-        return adapter.validate_python(rows)
+        return adapter.validate_python(json.loads(data.decode("utf-8-sig")))
     except ValidationError as e:
         first, *more = e.errors(include_url=False, include_input=False)
         row = next((at for at in first["loc"][:1] if isinstance(at, int)), None)
         name = next((at for at in first["loc"][1:] if isinstance(at, str)), "")
         also = f" ({len(more)} further problem(s) in this file)" if more else ""
         raise SchemaError(file, row, name, first["msg"] + also, remedy=remedy) from e
+    except (ValueError, RecursionError) as e:  # not UTF-8, not JSON, or nested too deeply
+        raise SourceCorrupt(
+            f"{file} is not UTF-8 JSON: {e}",
+            remedy=remedy or "fetch the file again; it is cut or altered",
+        ) from e
 
 
 @dataclass(frozen=True)

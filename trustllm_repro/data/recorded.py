@@ -10,6 +10,7 @@ Any model directory of a known form is taken, whether or not the paper knows the
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Mapping, Sequence
@@ -19,10 +20,9 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import pandas as pd
-from pydantic import AliasPath, BaseModel, BeforeValidator, Field, TypeAdapter
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from pydantic import BeforeValidator, Field, TypeAdapter
 
-from trustllm_repro.data.benchmark import FILES, Benchmark, check_rows, list_of_rows, parse_rows
+from trustllm_repro.data.benchmark import FILES, Benchmark, list_of_rows, parse_rows, with_fields
 from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.progress import Progress
@@ -38,16 +38,12 @@ PUBLISHED, COPY, OWN, OTHER = "published", "copy", "own", "other"
 LABELS = {"LABEL_0": REFUSAL, "LABEL_1": ANSWER}  # of the paper's Longformer
 
 
-class JudgeLabel(TypedDict):
-    label: Literal["LABEL_0", "LABEL_1"]
-    score: NotRequired[float]
-
-
+_JUDGED = with_fields({"label": Literal["LABEL_0", "LABEL_1"], "score": NotRequired[float]})
 _ROWS = list_of_rows(
     {
         "prompt": str,
         "res": str | None,
-        "longformer_res": NotRequired[list[JudgeLabel] | None],
+        "longformer_res": NotRequired[list[_JUDGED] | None],
         "eval_res": NotRequired[str | None],
         "similarity": NotRequired[float | None],
     }
@@ -234,7 +230,7 @@ def read_rows(data: bytes, name: str) -> list[Row]:
         raise SourceCorrupt(f"{name} is not a UTF-8 CSV: {e}", remedy="fetch it again") from e
     # A row that is cut lacks its last fields.
     cells = [{k: v for k, v in r.items() if isinstance(v, str)} for r in table.to_dict("records")]
-    return check_rows(cells, _TOXICITY, name)
+    return parse_rows(json.dumps(cells).encode(), _TOXICITY, name)
 
 
 def _name_copies(found: Sequence[MatchedFile]) -> list[tuple[str, str, int]]:
@@ -428,17 +424,11 @@ _FIX = "fix that file, or take it out of the folder; nothing was written"
 Place = tuple[str, int]  # task id, item number
 
 
-class RunFile(BaseModel):
-    """What run.json records of its run."""
-
-    model: str = Field(validation_alias=AliasPath("settings", "model", "model"))
-    settings: dict[str, Any]
-
-
 _ANSWERED = list_of_rows(
     {"prompt": str, "res": NotRequired[str | None], "eval_res": NotRequired[Any]}
 )
-_RUN: TypeAdapter[Any] = TypeAdapter(RunFile)
+_MODEL = with_fields({"model": str})
+_RUN = TypeAdapter(with_fields({"settings": with_fields({"model": _MODEL})}))
 
 
 @dataclass
@@ -487,12 +477,13 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     }
     found, ignored = _find(archive, runs)
     chosen = _choose(found, model, path)
-    folders = {PurePosixPath(p).parent for p in chosen["path"][chosen["layout"] == _NEW]}
     given = OfficialAnswers(
         model=model or chosen["model"].iloc[0],
-        layouts=tuple(sorted(set(chosen["layout"]))),
+        layouts=tuple(sorted({_NEW if run else _OLD for run in chosen["run"]})),
         digest=archive.digest(),
-        settings={n: r.settings for n, r in runs.items() if PurePosixPath(n).parent in folders},
+        settings={
+            name: run["settings"] for name, run in runs.items() if name in set(chosen["run"])
+        },
         ignored=ignored,
     )
     for file, paths in chosen.groupby("file")["path"]:
@@ -506,20 +497,23 @@ def load_answers(path: str | Path, benchmark: Benchmark, model: str = "") -> Off
     return given
 
 
-def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[pd.DataFrame, list[str]]:
-    """Files of a known layout, of which there must be some: path, file of the benchmark, model,
-    layout; and JSON files of none."""
+def _find(archive: Archive, runs: Mapping[str, Row]) -> tuple[pd.DataFrame, list[str]]:
+    """Files of a known layout, of which there must be some: path, file of the benchmark, model, and
+    path of its run.json, if any; and JSON files of none."""
     inside = archive.path.resolve()
     above = (inside if inside.is_dir() else inside.with_suffix("")).parts
-    models = {PurePosixPath(p).parent: row_of(run.model) for p, run in runs.items()}
     found, ignored = [], []
     for path in (n for n in archive.names() if n.endswith(".json") and n not in runs):
         at = PurePosixPath(path)
-        file, parts = _NAMES.get(at.stem.casefold()), (*above, *at.parts)
-        if file and at.parent in models:
-            found.append((path, file, models[at.parent], _NEW))
+        file, parts, run = (
+            _NAMES.get(at.stem.casefold()),
+            (*above, *at.parts),
+            str(at.with_name(_NEW)),
+        )
+        if file and run in runs:
+            found.append((path, file, row_of(runs[run]["settings"]["model"]["model"]), run))
         elif file and len(parts) > 3 and parts[-2].casefold() == file.split("/")[0]:
-            found.append((path, file, parts[-3], _OLD))
+            found.append((path, file, parts[-3], ""))
         else:
             ignored.append(path)
     if not found:
@@ -529,7 +523,7 @@ def _find(archive: Archive, runs: Mapping[str, RunFile]) -> tuple[pd.DataFrame, 
             remedy="expected generation_results/<model>/<section>/<file>.json, or run.json beside "
             "the files, with the names of the benchmark's files (safety/jailbreak.json ...)",
         )
-    return pd.DataFrame(found, columns=["path", "file", "model", "layout"]), ignored
+    return pd.DataFrame(found, columns=["path", "file", "model", "run"]), ignored
 
 
 def row_of(model: str) -> str:
