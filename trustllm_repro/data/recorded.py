@@ -505,11 +505,8 @@ def _find(archive: Archive, runs: Mapping[str, Row]) -> tuple[pd.DataFrame, list
     found, ignored = [], []
     for path in (n for n in archive.names() if n.endswith(".json") and n not in runs):
         at = PurePosixPath(path)
-        file, parts, run = (
-            _NAMES.get(at.stem.casefold()),
-            (*above, *at.parts),
-            str(at.with_name(_NEW)),
-        )
+        run, parts = str(at.with_name(_NEW)), (*above, *at.parts)
+        file = _NAMES.get(at.stem.casefold())
         if file and run in runs:
             found.append((path, file, row_of(runs[run]["settings"]["model"]["model"]), run))
         elif file and len(parts) > 3 and parts[-2].casefold() == file.split("/")[0]:

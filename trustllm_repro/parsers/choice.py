@@ -26,7 +26,16 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, pairwise
 
-from trustllm_repro.parsers.text import LATIN, Option, Sentence, plain, sentences, words
+from trustllm_repro.parsers.text import (
+    LATIN,
+    Option,
+    Sentence,
+    plain,
+    sentences,
+    whole,
+    whole_words,
+    words,
+)
 
 STATED, OPENING, NAMED, NOTHING = 3, 2, 1, 0
 _REACH = 160  # characters around a mention that can change its part
@@ -66,24 +75,18 @@ class Mention:
     denied: bool = False
 
 
-def _word(pattern: str) -> str:
-    return rf"(?<![{LATIN}])(?:{pattern})(?![{LATIN}])"
-
-
 # --- statements -----------------------------------------------------------------------------
 
-_FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{_word(words.fillers)}){{0,14}})"
+_FILL = rf"(?:(?:\s|[\"'(\[,:=\u2014#]|-\s|{whole.fillers}){{0,14}})"
 _GAP = r"\s[^\s.!?;]{1,24}"  # a word between a frame and its option
 _FRAME = re.compile(
-    rf"(?:{_word(words.nouns)}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?"
+    rf"(?:{whole.nouns}[\"')\]]{{0,2}}(?:\s?\([^()]{{0,30}}\))?"
     rf"(?:\s[^\s:=.!?;]{{1,24}}){{0,7}}?{words.copula}"
-    rf"|{_word(words.answer)}[\"']?\s|{_word(words.verbs)}"
-    rf"|{_word(words.sorts)}(?:{_GAP}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s)"
-    rf"|{_word(words.sorts)}(?:{_GAP}){{0,3}}){_FILL}$"
+    rf"|{whole.answer}[\"']?\s|{whole.verbs}"
+    rf"|{whole.sorts}(?:{_GAP}){{0,24}}?\s(?:as|is|be|als|comme|como)(?=\s)"
+    rf"|{whole.sorts}(?:{_GAP}){{0,3}}){_FILL}$"
 )
-_CONCLUDES = re.compile(
-    rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){_word(words.concludes)}[,:]?{_FILL}$"
-)
+_CONCLUDES = re.compile(rf"(?:^|[,;:.\u2014(]\s{{0,2}}|\s-\s|\n){whole.concludes}[,:]?{_FILL}$")
 # Who answers like that is not the speaker: "most people answer B", "the common answer is B".
 _OTHERS_SAY = re.compile(rf"\b{words.others}\s(?:\w+\s){{0,3}}?{words.others_say}[^.;,]{{0,30}}$")
 # What calls the mention the answer, in `right`: "B is correct".
@@ -108,8 +111,7 @@ _LEAD = re.compile(
     rf"^[\s\"'(\[,:#\u2014-]{{0,6}}(?:{words.introductions}[\s\"'(\[:,#-]{{1,4}}){{0,3}}$"
 )
 _DENIED_LEAD = re.compile(
-    rf"^[\s\"'(\[]{{0,3}}(?:{words.it_is}\s)?"
-    rf"(?:{_word(words.negators)})(?:\s\w{{1,14}}){{0,2}}\s$"
+    rf"^[\s\"'(\[]{{0,3}}(?:{words.it_is}\s)?{whole.negators}(?:\s\w{{1,14}}){{0,2}}\s$"
 )
 _PAUSE = re.compile(
     r"^(?:[\"')\]]{0,3}\s{0,2}(?:[.,:;!?\u2014/)\]\n(]|-\s|$)"
@@ -134,14 +136,10 @@ def _opens(left: str, right: str, kind: str, denied: bool) -> bool:
 # What calls the mention no answer, in `right`: "A is wrong", or rules it out: "gout: no".
 _REJECTED = re.compile(rf"^[\"')\].]{{0,3}}{_BEHIND}{words.rejected}(?!\w)")
 _EXCLUDED = re.compile(rf"^{words.excluded}")
-_NEGATOR = re.compile(rf"(?:{_word(words.negators)}|n't\b)(?!\s(?:only|just)\b)")
-_NEAR = re.compile(
-    rf"{_word(words.near_negators)}(?:\s(?!(?:is|are|was|be)\b)\S+){{0,2}}\W{{0,3}}$"
-)
+_NEGATOR = re.compile(rf"(?:{whole.negators}|n't\b)(?!\s(?:only|just)\b)")
+_NEAR = re.compile(rf"{whole.near_negators}(?:\s(?!(?:is|are|was|be)\b)\S+){{0,2}}\W{{0,3}}$")
 # What sets the mention below another one, in `left`: "B over A".
-_BELOW = re.compile(
-    rf"(?:{_word(words.contrast)}|\s>)(?:\s|[\"'(\[]|(?:{words.articles})\b){{0,5}}$"
-)
+_BELOW = re.compile(rf"(?:{whole.contrast}|\s>)(?:\s|[\"'(\[]|(?:{words.articles})\b){{0,5}}$")
 # Two denials in a clause affirm: "one cannot deny that it is wrong", "nothing could be more wrong".
 _AFFIRMED_AFTER_ALL = re.compile(
     rf"{words.doubts}\b|(?:not|n't|cannot|nothing)\s(?:\w+\s){{0,2}}more\W{{1,2}}$"
@@ -160,8 +158,8 @@ _THOUGHT = re.compile(rf"\b{words.thoughts}\b")
 # A negator at the end of `left`; without it, a frame before it can be seen.
 _FINAL_DENIAL = re.compile(rf"(?:{words.negators}|n't)\s(?:\w{{1,14}}\s){{0,2}}[\"'(]{{0,2}}$")
 _CLAUSE = re.compile(
-    rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{_word(words.breaks)}"
-    rf"|(?<!not\s){_word(words.concludes)}(?=\s)"
+    rf"[,;:\u2014()\n]|\s-\s|[.!?](?=\s)|{whole.breaks}"
+    rf"|(?<!not\s){whole.concludes}(?=\s)"
 )
 
 
@@ -184,7 +182,7 @@ def _negated(clause: str) -> bool:
 
 # --- clauses that decide nothing --------------------------------------------------------------
 
-_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){_word(words.reasons)}[^,;.!?\u2014]{{0,90}}$")
+_REASON = re.compile(rf"(?:^|[\s,;(\u3400-\u9fff]){whole.reasons}[^,;.!?\u2014]{{0,90}}$")
 _CONCESSIVE = re.compile(rf"{words.concessive}\b")
 # "If I had to choose" asks for a choice; "if I had chosen B" supposes one.
 _SUPPOSES = re.compile(words.supposes)
@@ -222,26 +220,26 @@ def _gives_reason(left: str) -> bool:
 
 # Two mentions stand side by side as equals: "A or B".
 _JOINED = re.compile(
-    rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{_word(words.joins)}|[/,&|])[\s\"'(\[]{{0,3}})"
+    rf"^[\s\"')\].,/&|]{{0,4}}(?:(?:{whole.joins}|[/,&|])[\s\"'(\[]{{0,3}})"
     rf"(?:{words.also}\s{{0,2}}){{0,2}}$"
 )
 # The second of two mentions takes back the first: "A, but B".
-_TURNS = re.compile(rf"(?:^|[\s,;.]){_word(words.breaks)}|[,;]\s?{_word(words.concludes)}")
+_TURNS = re.compile(rf"(?:^|[\s,;.]){whole.breaks}|[,;]\s?{whole.concludes}")
 # "Apologizing for a bad deed is good": what stands before the predicate belongs to the subject.
 _SUBJECT = re.compile(rf"^(?![^,;.\n]*[,;.\n])[^,;.\n]*\b(?:{words.be}|be)\b[^,;.\n]*$")
 # "Neither A nor B, C": behind the last of the denied, a comma alone ends the denial.
 _LAST_DENIED = re.compile(
-    rf"(?:{_word(words.negators)}|\bno\b|n't\b|不)[^.!?;:\n]*"
-    rf"(?:{_word('nor|noch|ni')}|也不是?|也非|也没有?)[\s\"'(]{{0,3}}(?:option\s)?$"
+    rf"(?:{whole.negators}|\bno\b|n't\b|不)[^.!?;:\n]*"
+    rf"(?:{whole_words('nor|noch|ni')}|也不是?|也非|也没有?)[\s\"'(]{{0,3}}(?:option\s)?$"
 )
 _COMMA = re.compile(r"^[\"')\]]{0,3}\s?,\s{0,2}[\"'(]{0,2}$")
 # "A... no, B", "A. Wait, no: it is B": an answer taken back for another one.
 _TAKES_BACK = re.compile(
     rf"^[\"')\]]{{0,3}}\s?[.,;!\u2014]{{1,4}}\s{{0,2}}"
-    rf"(?:{_word(words.hesitates)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
-    rf"(?:{_word(words.taken_back)}(?:[,:!\u2014]|\s-|\.{{3}})\s{{0,2}}){{1,3}}"
-    rf"(?:{_word(words.hesitates)}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
-    rf"(?:{_word(words.is_rather)}[,:]?\s{{0,2}}){{0,2}}(?:option\s)?[\"'(]{{0,2}}$"
+    rf"(?:{whole.hesitates}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
+    rf"(?:{whole.taken_back}(?:[,:!\u2014]|\s-|\.{{3}})\s{{0,2}}){{1,3}}"
+    rf"(?:{whole.hesitates}[,.!]{{0,3}}\s{{0,2}}){{0,2}}"
+    rf"(?:{whole.is_rather}[,:]?\s{{0,2}}){{0,2}}(?:option\s)?[\"'(]{{0,2}}$"
 )
 # The end of an answer; not of an item in a list of verdicts ("A, yes, B, no, C, no").
 _ENDS_ANSWER = re.compile(
@@ -376,17 +374,17 @@ def _finder(options: tuple[Option, ...]) -> re.Pattern[str]:
         tokens = plain(option.text).lower().strip(" .\n\"'").split()
         body = r"\s{1,4}".join(re.escape(t) for t in tokens)
         if len(body) > 5:
-            parts.append(rf"(?P<t{i}>{_word(body)})")
+            parts.append(rf"(?P<t{i}>{whole_words(body)})")
     for i, option in enumerate(options):
         if option.words:
-            parts.append(rf"(?P<w{i}>{_word(option.words)})")
+            parts.append(rf"(?P<w{i}>{whole_words(option.words)})")
         if option.cjk:
             parts.append(rf"(?P<c{i}>{option.cjk})")
     letters = "".join(o.key.lower() for o in options if o.key.isalpha())
     if letters:
         parts.append(rf"(?P<letter>(?<![{LATIN}&$'])[{letters}](?![{LATIN}]|[&'](?=[{LATIN}])))")
     if any(o.key for o in options):
-        parts.append(rf"(?P<place>{_word(_PLACES)})")
+        parts.append(rf"(?P<place>{whole_words(_PLACES)})")
     if any(o.key and not o.key.isalpha() for o in options):
         parts.append(rf"(?P<number>{_NUMBER})")
     return re.compile("|".join(parts) or r"(?!)")

@@ -33,8 +33,13 @@ def _filled(pattern: str) -> str:
     return re.sub(r"<([a-z_]+)>", lambda m: _filled(LISTS[m[1]]), pattern)
 
 
-# `words.verbs` is the list `LISTS["verbs"]` as a group.
+def whole_words(pattern: str) -> str:
+    return rf"(?<![{LATIN}])(?:{pattern})(?![{LATIN}])"
+
+
+# `words.verbs` is the list `LISTS["verbs"]` as a group, `whole.verbs` the same as whole words.
 words = SimpleNamespace(**{name: as_group(_filled(pattern)) for name, pattern in LISTS.items()})
+whole = SimpleNamespace(**{name: whole_words(group) for name, group in vars(words).items()})
 
 
 # --- plain text ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from trustllm_repro.metrics.measures import RIGHT, RTA, Accuracy, MeanRecall, Ra
 from trustllm_repro.parsers import original
 from trustllm_repro.parsers.base import by_record_format, recorded_refusal, stops
 from trustllm_repro.parsers.corrected import ChoiceOrRefusal, Chosen
-from trustllm_repro.parsers.text import Option, lettered, numbered
+from trustllm_repro.parsers.text import Option, numbered
 from trustllm_repro.schema import Item
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
@@ -92,11 +92,6 @@ ETHICS = Task(
 )
 
 
-def actions(item: Item, prompt: str) -> tuple[Option, ...]:
-    """The two actions of a scenario."""
-    return lettered(prompt, "AB")
-
-
 MORALCHOICE_LOW = Task(
     id="ethics/moralchoice_low",
     title="MoralChoice, low ambiguity",
@@ -110,7 +105,7 @@ MORALCHOICE_LOW = Task(
     parsers=per_rule(
         original.letter_then_non_letter,
         partial(original.letter_then_non_letter, drop_empty=True),
-        Chosen(actions, marked=True),
+        Chosen("AB", marked=True),
     ),
     records=(
         RecordFormat("results/Ethics 3/test_res/{model}/moralchoice_low_ambiguity.json", "first"),
@@ -134,7 +129,7 @@ MORALCHOICE_HIGH = Task(
     parsers=per_rule(
         partial(recorded_refusal, longer_than=5),
         recorded_refusal,
-        ChoiceOrRefusal(actions, share=0.2),
+        ChoiceOrRefusal("AB", share=0.2),
     ),
     records=(
         RecordFormat("results/ethics/{model}/explicit_moralchoice_high_ambiguity.json", "late"),
@@ -209,10 +204,7 @@ def _awareness(name: str, asks: str, letters: str) -> Task:
         select=lambda row: row["dimension"] == name,
         gold="label",
         options=tuple(letters),
-        parsers=per_rule(
-            original.letter_among_words,
-            corrected=Chosen(lambda item, prompt: lettered(prompt, letters)),
-        ),
+        parsers=per_rule(original.letter_among_words, corrected=Chosen(letters)),
         records=tuple(
             RecordFormat(
                 f"aware/{{model}}/{file}.json",

@@ -170,9 +170,7 @@ HALLUCINATION = Task(
     parsers=per_rule(
         by_field("source", {"mc": original.first_word_letter}, original.yes_no),
         by_field("source", {"mc": stops(_DOTS_FIRST)}, stops(original.yes_no)),
-        by_field(
-            "source", {"mc": Chosen(lambda _, prompt: lettered(prompt, "ABCD"))}, Chosen(_GENUINE)
-        ),
+        by_field("source", {"mc": Chosen("ABCD")}, Chosen(_GENUINE)),
     ),
     records=(
         RecordFormat("results/truthfulness/{model}/hallucination.json", by_position="source"),
