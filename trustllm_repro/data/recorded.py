@@ -337,13 +337,13 @@ def align(f: MatchedFile, items: Sequence[Item], joined: Sequence[Response] = ()
         if all(i.facets[names.index(k)] == v for k, v in wanted.items())
     }
     keys = _keys(f)
-    pairs = meet(keys, {n: f.record_format.key_of(extra) for n, extra in pool.items()})
+    pairs = pair(keys, {n: f.record_format.key_of(extra) for n, extra in pool.items()})
     left, placed, met = [i for i in keys if i not in pairs], {}, set(pairs.values())
     if group := f.record_format.by_position:  # only groups of one size meet
         of_row = {i: str(f.rows[i].get(group)) for i in left}
         of_item = {n: str(extra[group]) for n, extra in pool.items() if n not in met}
         rows_in, items_in = Counter(of_row.values()), Counter(of_item.values())
-        placed = meet({i: g for i, g in of_row.items() if rows_in[g] == items_in[g]}, of_item)
+        placed = pair({i: g for i, g in of_row.items() if rows_in[g] == items_in[g]}, of_item)
     return Alignment(sorted((pairs | placed).items()), len(placed), len(left) - len(placed))
 
 
@@ -362,7 +362,7 @@ def _keys(f: MatchedFile) -> dict[int, Hashable]:
     return keys
 
 
-def meet(rows: Mapping[Any, Hashable], items: Mapping[int, Hashable]) -> dict[Any, int]:
+def pair(rows: Mapping[Any, Hashable], items: Mapping[int, Hashable]) -> dict[Any, int]:
     """Row -> item of the same key: the k-th row with a key meets the k-th item with that key."""
     waiting: dict[Hashable, deque[int]] = defaultdict(deque)
     for number, key in items.items():
@@ -385,7 +385,7 @@ def _by_answer(rows: Sequence[Row], items: Sequence[Item], joined: Sequence[Resp
         fits.update((row["type"], s) for s in sides if (s, row["label"], row["res"]) in known)
     best = {row["type"]: max(sides, key=lambda s: fits[row["type"], s]) for row in rows}
     about_rows = [(best[row["type"]], row["label"]) for row in rows]
-    pairs = meet({i: (*about_rows[i], row["res"]) for i, row in enumerate(rows)}, answers)
+    pairs = pair({i: (*about_rows[i], row["res"]) for i, row in enumerate(rows)}, answers)
     left = [i for i in range(len(rows)) if i not in pairs]
     free = {n: about[n] for n in about.keys() - set(pairs.values())}
     placed = {}
@@ -555,7 +555,7 @@ def _fill(
             places |= {row: (task.id, number) for number, row in enumerate(chosen)}
     asked = {i: questions[i]["prompt"] for i in sorted(places)}
     rows = {(path, i): row for path, part in parts.items() for i, row in enumerate(part)}
-    met = meet({at: row["prompt"] for at, row in rows.items()}, asked)
+    met = pair({at: row["prompt"] for at, row in rows.items()}, asked)
     said = {at: rows[at]["res"] for at in met if "res" in rows[at]}
     given.texts |= {places[met[at]]: text for at, text in said.items()}
     labelled = [
