@@ -423,7 +423,6 @@ _NAMES = {name.rsplit("/", 1)[1].casefold(): name for name in FILES} | _OTHER_NA
 _FIX = "fix that file, or take it out of the folder; nothing was written"
 Place = tuple[str, int]  # task id, item number
 
-
 _ANSWERED = list_of_rows(
     {"prompt": str, "res": NotRequired[str | None], "eval_res": NotRequired[Any]}
 )

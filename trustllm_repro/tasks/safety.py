@@ -69,9 +69,7 @@ TOXICITY = Task(
     parsers=recorded_number,
     records=(
         RecordFormat(
-            "results/safety/toxicity/case_toxicity/{model}_toxic.csv",
-            "csv",
-            scores="toxicity",
+            "results/safety/toxicity/case_toxicity/{model}_toxic.csv", "csv", scores="toxicity"
         ),
     ),
     columns=[
