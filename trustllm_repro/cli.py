@@ -175,9 +175,8 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.generate import Settings
-    from trustllm_repro.evaluation.run import EvaluationConfig, evaluate_answers, show_evaluation
-    from trustllm_repro.evaluation.run import evaluate as run_evaluation
+    from trustllm_repro.evaluation import run
+    from trustllm_repro.evaluation.generate import EvaluationConfig, Settings
 
     asked, judges, verify = tuple(dimension or ()), tuple(judge or ()), not unverified
     if bool(model) == bool(answers):
@@ -185,7 +184,7 @@ def evaluate(
     _refuse_idle(context, answers is not None)
     with Bars() as bars:
         if answers:
-            done = evaluate_answers(
+            done = run.evaluate_answers(
                 answers, benchmark, to, dimensions=asked, model_name=model_name,
                 verify=verify, judges=judges, progress=bars,
             )  # fmt: skip
@@ -194,8 +193,12 @@ def evaluate(
                 asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling
             )
             machine = (dtype, device, batch_size, workers, verify, judges)
-            done = run_evaluation(EvaluationConfig(model, benchmark, to, how, *machine), bars)
-    show_evaluation(done, out)
+            done = run.evaluate(EvaluationConfig(model, benchmark, to, how, *machine), bars)
+    show("lowest and highest: of the published values; all rows and intervals are in tables/")
+    for (table, row), cells in run.headline(done).groupby(["table", "model"], sort=False):
+        lines = cells.drop(columns=["table", "model"])
+        show(f"\n{table}: {row}\n{lines.to_string(index=False, float_format='%.3f', na_rep='–')}")
+    show(f"\ntables: {done.tables}   answers per task: {done.path / 'answers.csv'}")
 
 
 def _refuse_idle(context: Context, answers: bool) -> None:

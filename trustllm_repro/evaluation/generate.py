@@ -23,6 +23,8 @@ from pathlib import Path
 from timeit import Timer
 from typing import Any
 
+import psutil
+
 from trustllm_repro.data.benchmark import Benchmark, load_benchmark
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.models.base import (
@@ -66,6 +68,26 @@ class Settings:
                     f"{name} must be at least 1", remedy="leave it out for the usual value"
                 )
         check_asking(self.system, self.sampling)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to evaluate, on what, how: the options of `evaluate --help`."""
+
+    model: str | LanguageModel  # what a user names, or what find_model gave
+    benchmark: str
+    out: Path
+    settings: Settings = field(default_factory=Settings)
+    dtype: str = "float32"
+    device: str = "auto"
+    batch_size: int = 0
+    workers: int = 0
+    verify: bool = True
+    judges: tuple[str, ...] = ()  # "judge=model": another judge instead of ours
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 0 or self.workers < 0:
+            raise SettingsError("batch size and workers cannot be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +173,8 @@ def stratified(items: Sequence[Item], limit: int | None) -> list[Item]:
 
 # --- answering
 
+# A worker of its own pays from so many answers on; below, starting it takes longer.
+WORTH_WORKERS = 64
 BATCH = 32  # scores of options stored at a time
 SAMPLE = 200  # prompts counted in tokens for the estimate; the rest is taken to be alike
 READ = 256  # tokens of the pass that times reading
@@ -285,6 +309,52 @@ def score(
         done += len(some)
         progress.step("options", done, len(todo))
     return done
+
+
+def answer(
+    config: EvaluationConfig, model: Any, plan: Plan, store: ResponseStore,
+    scores: LikelihoodStore, progress: Progress,
+) -> GenerationCost:  # fmt: skip
+    """Have the plan's missing answers made, by several processes where that pays; these also score
+    its choices."""
+    left = [asked.request for asked in store.missing(plan.asked)]
+    work = len(left) + len(scores.missing(plan.choices))
+    devices = _devices(config.workers, model, work)
+    if left:
+        progress.note(estimate(model, left, len(devices)))
+    if len(devices) == 1 or not work:
+        return generate(model, plan, store, progress)
+    facts = {
+        "folder": str(model.folder),
+        "model": {
+            "name": model.name, "dtype": model.identity["dtype"], "batch_size": config.batch_size,
+            "stock": model.stock, "digest": model.identity["weights"],
+        },
+        "benchmark": str(config.benchmark), "verify": config.verify, "out": str(config.out),
+        "settings": asdict(config.settings),
+    }  # fmt: skip
+    return launch(facts, plan, store, devices, progress)
+
+
+def _devices(workers: int, model: Any, work: int) -> list[str]:
+    """The device of each process that works; a single one is this process. By default, if there is
+    enough to do, a one-thread process on every core, as memory allows, or one per GPU."""
+    folder = getattr(model, "folder", None)
+    if folder is None:
+        if workers > 1:
+            raise SettingsError(
+                f"several processes cannot ask {model.name}: each loads a model folder",
+                remedy="leave out --workers",
+            )
+        return [""]
+    import torch
+
+    gpus = torch.cuda.device_count() if model.device.type == "cuda" else 0
+    size = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
+    fitting = max(1, int(psutil.virtual_memory().available // (4 * size)))
+    usual = gpus or min(len(os.sched_getaffinity(0)), fitting)
+    workers = workers or (usual if work >= WORTH_WORKERS else 1)
+    return [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
 
 
 def launch(

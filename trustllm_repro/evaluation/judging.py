@@ -40,11 +40,11 @@ class LiveAnswers:
     answers: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
     judges: dict[str, str] = field(default_factory=dict)  # task -> judge's name and digest
     counts: list[dict[str, Any]] = field(default_factory=list)  # one row a task
-    rows: list[str] = field(default_factory=list)  # further rows, of other readings
 
     @property
     def models(self) -> list[str]:
-        return [self.model, *self.rows]
+        """Its rows: that of the model, and one of another reading."""
+        return sorted({model for _, model in self.answers})
 
     def responses(self, task: str, model: str) -> list[Response]:
         return self.answers.get((task, model), [])
@@ -141,8 +141,6 @@ def add_likelihoods(
                 record_format="likelihood", revision=GENERATED, source=GENERATED,
             )
         )  # fmt: skip
-    if row not in live.rows:
-        live.rows.append(row)
 
 
 class JudgeChoice:
