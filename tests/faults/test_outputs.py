@@ -349,7 +349,7 @@ def test_one_altered_byte_of_the_ledger_is_noticed(earlier, file):
 @pytest.mark.parametrize("file", ["ledger.parquet", "items.parquet"])
 def test_missing_ledger(earlier, tmp_path, file):
     (earlier / file).unlink()
-    with pytest.raises(SourceMissing, match=f"no ledger file .*{file}") as caught:
+    with pytest.raises(SourceMissing, match=f"no file .*{file}") as caught:
         replay_ledger(tmp_path / "out", earlier)
     assert "git checkout -- data/ledger" in caught.value.remedy
     assert not (tmp_path / "out").exists()

@@ -23,8 +23,6 @@ from pathlib import Path
 from timeit import Timer
 from typing import Any
 
-import psutil
-
 from trustllm_repro.data.benchmark import Benchmark, load_benchmark
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.models.base import (
@@ -347,6 +345,7 @@ def _devices(workers: int, model: Any, work: int) -> list[str]:
                 remedy="leave out --workers",
             )
         return [""]
+    import psutil
     import torch
 
     gpus = torch.cuda.device_count() if model.device.type == "cuda" else 0

@@ -9,7 +9,7 @@ Both are Parquet with fixed order and no timestamps, so the same answers give th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from trustllm_repro.data.recorded import Recorded
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
 from trustllm_repro.judges.registry import judge_named
 from trustllm_repro.progress import Progress
-from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule, Status
+from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Rule, Status
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_with
 from trustllm_repro.tasks import TASKS
@@ -119,16 +119,16 @@ class Ledger:
 
         The ledger names the sha256 of its items, so that a kill between the two is noticed.
         """
-        items = write_with(Path(folder) / "items.parquet", lambda p: _write(self.items, p))
+        items = write_with(Path(folder) / "items.parquet", lambda p: write_parquet(self.items, p))
         mark = {ITEMS_MARK: sha256(items.read_bytes()).encode()}
         table = self.verdicts.replace_schema_metadata(mark)
-        write_with(Path(folder) / "ledger.parquet", lambda p: _write(table, p))
+        write_with(Path(folder) / "ledger.parquet", lambda p: write_parquet(table, p))
 
     @classmethod
     def load(cls, folder: str | Path) -> Ledger:
         """Raises SourceMissing or SourceCorrupt, naming the file and the way to rebuild it."""
         items, ledger = (Path(folder) / f"{n}.parquet" for n in ("items", "ledger"))
-        loaded = cls(_read(items, ITEMS), _read(ledger, VERDICTS))
+        loaded = cls(_checked(items, ITEMS), _checked(ledger, VERDICTS))
         mark = (loaded.verdicts.schema.metadata or {}).get(ITEMS_MARK)
         if mark != sha256(items.read_bytes()).encode():
             raise SourceCorrupt(f"{ledger} belongs to other items than {items}", remedy=REMEDY)
@@ -146,8 +146,10 @@ class Ledger:
         return dict(list(frame.groupby(["task", "rule"], observed=True)))
 
     @cached_property
-    def _models(self) -> dict[tuple[str, str], set[str]]:
-        return {key: set(frame["model"].unique()) for key, frame in self._verdicts.items()}
+    def _present(self) -> set[tuple[str, str, str]]:
+        """Each task, rule and model that there are verdicts of."""
+        found = self.verdicts.group_by(["task", "rule", "model"]).aggregate([])
+        return {(r["task"], r["rule"], r["model"]) for r in found.to_pylist()}
 
     @cached_property
     def _asked(self) -> dict[str, pd.DataFrame]:
@@ -155,11 +157,11 @@ class Ledger:
         return {str(t): _with_facets(str(t), part) for t, part in items.groupby("task")}
 
     def has(self, task: str, model: str) -> bool:
-        return any(model in self._models.get((task, str(rule)), ()) for rule in RULES)
+        return any((task, rule, model) in self._present for rule in RULES)
 
     def judged(self, task: str, model: str) -> bool:
         """Whether our judge labelled answers that no label was recorded for."""
-        return model in self._models.get((task, OUR_JUDGE), ())
+        return (task, OUR_JUDGE, model) in self._present
 
     def rows(self, task: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
         """Verdicts by model and item, of each the last of the revisions that has it."""
@@ -217,18 +219,25 @@ def _with_facets(task: str, items: pd.DataFrame) -> pd.DataFrame:
     return found.assign(**{n: [v[k] for v in values] for k, n in enumerate(names)})
 
 
-def _write(table: pa.Table, path: Path) -> None:
+def write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=9, write_page_checksum=True)
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
+def read_parquet(path: Path, remedy: str) -> pa.Table:
+    """Raises SourceMissing or SourceCorrupt: there is no such file, or it cannot be read."""
     if not path.exists():
-        raise SourceMissing(f"no ledger file {path}", remedy=REMEDY)
+        raise SourceMissing(f"no file {path}", remedy=remedy)
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         table.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
-        raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=REMEDY) from e
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=remedy) from e
+    return table
+
+
+def _checked(path: Path, schema: pa.Schema) -> pa.Table:
+    """The table in a file of the ledger, which has this schema and no empty fields."""
+    table = read_parquet(path, REMEDY)
     if table.schema.names != schema.names:
         raise SourceCorrupt(
             f"{path} has columns {table.schema.names}, expected {schema.names}", remedy=REMEDY
@@ -243,18 +252,18 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def relabelled(
-    recorded: Recorded,
-    tasks: Sequence[Task],
-    wanted: Callable[[Task, Item, Response], bool] = lambda task, item, response: True,
-) -> Recorded:
-    """The wanted answers to these tasks, labelled by each task's own judge."""
+def relabelled(recorded: Recorded, tasks: Sequence[Task], lacking: bool = False) -> Recorded:
+    """Answers to these tasks, labelled by each task's own judge; `lacking`: only those that lack a
+    label which the authors' rule needs."""
     answers, judges = {}, cache(judge_named)
     for task in tasks:
         items = {i.number: i for i in recorded.items[task.id]}
+        parser = task.parser_for(Rule.AUTHORS) if lacking else None
         for model in recorded.models:
-            every = recorded.responses(task.id, model)
-            if said := [r for r in every if wanted(task, items[r.number], r)]:
+            said = recorded.responses(task.id, model)
+            if parser:
+                said = [r for r in said if parser(items[r.number], r).status is Status.UNLABELLED]
+            if said:
                 labels = judges(task.judge)([items[r.number] for r in said], said)
                 both = zip(said, labels, strict=True)
                 ours = [replace(r, judge=j.label, number_recorded=j.number) for r, j in both]
@@ -262,17 +271,12 @@ def relabelled(
     return replace(recorded, items={t.id: recorded.items[t.id] for t in tasks}, answers=answers)
 
 
-def _needs_a_label(task: Task, item: Item, response: Response) -> bool:
-    parser = task.parser_for(Rule.AUTHORS)
-    return parser is not None and parser(item, response).status is Status.UNLABELLED
-
-
 def with_our_labels(ledger: Ledger, recorded: Recorded) -> Ledger:
     """The ledger with verdicts named OUR_JUDGE, the authors' reading of what our refusal judge says,
     on answers that lack a recorded refusal label. Judges of other tasks are left out: their agreement
     with the authors' judges could not be measured."""
     tasks = [t for t in TASKS.values() if t.judge == "refusal"]
-    ours = relabelled(recorded, tasks, _needs_a_label)
+    ours = relabelled(recorded, tasks, lacking=True)
     if not ours.answers:
         return ledger
     return ledger.joined(Ledger.of(ours, rules=(Rule.AUTHORS,), name=OUR_JUDGE))

@@ -19,16 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from trustllm_repro.data.published import LATER, MODELS, Cell, Published, label
-from trustllm_repro.errors import ReproError, SourceCorrupt, SourceMissing
+from trustllm_repro.errors import ReproError, SourceCorrupt
 from trustllm_repro.escape import for_macro
 from trustllm_repro.metrics.base import Metric, has, matching
 from trustllm_repro.metrics.judge_error import JudgeError, judge_corrected
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import OUR_JUDGE, RULES, Rule, Score, Status
-from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.ledger import Ledger, read_parquet, write_parquet
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_json, write_text, write_with
 from trustllm_repro.tasks import COLUMNS
@@ -200,23 +199,17 @@ def write_cells(cells: pd.DataFrame, folder: Path) -> Path:
     table = pa.Table.from_pandas(cells, preserve_index=False)
     mark = {**(table.schema.metadata or {}), _MARK: scored_from(folder).encode()}
     table = table.replace_schema_metadata(mark)
-    return write_with(folder / CELLS, lambda p: pq.write_table(table, p, compression="zstd"))
+    return write_with(folder / CELLS, lambda p: write_parquet(table, p))
 
 
 def read_cells(folder: Path) -> pd.DataFrame:
     """The cells of a folder. Raises SourceMissing or SourceCorrupt: there are none, they cannot be
     read, or they were scored from other verdicts than those that lie there."""
     path = folder / CELLS
-    if not path.exists():
-        raise SourceMissing(f"no scored cells {path}", remedy=REMEDY)
-    try:
-        table = pq.read_table(path)
-        cells = table.to_pandas()
-    except (OSError, ValueError, pa.ArrowException) as e:
-        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=REMEDY) from e
+    table = read_parquet(path, REMEDY)
     if (table.schema.metadata or {}).get(_MARK) != scored_from(folder).encode():
         raise SourceCorrupt(f"{path} was scored from another ledger or judge", remedy=REMEDY)
-    return cells
+    return table.to_pandas()
 
 
 # --- tables

@@ -367,17 +367,17 @@ def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     word = cell[3] if len(cell) > 3 else Rule.AUTHORS if row else Rule.CORRECTED
     rule = Rule.AUTHORS if word == OUR_JUDGE else Rule(word)
     ledger = replace(run.ledger, ours=word == OUR_JUDGE)
-    scorer = Scorer(ledger)
     for task, declared in COLUMNS:
         if task is None or (declared.table, declared.column) != (table, column):
             continue
-        models = row or ledger.models
-        if declared.pooled:
-            facet = {declared.pooled: row[0]} if row else {}
-            where = {**declared.where_for(rule), **facet}
-            models, declared = ledger.models, replace(declared, where=where, pooled=None)
-        for model in models:
-            answers = scorer.chosen(task, declared, model, rule).drop(columns="model")
-            made = ledger.rows(task.id, rule, declared.revisions(rule)).query("model == @model")
-            made = made[["item", "edition", "source"]].rename(columns={"source": "path"})
-            yield f"{table} / {model} / {column} / {word}", answers.merge(made, on="item")
+        rows = row or ledger.models
+        if not row:  # all answers that the column rests on, whatever its rows are
+            declared = replace(declared, pooled=None)
+        made = ledger.rows(task.id, rule, declared.revisions(rule)).rename(
+            columns={"source": "path"}
+        )
+        made = made[["model", "item", "edition", "path"]]
+        for name in rows:
+            answers = Scorer(ledger).chosen(task, declared, name, rule)
+            for model, part in answers.merge(made, on=["model", "item"]).groupby("model"):
+                yield f"{table} / {model} / {column} / {word}", part.drop(columns="model")
