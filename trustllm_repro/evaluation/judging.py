@@ -33,21 +33,13 @@ GENERATED = "generated"
 
 @dataclass
 class LiveAnswers:
-    """Answers of one live model, in the form the ledger takes."""
+    """Answers of one live model, in the form the ledger takes: by task and row."""
 
     model: str
     items: Mapping[str, Sequence[Any]]
     answers: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
     judges: dict[str, str] = field(default_factory=dict)  # task -> judge's name and digest
     counts: list[dict[str, Any]] = field(default_factory=list)  # one row a task
-
-    @property
-    def models(self) -> list[str]:
-        """Its rows: that of the model, and one of another reading."""
-        return sorted({model for _, model in self.answers})
-
-    def responses(self, task: str, model: str) -> list[Response]:
-        return self.answers.get((task, model), [])
 
 
 def judged(
@@ -71,7 +63,7 @@ def judged(
         asked = [a for a in plan.asked if a.task == name]
         if task.answers_of:
             # Toxicity is that of answers that do not refuse (paper section 7.3).
-            first = live.responses(task.answers_of, model)
+            first = live.answers.get((task.answers_of, model), [])
             kept = (r for r in first if r.judge != REFUSAL and r.text)
             answers = [replace(r, task=name, judge=None) for r in kept]
         else:

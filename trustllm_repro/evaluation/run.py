@@ -187,7 +187,7 @@ def write_run(
         mine = pd.concat([mine, theirs], ignore_index=True)
         ledger, rules = ledger.joined(official), [*rules, Rule.TOOLKIT]
     ledger.save(out)
-    mine = mine[mine["model"].isin(live.models)]
+    mine = mine[mine["model"].isin(ledger.models)]
     others = read_cells(committed_ledger())
     others = others[others["table"].isin(set(mine["table"])) & others["rule"].isin(rules)]
     cells = pd.concat([others, mine], ignore_index=True)

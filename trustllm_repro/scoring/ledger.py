@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trustllm_repro.data.recorded import Recorded
-from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.judges.registry import judge_named
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Rule, Status
 from trustllm_repro.store.archive import sha256
-from trustllm_repro.store.atomic import write_with
+from trustllm_repro.store.atomic import reading, write_with
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import Task
 
@@ -68,7 +68,7 @@ def _read_answers(answered: Any, task: str, model: str, rule: Rule, name: str) -
     if parser is None:
         return
     items = {i.number: i for i in answered.items[task]}
-    for r in answered.responses(task, model):
+    for r in sorted(answered.answers[task, model], key=lambda r: (r.number, r.revision)):
         verdict = parser(items[r.number], r)
         yield {
             "task": task, "model": model, "rule": name or str(rule), "item": r.number,
@@ -99,9 +99,10 @@ class Ledger:
     ) -> Ledger:
         """Read every answer under every rule; `name` replaces the rules' own.
 
-        `answered`: recorded or live answers, with `items`, `answers`, `models` and `responses`.
+        `answered`: recorded or live answers, with `items`, and `answers` by task and model.
         """
-        keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
+        order = {task: i for i, task in enumerate(TASKS)}
+        keys = sorted(answered.answers, key=lambda key: (order[key[0]], key[1]))
         rows: list[dict] = []
         for done, key in enumerate(keys, 1):
             for rule in rules:
@@ -156,12 +157,9 @@ class Ledger:
         items = _plain(self.items.to_pandas())
         return {str(t): _with_facets(str(t), part) for t, part in items.groupby("task")}
 
-    def has(self, task: str, model: str) -> bool:
-        return any((task, rule, model) in self._present for rule in RULES)
-
-    def judged(self, task: str, model: str) -> bool:
-        """Whether our judge labelled answers that no label was recorded for."""
-        return (task, OUR_JUDGE, model) in self._present
+    def has(self, task: str, model: str, rules: Sequence[str] = RULES) -> bool:
+        """Whether there are verdicts under any of the rules."""
+        return any((task, rule, model) in self._present for rule in rules)
 
     def rows(self, task: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
         """Verdicts by model and item, of each the last of the revisions that has it."""
@@ -224,14 +222,9 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def read_parquet(path: Path, remedy: str) -> pa.Table:
-    """Raises SourceMissing or SourceCorrupt: there is no such file, or it cannot be read."""
-    if not path.exists():
-        raise SourceMissing(f"no file {path}", remedy=remedy)
-    try:
+    with reading(path, remedy):
         table = pq.read_table(path, page_checksum_verification=True)
         table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as e:
-        raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=remedy) from e
     return table
 
 
@@ -258,11 +251,12 @@ def relabelled(recorded: Recorded, tasks: Sequence[Task], lacking: bool = False)
     answers, judges = {}, cache(judge_named)
     for task in tasks:
         items = {i.number: i for i in recorded.items[task.id]}
-        parser = task.parser_for(Rule.AUTHORS) if lacking else None
+        parser = task.parser_for(Rule.AUTHORS)
         for model in recorded.models:
             said = recorded.responses(task.id, model)
-            if parser:
-                said = [r for r in said if parser(items[r.number], r).status is Status.UNLABELLED]
+            if lacking:
+                read = ((r, parser(items[r.number], r)) for r in said if parser)
+                said = [r for r, verdict in read if verdict.status is Status.UNLABELLED]
             if said:
                 labels = judges(task.judge)([items[r.number] for r in said], said)
                 both = zip(said, labels, strict=True)

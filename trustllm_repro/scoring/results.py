@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from trustllm_repro.data.published import LATER, MODELS, Cell, Published, label
-from trustllm_repro.errors import ReproError, SourceCorrupt
+from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.escape import for_macro
 from trustllm_repro.metrics.base import Metric, has, matching
 from trustllm_repro.metrics.judge_error import JudgeError, judge_corrected
@@ -29,7 +29,7 @@ from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import OUR_JUDGE, RULES, Rule, Score, Status
 from trustllm_repro.scoring.ledger import Ledger, read_parquet, write_parquet
 from trustllm_repro.store.archive import sha256
-from trustllm_repro.store.atomic import write_json, write_text, write_with
+from trustllm_repro.store.atomic import reading, write_json, write_text, write_with
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -153,7 +153,8 @@ def score_cells(
             cell = published.cells.get((column.table, row, column.column))
             scores = {str(rule): scorer.score(task, column, row, rule) for rule in rules}
             authors = scores.get(Rule.AUTHORS)
-            if cell and authors and not authors.known and task and ledger.judged(task.id, row):
+            lacking = cell and authors and not authors.known
+            if lacking and task and ledger.has(task.id, row, [OUR_JUDGE]):
                 score = ours.score(task, column, row, Rule.AUTHORS)
                 said = scorer.chosen(task, column, row, Rule.AUTHORS)
                 unlabelled = has(said, Status.UNLABELLED).sum()
@@ -242,12 +243,8 @@ def verify_frame(cells: pd.DataFrame) -> pd.DataFrame:
 def read_verify(path: Path) -> pd.DataFrame:
     """verify.csv of a run; a ReproError if there is none that can be read."""
     remedy = "run `trustllm-repro replay` or `reproduce`"
-    if not path.exists():
-        raise ReproError(f"{path} does not exist", remedy=remedy)
-    try:
+    with reading(path, remedy):
         frame = pd.read_csv(path)
-    except (ValueError, OSError) as e:  # pandas' parser errors are ValueErrors
-        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=remedy) from e
     if list(frame.columns) != VERIFY:
         raise SourceCorrupt(f"{path} does not have the columns {', '.join(VERIFY)}", remedy=remedy)
     return frame
@@ -350,19 +347,12 @@ class Results:
 
 def load(run: Path) -> dict[str, dict[str, Any]]:
     """results.json of a run; a ReproError if there is none that can be read."""
-    path = run / "results.json"
-    if not path.exists():
-        raise ReproError(f"{path} does not exist", remedy="run `trustllm-repro reproduce` first")
-    return _entries(path)
+    return _entries(run / "results.json")
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")).items())
-    except (OSError, ValueError, AttributeError) as e:  # the last: JSON, but no object
-        raise SourceCorrupt(
-            f"{path} cannot be read: {e}", remedy="delete it and run its notebook again"
-        ) from e
+    with reading(path, "delete it and run its notebook or `trustllm-repro reproduce` again"):
+        return dict(json.loads(path.read_text(encoding="utf-8")).items())  # fails if no object
 
 
 def cell_results(cells: pd.DataFrame) -> Results:

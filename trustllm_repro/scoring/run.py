@@ -273,12 +273,11 @@ def replay(
     if source not in ("auto", "ledger", "records"):
         raise SettingsError(f"no source {source!r}", remedy="one of: auto, ledger, records")
     answers, questions = find_records(records), find_benchmark(benchmark)
-    found = bool(answers and questions)
-    if source == "ledger" or (source == "auto" and not found):
-        return replay_ledger(out), "ledger"
-    if not answers or not questions:
+    if source != "ledger" and answers and questions:
+        return replay_records(answers, questions, out)[0], "records"
+    if source == "records":
         raise missing("recorded answers or benchmark", ("recorded", "dataset.zip"))
-    return replay_records(answers, questions, out)[0], "records"
+    return replay_ledger(out), "ledger"
 
 
 def replay_ledger(out: str | Path, ledger: str | Path | None = None) -> Run:
