@@ -17,6 +17,7 @@ from tests.official import new_layout, old_layout, questions
 from trustllm_repro.cli import app
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.evaluation.generate import EvaluationConfig, Settings
 from trustllm_repro.evaluation.judging import with_labels
 from trustllm_repro.evaluation.run import evaluate_answers, headline
 from trustllm_repro.judges.judge import Judgement
@@ -30,6 +31,13 @@ ROW = "mine-7b (miniature)"
 
 
 UNLABELLED = 3  # rows of misuse without a label
+
+
+def read(
+    root: Path, out: Path, *dimensions: str, name: str = "", progress: Progress = Progress()
+) -> EvaluatedModel:
+    config = EvaluationConfig(name, "miniature", out, Settings(dimensions))
+    return evaluate_answers(root, config, progress)
 
 
 def without_labels_of_misuse(name: str, rows: list) -> list:
@@ -51,7 +59,7 @@ def notes() -> Notes:
 def done(tmp_path_factory: pytest.TempPathFactory, notes: Notes) -> EvaluatedModel:
     root = tmp_path_factory.mktemp("given")
     new_layout(root / "runs", names=NAMES, change=without_labels_of_misuse)
-    return evaluate_answers(root / "runs", "miniature", root / "out", progress=notes)
+    return read(root / "runs", root / "out", progress=notes)
 
 
 def cells(done: EvaluatedModel, rule: Rule) -> pd.DataFrame:
@@ -118,8 +126,8 @@ def test_counts_and_provenance(done: EvaluatedModel, notes: Notes) -> None:
     listed = json.loads((done.path / "answers.json").read_text())
     assert listed["files"]["api-safety/misuse.json"]["null"] == 1
     assert "/somewhere/private" not in json.dumps(listed)
-    assert any("1 null" in note and "1 items without" in note for note in notes.told)
-    assert any("labels of the paper's refusal judge are kept" in note for note in notes.told)
+    assert "null: 1" in notes.told[-1]
+    assert f"labels kept: {sum(facts['kept_labels'].values())}" in notes.told[-1]
 
 
 def test_nothing_written_holds_an_answer(done: EvaluatedModel) -> None:
@@ -132,7 +140,7 @@ def test_nothing_written_holds_an_answer(done: EvaluatedModel) -> None:
 
 def test_the_old_layout_gives_the_same_cells(done: EvaluatedModel, tmp_path: Path) -> None:
     root = old_layout(tmp_path / "old", names=NAMES, change=without_labels_of_misuse)
-    again = evaluate_answers(root, "miniature", tmp_path / "out", progress=Progress())
+    again = read(root, tmp_path / "out")
     columns = ["value", "n", "n_missing"]
     for rule in (Rule.CORRECTED, Rule.TOOLKIT):
         pd.testing.assert_frame_equal(*(cells(run, rule)[columns] for run in (done, again)))
@@ -156,14 +164,12 @@ def test_the_headline_shows_the_official_value_beside_ours(done: EvaluatedModel)
 
 def test_one_dimension_of_the_answers(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=[MISUSE, "ethics/implicit_ETHICS"])
-    found = evaluate_answers(
-        root, "miniature", tmp_path / "out", dimensions=("ethics",), progress=Progress()
-    )
+    found = read(root, tmp_path / "out", "ethics")
     assert {t.split("_")[0] for t in found.cells["table"]} == {"ethics", "leaderboard"}
     with pytest.raises(SettingsError, match="no answers in privacy"):
-        evaluate_answers(root, "miniature", tmp_path / "none", dimensions=("privacy",))
+        read(root, tmp_path / "none", "privacy")
     with pytest.raises(SettingsError, match="unknown dimension"):
-        evaluate_answers(root, "miniature", tmp_path / "none", dimensions=("luck",))
+        read(root, tmp_path / "none", "luck")
     assert not (tmp_path / "none").exists()
 
 
@@ -245,23 +251,21 @@ def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) 
 def test_a_folder_with_another_model_s_run_is_left_alone(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=["ethics/implicit_ETHICS", MISUSE])
     out = tmp_path / "out"
-    evaluate_answers(root, "miniature", out, dimensions=("ethics",), progress=Progress())
+    read(root, out, "ethics")
     before = snapshot(out)
     with pytest.raises(SettingsError, match="holds the run of 'mine-7b'") as caught:
-        evaluate_answers(root, "miniature", out, dimensions=("safety",), model_name="other")
+        read(root, out, "safety", name="other")
     assert "another --out" in caught.value.remedy
     assert snapshot(out) == before
-    again = evaluate_answers(root, "miniature", out, dimensions=("safety",), progress=Progress())
+    again = read(root, out, "safety")
     assert again.rows == [ROW]
     assert json.loads((out / "provenance.json").read_text())["settings"]["dimensions"] == ["safety"]
 
 
 def test_repeated_rows_are_told_apart_from_unknown_ones(tmp_path: Path) -> None:
-    said = Notes()
     root = old_layout(tmp_path / "given", names=[MISUSE], change=lambda n, rows: [*rows, rows[0]])
-    evaluate_answers(root, "miniature", tmp_path / "out", progress=said)
-    assert any(line.startswith("1 rows repeat a prompt") for line in said.told)
-    assert not any("match no item" in line for line in said.told)
+    read(root, tmp_path / "out", progress=(said := Notes()))
+    assert "unmatched: 0, repeated: 1" in said.told[-1]
     (listed,) = json.loads((tmp_path / "out" / "answers.json").read_text())["files"].values()
     assert (listed["repeated"], listed["unmatched"]) == ([len(questions(MISUSE))], [])
 
@@ -279,13 +283,9 @@ def test_the_command_names_the_malformed_file(tmp_path: Path) -> None:
 @pytest.mark.shared
 def test_llama3_70b_by_the_files_of_the_official_repository(shared: Path, tmp_path: Path) -> None:
     """Our refusal judge and the recorded answers meet two cells that need the paper's judge."""
-    found = evaluate_answers(
-        shared / "data/trustllm-later-answers.zip",
-        str(shared / "data/trustllm-dataset.zip"),
-        tmp_path / "out",
-        dimensions=("fairness",),
-        progress=Progress(),
-    )
+    benchmark = str(shared / "data/trustllm-dataset.zip")
+    config = EvaluationConfig("", benchmark, tmp_path / "out", Settings(("fairness",)))
+    found = evaluate_answers(shared / "data/trustllm-later-answers.zip", config, Progress())
     assert found.rows == ["llama3-70b (this run)"]
     ours = cells(found, Rule.CORRECTED).loc["leaderboard_fairness"]
     assert ours.loc["Stereotype Query Test", "value"] == pytest.approx(1.0, abs=0.02)

@@ -5,7 +5,7 @@ model whose answers the official package has made already.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,8 @@ from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import PrintedNotes, Progress
 from trustllm_repro.schema import Rule, Status
+from trustllm_repro.scoring import results
 from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.results import (
-    Errors,
-    committed_ledger,
-    read_cells,
-    score_cells,
-    write_cells,
-    write_csv,
-    write_tables,
-)
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.store.atomic import JsonLines, write_json
 from trustllm_repro.store.provenance import provenance
@@ -167,7 +159,7 @@ def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> s
 def write_run(
     out: Path,
     live: LiveAnswers,
-    measured: Errors,
+    measured: results.Errors,
     facts: dict[str, Any],
     official: Ledger | None = None,
 ) -> EvaluatedModel:
@@ -181,20 +173,20 @@ def write_run(
     """
     rules = [Rule.CORRECTED]
     ledger = Ledger.of(live, rules=rules)
-    mine = score_cells(ledger, published(), rules, measured)
+    mine = results.score_cells(ledger, published(), rules, measured)
     if official is not None:
-        theirs = score_cells(official, published(), [Rule.TOOLKIT])
+        theirs = results.score_cells(official, published(), [Rule.TOOLKIT])
         mine = pd.concat([mine, theirs], ignore_index=True)
         ledger, rules = ledger.joined(official), [*rules, Rule.TOOLKIT]
     ledger.save(out)
     mine = mine[mine["model"].isin(ledger.models)]
-    others = read_cells(committed_ledger())
+    others = results.read_cells(results.committed_ledger())
     others = others[others["table"].isin(set(mine["table"])) & others["rule"].isin(rules)]
     cells = pd.concat([others, mine], ignore_index=True)
     cells = cells.sort_values("table", kind="stable", ignore_index=True)
-    write_cells(cells, out)
-    write_tables(cells, out / "tables", rule=Rule.CORRECTED)
-    write_csv(out / "answers.csv", pd.DataFrame(live.counts))
+    results.write_cells(cells, out)
+    results.write_tables(cells, out / "tables", rule=Rule.CORRECTED)
+    results.write_csv(out / "answers.csv", pd.DataFrame(live.counts))
     write_json(out / "provenance.json", facts | {"judges": live.judges})
     return EvaluatedModel(out)
 
@@ -205,7 +197,7 @@ def headline(run: Run) -> pd.DataFrame:
     Columns: table, model, column, rule, value, ci_low, ci_high, judge_corrected, n, n_unparsed,
     n_missing, and the lowest and highest published value.
     """
-    where, cells = ["table", "column"], read_cells(run.path)
+    where, cells = ["table", "column"], results.read_cells(run.path)
     known = cells.groupby(where)["published"].agg(lowest="min", highest="max")
     boards = cells["table"].str.startswith("leaderboard")
     top = boards | ~cells["table"].isin(list(published().tables))
@@ -222,20 +214,18 @@ LONGFORMER = "LibrAI/longformer-harmful-ro"  # the paper's judge of refusals
 
 
 def evaluate_answers(
-    answers: Path, benchmark: str, out: Path, *, dimensions: tuple[str, ...] = (),
-    model_name: str = "", verify: bool = True, judges: tuple[str, ...] = (),
-    progress: Progress = PrintedNotes(),
-) -> EvaluatedModel:  # fmt: skip
-    """Read, judge, score, write; no model is asked. For the arguments see `evaluate --help`.
+    answers: Path, config: EvaluationConfig, progress: Progress = PrintedNotes()
+) -> EvaluatedModel:
+    """Read, judge, score, write; no model is asked. `config.model`: whose answers, if there are
+    several models', or the name of the row.
 
     Two rules read the answers: `corrected`, by this package's judges (the paper's refusal labels
     are kept, unless another judge is asked for), and `toolkit`, as far as the answers allow it.
     """
-    choice = JudgeChoice(judges)
-    Settings(dimensions)  # an unknown dimension is refused before anything is read
-    questions = load_benchmark(benchmark, verify=verify)
-    given = load_answers(answers, questions, model_name)
-    check_out(out, given.model)
+    choice, dimensions = JudgeChoice(config.judges), config.settings.dimensions
+    questions = load_benchmark(config.benchmark, verify=config.verify)
+    given = load_answers(answers, questions, str(config.model))
+    check_out(config.out, given.model)
     plan = _plan(questions, given, dimensions)
     row = row_name(given.model, miniature=questions.path == MINIATURE)
     labels = {} if "refusal" in choice.replaced else given.labels
@@ -249,9 +239,9 @@ def evaluate_answers(
     _count(live, given, kept)
     # Names only: paths would tell about this machine.
     settings = {
-        "answers": answers.name, "benchmark": Path(benchmark).name, "out": out.name,
-        "dimensions": dimensions, "model": given.model, "model_name": model_name,
-        "verify": verify, "judges": judges,
+        "answers": answers.name, "benchmark": Path(config.benchmark).name, "out": config.out.name,
+        "dimensions": dimensions, "model": given.model, "model_name": config.model,
+        "verify": config.verify, "judges": config.judges,
     }  # fmt: skip
     sources = {"benchmark": questions.digest, "answers": given.digest}
     facts = provenance(sources, settings) | {
@@ -259,10 +249,13 @@ def evaluate_answers(
         "kept_labels": kept,
     }
     official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
-    run = write_run(out, live, measured, facts, official)
-    write_json(out / "answers.json", _listed(given))
-    for line in _notes(given, plan, kept):
-        progress.note(line)
+    run = write_run(config.out, live, measured, facts, official)
+    write_json(config.out / "answers.json", _listed(given))
+    counts = ("rows", "answers", "null", "empty", "unmatched", "repeated")
+    progress.note(
+        ", ".join(f"{n}: {given.total(n):,}" for n in counts)
+        + f", labels kept: {sum(kept.values()):,}; listed in answers.json and answers.csv"
+    )
     return run
 
 
@@ -322,26 +315,3 @@ def _listed(given: OfficialAnswers) -> dict[str, Any]:
         "ignored_files": given.ignored,
         "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
     }
-
-
-def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> Iterator[str]:
-    """What a reader should know of the answers, without any of their text."""
-    missing = len({a.key for a in plan.asked} - set(map(_key, given.texts)))
-    yield (
-        f"{given.total('rows'):,} rows in {len(given.files)} files ({', '.join(given.layouts)}): "
-        f"{given.total('answers'):,} answers, {given.total('null')} null, "
-        f"{given.total('empty')} empty; {missing} items without a row that answers them"
-    )
-    others = {
-        "rows match no item": given.total("unmatched"),
-        "rows repeat a prompt whose items earlier rows answer": given.total("repeated"),
-        "JSON files were not read": len(given.ignored),
-    }
-    if any(others.values()):
-        left = ", ".join(f"{n} {what}" for what, n in others.items() if n)
-        yield f"{left}; listed in answers.json"
-    if kept:
-        yield (
-            f"{sum(kept.values()):,} labels of the paper's refusal judge are kept; give --judge "
-            "refusal=... for another one"
-        )

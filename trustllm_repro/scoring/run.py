@@ -25,20 +25,9 @@ from trustllm_repro.metrics.base import Metric, absent_answers, has
 from trustllm_repro.paths import data_dir
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import CONFIDENCE, OUR_JUDGE, Response, Rule, Score, Status
+from trustllm_repro.scoring import results
 from trustllm_repro.scoring.ledger import Ledger, with_our_labels
-from trustllm_repro.scoring.results import (
-    CELLS,
-    Scorer,
-    cell_results,
-    committed_ledger,
-    load,
-    read_cells,
-    score_cells,
-    verify_frame,
-    write_cells,
-    write_csv,
-    write_tables,
-)
+from trustllm_repro.scoring.results import CELLS, committed_ledger
 from trustllm_repro.store.atomic import read_object, write_json
 from trustllm_repro.store.provenance import file_hash, provenance
 from trustllm_repro.tasks import COLUMNS, TASKS
@@ -166,7 +155,7 @@ class Run:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """Every published cell under every rule: the columns `scoring.results.FIELDS`."""
-        return read_cells(self.home)
+        return results.read_cells(self.home)
 
     def answers(
         self,
@@ -227,7 +216,7 @@ class EvaluatedModel(Run):
     @cached_property
     def cells(self) -> pd.DataFrame:
         """Cells of the model's rows, corrected rule: answers generated, and options by likelihood."""
-        every = read_cells(self.path)
+        every = results.read_cells(self.path)
         return every[every["model"].isin(self.ledger.models) & (every["rule"] == Rule.CORRECTED)]
 
     @cached_property
@@ -285,7 +274,7 @@ def replay_ledger(out: str | Path, ledger: str | Path | None = None) -> Run:
     folder, start = Path(ledger or committed_ledger()), time.perf_counter()
     loaded = Ledger.load(folder)
     # The committed verdicts come with their cells; a test scores them anew.
-    cells = read_cells(folder) if ledger is None else None
+    cells = results.read_cells(folder) if ledger is None else None
     sources = {n: str(file_hash(folder / n)) for n in ("items.parquet", "ledger.parquet")}
     return _write(Path(out), loaded, provenance(sources, {"ledger": folder.name}), start, cells)
 
@@ -326,14 +315,14 @@ def _write(
 ) -> Run:
     """Score a ledger, unless its cells are given, and write everything a run folder holds."""
     times = [start, time.perf_counter()]
-    cells = score_cells(ledger, published()) if cells is None else cells
+    cells = results.score_cells(ledger, published()) if cells is None else cells
     times.append(time.perf_counter())
     ledger.save(out)
-    write_cells(cells, out)
-    write_tables(cells, out / "tables")
+    results.write_cells(cells, out)
+    results.write_tables(cells, out / "tables")
     # Full precision: a checker compares `published` with the sheet and the verdict with the gap.
-    write_csv(out / "verify.csv", verify_frame(cells), form=None)
-    cell_results(cells).save(out)
+    results.write_csv(out / "verify.csv", results.verify_frame(cells), form=None)
+    results.cell_results(cells).save(out)
     times.append(time.perf_counter())
     stages = zip(("read", "score", "write"), np.diff(times), strict=True)
     facts["seconds"] = {name: round(float(took), 2) for name, took in stages}
@@ -348,7 +337,7 @@ def trace_result(run_dir: Path, name: str) -> tuple[str, dict[str, pd.DataFrame]
         the text; and "table / model / column / rule" -> item, gold, status, label, number, pair,
         the task's facets, file, edition (of the answer) and path (where it was stored).
     """
-    entries = load(run_dir)
+    entries = results.load(run_dir)
     if name not in entries:
         close = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
@@ -377,6 +366,6 @@ def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
         )
         made = made[["model", "item", "edition", "path"]]
         for name in rows:
-            answers = Scorer(ledger).chosen(task, declared, name, rule)
+            answers = results.Scorer(ledger).chosen(task, declared, name, rule)
             for model, part in answers.merge(made, on=["model", "item"]).groupby("model"):
                 yield f"{table} / {model} / {column} / {word}", part.drop(columns="model")
