@@ -31,7 +31,7 @@ from tests.faults.world import (
     snapshot,
 )
 from trustllm_repro.errors import OutputError, ReproError, SourceCorrupt, SourceMissing
-from trustllm_repro.scoring import results, run
+from trustllm_repro.scoring import results
 from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.results import Results, load
 from trustllm_repro.scoring.run import Run, open_run, replay_ledger, trace_result
@@ -375,7 +375,7 @@ def test_an_unreadable_ledger_on_the_command_line(earlier):
 
 
 def test_a_missing_run_folder_stands_on_the_committed_ledger(earlier, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "committed_ledger", lambda: earlier)
+    monkeypatch.setattr(results, "committed_ledger", lambda: earlier)
     made = open_run(tmp_path / "new")
     assert made.ledger.verdicts.equals(Ledger.load(earlier).verdicts)
     assert made.cells.equals(open_run(earlier).cells)

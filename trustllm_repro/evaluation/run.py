@@ -17,19 +17,7 @@ from trustllm_repro.data.official_answers import OfficialAnswers, Place, load_an
 from trustllm_repro.data.published import LATER, MODELS, published
 from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.evaluation.generate import (
-    Asked,
-    EvaluationConfig,
-    GenerationCost,
-    LikelihoodStore,
-    Plan,
-    ResponseStore,
-    Settings,
-    answer,
-    file_name,
-    make_plan,
-    score,
-)
+from trustllm_repro.evaluation import generate
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, add_likelihoods, judged
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
@@ -46,7 +34,9 @@ from trustllm_repro.tasks import TASKS
 THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 
 
-def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> EvaluatedModel:
+def evaluate(
+    config: generate.EvaluationConfig, progress: Progress = PrintedNotes()
+) -> EvaluatedModel:
     """Ask, judge, score, write. What is in the run folder already is not asked again, and stays
     whatever fails: a source, the model, a worker, or `out` with another model's run."""
     judges = JudgeChoice(config.judges)
@@ -58,17 +48,18 @@ def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> E
     )  # fmt: skip
     progress.step("loading the model", 1, 1)
     check_out(config.out, model.name, model.identity.get("weights"))
-    plan = make_plan(model, benchmark, config.settings)
-    store, scores = (s(config.out, model.name) for s in (ResponseStore, LikelihoodStore))
+    plan = generate.make_plan(model, benchmark, config.settings)
+    store = generate.ResponseStore(config.out, model.name)
+    scores = generate.LikelihoodStore(config.out, model.name)
     store.lines.append([])  # an unwritable folder shows before hours of work
-    cost = answer(config, model, plan, store, scores, progress)
+    cost = generate.answer(config, model, plan, store, scores, progress)
     made = f"{cost.answers:,} answers made, {cost.new_tokens:,} tokens in {cost.seconds:.0f} s"
     progress.note(made if cost.answers else "all answers were there; the model was not asked")
     miniature = benchmark.path == MINIATURE
     live = judged(row_name(model.name, miniature), plan, store.load(), judges, progress)
     if plan.choices:
         try:  # workers have done their share of it already
-            score(model, plan, scores, progress)
+            generate.score(model, plan, scores, progress)
             row = row_name(model.name, miniature, likelihood=True)
             add_likelihoods(live, row, plan.choices, scores.load())
         except SettingsError as e:
@@ -84,7 +75,7 @@ def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> E
     return write_run(config.out, live, judges.measured, facts)
 
 
-def _all_costs(out: Path, cost: GenerationCost) -> dict[str, float]:
+def _all_costs(out: Path, cost: generate.GenerationCost) -> dict[str, float]:
     """What a run has cost over every time it was started, this one included."""
     sittings = JsonLines(out / "sittings.jsonl")
     sittings.append([asdict(cost)] if cost.answers else [])
@@ -123,11 +114,13 @@ def evaluate_model(
     """
     found = None if benchmark == MINIATURE else find_benchmark(benchmark)
     # A folder for each: answers to the miniature must not look like results.
-    name = file_name(Path(model).name) + ("" if found else f"-{MINIATURE}")
-    settings = Settings(limit=limit or None, max_new_tokens=max_new_tokens)
+    name = generate.file_name(Path(model).name) + ("" if found else f"-{MINIATURE}")
+    settings = generate.Settings(limit=limit or None, max_new_tokens=max_new_tokens)
     out = run.path / "live" / name
     return evaluate(
-        EvaluationConfig(model, str(found or MINIATURE), out, settings, dtype, workers=workers)
+        generate.EvaluationConfig(
+            model, str(found or MINIATURE), out, settings, dtype, workers=workers
+        )
     )
 
 
@@ -214,7 +207,7 @@ LONGFORMER = "LibrAI/longformer-harmful-ro"  # the paper's judge of refusals
 
 
 def evaluate_answers(
-    answers: Path, config: EvaluationConfig, progress: Progress = PrintedNotes()
+    answers: Path, config: generate.EvaluationConfig, progress: Progress = PrintedNotes()
 ) -> EvaluatedModel:
     """Read, judge, score, write; no model is asked. `config.model`: whose answers, if there are
     several models', or the name of the row.
@@ -263,7 +256,7 @@ def _key(place: Place) -> str:
     return f"{place[0]} {place[1]}"
 
 
-def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str]) -> Plan:
+def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str]) -> generate.Plan:
     """All items of the tasks whose files are there, as if they were asked."""
     there = [t for t in TASKS.values() if t.live and t.file in given.names]
     chosen = [t for t in there if not dimensions or t.dimension in dimensions]
@@ -274,7 +267,7 @@ def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str
         )
     items = {t.id: t.items(benchmark[t.file or ""]) for t in chosen}
     places = [(t.id, i.number) for t in chosen if not t.answers_of for i in items[t.id]]
-    return Plan(items, [Asked(*p, 0, _key(p)) for p in places])
+    return generate.Plan(items, [generate.Asked(*p, 0, _key(p)) for p in places])
 
 
 def _as_stored(live: LiveAnswers, labels: Mapping[Place, str]) -> LiveAnswers:

@@ -27,7 +27,6 @@ from trustllm_repro.progress import Progress
 from trustllm_repro.schema import CONFIDENCE, OUR_JUDGE, Response, Rule, Score, Status
 from trustllm_repro.scoring import results
 from trustllm_repro.scoring.ledger import Ledger, with_our_labels
-from trustllm_repro.scoring.results import CELLS, committed_ledger
 from trustllm_repro.store.atomic import read_object, write_json
 from trustllm_repro.store.provenance import file_hash, provenance
 from trustllm_repro.tasks import COLUMNS, TASKS
@@ -145,8 +144,8 @@ class Run:
     @cached_property
     def home(self) -> Path:
         """Where the verdicts lie: the run folder, else the committed ledger."""
-        own = any((self.path / n).exists() for n in ("ledger.parquet", CELLS))
-        return self.path if own else committed_ledger()
+        own = any((self.path / n).exists() for n in ("ledger.parquet", results.CELLS))
+        return self.path if own else results.committed_ledger()
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -271,7 +270,7 @@ def replay(
 
 def replay_ledger(out: str | Path, ledger: str | Path | None = None) -> Run:
     """Tables from a ledger that exists already (default: the committed one)."""
-    folder, start = Path(ledger or committed_ledger()), time.perf_counter()
+    folder, start = Path(ledger or results.committed_ledger()), time.perf_counter()
     loaded = Ledger.load(folder)
     # The committed verdicts come with their cells; a test scores them anew.
     cells = results.read_cells(folder) if ledger is None else None
