@@ -199,8 +199,8 @@ def evaluate(
 
 
 def _refuse_idle(context: Context, answers: bool) -> None:
-    """Refuse options the user set that would do nothing: `--model-name` is for answers that are
-    there, all others but these for a model that is asked."""
+    """Refuse options that would do nothing: `--model-name` is for given answers, the others but
+    these for a model that is asked."""
     either = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified"}
     idle = [
         "/".join([*p.opts, *p.secondary_opts])

@@ -1,9 +1,8 @@
 """What a live run asks a model, and how it gets the answers, in this process or in several.
 
-A plan holds tasks, items, samples and options, and the key of every answer: a hash of all that the
-answer depends on (models/base.py). So an answer is made once only, whatever is killed, repeated or
-run side by side. On a CPU, processes of one thread each beat one process with as many threads; on
-GPUs there is one process each. Shares go by key, and the store takes many writers.
+The key of an answer is a hash of all that it depends on (models/base.py), so it is made once only,
+whatever is killed, repeated or run side by side. On a CPU, processes of one thread each beat one
+process with as many threads; on GPUs there is one process each.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ from trustllm_repro.tasks import DIMENSIONS, TASKS
 
 @dataclass(frozen=True)
 class Settings:
-    """How a live run asks. `system` and `sampling` are those of models.base, by default as the
-    official toolkit asks; a model must be made with them, an endpoint has its own."""
+    """How a live run asks, by default as the official toolkit does; an endpoint has its own
+    `system` and `sampling` (see models.base)."""
 
     dimensions: tuple[str, ...] = ()  # names of tasks.DIMENSIONS; empty means all
     limit: int | None = None  # about so many items a task, spread over its parts
@@ -112,8 +111,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is asked: items per task, an answer per (task, item, sample), and which option the
-    model finds most likely."""
+    """All that is asked: items by task, the answers wanted, and questions with options."""
 
     items: dict[str, list[Item]]
     asked: list[Asked]
@@ -296,8 +294,8 @@ def score(
     progress: Progress = Progress(),
     part: tuple[int, int] = (0, 1),
 ) -> int:
-    """Score the options of this part that have no log-probabilities yet; returns how many. A
-    SettingsError if the model offers none."""
+    """Score the options of this part that lack log-probabilities; returns how many. Raises
+    SettingsError: the model offers none."""
     todo, done = store.missing(plan.choices, part), 0
     if not todo:
         return 0

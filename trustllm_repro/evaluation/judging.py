@@ -90,8 +90,7 @@ def judged(
 def with_labels(
     judge: Judge, items: Sequence[Item], answers: Sequence[Response]
 ) -> tuple[list[Response], int]:
-    """Answers, those without a label with the judge's, and of how many of these it was unsure;
-    `items[i]` is the item of `answers[i]`."""
+    """Answers, those without a label with the judge's, and of how many of these it was unsure."""
     bare = [i for i, r in enumerate(answers) if r.judge is None]
     found = judge([items[i] for i in bare], [answers[i] for i in bare]) if bare else []
     labelled = list(answers)

@@ -156,9 +156,8 @@ def write_run(
     facts: dict[str, Any],
     official: Ledger | None = None,
 ) -> EvaluatedModel:
-    """Ledger, cells, tables, counts and provenance of a live model, beside the published rows.
-
-    Published models stand with their recorded answers under the same rules, where there are any.
+    """Ledger, cells, tables, counts and provenance of a live model; in cells and tables the
+    recorded models stand beside it, under the same rules.
 
     Args:
         measured: from a task to the measured errors of the judge that labelled its answers.
@@ -227,7 +226,8 @@ def evaluate_answers(
     def measured(task: str) -> JudgeError | None:
         return None if task in kept else choice.measured(task)
 
-    said = {_key(p): Completion(t, Finish.STOP, 0, 0) for p, t in given.texts.items()}
+    texts = {f"{task} {number}": text for (task, number), text in given.texts.items()}
+    said = {key: Completion(text, Finish.STOP, 0, 0) for key, text in texts.items()}
     live = judged(row, plan, said, choice, progress, labels)
     _count(live, given, kept)
     # Names only: paths would tell about this machine.
@@ -252,10 +252,6 @@ def evaluate_answers(
     return run
 
 
-def _key(place: Place) -> str:
-    return f"{place[0]} {place[1]}"
-
-
 def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str]) -> generate.Plan:
     """All items of the tasks whose files are there, as if they were asked."""
     there = [t for t in TASKS.values() if t.live and t.file in given.names]
@@ -267,7 +263,7 @@ def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str
         )
     items = {t.id: t.items(benchmark[t.file or ""]) for t in chosen}
     places = [(t.id, i.number) for t in chosen if not t.answers_of for i in items[t.id]]
-    return generate.Plan(items, [generate.Asked(*p, 0, _key(p)) for p in places])
+    return generate.Plan(items, [generate.Asked(t, n, 0, f"{t} {n}") for t, n in places])
 
 
 def _as_stored(live: LiveAnswers, labels: Mapping[Place, str]) -> LiveAnswers:

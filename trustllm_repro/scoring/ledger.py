@@ -266,9 +266,8 @@ def relabelled(recorded: Recorded, tasks: Sequence[Task], lacking: bool = False)
 
 
 def with_our_labels(ledger: Ledger, recorded: Recorded) -> Ledger:
-    """The ledger with verdicts named OUR_JUDGE, the authors' reading of what our refusal judge says,
-    on answers that lack a recorded refusal label. Judges of other tasks are left out: their agreement
-    with the authors' judges could not be measured."""
+    """The ledger with verdicts named OUR_JUDGE on answers that lack a recorded refusal label. Judges
+    of other tasks are left out: their agreement with the authors' could not be measured."""
     tasks = [t for t in TASKS.values() if t.judge == "refusal"]
     ours = relabelled(recorded, tasks, lacking=True)
     if not ours.answers:

@@ -1,9 +1,8 @@
 """From the ledger to results: every cell of every published table under every rule, and what a run
 is written as: scored cells, tables (CSV, LaTeX), verify.csv, and every number that a text quotes.
 
-A quoted number has a name, which maps to a value, the text it is printed as, and the cells it rests
-on: results.json, and results.tex for LaTeX. Each stage writes its part and merges all of them, so a
-notebook can be run again alone.
+A quoted number has a name, a value, the text it is printed as, and the cells it rests on
+(results.json, results.tex). Each stage writes its part and merges all, so it can be run again alone.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from trustllm_repro.data.published import LATER, MODELS, Cell, Published, label
+from trustllm_repro.data.published import LATER, MODELS, Published, label
 from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.escape import for_macro
 from trustllm_repro.metrics.base import Metric, has, matching
@@ -47,11 +46,11 @@ _MARK = b"scored from"
 REMEDY = "run `trustllm-repro replay` or `evaluate` again; cells are made from the ledger"
 
 
-def verdict(value: float, published: float | None) -> str:
+def verdict(value: float, published: float) -> str:
     """Word for the distance between a recomputed and a published number."""
     if math.isnan(value):
         return "not recorded"
-    if published is None:
+    if math.isnan(published):
         return "not published"
     gap = abs(value - published)
     # 1e-9 keeps a difference of exactly 0.005 on the near side of rounding.
@@ -162,20 +161,19 @@ def score_cells(
                 scores |= {OUR_JUDGE: replace(score, reason=reason)} if score.known else {}
             for rule, score in scores.items():
                 if cell or score.known or not math.isnan(score.bound_low):
-                    lines.append(_line(column, row, rule, score, cell))
+                    lines.append(asdict(score) | {
+                        "table": column.table, "model": row, "column": column.column, "rule": rule,
+                        "source": cell.source if cell else "",
+                        "published": cell.value if cell else math.nan,
+                    })  # fmt: skip
     frame = pd.DataFrame(lines, columns=FIELDS)
+    frame["difference"] = frame["value"] - frame["published"]
+    frame["verdict"] = [
+        verdict(*pair) for pair in zip(frame["value"], frame["published"], strict=True)
+    ]
+    frame.loc[frame["rule"] == OUR_JUDGE, "verdict"] += f" with {OUR_JUDGE}"
     order = {t: i for i, t in enumerate(published.tables)}
     return frame.sort_values("table", key=lambda s: s.map(order), kind="stable", ignore_index=True)
-
-
-def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> dict[str, Any]:
-    known = cell.value if cell else None
-    word = verdict(score.value, known) + (f" with {OUR_JUDGE}" if rule == OUR_JUDGE else "")
-    return asdict(score) | {
-        "table": column.table, "model": row, "column": column.column, "rule": rule,
-        "source": cell.source if cell else "", "published": known, "verdict": word,
-        "difference": score.value - known if cell and score.known else math.nan,
-    }  # fmt: skip
 
 
 def committed_ledger() -> Path:
@@ -251,8 +249,7 @@ def read_verify(path: Path) -> pd.DataFrame:
 
 
 def verdict_counts(lines: pd.DataFrame) -> pd.DataFrame:
-    """Published cells of each table by verdict under the authors' rule, from cells or verify.csv:
-    index table, a column (int) a verdict."""
+    """Published cells by table and verdict, authors' rule; `lines`: cells or verify.csv."""
     known = lines[(lines["rule"] == Rule.AUTHORS) & lines["published"].notna()]
     counts = known.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
     return counts.reindex(columns=VERDICTS, fill_value=0)

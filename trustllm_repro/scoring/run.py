@@ -330,11 +330,8 @@ def _write(
 
 
 def trace_result(run_dir: Path, name: str) -> tuple[str, dict[str, pd.DataFrame]]:
-    """Text of a quoted number, and the verdicts that each cell behind it rests on.
-
-    Returns:
-        the text; and "table / model / column / rule" -> item, gold, status, label, number, pair,
-        the task's facets, file, edition (of the answer) and path (where it was stored).
+    """Text of a quoted number, and the verdicts behind it: "table / model / column / rule" -> item,
+    gold, status, label, number, pair, facets, file, edition and path (where the answer was stored).
     """
     entries = results.load(run_dir)
     if name not in entries:
