@@ -149,8 +149,8 @@ class Ledger:
     @cached_property
     def _present(self) -> set[tuple[str, str, str]]:
         """Each task, rule and model that there are verdicts of."""
-        found = self.verdicts.group_by(["task", "rule", "model"]).aggregate([])
-        return {(r["task"], r["rule"], r["model"]) for r in found.to_pylist()}
+        found = self.verdicts.select(["task", "rule", "model"]).to_pandas().drop_duplicates()
+        return set(found.itertuples(index=False, name=None))
 
     @cached_property
     def _asked(self) -> dict[str, pd.DataFrame]:
