@@ -354,14 +354,11 @@ def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     for task, declared in COLUMNS:
         if task is None or (declared.table, declared.column) != (table, column):
             continue
-        rows = row or ledger.models
         if not row:  # all answers that the column rests on, whatever its rows are
             declared = replace(declared, pooled=None)
-        made = ledger.rows(task.id, rule, declared.revisions(rule)).rename(
-            columns={"source": "path"}
-        )
-        made = made[["model", "item", "edition", "path"]]
-        for name in rows:
+        made = ledger.rows(task.id, rule, declared.revisions(rule))
+        made = made[["model", "item", "edition", "source"]].rename(columns={"source": "path"})
+        for name in row or ledger.models:
             answers = results.Scorer(ledger).chosen(task, declared, name, rule)
             for model, part in answers.merge(made, on=["model", "item"]).groupby("model"):
                 yield f"{table} / {model} / {column} / {word}", part.drop(columns="model")
