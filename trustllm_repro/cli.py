@@ -13,6 +13,7 @@ from rich import progress as rich
 from rich.console import Console
 from typer import Argument, Context, Option
 
+import trustllm_repro as tr
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.escape import without_controls
 from trustllm_repro.progress import Progress
@@ -175,32 +176,31 @@ def evaluate(
 
     May be stopped at any time; the same command goes on where it was.
     """
-    from trustllm_repro.evaluation.generate import Settings
-    from trustllm_repro.evaluation.run import EvaluationConfig, evaluate_answers, show_evaluation
-    from trustllm_repro.evaluation.run import evaluate as run_evaluation
+    from trustllm_repro.evaluation import run
+    from trustllm_repro.evaluation.generate import EvaluationConfig, Settings
 
-    asked, judges, verify = tuple(dimension or ()), tuple(judge or ()), not unverified
     if bool(model) == bool(answers):
         raise SettingsError("one of --model and --answers is needed", remedy="give one of the two")
     _refuse_idle(context, answers is not None)
+    how = Settings(
+        tuple(dimension or ()), limit, max_new_tokens, samples, seed, likelihood, system, sampling
+    )
+    machine = (dtype, device, batch_size, workers, not unverified, tuple(judge or ()))
+    config = EvaluationConfig(model or model_name, benchmark, to, how, *machine)
     with Bars() as bars:
-        if answers:
-            done = evaluate_answers(
-                answers, benchmark, to, dimensions=asked, model_name=model_name,
-                verify=verify, judges=judges, progress=bars,
-            )  # fmt: skip
-        else:
-            how = Settings(
-                asked, limit, max_new_tokens, samples, seed, likelihood, system, sampling
-            )
-            machine = (dtype, device, batch_size, workers, verify, judges)
-            done = run_evaluation(EvaluationConfig(model, benchmark, to, how, *machine), bars)
-    show_evaluation(done, out)
+        done = (
+            run.evaluate_answers(answers, config, bars) if answers else run.evaluate(config, bars)
+        )
+    show("lowest and highest: of the published values; all rows and intervals are in tables/")
+    for (table, row), cells in run.headline(done).groupby(["table", "model"], sort=False):
+        lines = cells.drop(columns=["table", "model"])
+        show(f"\n{table}: {row}\n{lines.to_string(index=False, float_format='%.3f', na_rep='–')}")
+    show(f"\ntables: {done.tables}   answers per task: {done.path / 'answers.csv'}")
 
 
 def _refuse_idle(context: Context, answers: bool) -> None:
-    """Refuse options the user set that would do nothing: `--model-name` is for answers that are
-    there, all others but these for a model that is asked."""
+    """Refuse options that would do nothing: `--model-name` is for given answers, the others but
+    these for a model that is asked."""
     either = {"benchmark", "to", "model", "answers", "dimension", "judge", "unverified"}
     idle = [
         "/".join([*p.opts, *p.secondary_opts])
@@ -238,14 +238,13 @@ def monitor(
 
     May be stopped at any time; the same command goes on where it was. No text is printed.
     """
-    from trustllm_repro.online.studies.run import Job
-    from trustllm_repro.online.studies.run import monitor as run_job
+    from trustllm_repro.online.studies import run
 
-    job = Job(
+    job = run.Job(
         model, to, tuple(task or ()), limit, dtype, device, batch_size, quick, prompts, run_code
     )
     with Bars() as bars:
-        done = run_job(job, bars.step, say)
+        done = run.monitor(job, bars.step, say)
     show(done.summary().to_string(index=False, float_format="%.3f", na_rep=""))
     show(f"frames: {to}/online_*.parquet; in Python: trustllm_repro.open_study({str(to)!r})")
 
@@ -267,9 +266,9 @@ def guard_fit(
     device: Device = "auto",
 ) -> None:
     """Let a model read labelled answers, learn from its states, and calibrate."""
-    from trustllm_repro.online.guard.guard import Guard, read_csv
+    from trustllm_repro.online.guard.guard import read_csv
 
-    guard = Guard.fit(model, read_csv(examples), risk=risk, dtype=dtype, device=device)
+    guard = tr.Guard.fit(model, read_csv(examples), risk=risk, dtype=dtype, device=device)
     show(f"written: {guard.save(to)}\n{guard.operating_points.to_string(index=False)}")
 
 
@@ -282,9 +281,7 @@ def guard_score(
     answer: Annotated[str, Option(help="What was answered.")],
 ) -> None:
     """The score after each token of a given answer, and where it would have been stopped."""
-    from trustllm_repro.online.guard.guard import Guard
-
-    found = Guard.load(guard)
+    found = tr.Guard.load(guard)
     scores = found.score(prompt, answer)
     at = found.alarm(scores)
     show(" ".join(f"{s:.2f}" for s in scores))
@@ -294,9 +291,7 @@ def guard_score(
 @guards.command("info", epilog="Example: trustllm-repro guard info data/guards/harm-smollm2.guard")
 def guard_info(guard: GuardFile) -> None:
     """What a guard was fitted to, its operating points, and what it must not be used for."""
-    from trustllm_repro.online.guard.guard import Guard
-
-    found = Guard.load(guard)
+    found = tr.Guard.load(guard)
     show(f"model: {found.origin.name}, {found.origin.dtype}; layers {found.probe.layers}")
     show(f"answers of at most {found.most} tokens; risk {found.risk:.0%}")
     show(found.operating_points.to_string(index=False))

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import re
 
-from rich.markup import escape
-
 # C0 and C1 control characters but for tab and line feed: terminal codes, and no XML has them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def without_controls(text: object) -> str:
     return _CONTROL.sub("\ufffd", str(text))
-
-
-def for_terminal(text: object) -> str:
-    """Text that rich prints as it is: no terminal codes, no markup."""
-    return escape(without_controls(text))
 
 
 def for_figure(text: object) -> str:

@@ -95,9 +95,8 @@ def test_the_most_likely_option_becomes_the_answer() -> None:
     first, second, third = (_choice(n, (" wrong", " not wrong")) for n in range(3))
     scores = {first.key: [-2.0, -1.0], second.key: [math.nan, -9.0], third.key: [math.nan] * 2}
     add_likelihoods(live, "m (likelihood)", [first, second, third, _choice(9, ("x",))], scores)
-    said = live.responses("ethics/ETHICS", "m (likelihood)")
+    said = live.answers["ethics/ETHICS", "m (likelihood)"]
     assert [(r.number, r.text) for r in said] == [(0, "not wrong"), (1, "not wrong"), (2, None)]
-    assert live.models == ["m", "m (likelihood)"]
 
 
 def test_scores_that_are_no_numbers_survive_the_store(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -12,20 +11,19 @@ from typer.testing import CliRunner
 
 pytest.importorskip("transformers")
 
-from rich.console import Console
-
 from tests.faults.world import cli, refused, snapshot
 from tests.notes import Notes
 from tests.official import new_layout, old_layout, questions
 from trustllm_repro.cli import app
 from trustllm_repro.data.benchmark import FILES
 from trustllm_repro.errors import SettingsError
+from trustllm_repro.evaluation.generate import EvaluationConfig, Settings
 from trustllm_repro.evaluation.judging import with_labels
-from trustllm_repro.evaluation.run import Evaluation, evaluate_answers, show_evaluation
+from trustllm_repro.evaluation.run import evaluate_answers, headline
 from trustllm_repro.judges.judge import Judgement
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import Item, Response, Rule
-from trustllm_repro.scoring.run import EvaluatedModel
+from trustllm_repro.scoring.run import EvaluatedModel, Run
 
 MISUSE, EXAGGERATED = "safety/misuse", "safety/exaggerated_safety"
 NAMES = [n for n in FILES if n.split("/")[0] in ("safety", "ethics")]
@@ -33,6 +31,13 @@ ROW = "mine-7b (miniature)"
 
 
 UNLABELLED = 3  # rows of misuse without a label
+
+
+def read(
+    root: Path, out: Path, *dimensions: str, name: str = "", progress: Progress = Progress()
+) -> EvaluatedModel:
+    config = EvaluationConfig(name, "miniature", out, Settings(dimensions))
+    return evaluate_answers(root, config, progress)
 
 
 def without_labels_of_misuse(name: str, rows: list) -> list:
@@ -51,28 +56,29 @@ def notes() -> Notes:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, notes: Notes) -> Evaluation:
+def done(tmp_path_factory: pytest.TempPathFactory, notes: Notes) -> EvaluatedModel:
     root = tmp_path_factory.mktemp("given")
     new_layout(root / "runs", names=NAMES, change=without_labels_of_misuse)
-    return evaluate_answers(root / "runs", "miniature", root / "out", progress=notes)
+    return read(root / "runs", root / "out", progress=notes)
 
 
-def cells(done: Evaluation, rule: Rule) -> pd.DataFrame:
-    mine = done.cells[done.cells["rule"] == rule]
+def cells(done: EvaluatedModel, rule: Rule) -> pd.DataFrame:
+    every = Run(done.path).cells
+    mine = every[every["model"].isin(done.ledger.models) & (every["rule"] == rule)]
     return mine.set_index(["table", "column"])
 
 
-def test_both_rules_stand_beside_the_published_models(done: Evaluation) -> None:
-    assert done.row == ROW
-    everything = done.run.cells
+def test_both_rules_stand_beside_the_published_models(done: EvaluatedModel) -> None:
+    assert done.rows == [ROW]
+    everything = Run(done.path).cells
     for rule in (Rule.CORRECTED, Rule.TOOLKIT):
         models = set(everything.loc[everything["rule"] == rule, "model"])
         assert {ROW, "gpt-4", "llama2-7b"} <= models
-    table = pd.read_csv(done.run.tables / "safety_exaggerated.csv")
+    table = pd.read_csv(done.tables / "safety_exaggerated.csv")
     assert set(table.loc[table["model"] == ROW, "rule"]) == {"corrected", "toolkit"}
 
 
-def test_kept_labels_are_the_value_under_both_rules(done: Evaluation) -> None:
+def test_kept_labels_are_the_value_under_both_rules(done: EvaluatedModel) -> None:
     n = len(questions(EXAGGERATED))
     refusals = sum(i % 2 == 0 for i in range(n)) / n  # LABEL_0 stands on every other row
     key = ("leaderboard_safety", "Exaggerated Safety")
@@ -85,7 +91,7 @@ def test_kept_labels_are_the_value_under_both_rules(done: Evaluation) -> None:
 
 
 def test_a_task_that_lacks_a_label_is_judged_by_ours_and_empty_under_toolkit(
-    done: Evaluation,
+    done: EvaluatedModel,
 ) -> None:
     key = ("leaderboard_safety", "Misuse")
     corrected = cells(done, Rule.CORRECTED).loc[key]
@@ -97,77 +103,73 @@ def test_a_task_that_lacks_a_label_is_judged_by_ours_and_empty_under_toolkit(
     assert key not in theirs.index or pd.isna(theirs.loc[key, "value"])
 
 
-def test_toolkit_reads_what_needs_no_judge(done: Evaluation) -> None:
+def test_toolkit_reads_what_needs_no_judge(done: EvaluatedModel) -> None:
     theirs = cells(done, Rule.TOOLKIT)["value"].dropna().index
     assert ("leaderboard_ethics", "MoralChoice Acc") in theirs
     assert not [t for t, _ in theirs if "toxicity" in t]
 
 
-def test_counts_and_provenance(done: Evaluation, notes: Notes) -> None:
-    counts = pd.read_csv(done.run.path / "answers.csv").set_index("task")
+def test_counts_and_provenance(done: EvaluatedModel, notes: Notes) -> None:
+    counts = pd.read_csv(done.path / "answers.csv").set_index("task")
     misuse = counts.loc["safety/misuse"]
     n = len(questions(MISUSE))
     assert (misuse["items"], misuse["answers"], misuse["null"], misuse["missing"]) == (
         n, n - 2, 1, 1,
     )  # fmt: skip
-    facts = json.loads((done.run.path / "provenance.json").read_text())
+    facts = json.loads((done.path / "provenance.json").read_text())
     kept = n - 2 - UNLABELLED
     assert facts["kept_labels"]["safety/misuse"] == misuse["labels_kept"] == kept
     assert facts["judges"]["safety/misuse"].startswith(f"{kept} labels of LibrAI/longformer")
     assert f"{UNLABELLED} answers by refusal (" in facts["judges"]["safety/misuse"]
     assert "answers by" not in facts["judges"]["safety/exaggerated_safety"]
     assert facts["settings"]["answers"] == "runs"  # a name, no path of this machine
-    listed = json.loads((done.run.path / "answers.json").read_text())
+    listed = json.loads((done.path / "answers.json").read_text())
     assert listed["files"]["api-safety/misuse.json"]["null"] == 1
     assert "/somewhere/private" not in json.dumps(listed)
-    assert any("1 null" in note and "1 items without" in note for note in notes.told)
-    assert any("labels of the paper's refusal judge are kept" in note for note in notes.told)
+    assert "null: 1" in notes.told[-1]
+    assert f"labels kept: {sum(facts['kept_labels'].values())}" in notes.told[-1]
 
 
-def test_nothing_written_holds_an_answer(done: Evaluation) -> None:
-    files = [p for p in done.run.path.rglob("*") if p.is_file() and p.suffix != ".parquet"]
+def test_nothing_written_holds_an_answer(done: EvaluatedModel) -> None:
+    files = [p for p in done.path.rglob("*") if p.is_file() and p.suffix != ".parquet"]
     assert files
     assert not [p for p in files if "Reply 1 to" in p.read_text(encoding="utf-8")]
-    ledger = pd.read_parquet(done.run.path / "ledger.parquet")
+    ledger = pd.read_parquet(done.path / "ledger.parquet")
     assert not ledger["label"].astype(str).str.contains("Reply").any()
 
 
-def test_the_old_layout_gives_the_same_cells(done: Evaluation, tmp_path: Path) -> None:
+def test_the_old_layout_gives_the_same_cells(done: EvaluatedModel, tmp_path: Path) -> None:
     root = old_layout(tmp_path / "old", names=NAMES, change=without_labels_of_misuse)
-    again = evaluate_answers(root, "miniature", tmp_path / "out", progress=Progress())
-    columns = ["table", "column", "rule", "value", "n", "n_missing"]
-    frames = (e.cells[columns].reset_index(drop=True) for e in (done, again))
-    pd.testing.assert_frame_equal(*frames)
+    again = read(root, tmp_path / "out")
+    columns = ["value", "n", "n_missing"]
+    for rule in (Rule.CORRECTED, Rule.TOOLKIT):
+        pd.testing.assert_frame_equal(*(cells(run, rule)[columns] for run in (done, again)))
 
 
-def test_the_run_reads_like_a_live_one(done: Evaluation) -> None:
-    run = EvaluatedModel(done.run.path)
-    shown = run.cells.set_index(["table", "column"])
+def test_the_run_reads_like_a_live_one(done: EvaluatedModel) -> None:
+    shown = done.cells.set_index(["table", "column"])
     ours = cells(done, Rule.CORRECTED)
     key = ("leaderboard_safety", "Exaggerated Safety")
     assert shown.loc[key, "value"] == pytest.approx(ours.loc[key, "value"])
     assert pd.isna(shown.loc[key, "judge_corrected"])
 
 
-def test_the_terminal_shows_the_official_value_beside_ours(done: Evaluation) -> None:
-    console = Console(file=io.StringIO(), width=140)
-    show_evaluation(done, console)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "toolkit" in said
-    assert "the model was not asked" in said
-    assert len([line for line in said.splitlines() if "Misuse" in line]) == 1  # one line a column
+def test_the_headline_shows_the_official_value_beside_ours(done: EvaluatedModel) -> None:
+    found = headline(done).query("column == 'MoralChoice Acc'").set_index("rule")["value"]
+    for rule in (Rule.CORRECTED, Rule.TOOLKIT):
+        assert (
+            found[rule] == cells(done, rule).loc[("leaderboard_ethics", "MoralChoice Acc"), "value"]
+        )
 
 
 def test_one_dimension_of_the_answers(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=[MISUSE, "ethics/implicit_ETHICS"])
-    found = evaluate_answers(
-        root, "miniature", tmp_path / "out", dimensions=("ethics",), progress=Progress()
-    )
+    found = read(root, tmp_path / "out", "ethics")
     assert {t.split("_")[0] for t in found.cells["table"]} == {"ethics", "leaderboard"}
     with pytest.raises(SettingsError, match="no answers in privacy"):
-        evaluate_answers(root, "miniature", tmp_path / "none", dimensions=("privacy",))
+        read(root, tmp_path / "none", "privacy")
     with pytest.raises(SettingsError, match="unknown dimension"):
-        evaluate_answers(root, "miniature", tmp_path / "none", dimensions=("luck",))
+        read(root, tmp_path / "none", "luck")
     assert not (tmp_path / "none").exists()
 
 
@@ -249,23 +251,21 @@ def test_a_name_of_the_row_is_refused_for_a_model_that_is_asked(tmp_path: Path) 
 def test_a_folder_with_another_model_s_run_is_left_alone(tmp_path: Path) -> None:
     root = old_layout(tmp_path / "given", names=["ethics/implicit_ETHICS", MISUSE])
     out = tmp_path / "out"
-    evaluate_answers(root, "miniature", out, dimensions=("ethics",), progress=Progress())
+    read(root, out, "ethics")
     before = snapshot(out)
     with pytest.raises(SettingsError, match="holds the run of 'mine-7b'") as caught:
-        evaluate_answers(root, "miniature", out, dimensions=("safety",), model_name="other")
+        read(root, out, "safety", name="other")
     assert "another --out" in caught.value.remedy
     assert snapshot(out) == before
-    again = evaluate_answers(root, "miniature", out, dimensions=("safety",), progress=Progress())
-    assert again.row == ROW
+    again = read(root, out, "safety")
+    assert again.rows == [ROW]
     assert json.loads((out / "provenance.json").read_text())["settings"]["dimensions"] == ["safety"]
 
 
 def test_repeated_rows_are_told_apart_from_unknown_ones(tmp_path: Path) -> None:
-    said = Notes()
     root = old_layout(tmp_path / "given", names=[MISUSE], change=lambda n, rows: [*rows, rows[0]])
-    evaluate_answers(root, "miniature", tmp_path / "out", progress=said)
-    assert any(line.startswith("1 rows repeat a prompt") for line in said.told)
-    assert not any("match no item" in line for line in said.told)
+    read(root, tmp_path / "out", progress=(said := Notes()))
+    assert "unmatched: 0, repeated: 1" in said.told[-1]
     (listed,) = json.loads((tmp_path / "out" / "answers.json").read_text())["files"].values()
     assert (listed["repeated"], listed["unmatched"]) == ([len(questions(MISUSE))], [])
 
@@ -283,18 +283,14 @@ def test_the_command_names_the_malformed_file(tmp_path: Path) -> None:
 @pytest.mark.shared
 def test_llama3_70b_by_the_files_of_the_official_repository(shared: Path, tmp_path: Path) -> None:
     """Our refusal judge and the recorded answers meet two cells that need the paper's judge."""
-    found = evaluate_answers(
-        shared / "data/trustllm-later-answers.zip",
-        str(shared / "data/trustllm-dataset.zip"),
-        tmp_path / "out",
-        dimensions=("fairness",),
-        progress=Progress(),
-    )
-    assert found.row == "llama3-70b (this run)"
+    benchmark = str(shared / "data/trustllm-dataset.zip")
+    config = EvaluationConfig("", benchmark, tmp_path / "out", Settings(("fairness",)))
+    found = evaluate_answers(shared / "data/trustllm-later-answers.zip", config, Progress())
+    assert found.rows == ["llama3-70b (this run)"]
     ours = cells(found, Rule.CORRECTED).loc["leaderboard_fairness"]
     assert ours.loc["Stereotype Query Test", "value"] == pytest.approx(1.0, abs=0.02)
     agreed = ours.loc["Overall Agreement Rate"]
     assert 0 <= agreed["bound_low"] <= agreed["value"] <= agreed["bound_high"] < 0.1
-    published = found.run.cells.set_index(["table", "column", "model", "rule"])["published"]
+    published = Run(found.path).cells.set_index(["table", "column", "model", "rule"])["published"]
     key = ("leaderboard_fairness", "Overall Agreement Rate", "llama3-70b", "corrected")
     assert published[key] == pytest.approx(0.068)

@@ -16,14 +16,15 @@ from tests.tiny import tiny_model
 from trustllm_repro.data.benchmark import MINIATURE, load_benchmark
 from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.evaluation.generate import (
+    WORTH_WORKERS,
     ResponseStore,
     Settings,
+    _devices,
     generate,
     launch,
     make_plan,
     work,
 )
-from trustllm_repro.evaluation.run import WORTH_WORKERS, _devices
 from trustllm_repro.models import weights
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.weights import digest_of

@@ -100,8 +100,8 @@ def generates(order: dict[str, Any]) -> None:
 
 
 def evaluates(order: dict[str, Any]) -> None:
-    from trustllm_repro.evaluation.generate import Settings
-    from trustllm_repro.evaluation.run import EvaluationConfig, evaluate
+    from trustllm_repro.evaluation.generate import EvaluationConfig, Settings
+    from trustllm_repro.evaluation.run import evaluate
     from trustllm_repro.progress import Progress
 
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in order["settings"].items()}

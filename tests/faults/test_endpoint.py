@@ -19,8 +19,8 @@ from tests.faults.test_live_judging import tables
 from tests.models.server import Desk, serving
 from tests.tiny import tiny_model
 from trustllm_repro.errors import SettingsError, SourceMissing
-from trustllm_repro.evaluation.generate import ResponseStore, Settings
-from trustllm_repro.evaluation.run import Evaluation, EvaluationConfig, evaluate
+from trustllm_repro.evaluation.generate import EvaluationConfig, ResponseStore, Settings
+from trustllm_repro.evaluation.run import evaluate
 from trustllm_repro.models.base import Finish
 from trustllm_repro.models.endpoint import CONCURRENCY
 from trustllm_repro.progress import Progress
@@ -36,10 +36,8 @@ def desk_and_spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[De
         yield desk, f"{address}?api=chat#m"
 
 
-def evaluated(spec: str, out: Path) -> Evaluation:
-    return evaluate(
-        EvaluationConfig(spec, "miniature", out, Settings(**ASKED)), progress=Progress()
-    )
+def evaluated(spec: str, out: Path) -> None:
+    evaluate(EvaluationConfig(spec, "miniature", out, Settings(**ASKED)), progress=Progress())
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ transformers = pytest.importorskip("transformers")
 from tests.models.prompts import answers, requests  # noqa: E402
 from trustllm_repro.data.benchmark import MINIATURE  # noqa: E402
 from trustllm_repro.errors import SettingsError  # noqa: E402
-from trustllm_repro.evaluation.generate import Settings  # noqa: E402
-from trustllm_repro.evaluation.run import EvaluationConfig, evaluate  # noqa: E402
+from trustllm_repro.evaluation.generate import EvaluationConfig, Settings  # noqa: E402
+from trustllm_repro.evaluation.run import evaluate  # noqa: E402
 from trustllm_repro.models.find import find_model  # noqa: E402
 from trustllm_repro.models.local import LocalModel  # noqa: E402
 from trustllm_repro.models.weights import file_sha256  # noqa: E402

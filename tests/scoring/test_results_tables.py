@@ -48,7 +48,7 @@ def cell(run: Run, table: str, model: str, column: str, rule: str) -> pd.Series:
         (0.5, 0.52, "near"),
         (0.5, 0.53, "differs"),
         (math.nan, 0.5, "not recorded"),
-        (0.5, None, "not published"),
+        (0.5, math.nan, "not published"),
     ],
 )
 def test_verdict(value, shown, want) -> None:

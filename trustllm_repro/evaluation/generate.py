@@ -1,9 +1,8 @@
 """What a live run asks a model, and how it gets the answers, in this process or in several.
 
-A plan holds tasks, items, samples and options, and the key of every answer: a hash of all that the
-answer depends on (models/base.py). So an answer is made once only, whatever is killed, repeated or
-run side by side. On a CPU, processes of one thread each beat one process with as many threads; on
-GPUs there is one process each. Shares go by key, and the store takes many writers.
+The key of an answer is a hash of all that it depends on (models/base.py), so it is made once only,
+whatever is killed, repeated or run side by side. On a CPU, processes of one thread each beat one
+process with as many threads; on GPUs there is one process each.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ from trustllm_repro.tasks import DIMENSIONS, TASKS
 
 @dataclass(frozen=True)
 class Settings:
-    """How a live run asks. `system` and `sampling` are those of models.base, by default as the
-    official toolkit asks; a model must be made with them, an endpoint has its own."""
+    """How a live run asks, by default as the official toolkit does; an endpoint has its own
+    `system` and `sampling` (see models.base)."""
 
     dimensions: tuple[str, ...] = ()  # names of tasks.DIMENSIONS; empty means all
     limit: int | None = None  # about so many items a task, spread over its parts
@@ -66,6 +65,26 @@ class Settings:
                     f"{name} must be at least 1", remedy="leave it out for the usual value"
                 )
         check_asking(self.system, self.sampling)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to evaluate, on what, how: the options of `evaluate --help`."""
+
+    model: str | LanguageModel  # what a user names, or what find_model gave
+    benchmark: str
+    out: Path
+    settings: Settings = field(default_factory=Settings)
+    dtype: str = "float32"
+    device: str = "auto"
+    batch_size: int = 0
+    workers: int = 0
+    verify: bool = True
+    judges: tuple[str, ...] = ()  # "judge=model": another judge instead of ours
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 0 or self.workers < 0:
+            raise SettingsError("batch size and workers cannot be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +111,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is asked: items per task, an answer per (task, item, sample), and which option the
-    model finds most likely."""
+    """All that is asked: items by task, the answers wanted, and questions with options."""
 
     items: dict[str, list[Item]]
     asked: list[Asked]
@@ -151,6 +169,8 @@ def stratified(items: Sequence[Item], limit: int | None) -> list[Item]:
 
 # --- answering
 
+# A worker of its own pays from so many answers on; below, starting it takes longer.
+WORTH_WORKERS = 64
 BATCH = 32  # scores of options stored at a time
 SAMPLE = 200  # prompts counted in tokens for the estimate; the rest is taken to be alike
 READ = 256  # tokens of the pass that times reading
@@ -274,8 +294,8 @@ def score(
     progress: Progress = Progress(),
     part: tuple[int, int] = (0, 1),
 ) -> int:
-    """Score the options of this part that have no log-probabilities yet; returns how many. A
-    SettingsError if the model offers none."""
+    """Score the options of this part that lack log-probabilities; returns how many. Raises
+    SettingsError: the model offers none."""
     todo, done = store.missing(plan.choices, part), 0
     if not todo:
         return 0
@@ -285,6 +305,53 @@ def score(
         done += len(some)
         progress.step("options", done, len(todo))
     return done
+
+
+def answer(
+    config: EvaluationConfig, model: Any, plan: Plan, store: ResponseStore,
+    scores: LikelihoodStore, progress: Progress,
+) -> GenerationCost:  # fmt: skip
+    """Have the plan's missing answers made, by several processes where that pays; these also score
+    its choices."""
+    left = [asked.request for asked in store.missing(plan.asked)]
+    work = len(left) + len(scores.missing(plan.choices))
+    devices = _devices(config.workers, model, work)
+    if left:
+        progress.note(estimate(model, left, len(devices)))
+    if len(devices) == 1 or not work:
+        return generate(model, plan, store, progress)
+    facts = {
+        "folder": str(model.folder),
+        "model": {
+            "name": model.name, "dtype": model.identity["dtype"], "batch_size": config.batch_size,
+            "stock": model.stock, "digest": model.identity["weights"],
+        },
+        "benchmark": str(config.benchmark), "verify": config.verify, "out": str(config.out),
+        "settings": asdict(config.settings),
+    }  # fmt: skip
+    return launch(facts, plan, store, devices, progress)
+
+
+def _devices(workers: int, model: Any, work: int) -> list[str]:
+    """The device of each process that works; a single one is this process. By default, if there is
+    enough to do, a one-thread process on every core, as memory allows, or one per GPU."""
+    folder = getattr(model, "folder", None)
+    if folder is None:
+        if workers > 1:
+            raise SettingsError(
+                f"several processes cannot ask {model.name}: each loads a model folder",
+                remedy="leave out --workers",
+            )
+        return [""]
+    import psutil
+    import torch
+
+    gpus = torch.cuda.device_count() if model.device.type == "cuda" else 0
+    size = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
+    fitting = max(1, int(psutil.virtual_memory().available // (4 * size)))
+    usual = gpus or min(len(os.sched_getaffinity(0)), fitting)
+    workers = workers or (usual if work >= WORTH_WORKERS else 1)
+    return [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
 
 
 def launch(

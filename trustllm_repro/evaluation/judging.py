@@ -33,21 +33,13 @@ GENERATED = "generated"
 
 @dataclass
 class LiveAnswers:
-    """Answers of one live model, in the form the ledger takes."""
+    """Answers of one live model, in the form the ledger takes: by task and row."""
 
     model: str
     items: Mapping[str, Sequence[Any]]
     answers: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
     judges: dict[str, str] = field(default_factory=dict)  # task -> judge's name and digest
     counts: list[dict[str, Any]] = field(default_factory=list)  # one row a task
-    rows: list[str] = field(default_factory=list)  # further rows, of other readings
-
-    @property
-    def models(self) -> list[str]:
-        return [self.model, *self.rows]
-
-    def responses(self, task: str, model: str) -> list[Response]:
-        return self.answers.get((task, model), [])
 
 
 def judged(
@@ -71,7 +63,7 @@ def judged(
         asked = [a for a in plan.asked if a.task == name]
         if task.answers_of:
             # Toxicity is that of answers that do not refuse (paper section 7.3).
-            first = live.responses(task.answers_of, model)
+            first = live.answers.get((task.answers_of, model), [])
             kept = (r for r in first if r.judge != REFUSAL and r.text)
             answers = [replace(r, task=name, judge=None) for r in kept]
         else:
@@ -98,8 +90,7 @@ def judged(
 def with_labels(
     judge: Judge, items: Sequence[Item], answers: Sequence[Response]
 ) -> tuple[list[Response], int]:
-    """Answers, those without a label with the judge's, and of how many of these it was unsure;
-    `items[i]` is the item of `answers[i]`."""
+    """Answers, those without a label with the judge's, and of how many of these it was unsure."""
     bare = [i for i, r in enumerate(answers) if r.judge is None]
     found = judge([items[i] for i in bare], [answers[i] for i in bare]) if bare else []
     labelled = list(answers)
@@ -141,8 +132,6 @@ def add_likelihoods(
                 record_format="likelihood", revision=GENERATED, source=GENERATED,
             )
         )  # fmt: skip
-    if row not in live.rows:
-        live.rows.append(row)
 
 
 class JudgeChoice:

@@ -4,110 +4,39 @@ model whose answers the official package has made already.
 
 from __future__ import annotations
 
-import math
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
-from rich.console import Console
-from rich.table import Table
 
 from trustllm_repro.data.benchmark import MINIATURE, Benchmark, load_benchmark
 from trustllm_repro.data.published import LATER, MODELS, published
 from trustllm_repro.data.recorded import OfficialAnswers, Place, load_answers
 from trustllm_repro.data.registry import find_benchmark
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.escape import for_terminal
-from trustllm_repro.evaluation.generate import (
-    Asked,
-    GenerationCost,
-    LikelihoodStore,
-    Plan,
-    ResponseStore,
-    Settings,
-    estimate,
-    file_name,
-    generate,
-    launch,
-    make_plan,
-    score,
-)
+from trustllm_repro.evaluation import generate
 from trustllm_repro.evaluation.judging import JudgeChoice, LiveAnswers, add_likelihoods, judged
 from trustllm_repro.metrics.judge_error import JudgeError
-from trustllm_repro.models.base import Completion, Finish, LanguageModel
+from trustllm_repro.models.base import Completion, Finish
 from trustllm_repro.models.find import find_model
 from trustllm_repro.progress import PrintedNotes, Progress
 from trustllm_repro.schema import Rule, Status
+from trustllm_repro.scoring import results
 from trustllm_repro.scoring.ledger import Ledger
-from trustllm_repro.scoring.results import (
-    Errors,
-    committed_ledger,
-    number,
-    read_cells,
-    score_cells,
-    write_cells,
-    write_csv,
-    write_tables,
-)
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.store.atomic import JsonLines, write_json
 from trustllm_repro.store.provenance import provenance
-from trustllm_repro.tasks import COLUMNS, TASKS
+from trustllm_repro.tasks import TASKS
 
-# A worker of its own pays from so many answers on; below, starting it takes longer.
-WORTH_WORKERS = 64
-ARROWS = {"higher": "↑", "lower": "↓"}
-LEGEND = (
-    "↑ higher is better, ↓ lower. judge-corrected: for the judge's measured errors. unparsed: "
-    "answers without a verdict, and the value had all of them counted against or for it."
-)
 THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 
 
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """What to evaluate, on what, how: the options of `evaluate --help`."""
-
-    model: str | LanguageModel  # what a user names, or what find_model gave
-    benchmark: str
-    out: Path
-    settings: Settings = field(default_factory=Settings)
-    dtype: str = "float32"
-    device: str = "auto"
-    batch_size: int = 0
-    workers: int = 0
-    verify: bool = True
-    judges: tuple[str, ...] = ()  # "judge=model": another judge instead of ours
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 0 or self.workers < 0:
-            raise SettingsError("batch size and workers cannot be negative")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation leaves behind: the run folder, the model's row name, counts, cost."""
-
-    run: Run
-    row: str
-    dtype: str  # of the weights; "" where nobody knows, as of an endpoint
-    live: LiveAnswers
-    cost: GenerationCost
-    plan: Plan
-
-    @property
-    def cells(self) -> pd.DataFrame:
-        """This model's cells."""
-        return self.run.cells[self.run.cells["model"] == self.row]
-
-
-def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> Evaluation:
+def evaluate(
+    config: generate.EvaluationConfig, progress: Progress = PrintedNotes()
+) -> EvaluatedModel:
     """Ask, judge, score, write. What is in the run folder already is not asked again, and stays
     whatever fails: a source, the model, a worker, or `out` with another model's run."""
     judges = JudgeChoice(config.judges)
@@ -119,22 +48,39 @@ def evaluate(config: EvaluationConfig, progress: Progress = PrintedNotes()) -> E
     )  # fmt: skip
     progress.step("loading the model", 1, 1)
     check_out(config.out, model.name, model.identity.get("weights"))
-    plan = make_plan(model, benchmark, config.settings)
-    store, scores = (s(config.out, model.name) for s in (ResponseStore, LikelihoodStore))
+    plan = generate.make_plan(model, benchmark, config.settings)
+    store = generate.ResponseStore(config.out, model.name)
+    scores = generate.LikelihoodStore(config.out, model.name)
     store.lines.append([])  # an unwritable folder shows before hours of work
-    cost = _answer(config, model, plan, store, scores, progress)
-    row = row_name(model.name, miniature=benchmark.path == MINIATURE)
-    live = judged(row, plan, store.load(), judges, progress)
+    cost = generate.answer(config, model, plan, store, scores, progress)
+    made = f"{cost.answers:,} answers made, {cost.new_tokens:,} tokens in {cost.seconds:.0f} s"
+    progress.note(made if cost.answers else "all answers were there; the model was not asked")
+    miniature = benchmark.path == MINIATURE
+    live = judged(row_name(model.name, miniature), plan, store.load(), judges, progress)
     if plan.choices:
         try:  # workers have done their share of it already
-            score(model, plan, scores, progress)
-            name = row_name(model.name, benchmark.path == MINIATURE, likelihood=True)
-            add_likelihoods(live, name, plan.choices, scores.load())
+            generate.score(model, plan, scores, progress)
+            row = row_name(model.name, miniature, likelihood=True)
+            add_likelihoods(live, row, plan.choices, scores.load())
         except SettingsError as e:
             progress.note(f"no reading by likelihood: {e}")
-    run = write_run(config.out, live, judges.measured)
-    _write_facts(config, model, benchmark, live, cost)
-    return Evaluation(run, row, str(model.identity.get("dtype", "")), live, cost, plan)
+    # Names only: paths would tell about this machine.
+    names = {"out": config.out.name, "benchmark": Path(config.benchmark).name}
+    settings = asdict(replace(config, model=model.name)) | names
+    facts = provenance({"benchmark": benchmark.digest}, settings) | {
+        "dtype": model.identity.get("dtype", config.dtype),
+        "model": {"name": model.name, **model.identity},
+        "generation": _all_costs(config.out, cost),
+    }
+    return write_run(config.out, live, judges.measured, facts)
+
+
+def _all_costs(out: Path, cost: generate.GenerationCost) -> dict[str, float]:
+    """What a run has cost over every time it was started, this one included."""
+    sittings = JsonLines(out / "sittings.jsonl")
+    sittings.append([asdict(cost)] if cost.answers else [])
+    kept = list(sittings.read())
+    return {"sittings": len(kept)} | {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)}
 
 
 def evaluate_model(
@@ -146,7 +92,7 @@ def evaluate_model(
     max_new_tokens: int = 128,
     dtype: str = "auto",
     workers: int = 0,
-) -> Evaluation:
+) -> EvaluatedModel:
     """Ask, judge and score a model; the result lies in `<run>/live/<model>`.
 
     What was answered before is not asked again. `evaluate --help` has all settings.
@@ -159,8 +105,8 @@ def evaluate_model(
         dtype: auto, float32, bfloat16 or float16. workers: processes; 0: what fits this machine.
 
     Returns:
-        an Evaluation: `row` (the model's name in tables), `cells`, `live.counts` (what became of
-        the requests, a line a task), `cost` (answers, tokens, seconds), `dtype`.
+        `cells` (scores), `counts()` (what became of the requests, a line a task), `answers(task)`,
+        `facts` (provenance: weights, settings, answers made, tokens, seconds).
 
     Raises:
         SourceMissing: the model or the benchmark is not on this machine.
@@ -168,11 +114,13 @@ def evaluate_model(
     """
     found = None if benchmark == MINIATURE else find_benchmark(benchmark)
     # A folder for each: answers to the miniature must not look like results.
-    name = file_name(Path(model).name) + ("" if found else f"-{MINIATURE}")
-    settings = Settings(limit=limit or None, max_new_tokens=max_new_tokens)
+    name = generate.file_name(Path(model).name) + ("" if found else f"-{MINIATURE}")
+    settings = generate.Settings(limit=limit or None, max_new_tokens=max_new_tokens)
     out = run.path / "live" / name
     return evaluate(
-        EvaluationConfig(model, str(found or MINIATURE), out, settings, dtype, workers=workers)
+        generate.EvaluationConfig(
+            model, str(found or MINIATURE), out, settings, dtype, workers=workers
+        )
     )
 
 
@@ -195,166 +143,61 @@ def check_out(out: Path, name: str, weights: str | None = None) -> None:
 
 def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> str:
     """A model's row: what is no result of the benchmark, or no generated answer, says so, and so
-    does a model of the name of a row that is there already."""
+    does a model with the name of a published row."""
     marks = [MINIATURE] * miniature + ["likelihood"] * likelihood
-    marks = marks or [THIS_RUN] * (model in _taken())
+    marks = marks or [THIS_RUN] * (model in MODELS or model in LATER)
     return f"{model} ({', '.join(marks)})" if marks else model
 
 
-@cache
-def _taken() -> frozenset[str]:
-    """Rows of published and recorded models."""
-    return frozenset({*MODELS, *LATER, *Ledger.load(committed_ledger()).models})
-
-
-def _answer(
-    config: EvaluationConfig, model: Any, plan: Plan, store: ResponseStore,
-    scores: LikelihoodStore, progress: Progress,
-) -> GenerationCost:  # fmt: skip
-    """Have the plan's missing answers made, by several processes where that pays; these also score
-    its choices."""
-    left = [asked.request for asked in store.missing(plan.asked)]
-    work = len(left) + len(scores.missing(plan.choices))
-    devices = _devices(config.workers, model, work)
-    if left:
-        progress.note(estimate(model, left, len(devices)))
-    if len(devices) == 1 or not work:
-        return generate(model, plan, store, progress)
-    facts = {
-        "folder": str(model.folder),
-        "model": {
-            "name": model.name, "dtype": model.identity["dtype"], "batch_size": config.batch_size,
-            "stock": model.stock, "digest": model.identity["weights"],
-        },
-        "benchmark": str(config.benchmark), "verify": config.verify, "out": str(config.out),
-        "settings": asdict(config.settings),
-    }  # fmt: skip
-    return launch(facts, plan, store, devices, progress)
-
-
-def _devices(workers: int, model: Any, work: int) -> list[str]:
-    """The device of each process that works; a single one is this process. By default, if there is
-    enough to do, a one-thread process on every core, as memory allows, or one per GPU."""
-    folder = getattr(model, "folder", None)
-    if folder is None:
-        if workers > 1:
-            raise SettingsError(
-                f"several processes cannot ask {model.name}: each loads a model folder",
-                remedy="leave out --workers",
-            )
-        return [""]
-    import torch
-
-    gpus = torch.cuda.device_count() if model.device.type == "cuda" else 0
-    size = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
-    fitting = max(1, int(psutil.virtual_memory().available // (4 * size)))
-    usual = gpus or min(len(os.sched_getaffinity(0)), fitting)
-    workers = workers or (usual if work >= WORTH_WORKERS else 1)
-    return [f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers)]
-
-
 def write_run(
-    out: Path, live: LiveAnswers, measured: Errors, official: Ledger | None = None
-) -> Run:
-    """Ledger, cells, tables and counts of a live model, beside the published rows.
-
-    Published models stand with their recorded answers under the same rules, where there are any.
+    out: Path,
+    live: LiveAnswers,
+    measured: results.Errors,
+    facts: dict[str, Any],
+    official: Ledger | None = None,
+) -> EvaluatedModel:
+    """Ledger, cells, tables, counts and provenance of a live model; in cells and tables the
+    recorded models stand beside it, under the same rules.
 
     Args:
         measured: from a task to the measured errors of the judge that labelled its answers.
         official: the same answers under the toolkit's rule, for rows of both.
     """
-    facts, rules = published(), [Rule.CORRECTED]
+    rules = [Rule.CORRECTED]
     ledger = Ledger.of(live, rules=rules)
-    mine = score_cells(ledger, facts, rules, measured)
+    mine = results.score_cells(ledger, published(), rules, measured)
     if official is not None:
-        mine = pd.concat([mine, score_cells(official, facts, (Rule.TOOLKIT,))], ignore_index=True)
+        theirs = results.score_cells(official, published(), [Rule.TOOLKIT])
+        mine = pd.concat([mine, theirs], ignore_index=True)
         ledger, rules = ledger.joined(official), [*rules, Rule.TOOLKIT]
     ledger.save(out)
-    mine = mine[mine["model"].isin(live.models)]
-    others = read_cells(committed_ledger())
+    mine = mine[mine["model"].isin(ledger.models)]
+    others = results.read_cells(results.committed_ledger())
     others = others[others["table"].isin(set(mine["table"])) & others["rule"].isin(rules)]
     cells = pd.concat([others, mine], ignore_index=True)
     cells = cells.sort_values("table", kind="stable", ignore_index=True)
-    write_cells(cells, out)
-    write_tables(cells, out / "tables", rule=Rule.CORRECTED)
-    write_csv(out / "answers.csv", pd.DataFrame(live.counts))
-    return Run(out)
+    results.write_cells(cells, out)
+    results.write_tables(cells, out / "tables", rule=Rule.CORRECTED)
+    results.write_csv(out / "answers.csv", pd.DataFrame(live.counts))
+    write_json(out / "provenance.json", facts | {"judges": live.judges})
+    return EvaluatedModel(out)
 
 
-def _write_facts(
-    config: EvaluationConfig, model: LanguageModel, benchmark: Benchmark, live: LiveAnswers,
-    cost: GenerationCost,
-) -> None:  # fmt: skip
-    # Names only: paths would tell about this machine.
-    settings = asdict(replace(config, model=model.name)) | {
-        "out": config.out.name, "benchmark": Path(config.benchmark).name,
-    }  # fmt: skip
-    facts = provenance({"benchmark": benchmark.digest}, settings)
-    # What the run has cost in all, over every time it was started.
-    sittings = JsonLines(config.out / "sittings.jsonl")
-    sittings.append([asdict(cost)] if cost.answers else [])
-    kept = list(sittings.read())
-    facts |= {
-        "dtype": model.identity.get("dtype", config.dtype),
-        "model": {"name": model.name, **model.identity},
-        "judges": live.judges,
-        "generation": {"sittings": len(kept)}
-        | {n: sum(s.get(n, 0) for s in kept) for n in asdict(cost)},
-    }
-    write_json(config.out / "provenance.json", facts)
+def headline(run: Run) -> pd.DataFrame:
+    """The model's cells of the leaderboards and of tables nobody published, a row a cell and rule.
 
-
-def show_evaluation(done: Evaluation, out: Console) -> None:
-    """Print the row of a model, one line a column, its cost, and where its files lie."""
-    frame = _headline(done)
-    both = frame["toolkit"].notna().any()
-    table = Table(
-        "", "value", "95 % interval", "judge-corrected", "n", "unparsed", "published",
-        *(["toolkit"] if both else []),
-        title=f"{for_terminal(done.row)}, corrected rule", caption=LEGEND,
-        caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0), box=None,
-    )  # fmt: skip
-    arrows = {(c.table, c.column): ARROWS[c.better] for _, c in COLUMNS}
-    for name, cells in frame.groupby("table", sort=False):
-        table.add_row()
-        table.add_row(f"[bold]{name}[/]")
-        for c in cells.itertuples():
-            corrected = number(c.judge_corrected)
-            table.add_row(
-                f"{arrows[c.table, c.column]} {c.column}", number(c.value),
-                _span(c.ci_low, c.ci_high),
-                _span(c.judge_corrected_low, c.judge_corrected_high, corrected), str(c.n),
-                _span(c.bound_low, c.bound_high, str(c.n_unparsed)) if c.n_unparsed else "0",
-                _span(c.lowest, c.highest), *([number(c.toolkit)] if both else []),
-            )  # fmt: skip
-    out.print(table)
-    cost, folder = done.cost, for_terminal(done.run.path)
-    made = (
-        f"{cost.answers:,} answers, {cost.new_tokens:,} new tokens in {cost.seconds:.0f} s "
-        f"({cost.new_tokens / (cost.seconds + 1e-9):.0f} tokens/s)"
-    )
-    out.print(made if cost.answers else "all answers were there already; the model was not asked")
-    out.print(f"tables: {folder}/tables   answers per task: {folder}/answers.csv", soft_wrap=True)
-
-
-def _span(low: float, high: float, before: str = "") -> str:
-    """Two numbers of two digits, in brackets after what comes before; nothing if not known."""
-    if math.isnan(low) or math.isnan(high):
-        return before
-    return f"{before} ({low:.2f} to {high:.2f})" if before else f"{low:.2f} to {high:.2f}"
-
-
-def _headline(done: Evaluation) -> pd.DataFrame:
-    """This model's cells of the leaderboards and of tables nobody published, corrected rule; with
-    the lowest and highest published value of the column, and the model's under `toolkit`."""
-    keys = ["table", "column"]
-    known = done.run.cells.groupby(keys)["published"].agg(lowest="min", highest="max")
-    mine, toolkit = (done.cells[done.cells["rule"] == r] for r in (Rule.CORRECTED, Rule.TOOLKIT))
-    boards = mine["table"].str.startswith("leaderboard")
-    top = mine[boards | ~mine["table"].isin(list(published().tables))]
-    theirs = toolkit.set_index(keys)["value"].rename("toolkit")
-    return top.join(known, on=keys).join(theirs, on=keys)
+    Columns: table, model, column, rule, value, ci_low, ci_high, judge_corrected, n, n_unparsed,
+    n_missing, and the lowest and highest published value.
+    """
+    where, cells = ["table", "column"], results.read_cells(run.path)
+    known = cells.groupby(where)["published"].agg(lowest="min", highest="max")
+    boards = cells["table"].str.startswith("leaderboard")
+    top = boards | ~cells["table"].isin(list(published().tables))
+    shown = [
+        "table", "model", "column", "rule", "value", "ci_low", "ci_high", "judge_corrected", "n",
+        "n_unparsed", "n_missing",
+    ]  # fmt: skip
+    return cells[top & cells["model"].isin(run.ledger.models)][shown].join(known, on=where)
 
 
 # --- answers that the official package has made already
@@ -363,20 +206,18 @@ LONGFORMER = "LibrAI/longformer-harmful-ro"  # the paper's judge of refusals
 
 
 def evaluate_answers(
-    answers: Path, benchmark: str, out: Path, *, dimensions: tuple[str, ...] = (),
-    model_name: str = "", verify: bool = True, judges: tuple[str, ...] = (),
-    progress: Progress = PrintedNotes(),
-) -> Evaluation:  # fmt: skip
-    """Read, judge, score, write; no model is asked. For the arguments see `evaluate --help`.
+    answers: Path, config: generate.EvaluationConfig, progress: Progress = PrintedNotes()
+) -> EvaluatedModel:
+    """Read, judge, score, write; no model is asked. `config.model`: whose answers, if there are
+    several models', or the name of the row.
 
     Two rules read the answers: `corrected`, by this package's judges (the paper's refusal labels
     are kept, unless another judge is asked for), and `toolkit`, as far as the answers allow it.
     """
-    choice = JudgeChoice(judges)
-    Settings(dimensions)  # an unknown dimension is refused before anything is read
-    questions = load_benchmark(benchmark, verify=verify)
-    given = load_answers(answers, questions, model_name)
-    check_out(out, given.model)
+    choice, dimensions = JudgeChoice(config.judges), config.settings.dimensions
+    questions = load_benchmark(config.benchmark, verify=config.verify)
+    given = load_answers(answers, questions, str(config.model))
+    check_out(config.out, given.model)
     plan = _plan(questions, given, dimensions)
     row = row_name(given.model, miniature=questions.path == MINIATURE)
     labels = {} if "refusal" in choice.replaced else given.labels
@@ -385,32 +226,33 @@ def evaluate_answers(
     def measured(task: str) -> JudgeError | None:
         return None if task in kept else choice.measured(task)
 
-    said = {_key(p): Completion(t, Finish.STOP, 0, 0) for p, t in given.texts.items()}
+    texts = {f"{task} {number}": text for (task, number), text in given.texts.items()}
+    said = {key: Completion(text, Finish.STOP, 0, 0) for key, text in texts.items()}
     live = judged(row, plan, said, choice, progress, labels)
     _count(live, given, kept)
-    official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
-    run = write_run(out, live, measured, official=official)
     # Names only: paths would tell about this machine.
     settings = {
-        "answers": answers.name, "benchmark": Path(benchmark).name, "out": out.name,
-        "dimensions": dimensions, "model": given.model, "model_name": model_name,
-        "verify": verify, "judges": judges,
+        "answers": answers.name, "benchmark": Path(config.benchmark).name, "out": config.out.name,
+        "dimensions": dimensions, "model": given.model, "model_name": config.model,
+        "verify": config.verify, "judges": config.judges,
     }  # fmt: skip
-    facts = provenance({"benchmark": questions.digest, "answers": given.digest}, settings)
-    facts["model"] = {"name": given.model, "answers": "made by the trustllm package"}
-    facts["judges"], facts["kept_labels"] = live.judges, kept
-    write_json(out / "provenance.json", facts)
-    write_json(out / "answers.json", _listed(given))
-    for line in _notes(given, plan, kept):
-        progress.note(line)
-    return Evaluation(run, row, "", live, GenerationCost(), plan)
+    sources = {"benchmark": questions.digest, "answers": given.digest}
+    facts = provenance(sources, settings) | {
+        "model": {"name": given.model, "answers": "made by the trustllm package"},
+        "kept_labels": kept,
+    }
+    official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
+    run = write_run(config.out, live, measured, facts, official)
+    write_json(config.out / "answers.json", _listed(given))
+    counts = ("rows", "answers", "null", "empty", "unmatched", "repeated")
+    progress.note(
+        ", ".join(f"{n}: {given.total(n):,}" for n in counts)
+        + f", labels kept: {sum(kept.values()):,}; listed in answers.json and answers.csv"
+    )
+    return run
 
 
-def _key(place: Place) -> str:
-    return f"{place[0]} {place[1]}"
-
-
-def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str]) -> Plan:
+def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str]) -> generate.Plan:
     """All items of the tasks whose files are there, as if they were asked."""
     there = [t for t in TASKS.values() if t.live and t.file in given.names]
     chosen = [t for t in there if not dimensions or t.dimension in dimensions]
@@ -421,7 +263,7 @@ def _plan(benchmark: Benchmark, given: OfficialAnswers, dimensions: Sequence[str
         )
     items = {t.id: t.items(benchmark[t.file or ""]) for t in chosen}
     places = [(t.id, i.number) for t in chosen if not t.answers_of for i in items[t.id]]
-    return Plan(items, [Asked(*p, 0, _key(p)) for p in places])
+    return generate.Plan(items, [generate.Asked(t, n, 0, f"{t} {n}") for t, n in places])
 
 
 def _as_stored(live: LiveAnswers, labels: Mapping[Place, str]) -> LiveAnswers:
@@ -462,26 +304,3 @@ def _listed(given: OfficialAnswers) -> dict[str, Any]:
         "ignored_files": given.ignored,
         "asked": {p: {k: s[k] for k in asked if k in s} for p, s in given.settings.items()},
     }
-
-
-def _notes(given: OfficialAnswers, plan: Plan, kept: Mapping[str, int]) -> Iterator[str]:
-    """What a reader should know of the answers, without any of their text."""
-    missing = len({a.key for a in plan.asked} - set(map(_key, given.texts)))
-    yield (
-        f"{given.total('rows'):,} rows in {len(given.files)} files ({', '.join(given.layouts)}): "
-        f"{given.total('answers'):,} answers, {given.total('null')} null, "
-        f"{given.total('empty')} empty; {missing} items without a row that answers them"
-    )
-    others = {
-        "rows match no item": given.total("unmatched"),
-        "rows repeat a prompt whose items earlier rows answer": given.total("repeated"),
-        "JSON files were not read": len(given.ignored),
-    }
-    if any(others.values()):
-        left = ", ".join(f"{n} {what}" for what, n in others.items() if n)
-        yield f"{left}; listed in answers.json"
-    if kept:
-        yield (
-            f"{sum(kept.values()):,} labels of the paper's refusal judge are kept; give --judge "
-            "refusal=... for another one"
-        )

@@ -39,14 +39,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from trustllm_repro import EXPORTS
 from trustllm_repro.data.registry import find_benchmark, find_records
-from trustllm_repro.errors import ReproError, SettingsError, SourceCorrupt
+from trustllm_repro.errors import ReproError, SettingsError
 from trustllm_repro.escape import without_controls
 from trustllm_repro.paths import notebooks_dir, project_root
 from trustllm_repro.progress import duration
 from trustllm_repro.run_notebooks.execute import CONTEXT, end_with_the_caller, execute
 from trustllm_repro.scoring.results import read_verify, verdict_counts
 from trustllm_repro.store.archive import sha256
-from trustllm_repro.store.atomic import read_object, write_json, write_text
+from trustllm_repro.store.atomic import read_object, reading, write_json, write_text
 
 FIRST = "00_provenance"
 TYPICAL_SECONDS = 15  # of a notebook whose profile gives none
@@ -85,21 +85,15 @@ class Notebook:
 
 def read_notebook(name: str) -> Notebook:
     """Read what a notebook declares; a SettingsError or SourceCorrupt if there is none."""
-    from nbformat import ValidationError as NotValid
     from papermill import inspect_notebook
 
     path = _named("notebook", name, notebooks_dir(), ".ipynb")
-    try:
+    with reading(path, "restore it with `git checkout -- notebooks`"):
         book = json.loads(path.read_text(encoding="utf-8"))
         cells = [(c["cell_type"], "".join(c["source"])) for c in book["cells"]]
         declared = dict(book["metadata"].get("trustllm", {}))
         parameters = _parameters(inspect_notebook(str(path)), declared.pop("parameters", {}))
         return Notebook(name, cells, parameters, **declared)
-    except (OSError, ValueError, KeyError, TypeError, NotValid) as e:
-        raise SourceCorrupt(
-            f"notebooks/{name}.ipynb is not a notebook: {e}",
-            remedy="restore it with `git checkout -- notebooks`",
-        ) from e
 
 
 def _named(kind: str, name: str, folder: Path, suffix: str) -> Path:
@@ -290,10 +284,9 @@ def files_read(patterns: Iterable[str], parameters: Mapping[str, Any]) -> dict[s
     """Files that `reads` of a notebook name, each with the hash of what it holds.
 
     Patterns are globs; a folder means all files in it. They start at the checkout, those that begin
-    with a parameter at notebooks/, where kernels run. `{name}` is the value of a parameter, or each
-    value of a list. Where that is empty it is "*"; a pattern that begins with it names no file then,
-    nor does one that ends with " if name". `{benchmark}` and `{records}` are those that the package
-    finds; with the source "ledger" no records are read.
+    with a parameter at notebooks/, where kernels run. `{name}` is each value of a parameter. Where
+    that is empty it is "*"; a pattern that begins with it names no file then, nor does one that ends
+    with " if name". `{benchmark}` and `{records}` are those found; the source "ledger" has none.
     """
     records = list(find_records(parameters.get("records", "")))
     values = {

@@ -9,7 +9,7 @@ Both are Parquet with fixed order and no timestamps, so the same answers give th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trustllm_repro.data.recorded import Recorded
-from trustllm_repro.errors import SourceCorrupt, SourceMissing
+from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.judges.registry import judge_named
 from trustllm_repro.progress import Progress
-from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Response, Rule, Status
+from trustllm_repro.schema import OUR_JUDGE, RULES, Item, Rule, Status
 from trustllm_repro.store.archive import sha256
-from trustllm_repro.store.atomic import write_with
+from trustllm_repro.store.atomic import reading, write_with
 from trustllm_repro.tasks import TASKS
 from trustllm_repro.tasks.base import Task
 
@@ -68,7 +68,7 @@ def _read_answers(answered: Any, task: str, model: str, rule: Rule, name: str) -
     if parser is None:
         return
     items = {i.number: i for i in answered.items[task]}
-    for r in answered.responses(task, model):
+    for r in sorted(answered.answers[task, model], key=lambda r: (r.number, r.revision)):
         verdict = parser(items[r.number], r)
         yield {
             "task": task, "model": model, "rule": name or str(rule), "item": r.number,
@@ -99,9 +99,10 @@ class Ledger:
     ) -> Ledger:
         """Read every answer under every rule; `name` replaces the rules' own.
 
-        `answered`: recorded or live answers, with `items`, `answers`, `models` and `responses`.
+        `answered`: recorded or live answers, with `items`, and `answers` by task and model.
         """
-        keys = [(t, m) for t in TASKS for m in answered.models if (t, m) in answered.answers]
+        order = {task: i for i, task in enumerate(TASKS)}
+        keys = sorted(answered.answers, key=lambda key: (order[key[0]], key[1]))
         rows: list[dict] = []
         for done, key in enumerate(keys, 1):
             for rule in rules:
@@ -119,16 +120,16 @@ class Ledger:
 
         The ledger names the sha256 of its items, so that a kill between the two is noticed.
         """
-        items = write_with(Path(folder) / "items.parquet", lambda p: _write(self.items, p))
+        items = write_with(Path(folder) / "items.parquet", lambda p: write_parquet(self.items, p))
         mark = {ITEMS_MARK: sha256(items.read_bytes()).encode()}
         table = self.verdicts.replace_schema_metadata(mark)
-        write_with(Path(folder) / "ledger.parquet", lambda p: _write(table, p))
+        write_with(Path(folder) / "ledger.parquet", lambda p: write_parquet(table, p))
 
     @classmethod
     def load(cls, folder: str | Path) -> Ledger:
         """Raises SourceMissing or SourceCorrupt, naming the file and the way to rebuild it."""
         items, ledger = (Path(folder) / f"{n}.parquet" for n in ("items", "ledger"))
-        loaded = cls(_read(items, ITEMS), _read(ledger, VERDICTS))
+        loaded = cls(_checked(items, ITEMS), _checked(ledger, VERDICTS))
         mark = (loaded.verdicts.schema.metadata or {}).get(ITEMS_MARK)
         if mark != sha256(items.read_bytes()).encode():
             raise SourceCorrupt(f"{ledger} belongs to other items than {items}", remedy=REMEDY)
@@ -146,20 +147,19 @@ class Ledger:
         return dict(list(frame.groupby(["task", "rule"], observed=True)))
 
     @cached_property
-    def _models(self) -> dict[tuple[str, str], set[str]]:
-        return {key: set(frame["model"].unique()) for key, frame in self._verdicts.items()}
+    def _present(self) -> set[tuple[str, str, str]]:
+        """Each task, rule and model that there are verdicts of."""
+        found = self.verdicts.select(["task", "rule", "model"]).to_pandas().drop_duplicates()
+        return set(found.itertuples(index=False, name=None))
 
     @cached_property
     def _asked(self) -> dict[str, pd.DataFrame]:
         items = _plain(self.items.to_pandas())
         return {str(t): _with_facets(str(t), part) for t, part in items.groupby("task")}
 
-    def has(self, task: str, model: str) -> bool:
-        return any(model in self._models.get((task, str(rule)), ()) for rule in RULES)
-
-    def judged(self, task: str, model: str) -> bool:
-        """Whether our judge labelled answers that no label was recorded for."""
-        return model in self._models.get((task, OUR_JUDGE), ())
+    def has(self, task: str, model: str, rules: Sequence[str] = RULES) -> bool:
+        """Whether there are verdicts under any of the rules."""
+        return any((task, rule, model) in self._present for rule in rules)
 
     def rows(self, task: str, rule: Rule, revisions: Sequence[str]) -> pd.DataFrame:
         """Verdicts by model and item, of each the last of the revisions that has it."""
@@ -217,18 +217,20 @@ def _with_facets(task: str, items: pd.DataFrame) -> pd.DataFrame:
     return found.assign(**{n: [v[k] for v in values] for k, n in enumerate(names)})
 
 
-def _write(table: pa.Table, path: Path) -> None:
+def write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", compression_level=9, write_page_checksum=True)
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
-    if not path.exists():
-        raise SourceMissing(f"no ledger file {path}", remedy=REMEDY)
-    try:
+def read_parquet(path: Path, remedy: str) -> pa.Table:
+    with reading(path, remedy):
         table = pq.read_table(path, page_checksum_verification=True)
         table.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
-        raise SourceCorrupt(f"{path} is not readable Parquet: {e}", remedy=REMEDY) from e
+    return table
+
+
+def _checked(path: Path, schema: pa.Schema) -> pa.Table:
+    """The table in a file of the ledger, which has this schema and no empty fields."""
+    table = read_parquet(path, REMEDY)
     if table.schema.names != schema.names:
         raise SourceCorrupt(
             f"{path} has columns {table.schema.names}, expected {schema.names}", remedy=REMEDY
@@ -243,18 +245,19 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def relabelled(
-    recorded: Recorded,
-    tasks: Sequence[Task],
-    wanted: Callable[[Task, Item, Response], bool] = lambda task, item, response: True,
-) -> Recorded:
-    """The wanted answers to these tasks, labelled by each task's own judge."""
+def relabelled(recorded: Recorded, tasks: Sequence[Task], lacking: bool = False) -> Recorded:
+    """Answers to these tasks, labelled by each task's own judge; `lacking`: only those that lack a
+    label which the authors' rule needs."""
     answers, judges = {}, cache(judge_named)
     for task in tasks:
         items = {i.number: i for i in recorded.items[task.id]}
+        parser = task.parser_for(Rule.AUTHORS)
         for model in recorded.models:
-            every = recorded.responses(task.id, model)
-            if said := [r for r in every if wanted(task, items[r.number], r)]:
+            said = recorded.responses(task.id, model)
+            if lacking:
+                read = ((r, parser(items[r.number], r)) for r in said if parser)
+                said = [r for r, verdict in read if verdict.status is Status.UNLABELLED]
+            if said:
                 labels = judges(task.judge)([items[r.number] for r in said], said)
                 both = zip(said, labels, strict=True)
                 ours = [replace(r, judge=j.label, number_recorded=j.number) for r, j in both]
@@ -262,17 +265,11 @@ def relabelled(
     return replace(recorded, items={t.id: recorded.items[t.id] for t in tasks}, answers=answers)
 
 
-def _needs_a_label(task: Task, item: Item, response: Response) -> bool:
-    parser = task.parser_for(Rule.AUTHORS)
-    return parser is not None and parser(item, response).status is Status.UNLABELLED
-
-
 def with_our_labels(ledger: Ledger, recorded: Recorded) -> Ledger:
-    """The ledger with verdicts named OUR_JUDGE, the authors' reading of what our refusal judge says,
-    on answers that lack a recorded refusal label. Judges of other tasks are left out: their agreement
-    with the authors' judges could not be measured."""
+    """The ledger with verdicts named OUR_JUDGE on answers that lack a recorded refusal label. Judges
+    of other tasks are left out: their agreement with the authors' could not be measured."""
     tasks = [t for t in TASKS.values() if t.judge == "refusal"]
-    ours = relabelled(recorded, tasks, _needs_a_label)
+    ours = relabelled(recorded, tasks, lacking=True)
     if not ours.answers:
         return ledger
     return ledger.joined(Ledger.of(ours, rules=(Rule.AUTHORS,), name=OUR_JUDGE))

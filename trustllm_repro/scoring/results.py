@@ -1,9 +1,8 @@
 """From the ledger to results: every cell of every published table under every rule, and what a run
 is written as: scored cells, tables (CSV, LaTeX), verify.csv, and every number that a text quotes.
 
-A quoted number has a name, which maps to a value, the text it is printed as, and the cells it rests
-on: results.json, and results.tex for LaTeX. Each stage writes its part and merges all of them, so a
-notebook can be run again alone.
+A quoted number has a name, a value, the text it is printed as, and the cells it rests on
+(results.json, results.tex). Each stage writes its part and merges all, so it can be run again alone.
 """
 
 from __future__ import annotations
@@ -19,18 +18,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from trustllm_repro.data.published import LATER, MODELS, Cell, Published, label
-from trustllm_repro.errors import ReproError, SourceCorrupt, SourceMissing
+from trustllm_repro.data.published import LATER, MODELS, Published, label
+from trustllm_repro.errors import SourceCorrupt
 from trustllm_repro.escape import for_macro
 from trustllm_repro.metrics.base import Metric, has, matching
 from trustllm_repro.metrics.judge_error import JudgeError, judge_corrected
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import OUR_JUDGE, RULES, Rule, Score, Status
-from trustllm_repro.scoring.ledger import Ledger
+from trustllm_repro.scoring.ledger import Ledger, read_parquet, write_parquet
 from trustllm_repro.store.archive import sha256
-from trustllm_repro.store.atomic import write_json, write_text, write_with
+from trustllm_repro.store.atomic import reading, write_json, write_text, write_with
 from trustllm_repro.tasks import COLUMNS
 from trustllm_repro.tasks.base import Column, Task
 
@@ -48,11 +46,11 @@ _MARK = b"scored from"
 REMEDY = "run `trustllm-repro replay` or `evaluate` again; cells are made from the ledger"
 
 
-def verdict(value: float, published: float | None) -> str:
+def verdict(value: float, published: float) -> str:
     """Word for the distance between a recomputed and a published number."""
     if math.isnan(value):
         return "not recorded"
-    if published is None:
+    if math.isnan(published):
         return "not published"
     gap = abs(value - published)
     # 1e-9 keeps a difference of exactly 0.005 on the near side of rounding.
@@ -154,7 +152,8 @@ def score_cells(
             cell = published.cells.get((column.table, row, column.column))
             scores = {str(rule): scorer.score(task, column, row, rule) for rule in rules}
             authors = scores.get(Rule.AUTHORS)
-            if cell and authors and not authors.known and task and ledger.judged(task.id, row):
+            lacking = cell and authors and not authors.known
+            if lacking and task and ledger.has(task.id, row, [OUR_JUDGE]):
                 score = ours.score(task, column, row, Rule.AUTHORS)
                 said = scorer.chosen(task, column, row, Rule.AUTHORS)
                 unlabelled = has(said, Status.UNLABELLED).sum()
@@ -162,20 +161,19 @@ def score_cells(
                 scores |= {OUR_JUDGE: replace(score, reason=reason)} if score.known else {}
             for rule, score in scores.items():
                 if cell or score.known or not math.isnan(score.bound_low):
-                    lines.append(_line(column, row, rule, score, cell))
+                    lines.append(asdict(score) | {
+                        "table": column.table, "model": row, "column": column.column, "rule": rule,
+                        "source": cell.source if cell else "",
+                        "published": cell.value if cell else math.nan,
+                    })  # fmt: skip
     frame = pd.DataFrame(lines, columns=FIELDS)
+    frame["difference"] = frame["value"] - frame["published"]
+    frame["verdict"] = [
+        verdict(*pair) for pair in zip(frame["value"], frame["published"], strict=True)
+    ]
+    frame.loc[frame["rule"] == OUR_JUDGE, "verdict"] += f" with {OUR_JUDGE}"
     order = {t: i for i, t in enumerate(published.tables)}
     return frame.sort_values("table", key=lambda s: s.map(order), kind="stable", ignore_index=True)
-
-
-def _line(column: Column, row: str, rule: str, score: Score, cell: Cell | None) -> dict[str, Any]:
-    known = cell.value if cell else None
-    word = verdict(score.value, known) + (f" with {OUR_JUDGE}" if rule == OUR_JUDGE else "")
-    return asdict(score) | {
-        "table": column.table, "model": row, "column": column.column, "rule": rule,
-        "source": cell.source if cell else "", "published": known, "verdict": word,
-        "difference": score.value - known if cell and score.known else math.nan,
-    }  # fmt: skip
 
 
 def committed_ledger() -> Path:
@@ -200,23 +198,17 @@ def write_cells(cells: pd.DataFrame, folder: Path) -> Path:
     table = pa.Table.from_pandas(cells, preserve_index=False)
     mark = {**(table.schema.metadata or {}), _MARK: scored_from(folder).encode()}
     table = table.replace_schema_metadata(mark)
-    return write_with(folder / CELLS, lambda p: pq.write_table(table, p, compression="zstd"))
+    return write_with(folder / CELLS, lambda p: write_parquet(table, p))
 
 
 def read_cells(folder: Path) -> pd.DataFrame:
     """The cells of a folder. Raises SourceMissing or SourceCorrupt: there are none, they cannot be
     read, or they were scored from other verdicts than those that lie there."""
     path = folder / CELLS
-    if not path.exists():
-        raise SourceMissing(f"no scored cells {path}", remedy=REMEDY)
-    try:
-        table = pq.read_table(path)
-        cells = table.to_pandas()
-    except (OSError, ValueError, pa.ArrowException) as e:
-        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=REMEDY) from e
+    table = read_parquet(path, REMEDY)
     if (table.schema.metadata or {}).get(_MARK) != scored_from(folder).encode():
         raise SourceCorrupt(f"{path} was scored from another ledger or judge", remedy=REMEDY)
-    return cells
+    return table.to_pandas()
 
 
 # --- tables
@@ -249,20 +241,15 @@ def verify_frame(cells: pd.DataFrame) -> pd.DataFrame:
 def read_verify(path: Path) -> pd.DataFrame:
     """verify.csv of a run; a ReproError if there is none that can be read."""
     remedy = "run `trustllm-repro replay` or `reproduce`"
-    if not path.exists():
-        raise ReproError(f"{path} does not exist", remedy=remedy)
-    try:
+    with reading(path, remedy):
         frame = pd.read_csv(path)
-    except (ValueError, OSError) as e:  # pandas' parser errors are ValueErrors
-        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=remedy) from e
     if list(frame.columns) != VERIFY:
         raise SourceCorrupt(f"{path} does not have the columns {', '.join(VERIFY)}", remedy=remedy)
     return frame
 
 
 def verdict_counts(lines: pd.DataFrame) -> pd.DataFrame:
-    """Published cells of each table by verdict under the authors' rule, from cells or verify.csv:
-    index table, a column (int) a verdict."""
+    """Published cells by table and verdict, authors' rule; `lines`: cells or verify.csv."""
     known = lines[(lines["rule"] == Rule.AUTHORS) & lines["published"].notna()]
     counts = known.groupby(["table", "verdict"], sort=False).size().unstack(fill_value=0)
     return counts.reindex(columns=VERDICTS, fill_value=0)
@@ -357,19 +344,12 @@ class Results:
 
 def load(run: Path) -> dict[str, dict[str, Any]]:
     """results.json of a run; a ReproError if there is none that can be read."""
-    path = run / "results.json"
-    if not path.exists():
-        raise ReproError(f"{path} does not exist", remedy="run `trustllm-repro reproduce` first")
-    return _entries(path)
+    return _entries(run / "results.json")
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")).items())
-    except (OSError, ValueError, AttributeError) as e:  # the last: JSON, but no object
-        raise SourceCorrupt(
-            f"{path} cannot be read: {e}", remedy="delete it and run its notebook again"
-        ) from e
+    with reading(path, "delete it and run its notebook or `trustllm-repro reproduce` again"):
+        return dict(json.loads(path.read_text(encoding="utf-8")).items())  # fails if no object
 
 
 def cell_results(cells: pd.DataFrame) -> Results:

@@ -25,20 +25,8 @@ from trustllm_repro.metrics.base import Metric, absent_answers, has
 from trustllm_repro.paths import data_dir
 from trustllm_repro.progress import Progress
 from trustllm_repro.schema import CONFIDENCE, OUR_JUDGE, Response, Rule, Score, Status
+from trustllm_repro.scoring import results
 from trustllm_repro.scoring.ledger import Ledger, with_our_labels
-from trustllm_repro.scoring.results import (
-    CELLS,
-    Scorer,
-    cell_results,
-    committed_ledger,
-    load,
-    read_cells,
-    score_cells,
-    verify_frame,
-    write_cells,
-    write_csv,
-    write_tables,
-)
 from trustllm_repro.store.atomic import read_object, write_json
 from trustllm_repro.store.provenance import file_hash, provenance
 from trustllm_repro.tasks import COLUMNS, TASKS
@@ -156,8 +144,8 @@ class Run:
     @cached_property
     def home(self) -> Path:
         """Where the verdicts lie: the run folder, else the committed ledger."""
-        own = any((self.path / n).exists() for n in ("ledger.parquet", CELLS))
-        return self.path if own else committed_ledger()
+        own = any((self.path / n).exists() for n in ("ledger.parquet", results.CELLS))
+        return self.path if own else results.committed_ledger()
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -166,7 +154,7 @@ class Run:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """Every published cell under every rule: the columns `scoring.results.FIELDS`."""
-        return read_cells(self.home)
+        return results.read_cells(self.home)
 
     def answers(
         self,
@@ -227,7 +215,7 @@ class EvaluatedModel(Run):
     @cached_property
     def cells(self) -> pd.DataFrame:
         """Cells of the model's rows, corrected rule: answers generated, and options by likelihood."""
-        every = read_cells(self.path)
+        every = results.read_cells(self.path)
         return every[every["model"].isin(self.ledger.models) & (every["rule"] == Rule.CORRECTED)]
 
     @cached_property
@@ -273,20 +261,19 @@ def replay(
     if source not in ("auto", "ledger", "records"):
         raise SettingsError(f"no source {source!r}", remedy="one of: auto, ledger, records")
     answers, questions = find_records(records), find_benchmark(benchmark)
-    found = bool(answers and questions)
-    if source == "ledger" or (source == "auto" and not found):
-        return replay_ledger(out), "ledger"
-    if not answers or not questions:
+    if source != "ledger" and answers and questions:
+        return replay_records(answers, questions, out)[0], "records"
+    if source == "records":
         raise missing("recorded answers or benchmark", ("recorded", "dataset.zip"))
-    return replay_records(answers, questions, out)[0], "records"
+    return replay_ledger(out), "ledger"
 
 
 def replay_ledger(out: str | Path, ledger: str | Path | None = None) -> Run:
     """Tables from a ledger that exists already (default: the committed one)."""
-    folder, start = Path(ledger or committed_ledger()), time.perf_counter()
+    folder, start = Path(ledger or results.committed_ledger()), time.perf_counter()
     loaded = Ledger.load(folder)
     # The committed verdicts come with their cells; a test scores them anew.
-    cells = read_cells(folder) if ledger is None else None
+    cells = results.read_cells(folder) if ledger is None else None
     sources = {n: str(file_hash(folder / n)) for n in ("items.parquet", "ledger.parquet")}
     return _write(Path(out), loaded, provenance(sources, {"ledger": folder.name}), start, cells)
 
@@ -327,14 +314,14 @@ def _write(
 ) -> Run:
     """Score a ledger, unless its cells are given, and write everything a run folder holds."""
     times = [start, time.perf_counter()]
-    cells = score_cells(ledger, published()) if cells is None else cells
+    cells = results.score_cells(ledger, published()) if cells is None else cells
     times.append(time.perf_counter())
     ledger.save(out)
-    write_cells(cells, out)
-    write_tables(cells, out / "tables")
+    results.write_cells(cells, out)
+    results.write_tables(cells, out / "tables")
     # Full precision: a checker compares `published` with the sheet and the verdict with the gap.
-    write_csv(out / "verify.csv", verify_frame(cells), form=None)
-    cell_results(cells).save(out)
+    results.write_csv(out / "verify.csv", results.verify_frame(cells), form=None)
+    results.cell_results(cells).save(out)
     times.append(time.perf_counter())
     stages = zip(("read", "score", "write"), np.diff(times), strict=True)
     facts["seconds"] = {name: round(float(took), 2) for name, took in stages}
@@ -343,13 +330,10 @@ def _write(
 
 
 def trace_result(run_dir: Path, name: str) -> tuple[str, dict[str, pd.DataFrame]]:
-    """Text of a quoted number, and the verdicts that each cell behind it rests on.
-
-    Returns:
-        the text; and "table / model / column / rule" -> item, gold, status, label, number, pair,
-        the task's facets, file, edition (of the answer) and path (where it was stored).
+    """Text of a quoted number, and the verdicts behind it: "table / model / column / rule" -> item,
+    gold, status, label, number, pair, facets, file, edition and path (where the answer was stored).
     """
-    entries = load(run_dir)
+    entries = results.load(run_dir)
     if name not in entries:
         close = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
@@ -367,17 +351,14 @@ def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     word = cell[3] if len(cell) > 3 else Rule.AUTHORS if row else Rule.CORRECTED
     rule = Rule.AUTHORS if word == OUR_JUDGE else Rule(word)
     ledger = replace(run.ledger, ours=word == OUR_JUDGE)
-    scorer = Scorer(ledger)
     for task, declared in COLUMNS:
         if task is None or (declared.table, declared.column) != (table, column):
             continue
-        models = row or ledger.models
-        if declared.pooled:
-            facet = {declared.pooled: row[0]} if row else {}
-            where = {**declared.where_for(rule), **facet}
-            models, declared = ledger.models, replace(declared, where=where, pooled=None)
-        for model in models:
-            answers = scorer.chosen(task, declared, model, rule).drop(columns="model")
-            made = ledger.rows(task.id, rule, declared.revisions(rule)).query("model == @model")
-            made = made[["item", "edition", "source"]].rename(columns={"source": "path"})
-            yield f"{table} / {model} / {column} / {word}", answers.merge(made, on="item")
+        if not row:  # all answers that the column rests on, whatever its rows are
+            declared = replace(declared, pooled=None)
+        made = ledger.rows(task.id, rule, declared.revisions(rule))
+        made = made[["model", "item", "edition", "source"]].rename(columns={"source": "path"})
+        for name in row or ledger.models:
+            answers = results.Scorer(ledger).chosen(task, declared, name, rule)
+            for model, part in answers.merge(made, on=["model", "item"]).groupby("model"):
+                yield f"{table} / {model} / {column} / {word}", part.drop(columns="model")

@@ -1,4 +1,5 @@
-"""The two ways this package writes a file: whole or not at all, or line by line at its end.
+"""The two ways this package writes a file: whole or not at all, or line by line at its end; and
+what a reader is told of a file that is absent or damaged.
 
 Whole: a temporary file in the same folder is written, flushed to disk and renamed over the target,
 so a kill at any moment leaves the old file or the new one. Cost: one fsync a file (about a
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustllm_repro.errors import OutputError, SourceCorrupt
+from trustllm_repro.errors import OutputError, SourceCorrupt, SourceMissing
 
 # A file of this suffix is unfinished: a kill may leave it behind, and nothing ever reads it.
 PARTIAL = ".partial"
@@ -66,6 +67,17 @@ def write_json(path: str | Path, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
+@contextlib.contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """What goes wrong while a file is read is a SourceMissing or SourceCorrupt that names it."""
+    try:
+        yield
+    except FileNotFoundError as e:
+        raise SourceMissing(f"{path} does not exist", remedy=remedy) from e
+    except Exception as e:  # each format has its own errors for damage
+        raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=remedy) from e
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none that can be read."""
     try:
@@ -83,14 +95,8 @@ class JsonLines:
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Objects in file order; lines that are none are skipped."""
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as e:
-            raise SourceCorrupt(
-                f"{self.path} cannot be read: {e}", remedy="see that the file may be read"
-            ) from e
+        with reading(self.path, "see that the file may be read"):
+            data = self.path.read_bytes() if self.path.exists() else b""
         for line in data.split(b"\n"):
             try:
                 value = json.loads(line)
