@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.analysis.compare import LOWER
-from trustllm_repro.analysis.evidence import (
+from trustllm_repro.analysis.compare import (
     AGREEMENT,
     CODAH,
     CONFAIDE,
     EMOTION,
     EXAGGERATED,
+    LOWER,
     OOD,
     Evidence,
     Where,

@@ -83,12 +83,6 @@ def group_difference(first, second) -> Test:
     return Test("difference of means", float(gap(a, b)), p, n, *bootstrap((a, b), gap, SEED, DRAWS))
 
 
-def cliffs_delta(first, second) -> float:
-    """P(first > second) - P(first < second), -1 to 1."""
-    (a,), (b,) = _complete(first), _complete(second)
-    return float(2 * stats.mannwhitneyu(a, b).statistic / (len(a) * len(b)) - 1)
-
-
 def paired_difference(after, before) -> Test:
     """Median change over units present in both, with Wilcoxon's signed-rank test."""
     a, b = _complete(after, before)
