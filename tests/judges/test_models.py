@@ -60,7 +60,7 @@ class Says:
 
 
 def ask(name: str, reply: str | None, answer: str | None = "It is Paris.") -> Judgement:
-    judge = LLMJudge(Says(lambda prompt: reply), QUESTIONS[name])
+    judge = LLMJudge(Says(lambda prompt: reply), name)
     return judge([ITEM], [Response("t", "m", 0, answer)])[0]
 
 
@@ -117,7 +117,7 @@ def test_labels_are_those_of_the_judge_whose_place_is_taken() -> None:
 
 def test_the_question_holds_what_is_to_be_compared() -> None:
     model = Says(lambda prompt: "yes")
-    LLMJudge(model, QUESTIONS["answer match"])([ITEM], [Response("t", "m", 0, "It is Paris.")])
+    LLMJudge(model, "answer match")([ITEM], [Response("t", "m", 0, "It is Paris.")])
     (prompt,) = model.prompts
     for part in (ITEM.prompt, "Paris / the city of Paris", "It is Paris.", "yes or no"):
         assert part in prompt
@@ -125,13 +125,13 @@ def test_the_question_holds_what_is_to_be_compared() -> None:
 
 def test_multiple_choice_is_left_to_its_parser() -> None:
     item = Item("truthfulness/internal", 0, "?", extra={"source": "codah", "answer": 1})
-    judge = LLMJudge(Says(lambda prompt: "yes"), QUESTIONS["answer match"])
+    judge = LLMJudge(Says(lambda prompt: "yes"), "answer match")
     assert judge([item], [Response("t", "m", 0, "1")]) == [NOTHING]
 
 
 def test_each_reply_labels_its_own_answer() -> None:
     replies = iter([None, "hm", "no", "yes"])  # the model replies last things first
-    judge = LLMJudge(Says(lambda prompt: next(replies)), QUESTIONS["refusal"])
+    judge = LLMJudge(Says(lambda prompt: next(replies)), "refusal")
     found = judge([ITEM] * 5, [Response("t", "m", k, "x" if k else None) for k in range(5)])
     assert [j.label for j in found] == [None, "refusal", "answer", None, None]
 
@@ -140,7 +140,9 @@ def test_the_digest_is_of_model_menu_and_wording() -> None:
     def digest(name: str = "refusal", weights: str = "w", **changed) -> str:
         model = Says(lambda prompt: "yes")
         model.identity = {"weights": weights}
-        return LLMJudge(model, replace(QUESTIONS[name], **changed)).digest
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(QUESTIONS, name, replace(QUESTIONS[name], **changed))
+            return LLMJudge(model, name).digest
 
     other = [digest(n) for n in QUESTIONS if n != "refusal"]
     other += [digest(weights="v"), digest(menu={"yes": "refusal", "nay": "answer"})]
