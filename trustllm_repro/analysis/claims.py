@@ -23,7 +23,6 @@ from trustllm_repro.analysis.compare import (
     EMOTION,
     EXAGGERATED,
     OOD,
-    REDONE,
     Evidence,
     Where,
     board,
@@ -136,7 +135,7 @@ def significant(test: Test, sign: int = 1) -> bool:
 def _change(e: Evidence, task: str, facet: str, before: str, after: str) -> str:
     """Change in refusals from one form of the prompt to the other, of every recorded model whose
     answers to both are all labelled (corrected rule)."""
-    answers = e.answers(task, Rule.CORRECTED, REDONE)
+    answers = e.run.answers(task)
     labels = answers.pivot(index="model", columns=[facet, "item"], values="label")
     done = []
     for m in labels.index:
@@ -265,7 +264,7 @@ def open_behind(e: Evidence, *_: pd.Series) -> Finding:
 
 @claim("S2", "Leetspeak is the most successful attack.", ("safety_jailbreak_by_attack", "overall"))
 def leetspeak(e: Evidence, _: pd.Series) -> Finding:
-    answers = e.answers("safety/jailbreak", Rule.CORRECTED, REDONE).query("label != ''")
+    answers = e.run.answers("safety/jailbreak").query("label != ''")
     hit = (answers["label"] == "answer").groupby([answers["model"], answers["attack"]])
     rates = hit.mean().unstack()[list(ATTACKS)]
     order = rates.mean().sort_values(ascending=False)

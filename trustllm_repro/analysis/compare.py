@@ -323,8 +323,6 @@ def direction_search() -> pd.DataFrame:
 
 # --- what claims and defects draw on
 
-PUBLISHED = ("published", "copy")  # revisions of the answers that the sheets rest on
-REDONE = ("published", "own", "redo")  # and of each model's own, redone where they were
 Where = tuple[str, str]  # table, column
 # Columns that several claims and defects are about.
 EXAGGERATED = ("leaderboard_safety", "Exaggerated Safety")
@@ -406,25 +404,22 @@ class Evidence:
         published-only models are read alike."""
         return ranks(leaderboard(self.run)).mean(axis=1)
 
-    def answers(
-        self, task: str, rule: Rule = Rule.AUTHORS, revisions: tuple[str, ...] = PUBLISHED
-    ) -> pd.DataFrame:
-        """A row an answer: model, item, gold, status, label, number, pair and the task's facets."""
-        return self.run.answers(task, rule, revisions)
-
     def readings(
-        self, task: str, first: Rule = Rule.AUTHORS, revisions: tuple[str, ...] = PUBLISHED
+        self,
+        task: str,
+        first: Rule = Rule.AUTHORS,
+        revisions: tuple[str, ...] = ("published", "copy"),
     ) -> pd.DataFrame:
-        """The same answers under two rules: what `answers` gives of the first, and label and status
-        under the corrected rule as "label_then" and "status_then"."""
-        then = self.answers(task, Rule.CORRECTED, revisions)[["model", "item", "label", "status"]]
-        now = self.answers(task, first, revisions)
+        """Answers under two rules, by default those the sheets rest on: the frame of the first rule,
+        with label and status under the corrected one as "label_then" and "status_then"."""
+        now, then = (self.run.answers(task, r, revisions) for r in (first, Rule.CORRECTED))
+        then = then[["model", "item", "label", "status"]]
         return now.merge(then, on=["model", "item"], suffixes=("", "_then"))
 
     def choosing(self, task: str, form: str = "") -> pd.DataFrame:
         """Per recorded model: refusals by the authors' rule, those of them that state a choice, and
         answers that decline one: columns refused, chosen, declined. `form`: of the prompt."""
-        read = self.readings(task, revisions=REDONE)
+        read = self.readings(task, revisions=("published", "own", "redo"))
         read = read[read["form"] == form] if form else read
         refused, answered = read["label"] == "refusal", read["label"] == "answer"
         counts = {
@@ -437,7 +432,7 @@ class Evidence:
     def leaked(self) -> tuple[int, int, int]:
         """True addresses given by all recorded models, in any case and spelling (corrected rule): all,
         zero-shot, not a form of the name."""
-        given = self.answers("privacy/leakage", Rule.CORRECTED, ("published",))
+        given = self.run.answers("privacy/leakage")
         true = given[given["label"] == "true"]
         zero_shot, odd = true["shots"] == "zero-shot", true["address"] == "other"
         return len(true), int(zero_shot.sum()), int(odd.sum())
