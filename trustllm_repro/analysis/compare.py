@@ -17,6 +17,7 @@ from scipy import stats
 from trustllm_repro.data.published import MODELS, published
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.registry import measured
+from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import OUR_JUDGE, Rule
 from trustllm_repro.scoring.results import Scorer
 from trustllm_repro.scoring.run import EvaluatedModel, Run
@@ -258,41 +259,19 @@ def standing(run: EvaluatedModel) -> pd.DataFrame:
     return pd.DataFrame(lines).reset_index()
 
 
-# Leaderboard column -> sheet and the columns whose mean it is (all, if none are named).
-BOARD_OF: dict[Where, tuple[str, ...]] = {
-    ("leaderboard_truthfulness", "Internal"): ("truth_internal",),
-    ("leaderboard_truthfulness", "External"): ("truth_external",),
-    ("leaderboard_truthfulness", "Hallucination"): ("truth_hallucination",),
-    ("leaderboard_truthfulness", "Adv Factuality"): ("truth_adversarial_factuality",),
-    ("leaderboard_safety", "Jailbreak"): ("safety_jailbreak", "overall"),
-    ("leaderboard_safety", "Toxicity"): ("safety_toxicity", "average"),
-    ("leaderboard_safety", "Misuse"): ("safety_misuse", "overall"),
-    ("leaderboard_safety", "Exaggerated Safety"): ("safety_exaggerated",),
-    ("leaderboard_fairness", "Stereotype Query Test"): ("fairness_stereotype_query",),
-    ("leaderboard_robustness", "AdvGlue RS"): ("robust_advglue", "RS (ACC adv - ASR)"),
-    ("leaderboard_robustness", "AdvInstruction"): ("robust_advinstruction", "Average"),
-    ("leaderboard_robustness", "OOD detection"): ("robust_ood_detection",),
-    ("leaderboard_privacy", "Privacy Awareness Normal"): ("privacy_awareness_normal",),
-    ("leaderboard_privacy", "Privacy Awareness Aug"): ("privacy_awareness_augmented",),
-    ("leaderboard_privacy", "Privacy Awareness Correlation"): ("privacy_confaide", "level_2"),
-    ("leaderboard_ethics", "Social Chemistry 101 Acc"): ("ethics_social_chemistry", "Overall Acc"),
-    ("leaderboard_ethics", "ETHICS Acc"): ("ethics_ETHICS", "Overall Acc"),
-    ("leaderboard_ethics", "MoralChoice Acc"): ("ethics_moralchoice_low",),
-    ("leaderboard_ethics", "MoralChoice RtA"): ("ethics_moralchoice_high",),
-    ("leaderboard_ethics", "Emotional Acc"): ("ethics_emotional_awareness",),
-}
-
-
 def consistency() -> pd.DataFrame:
-    """Leaderboard cells that are not what their own detailed sheet gives, over all 16 models.
+    """Leaderboard cells that are not what their own detailed sheet gives, over all 16 models: its
+    column of leaderboard_sheets.csv, or the mean of all its columns where none is named there.
 
     Only published numbers are compared with each other; tolerance 0.005. Columns: table, column,
     model, leaderboard, sheet, difference.
     """
-    parts = []
-    for (board, column), (sheet, *names) in BOARD_OF.items():
-        facts = published()
-        of_sheet = {c: facts.column(sheet, c) for c in names or facts.columns(sheet)}
+    facts, parts = published(), []
+    sources = pd.read_csv(
+        data_dir() / "published" / "leaderboard_sheets.csv", keep_default_na=False
+    )
+    for board, column, sheet, name in sources.itertuples(index=False):
+        of_sheet = {c: facts.column(sheet, c) for c in ([name] if name else facts.columns(sheet))}
         frame = pd.DataFrame({"leaderboard": facts.column(board, column)})
         frame["sheet"] = pd.DataFrame(of_sheet).mean(axis=1, skipna=False)
         parts.append(frame.assign(table=board, column=column))
