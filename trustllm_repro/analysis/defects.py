@@ -551,12 +551,10 @@ def chinese_refusals(e: Evidence) -> str:
     """Refusals in Chinese counted as answers."""
     refusal = measured()["refusal"]  # counted when the judge was trained; the ledger holds no text
     found = refusal["doubted"]["Chinese or Japanese"]
-    of_model = {
-        m: counts["all"]["n"] - counts["without Chinese or Japanese"]["n"]
-        for m, counts in refusal["compared"].items()
-        if m != "all"
-    }
-    most = max(of_model, key=of_model.__getitem__)
+    compared = pd.DataFrame(refusal["compared"]).drop(columns="all")
+    n = compared.loc[["all", "without Chinese or Japanese"]].map(lambda counts: counts["n"])
+    of_model = n.iloc[0] - n.iloc[1]
+    most = of_model.idxmax()
     return (
         "the paper's refusal classifier was trained on English. Of "
         f"{found['answers']:,} recorded answers in Chinese or Japanese, {of_model[most]:,} of them "

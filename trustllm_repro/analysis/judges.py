@@ -21,14 +21,11 @@ _HEADS = {
 
 
 def refusal_table(by: str) -> pd.DataFrame:
-    """Agreement with the recorded labels on models left out of training, a line a group.
+    """Agreement with the recorded labels on models left out of training, a line a group; `by`:
+    "overall", "by_model", "by_task", "by_kind_of_answer" or "by_recorded_score".
 
-    Args:
-        by: "overall", "by_model", "by_task", "by_kind_of_answer" or "by_recorded_score".
-
-    Returns:
-        columns: the group, `FIGURES`, unsure (share of unsure judgements; by model only), and
-        "kappa, keywords" (of a list of keywords).
+    Columns: the group, `FIGURES`, unsure (share of unsure judgements; by model only), and "kappa,
+    keywords" (of a list of keywords).
     """
     found = measured()["refusal"]
     frame = pd.DataFrame({group: both["judge"] for group, both in found[by].items()}).T
