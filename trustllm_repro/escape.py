@@ -3,8 +3,6 @@
 HTML is escaped by jinja2 and pandas' styler, LaTeX by scoring.results.latex_escape.
 """
 
-from __future__ import annotations
-
 import re
 
 from rich.markup import escape

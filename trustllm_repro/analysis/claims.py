@@ -6,8 +6,6 @@ field as a whole (O), truthfulness (T), safety (S), fairness (F), robustness (R)
 machine ethics (E).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,8 +1,6 @@
 """Published numbers beside what answers give: single tables, models evaluated here, the leaderboard
 and its ranks, and what claims and defects draw on."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Adding one: a function of the evidence with `@defect` in front. Its docstring is the defect's title.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

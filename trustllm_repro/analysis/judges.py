@@ -1,7 +1,5 @@
 """How good the judges are: from stored measurements, so no text is needed."""
 
-from __future__ import annotations
-
 import math
 
 import pandas as pd

@@ -4,8 +4,6 @@ A judge annotates answers with a label or a number; the same parsers that read t
 then make verdicts of them. So a live answer differs from a recorded one only in origin.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

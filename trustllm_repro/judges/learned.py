@@ -5,8 +5,6 @@ which records, and how well they agree on models they never saw). A weights file
 its sha256 is the one that data/judges/manifest.json gives.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -15,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -202,7 +201,7 @@ class Weights:
         return np.concatenate(parts)
 
     @classmethod
-    def of(cls, tensors: dict[str, np.ndarray], recipe: Recipe, digest: str = "") -> Weights:
+    def of(cls, tensors: dict[str, np.ndarray], recipe: Recipe, digest: str = "") -> Self:
         if tensors["hashed"].shape != (2**recipe.bits,):
             raise ValueError("the table does not have the size its recipe gives")
         hashed, dense, knots, valences = (

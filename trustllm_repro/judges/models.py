@@ -7,8 +7,6 @@ revision) reads the answers alone: the paper's Longformer, Detoxify. Weights in 
 of the model's own.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

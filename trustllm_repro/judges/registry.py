@@ -4,8 +4,6 @@ The measured errors are those of models left out of training, by task. Only the 
 replaces a judge whose labels were recorded answer by answer, so only its rates can be corrected.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import cache

@@ -4,8 +4,6 @@ All tests come from scipy; exact where the sample is small. Multiplicity is hand
 with scipy.stats.false_discovery_control (Benjamini-Hochberg).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

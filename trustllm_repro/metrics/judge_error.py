@@ -9,11 +9,10 @@ some se of its own: it is drawn from the beta distribution that the measured mod
 (beta-binomial likelihood), so the interval holds the judge's uncertainty and the answers'.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -38,7 +37,7 @@ class BetaAcrossModels:
     @classmethod
     def fit(
         cls, hits: Sequence[int], totals: Sequence[int], borrowed: float | None = None
-    ) -> BetaAcrossModels | None:
+    ) -> Self | None:
         """Distribution of a share seen as `hits` of `totals`, a model each; None without any case.
 
         The mean is that of all cases, with half a case added to each side. The precision maximises
@@ -81,7 +80,7 @@ class JudgeError:
         positive: str,
         counts: pd.DataFrame,
         borrowed: Sequence[float | None] = (None, None),
-    ) -> JudgeError | None:
+    ) -> Self | None:
         """Errors from counts tp, fp, fn, tn of answers whose label is known, a row a measured
         model; None where either kind of answer never occurred. `borrowed`: see `fit`."""
         tp, fp, fn, tn = (counts[n] for n in ("tp", "fp", "fn", "tn"))
