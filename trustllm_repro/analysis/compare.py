@@ -13,9 +13,9 @@ import pandas as pd
 from scipy import stats
 
 from trustllm_repro.data.published import MODELS, published
+from trustllm_repro.data.registry import facts
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.registry import measured
-from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import OUR_JUDGE, Rule
 from trustllm_repro.scoring.results import Scorer
 from trustllm_repro.scoring.run import EvaluatedModel, Run
@@ -132,9 +132,9 @@ def judged_sentence(lines: pd.DataFrame) -> str:
 def leaderboard(run: Run | None = None, rule: Rule | str = Rule.AUTHORS) -> pd.DataFrame:
     """16 models x 31 columns (table, column): published values, or with a run those recomputed
     under `rule` where there are any."""
-    facts = published()
-    columns = [(t, c) for t in LEADERBOARDS for c in facts.columns(t)]
-    frame = pd.DataFrame({where: facts.column(*where) for where in columns})
+    known = published()
+    columns = [(t, c) for t in LEADERBOARDS for c in known.columns(t)]
+    frame = pd.DataFrame({where: known.column(*where) for where in columns})
     if run is not None:
         frame.update(_values(run, rule))
     return frame
@@ -264,13 +264,10 @@ def consistency() -> pd.DataFrame:
     Only published numbers are compared with each other; tolerance 0.005. Columns: table, column,
     model, leaderboard, sheet, difference.
     """
-    facts, parts = published(), []
-    sources = pd.read_csv(
-        data_dir() / "published" / "leaderboard_sheets.csv", keep_default_na=False
-    )
-    for board, column, sheet, name in sources.itertuples(index=False):
-        of_sheet = {c: facts.column(sheet, c) for c in ([name] if name else facts.columns(sheet))}
-        frame = pd.DataFrame({"leaderboard": facts.column(board, column)})
+    known, parts = published(), []
+    for board, column, sheet, name in facts("published/leaderboard_sheets").itertuples(index=False):
+        of_sheet = {c: known.column(sheet, c) for c in ([name] if name else known.columns(sheet))}
+        frame = pd.DataFrame({"leaderboard": known.column(board, column)})
         frame["sheet"] = pd.DataFrame(of_sheet).mean(axis=1, skipna=False)
         parts.append(frame.assign(table=board, column=column))
     found = pd.concat(parts).rename_axis("model").reset_index()
