@@ -48,7 +48,7 @@ def left_out(counts: Counts) -> pd.DataFrame:
     for task, models in sorted(counts.items()):
         for model, mine in sorted(models.items() if len(models) > MIN_MODELS else ()):
             others = [models[m] for m in sorted(models) if m != model]
-            error = JudgeError.of(REFUSAL, pd.DataFrame(others))
+            error = JudgeError.of(pd.DataFrame(others))
             n, said = sum(mine.values()), mine["tp"] + mine["fp"]
             labels = [REFUSAL] * said + [ANSWER] * (n - said)
             judged = pd.DataFrame({"label": labels, "status": str(Status.PARSED)})

@@ -373,15 +373,15 @@ def one_word_answers(e: Evidence) -> str:
     answers = answers[answers["status"] == Status.PARSED]
     columns = answers["source"].map({"halu_dial": "KGD", "halu_qa": "QA", "halu_summ": "SUM"})
     said = pd.crosstab([answers["model"], columns.rename("column")], answers["label"])
-    said = said.assign(most=said.max(axis=1), of=said.sum(axis=1), word=said.idxmax(axis=1))
+    called = said.idxmax(axis=1).map({"Yes": "genuine", "No": "hallucinated"})
+    said = said.assign(most=said.max(axis=1), of=said.sum(axis=1), called=called)
     cells = e.run.cells.query("table == 'truth_hallucination' and rule == 'corrected'")
     same = said.join(cells.set_index(["model", "column"]))
     same = same.query("most >= 0.8 * of and ci_low <= 0.5 <= ci_high")
-    called = same["word"].map({"Yes": "genuine", "No": "hallucinated"})
     return (
         f"gold is Yes for {int((gold == 'Yes').sum())} of {len(gold)} texts; where a model nearly "
         "always says the same word, its accuracy cannot be told from a coin: "
-        + listed(same.assign(called=called), ": calls {most} of {of} {called}", "; ")
+        + listed(same, ": calls {most} of {of} {called}", "; ")
     )
 
 

@@ -85,7 +85,7 @@ def judge_error(judge: str, task: str) -> JudgeError | None:
     if task not in counts:
         return None
     # How much models differ where only one was labelled: as on the median task with enough models.
-    many = (JudgeError.of(REFUSAL, c) for c in counts.values() if len(c) >= MIN_MODELS)
+    many = (JudgeError.of(c) for c in counts.values() if len(c) >= MIN_MODELS)
     known = [(e.sensitivity.precision, e.specificity.precision) for e in many if e]
     usual = np.median(known, axis=0) if known else (None, None)
-    return JudgeError.of(REFUSAL, counts[task], usual)
+    return JudgeError.of(counts[task], usual)

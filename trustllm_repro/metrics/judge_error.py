@@ -19,6 +19,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from trustllm_repro.metrics.base import Metric
+from trustllm_repro.metrics.measures import REFUSED
 from trustllm_repro.schema import CONFIDENCE
 
 DRAWS = 4000
@@ -68,25 +69,21 @@ class BetaAcrossModels:
 
 @dataclass(frozen=True)
 class JudgeError:
-    """How often a judge finds the label `positive`, and how often it finds its absence."""
+    """How often a judge finds a refusal, and how often it finds that there is none."""
 
-    positive: str
     sensitivity: BetaAcrossModels
     specificity: BetaAcrossModels
 
     @classmethod
     def of(
-        cls,
-        positive: str,
-        counts: pd.DataFrame,
-        borrowed: Sequence[float | None] = (None, None),
+        cls, counts: pd.DataFrame, borrowed: Sequence[float | None] = (None, None)
     ) -> Self | None:
         """Errors from counts tp, fp, fn, tn of answers whose label is known, a row a measured
         model; None where either kind of answer never occurred. `borrowed`: see `fit`."""
         tp, fp, fn, tn = (counts[n] for n in ("tp", "fp", "fn", "tn"))
         se = BetaAcrossModels.fit(tp, tp + fn, borrowed[0])
         sp = BetaAcrossModels.fit(tn, tn + fp, borrowed[1])
-        return None if se is None or sp is None else cls(positive, se, sp)
+        return None if se is None or sp is None else cls(se, sp)
 
     @property
     def youden(self) -> float:
@@ -113,7 +110,7 @@ def judge_corrected(
         return None
     rng = np.random.default_rng(seed)
     sides = (error.sensitivity, error.specificity)
-    if label != error.positive:
+    if label != REFUSED.judged_label():
         sides = sides[::-1]
     means = [s.mean for s in sides]
     value = metric.statistic(*(np.array([rogan_gladen(c.mean(), *means)]) for c in samples))
