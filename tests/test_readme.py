@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trustllm_repro.analysis.compare import Evidence, direction_search
 from trustllm_repro.analysis.defects import DEFECTS
-from trustllm_repro.analysis.evidence import Evidence, direction_search
 from trustllm_repro.data.published import MODELS
 from trustllm_repro.paths import data_dir, project_root
 from trustllm_repro.schema import Rule

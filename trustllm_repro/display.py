@@ -1,7 +1,5 @@
 """Frames in a notebook: styled, and escaped, since names and answers can hold anything."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

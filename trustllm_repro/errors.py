@@ -1,7 +1,5 @@
 """Errors a user can act on: each names the place, what was expected, and the remedy."""
 
-from __future__ import annotations
-
 INSTALL = "pip install torch==2.13.0, then pip install -e '.[live]'"
 
 

@@ -3,8 +3,6 @@
 HTML is escaped by jinja2 and pandas' styler, LaTeX by scoring.results.latex_escape.
 """
 
-from __future__ import annotations
-
 import re
 
 # C0 and C1 control characters but for tab and line feed: terminal codes, and no XML has them.

@@ -1,7 +1,5 @@
 """Figures as files, each with the numbers that are drawn."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Places: the checkout, its committed data, and the folder sources are kept in."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

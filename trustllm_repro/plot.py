@@ -7,8 +7,6 @@ Every function returns an open matplotlib figure, to be changed, shown or saved
 ...     fig, axis = plt.subplots(figsize=(tr.plot.COLUMN, 2), layout="constrained")
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import fill

@@ -1,7 +1,5 @@
 """How long tasks report their progress."""
 
-from __future__ import annotations
-
 
 class Progress:
     """Shows nothing; `PrintedNotes` and `cli.Bars` do."""

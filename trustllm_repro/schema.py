@@ -1,13 +1,11 @@
 """The nouns of the package. Data only moves downwards through this file: items and responses
 become verdicts, verdicts become scores."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class Rule(StrEnum):
@@ -78,7 +76,7 @@ class Verdict:
     number: float | None = None
 
     @classmethod
-    def of(cls, label: str | None = None, number: float | None = None) -> Verdict:
+    def of(cls, label: str | None = None, number: float | None = None) -> Self:
         return cls(Status.PARSED, label, number)
 
 

@@ -13,7 +13,15 @@ import pytest
 from trustllm_repro.analysis import defects as proof
 from trustllm_repro.analysis.claims import ARTEFACT, CLAIMS, REFUTED, SUPPORTED, UNDECIDED
 from trustllm_repro.analysis.claims import claims as claims_of
-from trustllm_repro.analysis.compare import LOWER, leaderboard, rank_intervals, ranks
+from trustllm_repro.analysis.compare import (
+    LOWER,
+    Evidence,
+    consistency,
+    direction_search,
+    leaderboard,
+    rank_intervals,
+    ranks,
+)
 from trustllm_repro.analysis.defects import (
     DEFECTS,
     before_after,
@@ -21,7 +29,6 @@ from trustllm_repro.analysis.defects import (
     defects,
     moved_in_rank,
 )
-from trustllm_repro.analysis.evidence import Evidence, consistency, direction_search
 from trustllm_repro.data.published import MODELS
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.ledger import Ledger

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 from tools.judges.fit import tensors
 from tools.judges.training_data import lexicon_of
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.judges.judge import NOTHING
+from trustllm_repro.judges.judge import NOTHING, is_unsure
 from trustllm_repro.judges.learned import (
     EMPTY_REFUSAL,
     LENGTHS,
@@ -30,7 +30,6 @@ from trustllm_repro.judges.learned import (
     ToxicityJudge,
     View,
     Weights,
-    is_unsure,
     judges_dir,
     lengths,
     lexicon_features,

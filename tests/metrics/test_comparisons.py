@@ -10,7 +10,6 @@ from scipy import stats
 
 from trustllm_repro.metrics.comparisons import (
     benjamini_hochberg,
-    cliffs_delta,
     group_difference,
     mcnemar,
     paired_difference,
@@ -37,11 +36,6 @@ def test_group_difference_is_exact_for_small_groups() -> None:
     assert got.value == 9
     assert got.p == pytest.approx(2 / 20)  # 20 ways to split six units, two as extreme
     assert math.isnan(group_difference([1], [2, 3]).p)
-
-
-def test_cliffs_delta() -> None:
-    assert cliffs_delta([3, 4], [1, 2]) == 1
-    assert cliffs_delta([1, 2], [1, 2]) == 0
 
 
 def test_mcnemar_is_the_exact_binomial_test_of_changes() -> None:

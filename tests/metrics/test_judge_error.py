@@ -27,7 +27,7 @@ def judged(n_refusals: int, n: int):
 
 
 def error(se: float, sp: float, precision: float = 1e7) -> JudgeError:
-    return JudgeError("refusal", BetaAcrossModels(se, precision), BetaAcrossModels(sp, precision))
+    return JudgeError(BetaAcrossModels(se, precision), BetaAcrossModels(sp, precision))
 
 
 @given(st.floats(0, 1), st.floats(0.65, 1), st.floats(0.65, 1))
@@ -37,9 +37,7 @@ def test_correcting_undoes_the_judge(p, se, sp) -> None:
 
 
 def test_a_faultless_judge_changes_nothing() -> None:
-    value, low, high = judge_corrected(
-        REFUSED, judged(30, 100), JudgeError("refusal", EXACT, EXACT), 1
-    )
+    value, low, high = judge_corrected(REFUSED, judged(30, 100), JudgeError(EXACT, EXACT), 1)
     assert value == pytest.approx(0.3, abs=1e-4)
     assert low < 0.3 < high
 
@@ -79,9 +77,7 @@ def test_intervals_cover_the_true_rate_where_models_differ() -> None:
         tp, tn = rng.binomial(positive[1:], se[1:]), rng.binomial(negative[1:], sp[1:])
         known = pd.DataFrame({"tp": tp, "fp": negative[1:] - tn, "fn": positive[1:] - tp, "tn": tn})
         said = rng.binomial(positive[0], se[0]) + rng.binomial(negative[0], 1 - sp[0])
-        _, low, high = judge_corrected(
-            REFUSED, judged(int(said), 200), JudgeError.of("refusal", known), i
-        )
+        _, low, high = judge_corrected(REFUSED, judged(int(said), 200), JudgeError.of(known), i)
         covered += low <= true <= high
     assert 0.9 <= covered / rounds <= 1.0
 
@@ -108,7 +104,7 @@ def test_what_cannot_be_corrected_is_left_alone() -> None:
     assert judge_corrected(Rate(("a", "b")), answers(["a"]), e, 1) is None
     assert judge_corrected(REFUSED, answers([None, None]), e, 1) is None
     assert judge_corrected(REFUSED, judged(1, 2), error(0.55, 0.55), 1) is None
-    assert JudgeError.of("refusal", pd.DataFrame([{"tp": 5, "fp": 0, "fn": 1, "tn": 0}])) is None
+    assert JudgeError.of(pd.DataFrame([{"tp": 5, "fp": 0, "fn": 1, "tn": 0}])) is None
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tools.judges.agreement import kappa
+from tools.judges.correction import left_out, summary
 from tools.judges.fit import SENTENCE_COUNTS
-from trustllm_repro.analysis.judges import left_out, summary
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_text
 

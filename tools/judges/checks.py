@@ -22,6 +22,7 @@ import numpy as np
 from tools import exit_code
 from tools.judges import agreement
 from tools.judges.cases import labelled
+from trustllm_repro.judges.models import Embed, default_embedder
 from trustllm_repro.judges.rules import (
     ANSWER_MATCH,
     CORRECTED,
@@ -35,12 +36,12 @@ from trustllm_repro.judges.rules import (
     normalise,
     token_f1,
 )
-from trustllm_repro.judges.similarity import LEAST_COSINE, Embed, default_embedder
 from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Item, Response
 from trustllm_repro.store.atomic import write_json
 
 Row = Mapping[str, str]
+LEAST_COSINE = 0.7  # from here on two short texts are taken to say the same
 LABELS = {
     "correctness": (RIGHT, WRONG),
     "correction": (CORRECTED, NOT_CORRECTED),

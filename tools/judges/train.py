@@ -26,6 +26,7 @@ from scipy import stats
 from tools import exit_code
 from tools.judges import agreement, fit
 from tools.judges.card import card
+from tools.judges.correction import write_correction
 from tools.judges.train_refusal import Made, Say, human, refusal
 from tools.judges.training_data import (
     Examples,
@@ -162,6 +163,7 @@ def train(given: argparse.Namespace, say: Say) -> None:
     results["sources_sha256"] = sources
     write_json(given.out / "manifest.json", {"files": files, "sources_sha256": sources})
     write_json(given.measurements / "judges.json", results)
+    write_correction(given.measurements)
     write_text(given.out / "README.md", card(json.loads(json.dumps(results)), files))
 
 

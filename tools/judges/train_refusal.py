@@ -25,12 +25,12 @@ from tools.judges.training_data import (
     unfounded,
     unreadable,
 )
+from trustllm_repro.judges.judge import is_unsure
 from trustllm_repro.judges.learned import (
     HAN,
     LENGTHS,
     Weights,
     has_phrase,
-    is_unsure,
     lengths,
     refuses_by_keyword,
     sigmoid,

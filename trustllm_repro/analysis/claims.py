@@ -6,37 +6,33 @@ field as a whole (O), truthfulness (T), safety (S), fairness (F), robustness (R)
 machine ethics (E).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from trustllm_repro.analysis.compare import leaderboard, signs
-from trustllm_repro.analysis.evidence import (
+from trustllm_repro.analysis.compare import (
     AGREEMENT,
     CODAH,
     CONFAIDE,
     EMOTION,
     EXAGGERATED,
-    LLAMA2,
     OOD,
-    OPEN,
-    REDONE,
     Evidence,
     Where,
     board,
     known_dimension,
+    leaderboard,
     listed,
+    signs,
 )
 from trustllm_repro.data.published import MODELS, PROPRIETARY
 from trustllm_repro.metrics.comparisons import (
     Test,
     benjamini_hochberg,
-    cliffs_delta,
     group_difference,
     mcnemar,
     paired_difference,
@@ -46,6 +42,8 @@ from trustllm_repro.paths import data_dir
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import Run
 
+OPEN = tuple(m for m in MODELS if m not in PROPRIETARY)
+LLAMA2 = ("llama2-7b", "llama2-13b", "llama2-70b")
 # The columns a claim rests on.
 INTERNAL = (*board("truthfulness", "Internal"), CODAH)
 SYCOPHANCY = board("truthfulness", "Preference Sycophancy", "Adv Factuality")
@@ -66,10 +64,11 @@ ARTEFACT, UNDECIDED = "artefact", "not decidable from records"
 
 
 class Finding(NamedTuple):
-    """What the numbers say of one claim; `verdict`: whether it is supported, or another verdict."""
+    """What the numbers say of one claim; `verdict`: whether it is supported, or another verdict.
+    Without one, the test decides."""
 
     evidence: str
-    verdict: bool | str
+    verdict: bool | str | None = None
     test: Test | None = None
 
 
@@ -84,8 +83,9 @@ class Claim(NamedTuple):
 
     def examine(self, e: Evidence) -> Finding:
         found = self.function(e, *(e.published(*column) for column in self.columns))
+        verdict = significant(found.test) if found.verdict is None else found.verdict
         words = {True: SUPPORTED, False: REFUTED}
-        return found._replace(verdict=words.get(found.verdict, found.verdict))
+        return found._replace(verdict=words.get(verdict, verdict))
 
 
 CLAIMS: dict[str, Claim] = {}
@@ -132,7 +132,7 @@ def significant(test: Test, sign: int = 1) -> bool:
 def _change(e: Evidence, task: str, facet: str, before: str, after: str) -> str:
     """Change in refusals from one form of the prompt to the other, of every recorded model whose
     answers to both are all labelled (corrected rule)."""
-    answers = e.answers(task, Rule.CORRECTED, REDONE)
+    answers = e.run.answers(task)
     labels = answers.pivot(index="model", columns=[facet, "item"], values="label")
     done = []
     for m in labels.index:
@@ -151,7 +151,7 @@ def utility(e: Evidence) -> Finding:
     tests = {n: rank_correlation(-e.mean_rank, facts[n]) for n in facts}
     test = tests["mt_bench"]
     each = "; ".join(f"{n}: rho {t.value:.2f} (n = {t.n})" for n, t in tests.items())
-    return Finding(f"mean rank over 31 columns against utility: {each}", significant(test), test)
+    return Finding(f"mean rank over 31 columns against utility: {each}", test=test)
 
 
 @claim("O2", "Over-alignment: Llama2-7b refuses 57 % of harmless prompts.", EXAGGERATED)
@@ -168,9 +168,10 @@ def over_alignment(e: Evidence, refused: pd.Series) -> Finding:
 def proprietary(e: Evidence) -> Finding:
     a, b = e.mean_rank[list(PROPRIETARY)], e.mean_rank[list(OPEN)]
     test = group_difference(a, b)
+    delta = 2 * stats.mannwhitneyu(b, a).statistic / (len(a) * len(b)) - 1
     return Finding(
         f"mean rank {a.mean():.2f} (4 proprietary) against {b.mean():.2f} (12 open), "
-        f"Cliff's delta {cliffs_delta(b, a):.2f}; PaLM 2 stands at {a['bison-001']:.2f}",
+        f"Cliff's delta {delta:.2f}; PaLM 2 stands at {a['bison-001']:.2f}",
         significant(test, -1),
         test,
     )
@@ -217,8 +218,7 @@ def external(e: Evidence, a: pd.Series, b: pd.Series) -> Finding:
     return Finding(
         f"published External is above Internal for {int((a > b).sum())} of {a.notna().sum()} "
         "models; the two are different tasks (F1 of two classes, accuracy of free answers)",
-        significant(test),
-        test,
+        test=test,
     )
 
 
@@ -241,8 +241,7 @@ def sycophancy(e: Evidence, preference: pd.Series, corrected: pd.Series) -> Find
     return Finding(
         f"published columns only (GPT labels not recorded); with persona sycophancy rho "
         f"{persona.value:.2f}, p {persona.p:.2g}",
-        significant(test),
-        test,
+        test=test,
     )
 
 
@@ -262,8 +261,7 @@ def open_behind(e: Evidence, *_: pd.Series) -> Finding:
 
 @claim("S2", "Leetspeak is the most successful attack.", ("safety_jailbreak_by_attack", "overall"))
 def leetspeak(e: Evidence, _: pd.Series) -> Finding:
-    answers = e.answers("safety/jailbreak", Rule.CORRECTED, REDONE)
-    answers = answers.query("label != '' and attack != 'cou'")
+    answers = e.run.answers("safety/jailbreak").query("label != '' and attack != 'cou'")
     hit = (answers["label"] == "answer").groupby([answers["model"], answers["attack"]])
     rates = hit.mean().unstack()
     order = rates.mean().sort_values(ascending=False)
@@ -286,8 +284,7 @@ def exaggerated(e: Evidence, _: pd.Series, harmless: pd.Series) -> Finding:
     return Finding(
         f"refusals of jailbreaks against refusals of harmless prompts; with misuse rho "
         f"{misuse.value:.2f}, p {misuse.p:.2g}",
-        significant(test),
-        test,
+        test=test,
     )
 
 
@@ -346,8 +343,7 @@ def advglue(e: Evidence, v: pd.Series) -> Finding:
     top = v.sort_values(ascending=False).index[:5]
     return Finding(
         f"published top five: {', '.join(top)}; only Mistral-7b's answers are recorded here",
-        significant(test),
-        test,
+        test=test,
     )
 
 
@@ -381,8 +377,7 @@ def policy(e: Evidence, after: pd.Series, before: pd.Series) -> Finding:
     return Finding(
         f"published: higher for {int((after > before).sum())} of {after.notna().sum()} models; "
         f"recorded: {_change(e, 'privacy/awareness_query', 'prompt', 'normal', 'aug')}",
-        significant(test),
-        test,
+        test=test,
     )
 
 

@@ -1,17 +1,19 @@
-"""Published numbers beside what answers give: single tables, the leaderboard and its ranks, and
-models evaluated here."""
-
-from __future__ import annotations
+"""Published numbers beside what answers give: single tables, models evaluated here, the leaderboard
+and its ranks, and what claims and defects draw on."""
 
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.data.published import published
+from trustllm_repro.data.published import MODELS, published
+from trustllm_repro.data.registry import facts
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.judges.registry import measured
 from trustllm_repro.schema import OUR_JUDGE, Rule
@@ -24,6 +26,7 @@ LEADERBOARDS = tuple(f"leaderboard_{dimension}" for dimension in DIMENSIONS)
 # Columns of the public leaderboard where less is better. Persona Sycophancy is not one: it is
 # similarity to the neutral answer less similarity to the sycophantic one.
 LOWER = {c.column for _, c in COLUMNS if c.table in LEADERBOARDS and c.lower}
+AVERAGE_RANK = ("overall_average_rank", "average rank")  # the public leaderboard's own
 _BETTER = {(c.table, c.column): c.better for _, c in COLUMNS}
 
 
@@ -115,7 +118,9 @@ def judged_sentence(lines: pd.DataFrame) -> str:
         return "No further cell rests on labels of our own refusal judge: this ledger holds none."
     first = part["verdict"].str.split().str[0].value_counts()
     measures = measured()["refusal"]["by_task"]
-    kappas = pd.Series([measures[t]["judge"]["kappa"] for t in tasks_behind(part) if t in measures])
+    tasks = {(c.table, c.column): t.id for t, c in COLUMNS if t}
+    behind = {tasks[where] for where in zip(part["table"], part["column"], strict=True)}
+    kappas = pd.Series([measures[t]["judge"]["kappa"] for t in behind if t in measures])
     return (
         f"Not counted there, as their refusal labels were never recorded: {len(part)} cells rest "
         f"on labels of our own judge, {first.get('reproduced', 0)} reproduced, "
@@ -124,18 +129,12 @@ def judged_sentence(lines: pd.DataFrame) -> str:
     )
 
 
-def tasks_behind(cells: pd.DataFrame) -> list[str]:
-    """Of each cell the id of the task whose answers it rests on."""
-    tasks = {(c.table, c.column): t.id for t, c in COLUMNS if t}
-    return [tasks[where] for where in zip(cells["table"], cells["column"], strict=True)]
-
-
 def leaderboard(run: Run | None = None, rule: Rule | str = Rule.AUTHORS) -> pd.DataFrame:
     """16 models x 31 columns (table, column): published values, or with a run those recomputed
     under `rule` where there are any."""
-    facts = published()
-    columns = [(t, c) for t in LEADERBOARDS for c in facts.columns(t)]
-    frame = pd.DataFrame({where: facts.column(*where) for where in columns})
+    known = published()
+    columns = [(t, c) for t in LEADERBOARDS for c in known.columns(t)]
+    frame = pd.DataFrame({where: known.column(*where) for where in columns})
     if run is not None:
         frame.update(_values(run, rule))
     return frame
@@ -161,11 +160,6 @@ def signs(frame: pd.DataFrame) -> np.ndarray:
 def ranks(frame: pd.DataFrame) -> pd.DataFrame:
     """Rank per column, 1 = best; equal values share the better rank, absent ones have none."""
     return (frame * signs(frame)).rank(method="min")
-
-
-def published_average_rank() -> pd.Series:
-    """The public leaderboard's own average rank, by model."""
-    return published().column("overall_average_rank", "average rank")
 
 
 def rank_intervals(
@@ -204,7 +198,7 @@ def rank_intervals(
             "high": high,
             "tasks_recomputed": drawn.sum(axis=1),
             "tasks": frame.notna().sum(axis=1),
-            "published": published_average_rank(),
+            "published": published().column(*AVERAGE_RANK),
         }
     )
     return table.rename_axis("model").reset_index().sort_values("mean_rank", ignore_index=True)
@@ -261,3 +255,158 @@ def standing(run: EvaluatedModel) -> pd.DataFrame:
         "quantile": 1 - ahead / known,
     }
     return pd.DataFrame(lines).reset_index()
+
+
+def consistency() -> pd.DataFrame:
+    """Leaderboard cells that are not what their own detailed sheet gives, over all 16 models: its
+    column of leaderboard_sheets.csv, or the mean of all its columns where none is named there.
+
+    Only published numbers are compared with each other; tolerance 0.005. Columns: table, column,
+    model, leaderboard, sheet, difference.
+    """
+    known, parts = published(), []
+    for board, column, sheet, name in facts("published/leaderboard_sheets").itertuples(index=False):
+        of_sheet = {c: known.column(sheet, c) for c in ([name] if name else known.columns(sheet))}
+        frame = pd.DataFrame({"leaderboard": known.column(board, column)})
+        frame["sheet"] = pd.DataFrame(of_sheet).mean(axis=1, skipna=False)
+        parts.append(frame.assign(table=board, column=column))
+    found = pd.concat(parts).rename_axis("model").reset_index()
+    found["difference"] = found["leaderboard"] - found["sheet"]
+    wrong = found[found["difference"].abs() > 0.005 + 1e-9].reset_index(drop=True)
+    return wrong[["table", "column", "model", "leaderboard", "sheet", "difference"]]
+
+
+def direction_search() -> pd.DataFrame:
+    """Which directions of the 31 columns explain the published average rank.
+
+    Ranks (ties share the better one) are averaged with every column in its natural direction, then
+    with one or two columns reversed. Columns: turned (names), deviation (mean absolute difference
+    from the published average rank over 16 models, in ranks); best first.
+    """
+    frame = leaderboard()
+    target = published().column(*AVERAGE_RANK).to_numpy()
+    right, turned = ranks(frame).to_numpy(), ranks(-frame).to_numpy()
+    delta = (turned - right) / right.shape[1]
+    base = right.mean(axis=1) - target
+    every = [c for size in (0, 1, 2) for c in combinations(range(right.shape[1]), size)]
+    gaps = [np.abs(base + delta[:, list(chosen)].sum(axis=1)).mean() for chosen in every]
+    names = [", ".join(frame.columns[j][1] for j in chosen) or "none" for chosen in every]
+    found = pd.DataFrame({"turned": names, "deviation": gaps})
+    return found.sort_values("deviation", ignore_index=True)
+
+
+# --- what claims and defects draw on
+
+Where = tuple[str, str]  # table, column
+# Columns that several claims and defects are about.
+EXAGGERATED = ("leaderboard_safety", "Exaggerated Safety")
+AGREEMENT = ("leaderboard_fairness", "Overall Agreement Rate")
+CODAH = ("truth_internal", "CODAH")
+CONFAIDE = ("privacy_confaide", "level_2")
+EMOTION = ("leaderboard_ethics", "Emotional Acc")
+OOD = ("leaderboard_robustness", "OOD generalization")
+
+
+def board(dimension: str, *columns: str) -> tuple[Where, ...]:
+    """Columns of a dimension's leaderboard."""
+    return tuple((f"leaderboard_{dimension}", c) for c in columns)
+
+
+def known_dimension(name: str) -> str:
+    """The name itself; a SettingsError if there is no such dimension."""
+    if name and name not in DIMENSIONS:
+        raise SettingsError(f"no dimension {name!r}", remedy=f"one of: {', '.join(DIMENSIONS)}")
+    return name
+
+
+def listed(values: pd.Series | pd.DataFrame, form: str, between: str = ", ") -> str:
+    """Each model, or whatever the index names, with its values: "gpt-4 0.91, chatgpt 0.85"; "none"
+    where there is no row.
+
+    `form` follows the name. It is as in str.format: of the value of a Series, or with the columns of
+    a frame as names.
+    """
+    if isinstance(values, pd.Series):
+        texts = [form.format(value) for value in values]
+    else:
+        texts = [form.format(**row) for row in values.to_dict("records")]
+    names = [key if isinstance(key, str) else " ".join(key) for key in values.index]
+    return between.join(map(str.__add__, names, texts)) or "none"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Published and recomputed values of one run, as Series over the 16 models."""
+
+    run: Run
+
+    @staticmethod
+    def published(table: str, column: str) -> pd.Series:
+        return published().column(table, column)
+
+    @cached_property
+    def _cells(self) -> Any:
+        return self.run.cells.groupby(["table", "column", "rule"])
+
+    def cells(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.DataFrame:
+        """Scored cells of one column, a row a model with a value."""
+        part = self._cells.get_group((table, column, str(rule)))
+        return part[part["value"].notna()].set_index("model")
+
+    def recomputed(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
+        """Values of the models with recorded answers, by model."""
+        return self.cells(table, column, rule)["value"]
+
+    def rules(self, table: str, column: str) -> pd.DataFrame:
+        """Published value and that of each rule, by model; those without the authors' come last."""
+        values = pd.concat({str(r): self.recomputed(table, column, r) for r in Rule}, axis=1)
+        return values.assign(published=self.published(table, column))
+
+    def change(self, table: str, column: str, rule: Rule) -> pd.Series:
+        """What another rule than the authors' adds to the value, by model."""
+        return self.recomputed(table, column, rule) - self.recomputed(table, column)
+
+    def best_known(self, table: str, column: str, rule: Rule = Rule.AUTHORS) -> pd.Series:
+        """Recomputed under `rule` where there are answers, else published: with another rule than the
+        authors' only fair where it corrects single models (a copied file), not the reading of all."""
+        known = self.recomputed(table, column, rule).reindex(list(MODELS))
+        return known.fillna(self.published(table, column))
+
+    @cached_property
+    def mean_rank(self) -> pd.Series:
+        """Mean rank over the 31 leaderboard columns; by the authors' rule, so that recomputed and
+        published-only models are read alike."""
+        return ranks(leaderboard(self.run)).mean(axis=1)
+
+    def readings(
+        self,
+        task: str,
+        first: Rule = Rule.AUTHORS,
+        revisions: tuple[str, ...] = ("published", "copy"),
+    ) -> pd.DataFrame:
+        """Answers under two rules, by default those the sheets rest on: the frame of the first rule,
+        with label and status under the corrected one as "label_then" and "status_then"."""
+        now, then = (self.run.answers(task, r, revisions) for r in (first, Rule.CORRECTED))
+        then = then[["model", "item", "label", "status"]]
+        return now.merge(then, on=["model", "item"], suffixes=("", "_then"))
+
+    def choosing(self, task: str, form: str = "") -> pd.DataFrame:
+        """Per recorded model: refusals by the authors' rule, those of them that state a choice, and
+        answers that decline one: columns refused, chosen, declined. `form`: of the prompt."""
+        read = self.readings(task, revisions=("published", "own", "redo"))
+        read = read[read["form"] == form] if form else read
+        refused, answered = read["label"] == "refusal", read["label"] == "answer"
+        counts = {
+            "refused": refused,
+            "chosen": refused & (read["label_then"] == "answer"),
+            "declined": answered & (read["label_then"] == "refusal"),
+        }
+        return pd.DataFrame(counts).groupby(read["model"]).sum()
+
+    def leaked(self) -> tuple[int, int, int]:
+        """True addresses given by all recorded models, in any case and spelling (corrected rule): all,
+        zero-shot, not a form of the name."""
+        given = self.run.answers("privacy/leakage")
+        true = given[given["label"] == "true"]
+        zero_shot, odd = true["shots"] == "zero-shot", true["address"] == "other"
+        return len(true), int(zero_shot.sum()), int(odd.sum())

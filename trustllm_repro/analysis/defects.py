@@ -3,8 +3,6 @@
 Adding one: a function of the evidence with `@defect` in front. Its docstring is the defect's title.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,13 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.analysis.compare import LOWER
-from trustllm_repro.analysis.evidence import (
+from trustllm_repro.analysis.compare import (
     AGREEMENT,
     CODAH,
     CONFAIDE,
     EMOTION,
     EXAGGERATED,
+    LOWER,
     OOD,
     Evidence,
     Where,
@@ -128,7 +126,7 @@ def changed(changes: pd.DataFrame) -> pd.DataFrame:
 @defect("A1", "safety", ("safety_misuse", "additional"), *board("safety", "Misuse"), known=True)
 def copied_misuse(e: Evidence) -> str:
     """Misuse: Mistral-7b scored on another model's answers."""
-    parts = (e.answers("safety/misuse", revisions=(n,)) for n in ("copy", "own"))
+    parts = (e.run.answers("safety/misuse", Rule.AUTHORS, (n,)) for n in ("copy", "own"))
     copy, own = ((p["label"] == "refusal").groupby(p["model"]).agg(["size", "mean"]) for p in parts)
     form = (
         ": {size} published answers are another model's word for word; its own ({size_own:.0f} "
@@ -140,7 +138,7 @@ def copied_misuse(e: Evidence) -> str:
 @defect("A2", "truthfulness", CODAH, known=True)
 def codah_numbering(e: Evidence) -> str:
     """CODAH: options from 1 against gold from 0."""
-    answers = e.answers("truthfulness/internal")
+    answers = e.run.answers("truthfulness/internal", Rule.AUTHORS)
     read = (answers["status"] == Status.PARSED) & (answers["source"] == "codah")
     counts = read.groupby(answers["model"]).sum()
     return (
@@ -153,7 +151,8 @@ def codah_numbering(e: Evidence) -> str:
 @defect("A3", "safety", ("safety_jailbreak", "jailbreak"), ("safety_jailbreak", "toxicity"))
 def exchanged_jailbreak(e: Evidence) -> str:
     """Jailbreak: two columns exchanged for the first models."""
-    answers, toxic = e.answers("safety/jailbreak"), e.answers("safety/toxicity")
+    tasks = ("safety/jailbreak", "safety/toxicity")
+    answers, toxic = (e.run.answers(task, Rule.AUTHORS) for task in tasks)
     own = (answers["source"] == answers["file"]).groupby(answers["model"]).mean()
     sources = sorted(toxic.loc[toxic["status"] == Status.PARSED, "source"].unique())
     return (
@@ -225,7 +224,7 @@ def parsed_only(e: Evidence) -> str:
 @defect("A9", "truthfulness", ("truth_hallucination", "SUM"), known=True)
 def other_summaries(e: Evidence) -> str:
     """Hallucination SUM: answers and gold of different documents."""
-    redone = e.answers(HALLUCINATION, revisions=("redo",))["model"].unique()
+    redone = e.run.answers(HALLUCINATION, Rule.AUTHORS, ("redo",))["model"].unique()
     values = e.rules("truth_hallucination", "SUM").loc[redone]
     return (
         "the answers were given to other documents than those the gold labels belong to (no "
@@ -249,7 +248,7 @@ def ood_f1(e: Evidence) -> str:
 @defect("A11", "privacy", *board("privacy", "Privacy Awareness Correlation"), known=True)
 def dropped_zeros(e: Evidence) -> str:
     """ConfAIde: ratings of zero dropped."""
-    answers = e.answers("privacy/confaide")
+    answers = e.run.answers("privacy/confaide", Rule.AUTHORS)
     counts = pd.crosstab(answers["model"], answers["status"]).sort_values("parsed", kind="stable")
     return (
         "a rating of 0 is false in Python and is dropped; what the correlation rests on: "
@@ -260,7 +259,7 @@ def dropped_zeros(e: Evidence) -> str:
 @defect("A12", "privacy", *board("privacy", "Privacy Leakage CD"))
 def empty_cells(e: Evidence) -> str:
     """Leakage CD: empty cells count as zero."""
-    answers = e.answers(LEAKAGE)
+    answers = e.run.answers(LEAKAGE, Rule.AUTHORS)
     shown = answers["label"].isin(["true", "other"])
     sizes = shown.groupby([answers[n] for n in ("model", "shots", "template")]).sum()
     return (
@@ -276,7 +275,7 @@ def guessed_addresses(e: Evidence) -> str:
     hits, zero_shot, unguessable = e.leaked()
     kinds = e.run.ledger.asked(LEAKAGE)["address"]
     return (
-        f"{hits} true addresses were given by the {e.answers(LEAKAGE)['model'].nunique()} models whose "
+        f"{hits} true addresses were given by the {e.run.answers(LEAKAGE)['model'].nunique()} models whose "
         f"answers are at hand; {zero_shot} of them without examples, which show the domain, and "
         f"{unguessable} whose local part is not a plain form of the name, although "
         f"{int((kinds == 'other').sum())} of {len(kinds)} addresses are of that kind. TD measures "
@@ -370,19 +369,19 @@ def one_word_answers(e: Evidence) -> str:
     """Hallucination: accuracy of a constant answer."""
     asked = e.run.ledger.asked(HALLUCINATION)
     gold = asked["gold"][asked["source"] != "mc"]
-    answers = e.answers(HALLUCINATION, Rule.CORRECTED, ("published", "redo"))
+    answers = e.run.answers(HALLUCINATION)
     answers = answers[answers["status"] == Status.PARSED]
     columns = answers["source"].map({"halu_dial": "KGD", "halu_qa": "QA", "halu_summ": "SUM"})
     said = pd.crosstab([answers["model"], columns.rename("column")], answers["label"])
-    said = said.assign(most=said.max(axis=1), of=said.sum(axis=1), word=said.idxmax(axis=1))
+    called = said.idxmax(axis=1).map({"Yes": "genuine", "No": "hallucinated"})
+    said = said.assign(most=said.max(axis=1), of=said.sum(axis=1), called=called)
     cells = e.run.cells.query("table == 'truth_hallucination' and rule == 'corrected'")
     same = said.join(cells.set_index(["model", "column"]))
     same = same.query("most >= 0.8 * of and ci_low <= 0.5 <= ci_high")
-    called = same["word"].map({"Yes": "genuine", "No": "hallucinated"})
     return (
         f"gold is Yes for {int((gold == 'Yes').sum())} of {len(gold)} texts; where a model nearly "
         "always says the same word, its accuracy cannot be told from a coin: "
-        + listed(same.assign(called=called), ": calls {most} of {of} {called}", "; ")
+        + listed(same, ": calls {most} of {of} {called}", "; ")
     )
 
 
@@ -439,7 +438,7 @@ def always_option_a(e: Evidence) -> str:
     """TruthfulQA: the right option is always A."""
     asked = e.run.ledger.asked(HALLUCINATION)
     gold = asked["gold"][asked["source"] == "mc"]
-    said = e.answers(HALLUCINATION, Rule.CORRECTED).query("source == 'mc' and status == 'parsed'")
+    said = e.run.answers(HALLUCINATION).query("source == 'mc' and status == 'parsed'")
     shares = (said["label"] == "A").groupby(said["model"]).mean()
     return (
         f"the right option is A in {int((gold == 'A').sum())} of {len(gold)} questions, so a model "
@@ -459,7 +458,7 @@ def printed_stars(e: Evidence) -> str:
     starred = np.where(reviews["stars"].astype(int) >= 3, "positive", "negative")
     by_stars = reviews["gold"] == starred
 
-    answers = e.answers(task).query("source == 'flipkart'")
+    answers = e.run.answers(task, Rule.AUTHORS).query("source == 'flipkart'")
     right = (answers["label"] == "right").groupby(answers["model"]).mean()
     f1 = {n: 2 * p / (1 + p) for n, p in (("all", positive.mean()), ("stars", by_stars.mean()))}
     return (
@@ -473,7 +472,7 @@ def printed_stars(e: Evidence) -> str:
 @defect("A26", "ethics")
 def wheel_of_ethics(e: Evidence) -> str:
     """Released wheel, ETHICS: “not wrong” is “wrong”."""
-    answers = e.answers("ethics/ETHICS", Rule.TOOLKIT)
+    answers = e.run.answers("ethics/ETHICS", Rule.TOOLKIT)
     n = len(answers.query("status == 'parsed' and gold == 'wrong'"))
     column = ("ethics_ETHICS", "Bad Acc")
     bad = e.recomputed(*column, Rule.TOOLKIT)
@@ -550,12 +549,10 @@ def chinese_refusals(e: Evidence) -> str:
     """Refusals in Chinese counted as answers."""
     refusal = measured()["refusal"]  # counted when the judge was trained; the ledger holds no text
     found = refusal["doubted"]["Chinese or Japanese"]
-    of_model = {
-        m: counts["all"]["n"] - counts["without Chinese or Japanese"]["n"]
-        for m, counts in refusal["compared"].items()
-        if m != "all"
-    }
-    most = max(of_model, key=of_model.__getitem__)
+    compared = pd.DataFrame(refusal["compared"]).drop(columns="all")
+    n = compared.loc[["all", "without Chinese or Japanese"]].map(lambda counts: counts["n"])
+    of_model = n.iloc[0] - n.iloc[1]
+    most = of_model.idxmax()
     return (
         "the paper's refusal classifier was trained on English. Of "
         f"{found['answers']:,} recorded answers in Chinese or Japanese, {of_model[most]:,} of them "

@@ -20,6 +20,7 @@ from trustllm_repro.data.benchmark import Benchmark, parse_rows
 from trustllm_repro.errors import SchemaError, SettingsError, SourceMissing
 from trustllm_repro.evaluation.generate import Asked, Choice, Plan
 from trustllm_repro.judges.judge import Judge
+from trustllm_repro.judges.models import model_judge
 from trustllm_repro.judges.registry import JUDGES, LABELS, judge_error, judge_named
 from trustllm_repro.metrics.judge_error import JudgeError
 from trustllm_repro.models.base import Completion, Finish
@@ -152,8 +153,6 @@ class JudgeChoice:
     def __call__(self, name: str) -> Judge:
         if name not in self.replaced:
             return judge_named(name)
-        from trustllm_repro.judges.models import model_judge
-
         return model_judge(name, self.replaced[name])
 
     def measured(self, task: str) -> JudgeError | None:

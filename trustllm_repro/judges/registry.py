@@ -4,10 +4,8 @@ The measured errors are those of models left out of training, by task. Only the 
 replaces a judge whose labels were recorded answer by answer, so only its rates can be corrected.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -15,10 +13,9 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.errors import SettingsError, SourceCorrupt, SourceMissing
-from trustllm_repro.judges import rules, similarity
+from trustllm_repro.judges import models, rules
 from trustllm_repro.judges.judge import Judge
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
-from trustllm_repro.judges.similarity import EmbeddingJudge
 from trustllm_repro.metrics.judge_error import MIN_MODELS, JudgeError
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
@@ -30,11 +27,11 @@ JUDGES: dict[str, Callable[[], Judge]] = {
     "answer match": lambda: rules.ANSWER_MATCH,
     "correction": lambda: rules.CORRECTION,
     "agreement": lambda: rules.STANCE,
-    "similarity": lambda: EmbeddingJudge(
-        "similarity to the plain answer", similarity.pair_similarity
+    "similarity": lambda: models.EmbeddingJudge(
+        "similarity to the plain answer", models.pair_similarity
     ),
-    "sycophancy": lambda: EmbeddingJudge(
-        "closer to the neutral completion; sides with the other option", similarity.sycophancy
+    "sycophancy": lambda: models.EmbeddingJudge(
+        "closer to the neutral completion; sides with the other option", models.sycophancy
     ),
 }
 
@@ -46,7 +43,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "answer match": (rules.RIGHT, rules.WRONG),
     "correction": (rules.CORRECTED, rules.NOT_CORRECTED),
     "agreement": ("agree", "disagree", "neither"),
-    "sycophancy": (similarity.CHANGED, similarity.SAME, similarity.FIRST),
+    "sycophancy": (models.CHANGED, models.SAME, models.FIRST),
     "toxicity": (),
     "similarity": (),
 }
@@ -79,18 +76,16 @@ def judge_error(judge: str, task: str) -> JudgeError | None:
         return None
     try:
         tables = measured()["refusal"]["by_task_and_model"]
-        counts = {t: counts_of(of_models.values()) for t, of_models in tables.items()}
+        counts = {
+            t: pd.DataFrame(list(of_models.values()))[["tp", "fp", "fn", "tn"]].astype(int)
+            for t, of_models in tables.items()
+        }
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise SourceCorrupt(f"judges.json lacks counts of {task}: {e!r}", remedy=REMEDY) from e
     if task not in counts:
         return None
     # How much models differ where only one was labelled: as on the median task with enough models.
-    many = (JudgeError.of(REFUSAL, c) for c in counts.values() if len(c) >= MIN_MODELS)
+    many = (JudgeError.of(c) for c in counts.values() if len(c) >= MIN_MODELS)
     known = [(e.sensitivity.precision, e.specificity.precision) for e in many if e]
     usual = np.median(known, axis=0) if known else (None, None)
-    return JudgeError.of(REFUSAL, counts[task], usual)
-
-
-def counts_of(tables: Iterable[Mapping[str, int]]) -> pd.DataFrame:
-    """Counts of several models, each a mapping with tp, fp, fn and tn."""
-    return pd.DataFrame(list(tables))[["tp", "fp", "fn", "tn"]].astype(int)
+    return JudgeError.of(counts[task], usual)

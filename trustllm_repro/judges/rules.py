@@ -4,8 +4,6 @@ is a short answer right, does an answer correct a false premise, does it agree?
 Notebook 18_judges compares the rates these judges give with the published ones.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from ast import literal_eval

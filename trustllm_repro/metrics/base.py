@@ -9,8 +9,6 @@ pair and the task's facets. `attrs["asked"]` holds the number of items asked for
 without it, as many as there are answers.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from abc import ABC, abstractmethod

@@ -4,8 +4,6 @@ All tests come from scipy; exact where the sample is small. Multiplicity is hand
 with scipy.stats.false_discovery_control (Benjamini-Hochberg).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -81,12 +79,6 @@ def group_difference(first, second) -> Test:
 
     p = _permuted((a, b), gap, "independent")
     return Test("difference of means", float(gap(a, b)), p, n, *bootstrap((a, b), gap, SEED, DRAWS))
-
-
-def cliffs_delta(first, second) -> float:
-    """P(first > second) - P(first < second), -1 to 1."""
-    (a,), (b,) = _complete(first), _complete(second)
-    return float(2 * stats.mannwhitneyu(a, b).statistic / (len(a) * len(b)) - 1)
 
 
 def paired_difference(after, before) -> Test:

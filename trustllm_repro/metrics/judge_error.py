@@ -9,17 +9,17 @@ some se of its own: it is drawn from the beta distribution that the measured mod
 (beta-binomial likelihood), so the interval holds the judge's uncertainty and the answers'.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
 from trustllm_repro.metrics.base import Metric
+from trustllm_repro.metrics.measures import REFUSED
 from trustllm_repro.schema import CONFIDENCE
 
 DRAWS = 4000
@@ -38,7 +38,7 @@ class BetaAcrossModels:
     @classmethod
     def fit(
         cls, hits: Sequence[int], totals: Sequence[int], borrowed: float | None = None
-    ) -> BetaAcrossModels | None:
+    ) -> Self | None:
         """Distribution of a share seen as `hits` of `totals`, a model each; None without any case.
 
         The mean is that of all cases, with half a case added to each side. The precision maximises
@@ -69,25 +69,21 @@ class BetaAcrossModels:
 
 @dataclass(frozen=True)
 class JudgeError:
-    """How often a judge finds the label `positive`, and how often it finds its absence."""
+    """How often a judge finds a refusal, and how often it finds that there is none."""
 
-    positive: str
     sensitivity: BetaAcrossModels
     specificity: BetaAcrossModels
 
     @classmethod
     def of(
-        cls,
-        positive: str,
-        counts: pd.DataFrame,
-        borrowed: Sequence[float | None] = (None, None),
-    ) -> JudgeError | None:
+        cls, counts: pd.DataFrame, borrowed: Sequence[float | None] = (None, None)
+    ) -> Self | None:
         """Errors from counts tp, fp, fn, tn of answers whose label is known, a row a measured
         model; None where either kind of answer never occurred. `borrowed`: see `fit`."""
         tp, fp, fn, tn = (counts[n] for n in ("tp", "fp", "fn", "tn"))
         se = BetaAcrossModels.fit(tp, tp + fn, borrowed[0])
         sp = BetaAcrossModels.fit(tn, tn + fp, borrowed[1])
-        return None if se is None or sp is None else cls(positive, se, sp)
+        return None if se is None or sp is None else cls(se, sp)
 
     @property
     def youden(self) -> float:
@@ -114,7 +110,7 @@ def judge_corrected(
         return None
     rng = np.random.default_rng(seed)
     sides = (error.sensitivity, error.specificity)
-    if label != error.positive:
+    if label != REFUSED.judged_label():
         sides = sides[::-1]
     means = [s.mean for s in sides]
     value = metric.statistic(*(np.array([rogan_gladen(c.mean(), *means)]) for c in samples))

@@ -1,7 +1,5 @@
 """The metrics of the tables: shares and means, classes, pairs, correlation, and averages of these."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

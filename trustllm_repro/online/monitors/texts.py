@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge
+from trustllm_repro.judges.models import default_embedder
 from trustllm_repro.judges.rules import normalise, token_f1
-from trustllm_repro.judges.similarity import default_embedder
 from trustllm_repro.online.generations.generation import Generation, Trace, sentence_ends
 from trustllm_repro.online.monitors.base import Monitor, Need, checkpoints, require_both_classes
 
