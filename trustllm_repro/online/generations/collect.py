@@ -204,12 +204,12 @@ class RemoteCollector(Collector):
                 f"{self.model.base} takes no {form} completions for {self.model.model!r}",
                 remedy="see that address and model are right, or leave the task out with --task",
             )
-        for batch in self.model.show(requests):
-            yield [(i, trace_of(done, shown)) for i, done, shown in batch]
+        for i, done, shown in self.model.show(requests):
+            yield [(i, trace_of(done, shown))]
 
     def _yes(self, prompts: Sequence[str]) -> list[float]:
         asked = self.model.show([Request(p, REPLY_TOKENS) for p in prompts])
-        found = {i: yes_of(done, shown) for i, done, shown in chain.from_iterable(asked)}
+        found = {i: yes_of(done, shown) for i, done, shown in asked}
         return [found[i] for i in range(len(prompts))]
 
 
