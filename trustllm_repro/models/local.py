@@ -231,32 +231,34 @@ class LocalModel:
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
         """See LanguageModel. When memory runs out, the batch is halved and the rest goes on."""
         for ended in self.decode(requests):
-            yield [(job.prompt.index, self.completion(job, f, cut)) for job, f, cut in ended]
+            yield [(job.prompt.index, self._completion(job)) for job in ended]
 
     def decode(
         self, requests: Sequence[Request], watch: Watch = Watch(), begun: Sequence[Tokens] = ()
-    ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
-        """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
+    ) -> Iterator[list[DecodeRequest]]:
+        """Yield answers as they end; those that were running when memory ran out begin again.
 
-        Jobs that were running when memory ran out begin again. `begun`: tokens each answer begins
-        with; `max_new_tokens` come after.
+        `begun`: tokens each answer begins with; `max_new_tokens` come after.
         """
         begun = begun or [()] * len(requests)
         whole = [(*self.tokens(r.prompt), *b) for r, b in zip(requests, begun, strict=True)]
         fitted = [self.fit(w, r.max_new_tokens) for w, r in zip(whole, requests, strict=True)]
         left = set(range(len(requests)))
         warp = warper(self.filters)
-        planned = self._schedule([f[0] for f in fitted])
+        planned = self._schedule([tokens for tokens, _ in fitted])
         while left:
             try:
-                asked = [(p, requests[p.index]) for p in planned if p.index in left]
-                jobs = [DecodeRequest(p, r.max_new_tokens, r.temperature, r.seed) for p, r in asked]
+                jobs = [
+                    DecodeRequest(p, requests[p.index], fitted[p.index][1])
+                    for p in planned
+                    if p.index in left
+                ]
                 decoder = Decoder(
                     self.reader, self.ends, self.batch_size, self.cache_tokens, watch, warp
                 )
-                for done in decoder.run(jobs):
-                    left -= {job.prompt.index for job, _ in done}
-                    yield [(job, f, fitted[job.prompt.index][1]) for job, f in done]
+                for ended in decoder.run(jobs):
+                    left -= {job.prompt.index for job in ended}
+                    yield ended
             except Exception as e:
                 if not should_reduce_batch_size(e) or self.batch_size == 1:
                     raise
@@ -294,11 +296,11 @@ class LocalModel:
     def _schedule(self, fitted: Sequence[Tokens]) -> list[Prompt]:
         return schedule(fitted, MIN_PREFIX.get(self.device.type, 512), MIN_SHARERS)
 
-    def completion(self, job: DecodeRequest, finish: Finish, cut: int) -> Completion:
+    def _completion(self, job: DecodeRequest) -> Completion:
         text = None
-        if finish is not Finish.NAN:
+        if job.finish is not Finish.NAN:
             text = self.tokenizer.decode(job.ids, skip_special_tokens=True)
-        return Completion(text, finish, len(job.prompt.tokens), len(job.ids), cut)
+        return Completion(text, job.finish, len(job.prompt.tokens), len(job.ids), job.cut)
 
 
 class HeldModel(LocalModel):

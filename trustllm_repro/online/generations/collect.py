@@ -169,7 +169,7 @@ class Collector:
         requests = [Request(seen[i].prompt, max(limit - len(b), 1)) for i, _, b in plan]
         texts = [""] * len(plan)
         ended = self.model.decode(requests, begun=[begun for _, _, begun in plan])
-        for job, _, _ in chain.from_iterable(ended):
+        for job in chain.from_iterable(ended):
             ids = [*plan[job.prompt.index][2], *job.ids][:limit]
             texts[job.prompt.index] = self.model.tokenizer.decode(ids, skip_special_tokens=True)
         found = [{name: [] for name in POSITIONS if len(g.trace)} for g in seen]
