@@ -25,13 +25,11 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from trustllm_repro.models.base import Finish, Request
 
-# Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
-PREFIXES = 8
-# Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
-# in SmolLM2 200 KB.
+MIN_SHARERS = 16  # prompts that make a shared prefix worth a forward pass of its own
+PREFIXES = 8  # shared prefixes whose keys and values are kept; prompts come in groups
+# Most tokens of options in one forward pass: each has logits over the vocabulary (SmolLM2: 200 KB).
 OPTION_TOKENS = {"cpu": 256, "cuda": 8192}
-# Columns beyond the longest row's need, so that not every new prompt moves the whole cache.
-SLACK = 32
+SLACK = 32  # columns beyond the longest row's need, so that few new prompts move the whole cache
 # Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code
 # and scratch memory for every shape they meet, which would otherwise be a new one at every step
 # (300 MB after 100 steps in bfloat16).
@@ -52,7 +50,7 @@ class Prompt:
         return self.tokens[: self.prefix]
 
 
-def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
+def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int) -> list[int]:
     """For each prompt, the length of the longest prefix it shares with `share` - 1 others; 0 if
     under `least` tokens. One token at least is left over: the model must read something to predict.
     """
@@ -68,7 +66,7 @@ def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> l
     return [n if n >= least else 0 for n in found]
 
 
-def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Prompt]:
+def schedule(prompts: Sequence[Tokens], least: int, share: int = MIN_SHARERS) -> list[Prompt]:
     """Prompts in the order to answer them: equal prefixes together, the group of the longest prompt
     first: if memory is short, that shows at once."""
     depth = shared_prefixes(prompts, least, share)
@@ -95,7 +93,7 @@ class SlotLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new columns in place; views of what is filled, and of some columns more."""
+        """Write the new columns in place; return views of what is filled, and some columns more."""
         end = self.length + key_states.shape[-2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -130,12 +128,9 @@ class SlotCache(Cache):
     """A cache whose rows are slots: a finished answer's row is taken by the next prompt.
 
     All rows share one right end, `length`; row b holds its tokens in [start[b], length). Buffers
-    are written in place, where the usual cache copies itself at every step.
-
-    Args:
-        like: a cache of the same model. rows, capacity: the shape at first. length: the right end.
-        reserve: tokens, rows times capacity, that may be needed later. A buffer that grows leaves
-            a hole that the next one does not fit into; memory not yet written to costs nothing.
+    are written in place, where the usual cache copies itself at every step. `like`: a cache of the
+    same model. `reserve`: rows x capacity that may be needed later; a buffer that grows leaves a
+    hole too small for the next one, and memory not yet written to costs nothing.
     """
 
     def __init__(
@@ -214,12 +209,10 @@ class SelectedLayer(DynamicLayer):
 
 
 class Reader:
-    """Runs prompts through a causal language model.
+    """Runs prompts through a causal language model in evaluation mode.
 
-    Args:
-        model: in evaluation mode; must take position_ids and past_key_values.
-        pad: any token id; padding is masked. pass_tokens: most of one forward pass over prompts.
-        window: attention window of sliding layers, if there are any.
+    `pad`: any token id; padding is masked. `pass_tokens`: most of one forward pass over prompts.
+    `window`: attention window of sliding layers, if there are any.
     """
 
     def __init__(self, model: Any, pad: int, pass_tokens: int, window: int | None = None) -> None:
@@ -253,14 +246,11 @@ class Reader:
     def read(
         self, prompts: Sequence[Prompt], beyond: int = 0
     ) -> tuple[Cache, torch.Tensor, torch.Tensor]:
-        """One forward pass over prompts with the same shared prefix.
+        """One forward pass over prompts with the same shared prefix; `beyond` more tokens will be
+        read after them over the same cache.
 
-        Args:
-            beyond: so many tokens will be read after them over the same cache.
-
-        Returns:
-            the cache, a row a prompt: shared prefix, padding, the rest; a mask (prompts, columns), 1
-            where a column holds a token; logits (prompts, vocabulary) for the token after each.
+        Returns the cache, a row a prompt: shared prefix, padding, the rest; a mask (prompts,
+        columns), 1 where a column holds a token; logits (prompts, vocabulary) after each prompt.
         """
         shared = prompts[0].prefix
         width = max(len(p.tokens) for p in prompts) - shared
@@ -311,7 +301,7 @@ class DecodeRequest:
         return self.request.max_new_tokens - len(self.ids)
 
 
-Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.local.warper
+Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see local.warper
 
 
 class Watch:
@@ -332,21 +322,14 @@ class Watch:
 
 @dataclass(eq=False)
 class Decoder:
-    """Runs requests through a causal language model.
-
-    Args:
-        ends: token ids that end an answer.
-        batch_size: most rows at a time. cache_tokens: most tokens the cache holds, all rows
-            together; long prompts then go in smaller batches.
-        watch: sees every token; it must not change the logits. warp: narrows draws; see `pick`.
-    """
+    """Runs requests through a causal language model."""
 
     reader: Reader
-    ends: frozenset[int]
-    batch_size: int
-    cache_tokens: int
-    watch: Watch = field(default_factory=Watch)
-    warp: Warp | None = None
+    ends: frozenset[int]  # token ids that end an answer
+    batch_size: int  # most rows at a time
+    cache_tokens: int  # most that the cache holds; long prompts go in smaller batches
+    watch: Watch = field(default_factory=Watch)  # must not change the logits
+    warp: Warp | None = None  # narrows draws; see `pick`
     rows: list[DecodeRequest | None] = field(init=False)
     cache: SlotCache | None = field(init=False)
     reserve: int = field(init=False)
@@ -458,11 +441,9 @@ def pick(
 
     Temperature 0 takes the best token. Above, the token of the largest share / noise with
     exponential noise, which draws from the softmax distribution (the Gumbel-max trick). The noise
-    depends on the request's seed and the position only, and a change in the last bits of the logits
-    hardly ever changes the draw, as it would with the inverse of the cumulative distribution.
-
-    Args:
-        warp: from logits over temperature to those that may be drawn from; None: all.
+    depends on seed and position only, and a change in the last bits of the logits hardly ever
+    changes the draw, as it would with the inverse of the cumulative distribution. `warp`: from
+    logits over temperature to those that may be drawn from.
     """
     logits = logits.float()
     best, tokens = logits.max(dim=-1)
@@ -496,11 +477,9 @@ def score_options(
 ) -> Iterator[tuple[int, list[float]]]:
     """Yield (index of the prompt, summed log-probability in nats of each of its options).
 
-    Args:
-        prompts: in the order to read them; `options[p.index]` are those of prompt p.
-
-    The first token of every option is read off the prompt's own pass; only what follows takes
-    another, in which all options of all prompts of the pass go together over one cache.
+    `options[p.index]` are those of prompt p. The first token of every option is read off the
+    prompt's own pass; what follows takes another, in which all options of all prompts of the pass
+    go together over one cache.
     """
     for batch in reader.passes(prompts):
         asked = [(row, option) for row, p in enumerate(batch) for option in options[p.index]]

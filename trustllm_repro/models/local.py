@@ -41,21 +41,18 @@ from trustllm_repro.models.weights import SAFE, check_folder, digest_of, loading
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
-# Tokens a shared prefix must save (length x prompts) to be worth a forward pass of its own.
-MIN_SHARERS = 16
-MIN_PREFIX = {"cpu": 24, "cuda": 512}
+MIN_PREFIX = {"cpu": 24, "cuda": 512}  # tokens worth a forward pass of their own
 # Most rows, and of how many usual prompts and answers the cache is. Rows of short prompts cost
 # little memory and share each pass over the weights: on two cores SmolLM2 makes 1.2 to 1.35 times
 # as many tokens a second with 128 rows as with 32.
 ROWS = {"cpu": (128, 32), "cuda": (256, 256)}
-USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
+USUAL_TOKENS = 768  # a few times the usual prompt and answer
 # Most tokens of one forward pass over prompts, which bounds its activations; larger passes are no
 # faster on a CPU, as they hold more padding (1024: 8 % slower).
 PASS_TOKENS = {"cpu": 512, "cuda": 32768}
-# Shares of a GPU's free memory. What is left is for activations, and for one layer while the
-# cache is given another shape (models/decoding.py).
+# Shares of a GPU's free memory; the rest is for activations, and for a layer that is reshaped.
 CACHE, PASS = 0.5, 0.125
-MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
+MIN_TOKENS = 512  # less is no use, so memory may run out instead, and say so
 Turn = dict[str, str]  # role and content
 FILE = "generation_config.json"
 # Name in the config: the filter, and the value that lets everything pass.
@@ -84,7 +81,7 @@ class LocalModel:
     Args:
         name: row in the tables; default: folder name.
         dtype: float32 for reported numbers, bfloat16 where a profile says so, float16; "auto" is
-            the faster of the first two, see `fast_dtype`. device: "cpu", "cuda", "cuda:1" ... or "auto".
+            `fast_dtype`. device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
             on a CPU that of 32 usual prompts and answers, at most 128.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
@@ -92,11 +89,10 @@ class LocalModel:
         system: "default" lets the chat template put its own system message in, "blank" none.
         sampling: "plain" draws from the whole softmax, "model" as the model's generation config
             says. `evaluate` asks for "blank" and "model"; see `own_filters` and `blank_turns`.
-        digest: of the weights, where they were hashed just now; they are not read again for it.
+        digest: of the weights, where they were hashed just now.
 
-    Raises:
-        SourceMissing, SourceCorrupt: see models.weights.check_folder, own_filters.
-        SettingsError: unknown dtype, device, system or sampling; see own_filters.
+    Raises SourceMissing, SourceCorrupt: see check_folder, own_filters; SettingsError: unknown dtype,
+    device, system or sampling; see own_filters.
     """
 
     def __init__(
@@ -294,7 +290,7 @@ class LocalModel:
         yield from score_options(self.reader, self._schedule(fitted), coded)
 
     def _schedule(self, fitted: Sequence[Tokens]) -> list[Prompt]:
-        return schedule(fitted, MIN_PREFIX.get(self.device.type, 512), MIN_SHARERS)
+        return schedule(fitted, MIN_PREFIX.get(self.device.type, 512))
 
     def _completion(self, job: DecodeRequest) -> Completion:
         text = None
@@ -305,11 +301,8 @@ class LocalModel:
 
 class HeldModel(LocalModel):
     """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer, used
-    as it is, on its device and in its dtype; see `find_model`. Its identity is a digest of the
-    weights it has now: after training, make another.
-
-    Raises SettingsError: the model is in training mode; others as LocalModel.
-    """
+    as it is. Its identity is a digest of the weights it has now: after training, make another.
+    Raises SettingsError: the model is in training mode; others as LocalModel."""
 
     def __init__(
         self, model: Any, tokenizer: Any, name: str, batch_size: int, system: str, sampling: str
@@ -330,12 +323,8 @@ class HeldModel(LocalModel):
 
 
 def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
-    """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}.
-
-    Raises:
-        SourceCorrupt: the file cannot be read, or a value is out of range.
-        SettingsError: the config asks for one of REFUSED.
-    """
+    """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}. Raises
+    SourceCorrupt: the file is unreadable, or a value out of range; SettingsError: one of REFUSED."""
     where = source / FILE if isinstance(source, Path) else "the model's generation config"
     with loading(f"{where} cannot be used", "correct it, or leave it out with --sampling plain"):
         config = _generation_config(source) if isinstance(source, Path) else source
@@ -358,11 +347,12 @@ def _generation_config(folder: Path) -> GenerationConfig:
     return GenerationConfig.from_pretrained(folder, local_files_only=True, **more)
 
 
-def warper(filters: Mapping[str, float]) -> processors.LogitsProcessorList | None:
+def warper(filters: Mapping[str, float]) -> processors.LogitsProcessorList:
     """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32):
-    logits with -inf for what must not be drawn. None: there is no filter."""
-    known = [FILTERS[name][0](filters[name]) for name in FILTERS if name in filters]
-    return processors.LogitsProcessorList(known) or None
+    logits with -inf for what must not be drawn. Empty: there is no filter."""
+    return processors.LogitsProcessorList(
+        FILTERS[name][0](filters[name]) for name in FILTERS if name in filters
+    )
 
 
 def rendered(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> str:
@@ -377,10 +367,9 @@ def blank_turns(tokenizer: Any) -> Sequence[Turn]:
 
     The official toolkit empties the system message of its chat format. A template that puts one
     in by itself is given an empty one (ChatML of SmolLM2, Qwen2.5: an empty system turn is left),
-    or a blank where it takes an empty message for none. One that puts none in is given none: Llama
-    2 and Mistral would write empty marks or lines for an empty message, and Gemma and the first
-    Mistral refuse the role. So the shortest text is right. What a template always says (Llama 3.1:
-    dates) stays.
+    or a blank where it takes an empty message for none. Others are given none: Llama 2 and Mistral
+    would write empty marks or lines for it, and Gemma and the first Mistral refuse the role. So the
+    shortest text is right. What a template always says (Llama 3.1: dates) stays.
     """
     found: list[tuple[int, Sequence[Turn]]] = []
     for turns in [(), *([{"role": "system", "content": said}] for said in ("", " "))]:
@@ -428,11 +417,8 @@ def find_device(name: str) -> torch.device:
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor has products of it; elsewhere float32.
-
-    A CPU without them turns every number into float32 and back: SmolLM2 in batches of 32 then
-    takes four times as long as in float32 (AMD EPYC with AVX2 alone).
-    """
+    """bfloat16 where the processor has products of it; elsewhere float32. A CPU without them turns
+    every number into float32 and back, and SmolLM2 takes four times as long (EPYC with AVX2)."""
     if device.type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -455,8 +441,7 @@ def ends_of(model, tokenizer) -> frozenset[int]:
 
 
 def _free_memory() -> None:
-    """Give back what is not used any more to the GPU or the system, as glibc does not by itself
-    (after loading 135 M parameters in bfloat16, 220 MB)."""
+    """Give unused memory back to the GPU or the system; glibc does not (220 MB after SmolLM2)."""
     clear_device_cache(garbage_collection=True)
     with suppress(OSError, AttributeError):  # other systems, other C libraries
         ctypes.CDLL("libc.so.6").malloc_trim(0)
