@@ -3,7 +3,7 @@
 Prompts of one task share their instructions; those tokens are computed once and their keys and
 values copied, if enough prompts share them. A row that has ended is given to the next prompt, so
 the batch stays full. In float32 an answer does not depend on what else is in the batch, except
-where two tokens tie to the last bits. Keys and values are (rows, heads, columns, head size) a layer.
+where two tokens tie to the last bits. A layer's keys are (rows, heads, columns, head size).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from trustllm_repro.models.base import Finish, Request
 
-MIN_SHARERS = 16  # prompts that make a shared prefix worth a forward pass of its own
+MIN_PREFIX = {"cpu": 24, "cuda": 512}  # tokens of a shared prefix worth a pass of its own
+MIN_SHARERS = 16  # prompts that share it
 PREFIXES = 8  # shared prefixes whose keys and values are kept; prompts come in groups
 # Most tokens of options in one forward pass: each has logits over the vocabulary (SmolLM2: 200 KB).
 OPTION_TOKENS = {"cpu": 256, "cuda": 8192}
@@ -205,7 +206,7 @@ class SelectedLayer(DynamicLayer):
         )
 
 
-# --- reading prompts ------------------------------------------------------------------------------
+# --- reading prompts, and options after them ------------------------------------------------------
 
 
 class Reader:
@@ -219,7 +220,7 @@ class Reader:
         self.model, self.pad, self.pass_tokens, self.window = model, pad, pass_tokens, window
         self.device: torch.device = model.device
         _contiguous_head(model)
-        self._prefix = lru_cache(PREFIXES)(self._read_prefix)
+        self._prefix = lru_cache(PREFIXES)(lambda tokens: self.read([Prompt(0, tokens)])[0])
 
     def forward(self, ids, mask, positions, cache, keep: int = 1):
         """One call of the model; logits of the last `keep` positions (0: all)."""
@@ -229,11 +230,14 @@ class Reader:
             past_key_values=cache, use_cache=True, logits_to_keep=keep,
         )  # fmt: skip
 
+    def schedule(self, prompts: Sequence[Tokens]) -> list[Prompt]:
+        """See `schedule`; for prefixes that are worth a forward pass of their own."""
+        return schedule(prompts, MIN_PREFIX.get(self.device.type, 512))
+
     def passes(self, prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
         """Split prompts into forward passes: one shared prefix each, of bounded size."""
         for _, group in groupby(prompts, key=lambda p: p.shared):
-            batch: list[Prompt] = []
-            width = 0
+            batch, width = [], 0
             for prompt in group:
                 rest = len(prompt.tokens) - prompt.prefix
                 if batch and max(width, rest) * (len(batch) + 1) > self.pass_tokens:
@@ -268,10 +272,50 @@ class Reader:
         out = self.forward(ids, mask, positions, past)
         return out.past_key_values, mask, out.logits[:, -1]
 
-    def _read_prefix(self, tokens: Tokens) -> Cache:
-        ids = torch.tensor([tokens])
-        places = torch.arange(len(tokens))[None]
-        return self.forward(ids, torch.ones_like(ids), places, DynamicCache()).past_key_values
+    @torch.inference_mode()
+    def score_options(
+        self, prompts: Sequence[Prompt], options: Sequence[Sequence[Tokens]]
+    ) -> Iterator[tuple[int, list[float]]]:
+        """Yield (index of the prompt, summed log-probability in nats of each of its options).
+
+        `options[p.index]` are those of prompt p. The first token of every option is read off the
+        prompt's own pass; what follows takes another, in which all options of all prompts of the
+        pass go together over one cache.
+        """
+        for batch in self.passes(prompts):
+            asked = [(row, option) for row, p in enumerate(batch) for option in options[p.index]]
+            longest = max((len(option) for _, option in asked), default=0)
+            cache, mask, logits = self.read(batch, beyond=longest)
+            first = torch.log_softmax(logits.float(), dim=-1)
+            nats = [float(first[row, option[0]]) if option else 0.0 for row, option in asked]
+            longer = [i for i, (_, option) in enumerate(asked) if len(option) > 1]
+            size = max(1, OPTION_TOKENS.get(self.device.type, 256) // max(longest - 1, 1))
+            for some in (longer[k : k + size] for k in range(0, len(longer), size)):
+                rest = self._rest(cache, mask, [asked[i] for i in some])
+                for i, added in zip(some, rest, strict=True):
+                    nats[i] += added
+            del cache  # before the next pass makes another
+            found = iter(nats)
+            yield from ((p.index, list(islice(found, len(options[p.index])))) for p in batch)
+
+    def _rest(
+        self, past: Cache, mask: torch.Tensor, asked: Sequence[tuple[int, Tokens]]
+    ) -> list[float]:
+        """Nats of the second and later tokens of options, each after a row of a pass."""
+        # The last token is predicted, never read.
+        ids, after = (
+            pad_sequence([torch.tensor(option[part]) for _, option in asked], True, self.pad)
+            for part in (slice(-1), slice(1, None))
+        )
+        rows = torch.tensor([row for row, _ in asked])
+        before = mask[rows]
+        mask = torch.cat([before, torch.ones_like(ids)], dim=1)  # padding is behind, so is unseen
+        positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1])
+        cache = Cache(layers=[SelectedLayer(layer, rows.to(self.device)) for layer in past.layers])
+        logits = self.forward(ids, mask, positions, cache, keep=0).logits
+        chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
+        nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
+        return [sum(row[: len(option) - 1]) for row, (_, option) in zip(nats, asked, strict=True)]
 
 
 def _contiguous_head(model: Any) -> None:
@@ -301,9 +345,6 @@ class DecodeRequest:
         return self.request.max_new_tokens - len(self.ids)
 
 
-Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see local.warper
-
-
 class Watch:
     """Sees every token being chosen, and does nothing with it here. Never called for what no answer
     rests on."""
@@ -329,16 +370,14 @@ class Decoder:
     batch_size: int  # most rows at a time
     cache_tokens: int  # most that the cache holds; long prompts go in smaller batches
     watch: Watch = field(default_factory=Watch)  # must not change the logits
-    warp: Warp | None = None  # narrows draws; see `pick`
-    rows: list[DecodeRequest | None] = field(init=False)
-    cache: SlotCache | None = field(init=False)
-    reserve: int = field(init=False)
+    warp: Callable | None = None  # narrows draws; see local.warper
 
     @torch.inference_mode()
     def run(self, requests: Sequence[DecodeRequest]) -> Iterator[list[DecodeRequest]]:
         """Yield finished requests, in the order they end."""
         queue = deque(requests)
-        self.rows, self.cache = [], None
+        self.rows: list[DecodeRequest | None] = []
+        self.cache: SlotCache | None = None
         self.watch.started()
         most = max((len(r.prompt.tokens) + r.room for r in requests), default=0) + SLACK
         self.reserve = min(self.cache_tokens, min(self.batch_size, len(requests)) * most)
@@ -435,7 +474,7 @@ def _need(requests: Sequence[DecodeRequest]) -> tuple[int, int]:
 
 
 def pick(
-    logits: torch.Tensor, jobs: Sequence[DecodeRequest], warp: Warp | None = None
+    logits: torch.Tensor, jobs: Sequence[DecodeRequest], warp: Callable | None = None
 ) -> list[int | None]:
     """Next token per row of logits (jobs, vocabulary); None where no logit is finite.
 
@@ -466,53 +505,3 @@ def noise(jobs: Sequence[DecodeRequest], like: torch.Tensor) -> torch.Tensor:
         bits = np.random.Philox(key=job.request.seed, counter=len(job.ids) << 64)
         np.random.Generator(bits).standard_exponential(out=row)
     return out.to(like.device)
-
-
-# --- options --------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def score_options(
-    reader: Reader, prompts: Sequence[Prompt], options: Sequence[Sequence[Tokens]]
-) -> Iterator[tuple[int, list[float]]]:
-    """Yield (index of the prompt, summed log-probability in nats of each of its options).
-
-    `options[p.index]` are those of prompt p. The first token of every option is read off the
-    prompt's own pass; what follows takes another, in which all options of all prompts of the pass
-    go together over one cache.
-    """
-    for batch in reader.passes(prompts):
-        asked = [(row, option) for row, p in enumerate(batch) for option in options[p.index]]
-        longest = max((len(option) for _, option in asked), default=0)
-        cache, mask, logits = reader.read(batch, beyond=longest)
-        first = torch.log_softmax(logits.float(), dim=-1)
-        nats = [float(first[row, option[0]]) if option else 0.0 for row, option in asked]
-        longer = [i for i, (_, option) in enumerate(asked) if len(option) > 1]
-        size = max(1, OPTION_TOKENS.get(reader.device.type, 256) // max(longest - 1, 1))
-        for some in (longer[k : k + size] for k in range(0, len(longer), size)):
-            rest = _rest(reader, cache, mask, [asked[i] for i in some])
-            for i, added in zip(some, rest, strict=True):
-                nats[i] += added
-        del cache  # before the next pass makes another
-        found = iter(nats)
-        yield from ((p.index, list(islice(found, len(options[p.index])))) for p in batch)
-
-
-def _rest(
-    reader: Reader, past: Cache, mask: torch.Tensor, asked: Sequence[tuple[int, Tokens]]
-) -> list[float]:
-    """Nats of the second and later tokens of options, each after a row of a pass: one more pass."""
-    # The last token is predicted, never read.
-    ids, after = (
-        pad_sequence([torch.tensor(option[part]) for _, option in asked], True, reader.pad)
-        for part in (slice(-1), slice(1, None))
-    )
-    rows = torch.tensor([row for row, _ in asked])
-    before = mask[rows]
-    mask = torch.cat([before, torch.ones_like(ids)], dim=1)  # padding stands behind, so is unseen
-    positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1])
-    cache = Cache(layers=[SelectedLayer(layer, rows.to(reader.device)) for layer in past.layers])
-    logits = reader.forward(ids, mask, positions, cache, keep=0).logits
-    chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
-    nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
-    return [sum(row[: len(option) - 1]) for row, (_, option) in zip(nats, asked, strict=True)]

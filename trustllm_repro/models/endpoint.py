@@ -32,7 +32,6 @@ KEY = "OPENAI_API_KEY"  # the environment variable that may hold it
 TOP_LOGPROBS = 5  # tokens shown at each place, as many as servers usually give
 _NOT_GIVEN = -9999.0  # nats: what OpenAI's servers send for a token that is too unlikely
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
-_FAILED = Completion(None, Finish.ERROR, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class TokenLogprobs:
 
 
 Shown = tuple[Completion, list[TokenLogprobs]]
+Ask = Callable[[Request], Shown]
 
 
 @dataclass(eq=False)
@@ -63,14 +63,10 @@ class Endpoint:
 
     @classmethod
     def of(cls, spec: str, parallel: int = 0) -> Endpoint:
-        """From http://host:port/v1#model, or http://host:port/v1?api=completions#model.
+        """From http://host:port/v1#model. One short call sees that the server takes chat for it;
+        `?api=chat` or `?api=completions` before the # says what it takes, without a call.
 
-        One short call sees that the server takes chat completions for the model; `?api=chat` or
-        `?api=completions` before the # says what it takes without a call.
-
-        Raises:
-            SettingsError: a key in the address, no model, a refused key, or a server that takes no
-                chat completions for the model.
+        Raises SettingsError: a key in the address, no model, a refused key, or no chat completions.
         """
         parts = urlsplit(spec)
         if parts.username or parts.password:
@@ -118,9 +114,9 @@ class Endpoint:
 
     @cached_property
     def refusal(self) -> str:
-        """Why the server takes no such completions, by one short call; "" if it does. One that is
-        down refuses nothing: stored answers need none, and the first prompt that is not stored
-        will say so. Raises SettingsError: a refused key."""
+        """Why the server takes no such completions, by one short call; "" if it does, or is down:
+        stored answers do not need it, and the first other prompt will say so. Raises SettingsError:
+        a refused key."""
         try:
             replace(self, tries=1)._ask(Request("Hello", 1))
         except openai.APIError as e:
@@ -134,14 +130,12 @@ class Endpoint:
         for index, done, _ in self._each(requests, self._ask):
             yield [(index, done)]
 
-    def show(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion, list]]:
-        """As `complete`, with the TokenLogprobs of each answer; [] if the server shows none."""
+    def show(self, requests: Sequence[Request]) -> Iterator[tuple[int, *Shown]]:
+        """As `complete`, with the tokens of each answer; none where the server shows none."""
         return self._each(requests, self._ask_shown)
 
-    def _each(
-        self, requests: Sequence[Request], ask: Callable[[Request], Shown]
-    ) -> Iterator[tuple[int, Completion, list[TokenLogprobs]]]:
-        """(index, what `ask` gives), as answers come; _FAILED for a prompt that failed for good."""
+    def _each(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, *Shown]]:
+        """(index, what `ask` gives), as answers come; "error" for one that failed for good."""
         answered, row = False, 0
         for index, call in self._calls(requests, ask):
             failed = call.exception()
@@ -162,11 +156,9 @@ class Endpoint:
                     remedy="see that the server runs, and that address and model are right; then "
                     "run the same command again, it goes on where it was",
                 )
-            yield index, _FAILED, []
+            yield index, Completion(None, Finish.ERROR, 0, 0), []
 
-    def _calls(
-        self, requests: Sequence[Request], ask: Callable[[Request], Shown]
-    ) -> Iterator[tuple[int, Future[Shown]]]:
+    def _calls(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, Future[Shown]]]:
         """(index, its call when it is over), `parallel` at a time, in the order they end."""
         todo, running = iter(enumerate(requests)), {}
         pool = ThreadPoolExecutor(self.parallel)
@@ -270,9 +262,9 @@ def read_logprobs(choice: Any) -> list[TokenLogprobs]:
     """The tokens of one of a reply's "choices"; [] if the server shows none, or in no known form.
 
     Chat has {"content": [{"token", "logprob", "top_logprobs"} ...]}, plain completions {"tokens",
-    "token_logprobs", "top_logprobs"}; some servers send the former for both. Servers leave out what
-    they do not know, so nothing here raises, and a number that is none is NaN. One token that
-    cannot be read takes all with it: without it the others have no place in the text.
+    "token_logprobs", "top_logprobs"}; some servers send the former for both. Nothing here raises:
+    a number that is left out is NaN, and one token that cannot be read takes all with it, because
+    without it the others have no place in the text.
     """
     try:
         given = choice["logprobs"]

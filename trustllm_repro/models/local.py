@@ -27,21 +27,10 @@ from transformers.generation import logits_process as processors
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Completion, Finish, Request, check_asking
 from trustllm_repro.models.cpu import pack_linears, packs, use_cpu_attention
-from trustllm_repro.models.decoding import (
-    Decoder,
-    DecodeRequest,
-    Prompt,
-    Reader,
-    Tokens,
-    Watch,
-    schedule,
-    score_options,
-)
+from trustllm_repro.models.decoding import Decoder, DecodeRequest, Reader, Tokens, Watch
 from trustllm_repro.models.weights import SAFE, check_folder, digest_of, loading, tokenizer_digest
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-AUTO = "auto"
-MIN_PREFIX = {"cpu": 24, "cuda": 512}  # tokens worth a forward pass of their own
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 # Most rows, and of how many usual prompts and answers the cache is. Rows of short prompts cost
 # little memory and share each pass over the weights: on two cores SmolLM2 makes 1.2 to 1.35 times
 # as many tokens a second with 128 rows as with 32.
@@ -53,8 +42,6 @@ PASS_TOKENS = {"cpu": 512, "cuda": 32768}
 # Shares of a GPU's free memory; the rest is for activations, and for a layer that is reshaped.
 CACHE, PASS = 0.5, 0.125
 MIN_TOKENS = 512  # less is no use, so memory may run out instead, and say so
-Turn = dict[str, str]  # role and content
-FILE = "generation_config.json"
 # Name in the config: the filter, and the value that lets everything pass.
 FILTERS: dict[str, tuple[Any, float]] = {
     "top_k": (processors.TopKLogitsWarper, 0),
@@ -91,8 +78,8 @@ class LocalModel:
             says. `evaluate` asks for "blank" and "model"; see `own_filters` and `blank_turns`.
         digest: of the weights, where they were hashed just now.
 
-    Raises SourceMissing, SourceCorrupt: see check_folder, own_filters; SettingsError: unknown dtype,
-    device, system or sampling; see own_filters.
+    Raises SourceMissing, SourceCorrupt: see check_folder, own_filters; SettingsError: see
+    own_filters, or an unknown dtype, device, system or sampling.
     """
 
     def __init__(
@@ -117,10 +104,9 @@ class LocalModel:
 
     def _settle(self, dtype: str, device: str, batch_size: int, stock: bool) -> None:
         self.device, self.stock = find_device(device), stock
-        if dtype not in (AUTO, *DTYPES):
-            known = ", ".join((AUTO, *DTYPES))
-            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {known}")
-        self.dtype = fast_dtype(self.device) if dtype == AUTO else DTYPES[dtype]
+        if dtype not in DTYPES:
+            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {', '.join(DTYPES)}")
+        self.dtype = fast_dtype(self.device) if dtype == "auto" else getattr(torch, dtype)
         most, usual = ROWS.get(self.device.type, ROWS["cuda"])
         self.batch_size = batch_size or most
         # Longer prompts and answers go in fewer rows, shorter ones in more.
@@ -140,7 +126,8 @@ class LocalModel:
         chat = bool(self.tokenizer.chat_template)
         weights, tokenizer = self._digests
         facts: dict[str, Any] = {"weights": weights, "tokenizer": tokenizer}
-        facts |= {"dtype": _name(self.dtype), "template": "chat" if chat else "none"}
+        facts["dtype"] = str(self.dtype).removeprefix("torch.")
+        facts["template"] = "chat" if chat else "none"
         facts |= {"system": "blank"} if chat and self.system == "blank" else {}
         return facts | ({"sampling": self.filters} if self.filters else {})
 
@@ -183,12 +170,9 @@ class LocalModel:
             use_cpu_attention(model)
             pack_linears(model)
         _free_memory()
-        self._fit_gpu(model)
-        return model
-
-    def _fit_gpu(self, model: Any) -> None:
         if self.device.type == "cuda":
             self.fit_memory(model.config, torch.cuda.mem_get_info(self.device)[0])
+        return model
 
     def fit_memory(self, config: Any, free: int) -> None:
         """Bound cache and passes by `free` bytes; so as many answers run together as fit."""
@@ -204,8 +188,8 @@ class LocalModel:
         return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
     def tokens(self, prompt: str) -> Tokens:
-        """The prompt in its chat template, or as it is for a base model; at least one token: an
-        empty prompt is the end token, after which texts begin."""
+        """The prompt in its chat template, or as it is for a base model. An empty one is the end
+        token, after which texts begin."""
         if not self.tokenizer.chat_template:
             return tuple(self.tokenizer(prompt).input_ids) or (min(self.ends, default=0),)
         text = rendered(self.tokenizer, prompt, self._before)
@@ -241,12 +225,11 @@ class LocalModel:
         fitted = [self.fit(w, r.max_new_tokens) for w, r in zip(whole, requests, strict=True)]
         left = set(range(len(requests)))
         warp = warper(self.filters)
-        planned = self._schedule([tokens for tokens, _ in fitted])
         while left:
             try:
                 jobs = [
                     DecodeRequest(p, requests[p.index], fitted[p.index][1])
-                    for p in planned
+                    for p in self.reader.schedule([tokens for tokens, _ in fitted])
                     if p.index in left
                 ]
                 decoder = Decoder(
@@ -287,15 +270,11 @@ class LocalModel:
         ]
         room = max((len(o) for some in coded for o in some), default=1)
         fitted = [self.fit(self.tokens(p), room)[0] for p in prompts]
-        yield from score_options(self.reader, self._schedule(fitted), coded)
-
-    def _schedule(self, fitted: Sequence[Tokens]) -> list[Prompt]:
-        return schedule(fitted, MIN_PREFIX.get(self.device.type, 512))
+        yield from self.reader.score_options(self.reader.schedule(fitted), coded)
 
     def _completion(self, job: DecodeRequest) -> Completion:
-        text = None
-        if job.finish is not Finish.NAN:
-            text = self.tokenizer.decode(job.ids, skip_special_tokens=True)
+        nan = job.finish is Finish.NAN
+        text = None if nan else self.tokenizer.decode(job.ids, skip_special_tokens=True)
         return Completion(text, job.finish, len(job.prompt.tokens), len(job.ids), job.cut)
 
 
@@ -309,10 +288,12 @@ class HeldModel(LocalModel):
     ) -> None:
         if model.training:
             raise SettingsError("the model is in training mode", remedy="call model.eval() first")
-        self._settle(_name(model.dtype), str(model.device), batch_size, stock=True)
+        dtype = str(model.dtype).removeprefix("torch.")
+        self._settle(dtype, str(model.device), batch_size, stock=True)
         self.name = name or Path(model.config.name_or_path).name or model.config.model_type
         self.model, self.tokenizer, self._draws = model, tokenizer, model.generation_config
-        self._fit_gpu(model)
+        if self.device.type == "cuda":
+            self.fit_memory(model.config, torch.cuda.mem_get_info(self.device)[0])
         with tempfile.TemporaryDirectory() as folder:
             tokenizer.save_pretrained(folder)
             self._digests = tensors_digest(model), tokenizer_digest(Path(folder))
@@ -324,10 +305,15 @@ class HeldModel(LocalModel):
 
 def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
     """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}. Raises
-    SourceCorrupt: the file is unreadable, or a value out of range; SettingsError: one of REFUSED."""
-    where = source / FILE if isinstance(source, Path) else "the model's generation config"
+    SourceCorrupt: an unreadable file, a value out of range; SettingsError: one of REFUSED."""
+    files = isinstance(source, Path)
+    where = source / "generation_config.json" if files else "the model's generation config"
     with loading(f"{where} cannot be used", "correct it, or leave it out with --sampling plain"):
-        config = _generation_config(source) if isinstance(source, Path) else source
+        config = source
+        if files:  # as transformers does; older models keep it in config.json
+            older = {"config_file_name": "config.json", "_from_model_config": True}
+            more = {} if where.is_file() else older
+            config = GenerationConfig.from_pretrained(source, local_files_only=True, **more)
         settings = USUAL | {n: v for n, v in vars(config).items() if v is not None}
         found = {n: settings[n] for n, (_, off) in FILTERS.items() if settings.get(n, off) != off}
         warper(found)
@@ -340,13 +326,6 @@ def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
     return found
 
 
-def _generation_config(folder: Path) -> GenerationConfig:
-    """As a model is given it when transformers loads it: older ones keep it in config.json."""
-    older = {"config_file_name": "config.json", "_from_model_config": True}
-    more = {} if (folder / FILE).is_file() else older
-    return GenerationConfig.from_pretrained(folder, local_files_only=True, **more)
-
-
 def warper(filters: Mapping[str, float]) -> processors.LogitsProcessorList:
     """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32):
     logits with -inf for what must not be drawn. Empty: there is no filter."""
@@ -355,14 +334,14 @@ def warper(filters: Mapping[str, float]) -> processors.LogitsProcessorList:
     )
 
 
-def rendered(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> str:
-    """The chat template filled in, up to where the answer begins."""
+def rendered(tokenizer: Any, prompt: str, before: Sequence[Mapping] = ()) -> str:
+    """The chat template filled in after other turns, up to where the answer begins."""
     return tokenizer.apply_chat_template(
         [*before, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
     )
 
 
-def blank_turns(tokenizer: Any) -> Sequence[Turn]:
+def blank_turns(tokenizer: Any) -> Sequence[Mapping]:
     """What must stand before the user's turn so that no system message gets in; often nothing.
 
     The official toolkit empties the system message of its chat format. A template that puts one
@@ -371,7 +350,7 @@ def blank_turns(tokenizer: Any) -> Sequence[Turn]:
     would write empty marks or lines for it, and Gemma and the first Mistral refuse the role. So the
     shortest text is right. What a template always says (Llama 3.1: dates) stays.
     """
-    found: list[tuple[int, Sequence[Turn]]] = []
+    found: list[tuple[int, Sequence[Mapping]]] = []
     for turns in [(), *([{"role": "system", "content": said}] for said in ("", " "))]:
         with suppress(TemplateError):
             found.append((len(rendered(tokenizer, "?", turns)), turns))
@@ -397,10 +376,6 @@ def bytes_per_token(config: Any, itemsize: int) -> int:
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return 2 * int(text.num_hidden_layers) * int(heads) * int(size) * itemsize
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def find_device(name: str) -> torch.device:
