@@ -22,7 +22,7 @@ from benchmarks.prompts import prompts
 from tools import exit_code
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.find import find_model
-from trustllm_repro.models.local import DTYPES, LocalModel
+from trustllm_repro.models.local import LocalModel
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
 
@@ -65,7 +65,7 @@ def measure(
         "settings": {
             "model": found.name, "prompts": prompts_asked, "max_new_tokens": tokens,
             "repeats": repeats, "default_rows": LocalModel(found.folder, device="cpu").batch_size,
-            "auto": next(k for k, v in DTYPES.items() if v is found.dtype),
+            "auto": found.identity["dtype"],
         },
         "machine": bench.machine(),
     }  # fmt: skip

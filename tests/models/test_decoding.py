@@ -101,13 +101,13 @@ def test_no_request_no_answer(tiny):
 def test_the_cache_is_let_go(tiny):
     model = LocalModel(tiny)
     decoder = Decoder(model.reader, model.ends, 4, 1000)
-    jobs = [DecodeRequest(Prompt(i, model.tokens(f"No {i}")), 3) for i in range(6)]
+    jobs = [DecodeRequest(Prompt(i, model.tokens(f"No {i}")), Request("", 3)) for i in range(6)]
     assert sum(map(len, decoder.run(jobs))) == 6
     assert decoder.cache is None
 
 
 def job(seed: int, ids: int = 0, temperature: float = 1.0) -> DecodeRequest:
-    return DecodeRequest(Prompt(0, (1,)), 9, temperature, seed, [0] * ids)
+    return DecodeRequest(Prompt(0, (1,)), Request("", 9, temperature, seed), ids=[0] * ids)
 
 
 def test_draws_follow_the_softmax():

@@ -86,24 +86,24 @@ def test_few_shared_beginnings_are_kept(model):
 def test_a_pass_gives_the_logits_and_the_cache_of_each_prompt_alone(request, which, shared):
     model = LocalModel(request.getfixturevalue(which))
     prompts = [Prompt(i, t, shared) for i, t in enumerate(begun(6))]
-    done = model.reader.read(prompts)
+    cache, mask, logits = model.reader.read(prompts)
     for row, prompt in enumerate(prompts):
         ids = torch.tensor([prompt.tokens])
         with torch.inference_mode():
             alone = model.model(ids, use_cache=True)
-        assert torch.allclose(done.logits[row], alone.logits[0, -1], atol=1e-4)
-        for layer, want in zip(done.cache.layers, alone.past_key_values.layers, strict=True):
-            found = layer.keys[row][:, done.mask[row].bool()]
+        assert torch.allclose(logits[row], alone.logits[0, -1], atol=1e-4)
+        for layer, want in zip(cache.layers, alone.past_key_values.layers, strict=True):
+            found = layer.keys[row][:, mask[row].bool()]
             kept = want.keys.shape[2]  # a sliding layer of the usual cache forgets
             assert torch.allclose(found[:, -kept:], want.keys[0], atol=1e-4)
 
 
 def test_the_kept_beginning_is_not_changed_by_its_use(model):
     start = tuple(range(10, 50))
-    first = model.reader.read([Prompt(0, (*start, 3), 40), Prompt(1, (*start, 4, 5), 40)])
+    _, _, first = model.reader.read([Prompt(0, (*start, 3), 40), Prompt(1, (*start, 4, 5), 40)])
     kept = [layer.keys.clone() for layer in model.reader._prefix(start).layers]
-    again = model.reader.read([Prompt(0, (*start, 3), 40), Prompt(1, (*start, 4, 5), 40)])
-    assert torch.equal(first.logits, again.logits)
+    _, _, again = model.reader.read([Prompt(0, (*start, 3), 40), Prompt(1, (*start, 4, 5), 40)])
+    assert torch.equal(first, again)
     for before, layer in zip(kept, model.reader._prefix(start).layers, strict=True):
         assert torch.equal(before, layer.keys)
 

@@ -146,9 +146,7 @@ def test_a_wrong_path_is_said_after_a_few_prompts(tiny: Path) -> None:
 
 def test_a_server_without_chat_is_asked_for_plain_completions_when_that_is_said(base: Path) -> None:
     with serving(base, chat=False) as (address, _):
-        with pytest.raises(
-            SettingsError, match=r"no chat completions.*404, no chat here"
-        ) as caught:
+        with pytest.raises(SettingsError, match=r"no chat completions.*404.*no chat") as caught:
             Endpoint.of(f"{address}#tiny")
         assert "?api=completions" in caught.value.remedy
         model = Endpoint.of(f"{address}?api=completions#tiny")

@@ -23,7 +23,7 @@ from trustllm_repro.online.generations.recorder import generated
 
 
 def shown(model, requests=REQUESTS) -> dict:
-    return {i: (done, tokens) for some in model.show(requests) for i, done, tokens in some}
+    return {i: (done, tokens) for i, done, tokens in model.show(requests)}
 
 
 @pytest.mark.parametrize("chat", [True, False])

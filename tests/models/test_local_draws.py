@@ -11,7 +11,7 @@ import torch
 
 from tests.models.prompts import answers, requests, set_generation
 from trustllm_repro.errors import SettingsError, SourceCorrupt
-from trustllm_repro.models.base import Finish
+from trustllm_repro.models.base import Finish, Request
 from trustllm_repro.models.decoding import DecodeRequest, Prompt, pick
 from trustllm_repro.models.local import FILTERS, LocalModel, own_filters, warper
 
@@ -48,7 +48,7 @@ def test_those_tokens_may_be_drawn_that_generate_draws_from(copy, config) -> Non
 
 
 def job(seed: int) -> DecodeRequest:
-    return DecodeRequest(Prompt(0, (1,)), 9, 1.0, seed)
+    return DecodeRequest(Prompt(0, (1,)), Request("", 9, 1.0, seed))
 
 
 def test_what_is_filtered_is_never_drawn_and_the_rest_as_before() -> None:

@@ -1,14 +1,14 @@
 """What makes a model fast on a CPU: attention and linear layers of its own.
 
 Attention: torch's kernel works on blocks of queries. With a single query, as in every step of
-decoding, it spends six to eight times what the two matrix products need in bfloat16 (SmolLM2, 32
-rows over 160 columns: 3.4 against 0.4 ms), and about twice as much on prompts. Besides, rows of a
-batch are of different lengths: of a short row only the last columns of the cache need be read.
+decoding, it takes six to eight times as long as the two matrix products in bfloat16 (SmolLM2, 32
+rows over 160 columns: 3.4 against 0.4 ms), and on prompts about twice as long. Besides, of a short
+row only the last columns of the cache need be read.
 
-Linear layers: torch multiplies float32 by its BLAS, which on processors other than Intel's does not
-use their widest registers, and bfloat16 by oneDNN, which turns the weights at every call. With
-weights in oneDNN's own layout SmolLM2's products take 0.3 to 0.5 of the time in float32, and 0.5 to
-0.8 in bfloat16 for up to 32 rows. torch's compiler does the same to models it freezes.
+Linear layers: torch's BLAS does not use the widest registers of processors other than Intel's in
+float32, and oneDNN turns bfloat16 weights at every call. With weights in oneDNN's own layout (as
+torch's compiler gives frozen models) SmolLM2's products take 0.3 to 0.5 of the time in float32, and
+0.5 to 0.8 in bfloat16 for up to 32 rows.
 """
 
 from __future__ import annotations
@@ -50,9 +50,8 @@ def attention(
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls in every layer: (rows, queries, heads, size), and no weights.
 
-    Args:
-        query: (rows, heads, queries, size). key, value: (rows, key heads, columns, size).
-        attention_mask: (rows, 1, queries, columns), True where a column counts.
+    `query`: (rows, heads, queries, size). `key`, `value`: (rows, key heads, columns, size).
+    `attention_mask`: (rows, 1, queries, columns), True where a column counts.
     """
     known = attention_mask is not None and attention_mask.dtype == torch.bool
     known = known and not any(more.get(name) is not None for name in _SPECIAL)
@@ -149,12 +148,12 @@ def _agrees() -> bool:
 
 @torch.no_grad()
 def pack_linears(model: Any) -> None:
-    """Put packed layers in the place of a model's linear ones, where there are such products. The
-    output layer keeps a second copy of its weights where it shares them with the embedding."""
+    """Replace a model's linear layers by packed ones, where there are such products. The output
+    layer keeps a second copy of its weights where it shares them with the embedding."""
     if model.device.type != "cpu" or not packs(model.dtype):
         return
-    layers = [name for name, m in model.named_modules() if type(m) is torch.nn.Linear]
-    for name in layers:
+    # Names alone are kept: a layer's usual weights go when it is replaced.
+    for name in [name for name, m in model.named_modules() if type(m) is torch.nn.Linear]:
         layer = model.get_submodule(name)
         if layer.weight.dtype == model.dtype:
             model.set_submodule(name, PackedLinear(layer))

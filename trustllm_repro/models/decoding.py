@@ -3,7 +3,7 @@
 Prompts of one task share their instructions; those tokens are computed once and their keys and
 values copied, if enough prompts share them. A row that has ended is given to the next prompt, so
 the batch stays full. In float32 an answer does not depend on what else is in the batch, except
-where two tokens tie to the last bits. Keys and values are (rows, heads, columns, head size) a layer.
+where two tokens tie to the last bits. A layer's keys are (rows, heads, columns, head size).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby, islice, pairwise, takewhile
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,14 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from trustllm_repro.models.base import Finish
+from trustllm_repro.models.base import Finish, Request
 
-# Keys and values of so many shared prefixes are kept; prompts come in groups, so few are needed.
-PREFIXES = 8
-# Most tokens of options in one forward pass: logits over the whole vocabulary are made for each,
-# in SmolLM2 200 KB.
+MIN_PREFIX = {"cpu": 24, "cuda": 512}  # tokens of a shared prefix worth a pass of its own
+MIN_SHARERS = 16  # prompts that share it
+PREFIXES = 8  # shared prefixes whose keys and values are kept; prompts come in groups
+# Most tokens of options in one forward pass: each has logits over the vocabulary (SmolLM2: 200 KB).
 OPTION_TOKENS = {"cpu": 256, "cuda": 8192}
-# Columns beyond the longest row's need, so that not every new prompt moves the whole cache.
-SLACK = 32
+SLACK = 32  # columns beyond the longest row's need, so that few new prompts move the whole cache
 # Attention is shown columns up to a multiple of GRAIN, the last of them masked: kernels keep code
 # and scratch memory for every shape they meet, which would otherwise be a new one at every step
 # (300 MB after 100 steps in bfloat16).
@@ -52,31 +51,23 @@ class Prompt:
         return self.tokens[: self.prefix]
 
 
-def _common(a: Tokens, b: Tokens) -> int:
-    """Length of the common prefix."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
-
-
-def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[int]:
+def shared_prefixes(prompts: Sequence[Tokens], least: int, share: int) -> list[int]:
     """For each prompt, the length of the longest prefix it shares with `share` - 1 others; 0 if
     under `least` tokens. One token at least is left over: the model must read something to predict.
     """
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
-    ordered = [prompts[i] for i in order]
-    step = [_common(a, b) for a, b in pairwise(ordered)]
-    depth = [0] * len(prompts)
-    for first in range(len(ordered) - share + 1):
-        low = min(step[first : first + share - 1])
-        for at in range(first, first + share):
-            depth[at] = max(depth[at], low)
     found = [0] * len(prompts)
-    for at, i in enumerate(order):
-        n = min(depth[at], len(prompts[i]) - 1)
-        found[i] = n if n >= least else 0
-    return found
+    for group in (order[k : k + share] for k in range(len(order) - share + 1)):
+        # They are sorted: what the first and the last begin with, all do.
+        first, last = prompts[group[0]], prompts[group[-1]]
+        differ = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+        common = next(differ, len(first))
+        for i in group:
+            found[i] = max(found[i], min(common, len(prompts[i]) - 1))
+    return [n if n >= least else 0 for n in found]
 
 
-def schedule(prompts: Sequence[Tokens], least: int, share: int = 16) -> list[Prompt]:
+def schedule(prompts: Sequence[Tokens], least: int, share: int = MIN_SHARERS) -> list[Prompt]:
     """Prompts in the order to answer them: equal prefixes together, the group of the longest prompt
     first: if memory is short, that shows at once."""
     depth = shared_prefixes(prompts, least, share)
@@ -103,7 +94,7 @@ class SlotLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new columns in place; views of what is filled, and of some columns more."""
+        """Write the new columns in place; return views of what is filled, and some columns more."""
         end = self.length + key_states.shape[-2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -138,12 +129,9 @@ class SlotCache(Cache):
     """A cache whose rows are slots: a finished answer's row is taken by the next prompt.
 
     All rows share one right end, `length`; row b holds its tokens in [start[b], length). Buffers
-    are written in place, where the usual cache copies itself at every step.
-
-    Args:
-        like: a cache of the same model. rows, capacity: the shape at first. length: the right end.
-        reserve: tokens, rows times capacity, that may be needed later. A buffer that grows leaves
-            a hole that the next one does not fit into; memory not yet written to costs nothing.
+    are written in place, where the usual cache copies itself at every step. `like`: a cache of the
+    same model. `reserve`: rows x capacity that may be needed later; a buffer that grows leaves a
+    hole too small for the next one, and memory not yet written to costs nothing.
     """
 
     def __init__(
@@ -200,8 +188,8 @@ class SlotCache(Cache):
 
 
 class SelectedLayer(DynamicLayer):
-    """Rows of another cache's layer for one forward pass; new columns are not kept. So no more than
-    one layer is ever there for every row."""
+    """Rows of another cache's layer, any of them several times, for one forward pass; new columns
+    are not kept. So no more than one layer is ever there for every row."""
 
     def __init__(self, layer: DynamicLayer, rows: torch.Tensor) -> None:
         super().__init__()
@@ -218,37 +206,21 @@ class SelectedLayer(DynamicLayer):
         )
 
 
-def selected(cache: Cache, rows: torch.Tensor) -> Cache:
-    """Rows of a cache, any of them several times, for one forward pass."""
-    return Cache(layers=[SelectedLayer(layer, rows) for layer in cache.layers])
-
-
-# --- reading prompts ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What one forward pass over prompts left."""
-
-    cache: Cache  # one row a prompt: the shared prefix, padding, the rest
-    mask: torch.Tensor  # (prompts, columns), 1 where a column holds a token of the prompt
-    logits: torch.Tensor  # (prompts, vocabulary), for the token after each prompt
+# --- reading prompts, and options after them ------------------------------------------------------
 
 
 class Reader:
-    """Runs prompts through a causal language model.
+    """Runs prompts through a causal language model in evaluation mode.
 
-    Args:
-        model: in evaluation mode; must take position_ids and past_key_values.
-        pad: any token id; padding is masked. pass_tokens: most of one forward pass over prompts.
-        window: attention window of sliding layers, if there are any.
+    `pad`: any token id; padding is masked. `pass_tokens`: most of one forward pass over prompts.
+    `window`: attention window of sliding layers, if there are any.
     """
 
     def __init__(self, model: Any, pad: int, pass_tokens: int, window: int | None = None) -> None:
         self.model, self.pad, self.pass_tokens, self.window = model, pad, pass_tokens, window
         self.device: torch.device = model.device
         _contiguous_head(model)
-        self._prefix = lru_cache(PREFIXES)(self._read_prefix)
+        self._prefix = lru_cache(PREFIXES)(lambda tokens: self.read([Prompt(0, tokens)])[0])
 
     def forward(self, ids, mask, positions, cache, keep: int = 1):
         """One call of the model; logits of the last `keep` positions (0: all)."""
@@ -258,11 +230,14 @@ class Reader:
             past_key_values=cache, use_cache=True, logits_to_keep=keep,
         )  # fmt: skip
 
+    def schedule(self, prompts: Sequence[Tokens]) -> list[Prompt]:
+        """See `schedule`; for prefixes that are worth a forward pass of their own."""
+        return schedule(prompts, MIN_PREFIX.get(self.device.type, 512))
+
     def passes(self, prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
         """Split prompts into forward passes: one shared prefix each, of bounded size."""
         for _, group in groupby(prompts, key=lambda p: p.shared):
-            batch: list[Prompt] = []
-            width = 0
+            batch, width = [], 0
             for prompt in group:
                 rest = len(prompt.tokens) - prompt.prefix
                 if batch and max(width, rest) * (len(batch) + 1) > self.pass_tokens:
@@ -272,9 +247,15 @@ class Reader:
                 width = max(width, rest)
             yield batch
 
-    def read(self, prompts: Sequence[Prompt], beyond: int = 0) -> Pass:
+    def read(
+        self, prompts: Sequence[Prompt], beyond: int = 0
+    ) -> tuple[Cache, torch.Tensor, torch.Tensor]:
         """One forward pass over prompts with the same shared prefix; `beyond` more tokens will be
-        read after them over the same cache."""
+        read after them over the same cache.
+
+        Returns the cache, a row a prompt: shared prefix, padding, the rest; a mask (prompts,
+        columns), 1 where a column holds a token; logits (prompts, vocabulary) after each prompt.
+        """
         shared = prompts[0].prefix
         width = max(len(p.tokens) for p in prompts) - shared
         if self.window and shared + width + beyond > self.window:
@@ -289,12 +270,52 @@ class Reader:
         mask = pad(mask, (shared, 0), value=1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
         out = self.forward(ids, mask, positions, past)
-        return Pass(out.past_key_values, mask, out.logits[:, -1])
+        return out.past_key_values, mask, out.logits[:, -1]
 
-    def _read_prefix(self, tokens: Tokens) -> Cache:
-        ids = torch.tensor([tokens])
-        places = torch.arange(len(tokens))[None]
-        return self.forward(ids, torch.ones_like(ids), places, DynamicCache()).past_key_values
+    @torch.inference_mode()
+    def score_options(
+        self, prompts: Sequence[Prompt], options: Sequence[Sequence[Tokens]]
+    ) -> Iterator[tuple[int, list[float]]]:
+        """Yield (index of the prompt, summed log-probability in nats of each of its options).
+
+        `options[p.index]` are those of prompt p. The first token of every option is read off the
+        prompt's own pass; what follows takes another, in which all options of all prompts of the
+        pass go together over one cache.
+        """
+        for batch in self.passes(prompts):
+            asked = [(row, option) for row, p in enumerate(batch) for option in options[p.index]]
+            longest = max((len(option) for _, option in asked), default=0)
+            cache, mask, logits = self.read(batch, beyond=longest)
+            first = torch.log_softmax(logits.float(), dim=-1)
+            nats = [float(first[row, option[0]]) if option else 0.0 for row, option in asked]
+            longer = [i for i, (_, option) in enumerate(asked) if len(option) > 1]
+            size = max(1, OPTION_TOKENS.get(self.device.type, 256) // max(longest - 1, 1))
+            for some in (longer[k : k + size] for k in range(0, len(longer), size)):
+                rest = self._rest(cache, mask, [asked[i] for i in some])
+                for i, added in zip(some, rest, strict=True):
+                    nats[i] += added
+            del cache  # before the next pass makes another
+            found = iter(nats)
+            yield from ((p.index, list(islice(found, len(options[p.index])))) for p in batch)
+
+    def _rest(
+        self, past: Cache, mask: torch.Tensor, asked: Sequence[tuple[int, Tokens]]
+    ) -> list[float]:
+        """Nats of the second and later tokens of options, each after a row of a pass."""
+        # The last token is predicted, never read.
+        ids, after = (
+            pad_sequence([torch.tensor(option[part]) for _, option in asked], True, self.pad)
+            for part in (slice(-1), slice(1, None))
+        )
+        rows = torch.tensor([row for row, _ in asked])
+        before = mask[rows]
+        mask = torch.cat([before, torch.ones_like(ids)], dim=1)  # padding is behind, so is unseen
+        positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1])
+        cache = Cache(layers=[SelectedLayer(layer, rows.to(self.device)) for layer in past.layers])
+        logits = self.forward(ids, mask, positions, cache, keep=0).logits
+        chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
+        nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
+        return [sum(row[: len(option) - 1]) for row, (_, option) in zip(nats, asked, strict=True)]
 
 
 def _contiguous_head(model: Any) -> None:
@@ -309,23 +330,19 @@ def _contiguous_head(model: Any) -> None:
 # --- answers --------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class DecodeRequest:
     """One answer in the making."""
 
     prompt: Prompt
-    limit: int
-    temperature: float = 0.0
-    seed: int = 0
+    request: Request
+    cut: int = 0  # tokens that were cut out of the prompt
     ids: list[int] = field(default_factory=list)
+    finish: Finish | None = None
 
     @property
     def room(self) -> int:
-        return self.limit - len(self.ids)
-
-
-Done = tuple[DecodeRequest, Finish]
-Warp = Callable[[None, torch.Tensor], torch.Tensor]  # see models.local.warper
+        return self.request.max_new_tokens - len(self.ids)
 
 
 class Watch:
@@ -346,32 +363,23 @@ class Watch:
 
 @dataclass(eq=False)
 class Decoder:
-    """Runs requests through a causal language model.
-
-    Args:
-        ends: token ids that end an answer.
-        batch_size: most rows at a time. cache_tokens: most tokens the cache holds, all rows
-            together; long prompts then go in smaller batches.
-        watch: sees every token; it must not change the logits. warp: narrows draws; see `pick`.
-    """
+    """Runs requests through a causal language model."""
 
     reader: Reader
-    ends: frozenset[int]
-    batch_size: int
-    cache_tokens: int
-    watch: Watch = field(default_factory=Watch)
-    warp: Warp | None = None
-    rows: list[DecodeRequest | None] = field(init=False)
-    cache: SlotCache | None = field(init=False)
-    reserve: int = field(init=False)
+    ends: frozenset[int]  # token ids that end an answer
+    batch_size: int  # most rows at a time
+    cache_tokens: int  # most that the cache holds; long prompts go in smaller batches
+    watch: Watch = field(default_factory=Watch)  # must not change the logits
+    warp: Callable | None = None  # narrows draws; see local.warper
 
     @torch.inference_mode()
-    def run(self, requests: Sequence[DecodeRequest]) -> Iterator[list[Done]]:
+    def run(self, requests: Sequence[DecodeRequest]) -> Iterator[list[DecodeRequest]]:
         """Yield finished requests, in the order they end."""
         queue = deque(requests)
-        self.rows, self.cache = [], None
+        self.rows: list[DecodeRequest | None] = []
+        self.cache: SlotCache | None = None
         self.watch.started()
-        most = max((len(j.prompt.tokens) + j.limit for j in requests), default=0) + SLACK
+        most = max((len(r.prompt.tokens) + r.room for r in requests), default=0) + SLACK
         self.reserve = min(self.cache_tokens, min(self.batch_size, len(requests)) * most)
         while queue or any(self.rows):
             busy = sum(r is not None for r in self.rows)
@@ -385,7 +393,7 @@ class Decoder:
                 yield done
         self.cache = None
 
-    def _admit(self, queue: deque[DecodeRequest]) -> list[Done]:
+    def _admit(self, queue: deque[DecodeRequest]) -> list[DecodeRequest]:
         """Give free rows to the next prompts."""
         active = [r for r in self.rows if r is not None]
         columns, room = _need([*active, queue[0]])
@@ -398,16 +406,16 @@ class Decoder:
         ready: list[DecodeRequest] = []
         logits = []
         for batch in self.reader.passes(r.prompt for r in new):
-            done = self.reader.read(batch)
+            cache, mask, last = self.reader.read(batch)
             self.watch.passed()
-            self._resize(rows, new, done.cache)
+            self._resize(rows, new, cache)
             free = (b for b, r in enumerate(self.rows) if r is None)
             for source, (prompt, row) in enumerate(zip(batch, free, strict=False)):
                 self.rows[row] = requests[prompt.index]
-                self.cache.put(row, done.cache, source, done.mask[source])
+                self.cache.put(row, cache, source, mask[source])
             ready += [requests[p.index] for p in batch]
-            logits.append(done.logits)
-            del done  # its cache goes before the next pass makes another
+            logits.append(last)
+            del cache  # before the next pass makes another
         return self._advance(ready, torch.cat(logits))
 
     def _resize(
@@ -430,7 +438,7 @@ class Decoder:
             return
         self.rows = [*active, *[None] * (rows - len(active))]
 
-    def _step(self) -> list[Done]:
+    def _step(self) -> list[DecodeRequest]:
         """One token for every running request."""
         cache = self.cache
         last = [r.ids[-1] if r is not None else self.reader.pad for r in self.rows]
@@ -440,26 +448,22 @@ class Decoder:
         self.watch.passed(rows)
         return self._advance([self.rows[b] for b in rows], out.logits[rows, -1])
 
-    def _advance(self, requests: list[DecodeRequest], logits: torch.Tensor) -> list[Done]:
+    def _advance(self, requests: list[DecodeRequest], logits: torch.Tensor) -> list[DecodeRequest]:
         """Append the next token to each request; end those that are done and free their rows."""
-        done: list[Done] = []
         tokens = pick(logits, requests, self.warp)
         self.watch.chosen(requests, logits, tokens)
         for request, token in zip(requests, tokens, strict=True):
             if token is None:
-                finish = Finish.NAN
+                request.finish = Finish.NAN
+                self.cache.clear(self.rows.index(request))
             elif token in self.ends:
-                finish = Finish.STOP
+                request.finish = Finish.STOP
             else:
                 request.ids.append(token)
-                finish = None if request.room else Finish.LENGTH
-            if finish:
-                done.append((request, finish))
-                row = next(b for b, r in enumerate(self.rows) if r is request)
-                self.rows[row] = None
-                if finish is Finish.NAN:
-                    self.cache.clear(row)
-        return done
+                request.finish = None if request.room else Finish.LENGTH
+            if request.finish:
+                self.rows[self.rows.index(request)] = None
+        return [r for r in requests if r.finish]
 
 
 def _need(requests: Sequence[DecodeRequest]) -> tuple[int, int]:
@@ -470,85 +474,34 @@ def _need(requests: Sequence[DecodeRequest]) -> tuple[int, int]:
 
 
 def pick(
-    logits: torch.Tensor, requests: Sequence[DecodeRequest], warp: Warp | None = None
+    logits: torch.Tensor, jobs: Sequence[DecodeRequest], warp: Callable | None = None
 ) -> list[int | None]:
-    """Next token per row of logits (requests, vocabulary); None where no logit is finite.
+    """Next token per row of logits (jobs, vocabulary); None where no logit is finite.
 
     Temperature 0 takes the best token. Above, the token of the largest share / noise with
     exponential noise, which draws from the softmax distribution (the Gumbel-max trick). The noise
-    depends on the request's seed and the position only, and a change in the last bits of the logits
-    hardly ever changes the draw, as it would with the inverse of the cumulative distribution.
-
-    Args:
-        warp: from logits over temperature to those that may be drawn from; None: all.
+    depends on seed and position only, and a change in the last bits of the logits hardly ever
+    changes the draw, as it would with the inverse of the cumulative distribution. `warp`: from
+    logits over temperature to those that may be drawn from.
     """
     logits = logits.float()
     best, tokens = logits.max(dim=-1)
-    drawn = [i for i, j in enumerate(requests) if j.temperature > 0]
+    drawn = [i for i, j in enumerate(jobs) if j.request.temperature > 0]
     if drawn:
-        scale = torch.tensor([[requests[i].temperature] for i in drawn], device=logits.device)
+        scale = torch.tensor([[jobs[i].request.temperature] for i in drawn], device=logits.device)
         scores = logits[drawn] / scale
         if warp:  # some refuse what is no number, and whole batches with it
             scores = warp(None, scores.where(torch.isfinite(best[drawn])[:, None], 0.0))
         shares = torch.softmax(scores, dim=-1)
-        tokens[drawn] = (shares / noise([requests[i] for i in drawn], shares)).argmax(dim=-1)
+        tokens[drawn] = (shares / noise([jobs[i] for i in drawn], shares)).argmax(dim=-1)
     found = torch.where(torch.isfinite(best), tokens, -1).tolist()  # a GPU is waited for once
     return [t if t >= 0 else None for t in found]
 
 
-def noise(requests: Sequence[DecodeRequest], like: torch.Tensor) -> torch.Tensor:
-    """Exponential noise (requests, vocabulary); float64 on the CPU, because its zeros would win."""
+def noise(jobs: Sequence[DecodeRequest], like: torch.Tensor) -> torch.Tensor:
+    """Exponential noise (jobs, vocabulary); float64 on the CPU, because its zeros would win."""
     out = torch.empty(like.shape, dtype=torch.float64)
-    for row, request in zip(out.numpy(), requests, strict=True):
-        bits = np.random.Philox(key=request.seed, counter=len(request.ids) << 64)
+    for row, job in zip(out.numpy(), jobs, strict=True):
+        bits = np.random.Philox(key=job.request.seed, counter=len(job.ids) << 64)
         np.random.Generator(bits).standard_exponential(out=row)
     return out.to(like.device)
-
-
-# --- options --------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def score_options(
-    reader: Reader, prompts: Sequence[Prompt], options: Sequence[Sequence[Tokens]]
-) -> Iterator[tuple[int, list[float]]]:
-    """Yield (index of the prompt, summed log-probability in nats of each of its options).
-
-    Args:
-        prompts: in the order to read them; `options[p.index]` are those of prompt p.
-
-    The first token of every option is read off the prompt's own pass; only what follows takes
-    another, in which all options of all prompts of the pass go together over one cache.
-    """
-    for batch in reader.passes(prompts):
-        asked = [(row, option) for row, p in enumerate(batch) for option in options[p.index]]
-        longest = max((len(option) for _, option in asked), default=0)
-        done = reader.read(batch, beyond=longest)
-        first = torch.log_softmax(done.logits.float(), dim=-1)
-        nats = [float(first[row, option[0]]) if option else 0.0 for row, option in asked]
-        longer = [i for i, (_, option) in enumerate(asked) if len(option) > 1]
-        size = max(1, OPTION_TOKENS.get(reader.device.type, 256) // max(longest - 1, 1))
-        for some in (longer[k : k + size] for k in range(0, len(longer), size)):
-            for i, rest in zip(some, _rest(reader, done, [asked[i] for i in some]), strict=True):
-                nats[i] += rest
-        del done  # its cache goes before the next pass makes another
-        found = iter(nats)
-        yield from ((p.index, list(islice(found, len(options[p.index])))) for p in batch)
-
-
-def _rest(reader: Reader, done: Pass, asked: Sequence[tuple[int, Tokens]]) -> list[float]:
-    """Nats of the second and later tokens of options, each after a row of a pass: one more pass."""
-    # The last token is predicted, never read.
-    ids, after = (
-        pad_sequence([torch.tensor(option[part]) for _, option in asked], True, reader.pad)
-        for part in (slice(-1), slice(1, None))
-    )
-    rows = torch.tensor([row for row, _ in asked])
-    before = done.mask[rows]
-    mask = torch.cat([before, torch.ones_like(ids)], dim=1)  # padding stands behind, so is unseen
-    positions = before.sum(1, keepdim=True) + torch.arange(ids.shape[1])
-    cache = selected(done.cache, rows.to(reader.device))
-    logits = reader.forward(ids, mask, positions, cache, keep=0).logits
-    chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
-    nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
-    return [sum(row[: len(option) - 1]) for row, (_, option) in zip(nats, asked, strict=True)]

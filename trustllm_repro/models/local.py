@@ -27,37 +27,21 @@ from transformers.generation import logits_process as processors
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Completion, Finish, Request, check_asking
 from trustllm_repro.models.cpu import pack_linears, packs, use_cpu_attention
-from trustllm_repro.models.decoding import (
-    Decoder,
-    DecodeRequest,
-    Prompt,
-    Reader,
-    Tokens,
-    Watch,
-    schedule,
-    score_options,
-)
+from trustllm_repro.models.decoding import Decoder, DecodeRequest, Reader, Tokens, Watch
 from trustllm_repro.models.weights import SAFE, check_folder, digest_of, loading, tokenizer_digest
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-AUTO = "auto"
-# Tokens a shared prefix must save (length x prompts) to be worth a forward pass of its own.
-MIN_SHARERS = 16
-MIN_PREFIX = {"cpu": 24, "cuda": 512}
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 # Most rows, and of how many usual prompts and answers the cache is. Rows of short prompts cost
 # little memory and share each pass over the weights: on two cores SmolLM2 makes 1.2 to 1.35 times
 # as many tokens a second with 128 rows as with 32.
 ROWS = {"cpu": (128, 32), "cuda": (256, 256)}
-USUAL_TOKENS = 768  # tokens: a few times the usual prompt and answer
+USUAL_TOKENS = 768  # a few times the usual prompt and answer
 # Most tokens of one forward pass over prompts, which bounds its activations; larger passes are no
 # faster on a CPU, as they hold more padding (1024: 8 % slower).
 PASS_TOKENS = {"cpu": 512, "cuda": 32768}
-# Shares of a GPU's free memory. What is left is for activations, and for one layer while the
-# cache is given another shape (models/decoding.py).
+# Shares of a GPU's free memory; the rest is for activations, and for a layer that is reshaped.
 CACHE, PASS = 0.5, 0.125
-MIN_TOKENS = 512  # tokens: less is no use, so memory may run out instead, and say so
-Turn = dict[str, str]  # role and content
-FILE = "generation_config.json"
+MIN_TOKENS = 512  # less is no use, so memory may run out instead, and say so
 # Name in the config: the filter, and the value that lets everything pass.
 FILTERS: dict[str, tuple[Any, float]] = {
     "top_k": (processors.TopKLogitsWarper, 0),
@@ -84,7 +68,7 @@ class LocalModel:
     Args:
         name: row in the tables; default: folder name.
         dtype: float32 for reported numbers, bfloat16 where a profile says so, float16; "auto" is
-            the faster of the first two, see `fast_dtype`. device: "cpu", "cuda", "cuda:1" ... or "auto".
+            `fast_dtype`. device: "cpu", "cuda", "cuda:1" ... or "auto".
         batch_size: most answers at a time; halved when memory runs out. 0: as many as memory holds,
             on a CPU that of 32 usual prompts and answers, at most 128.
         stock: `model` is as transformers loads it, with gradients and layers that can be patched;
@@ -92,11 +76,10 @@ class LocalModel:
         system: "default" lets the chat template put its own system message in, "blank" none.
         sampling: "plain" draws from the whole softmax, "model" as the model's generation config
             says. `evaluate` asks for "blank" and "model"; see `own_filters` and `blank_turns`.
-        digest: of the weights, where they were hashed just now; they are not read again for it.
+        digest: of the weights, where they were hashed just now.
 
-    Raises:
-        SourceMissing, SourceCorrupt: see models.weights.check_folder, own_filters.
-        SettingsError: unknown dtype, device, system or sampling; see own_filters.
+    Raises SourceMissing, SourceCorrupt: see check_folder, own_filters; SettingsError: see
+    own_filters, or an unknown dtype, device, system or sampling.
     """
 
     def __init__(
@@ -121,10 +104,9 @@ class LocalModel:
 
     def _settle(self, dtype: str, device: str, batch_size: int, stock: bool) -> None:
         self.device, self.stock = find_device(device), stock
-        if dtype not in (AUTO, *DTYPES):
-            known = ", ".join((AUTO, *DTYPES))
-            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {known}")
-        self.dtype = fast_dtype(self.device) if dtype == AUTO else DTYPES[dtype]
+        if dtype not in DTYPES:
+            raise SettingsError(f"unknown dtype {dtype!r}", remedy=f"one of: {', '.join(DTYPES)}")
+        self.dtype = fast_dtype(self.device) if dtype == "auto" else getattr(torch, dtype)
         most, usual = ROWS.get(self.device.type, ROWS["cuda"])
         self.batch_size = batch_size or most
         # Longer prompts and answers go in fewer rows, shorter ones in more.
@@ -144,7 +126,8 @@ class LocalModel:
         chat = bool(self.tokenizer.chat_template)
         weights, tokenizer = self._digests
         facts: dict[str, Any] = {"weights": weights, "tokenizer": tokenizer}
-        facts |= {"dtype": _name(self.dtype), "template": "chat" if chat else "none"}
+        facts["dtype"] = str(self.dtype).removeprefix("torch.")
+        facts["template"] = "chat" if chat else "none"
         facts |= {"system": "blank"} if chat and self.system == "blank" else {}
         return facts | ({"sampling": self.filters} if self.filters else {})
 
@@ -187,12 +170,9 @@ class LocalModel:
             use_cpu_attention(model)
             pack_linears(model)
         _free_memory()
-        self._fit_gpu(model)
-        return model
-
-    def _fit_gpu(self, model: Any) -> None:
         if self.device.type == "cuda":
             self.fit_memory(model.config, torch.cuda.mem_get_info(self.device)[0])
+        return model
 
     def fit_memory(self, config: Any, free: int) -> None:
         """Bound cache and passes by `free` bytes; so as many answers run together as fit."""
@@ -208,8 +188,8 @@ class LocalModel:
         return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
     def tokens(self, prompt: str) -> Tokens:
-        """The prompt in its chat template, or as it is for a base model; at least one token: an
-        empty prompt is the end token, after which texts begin."""
+        """The prompt in its chat template, or as it is for a base model. An empty one is the end
+        token, after which texts begin."""
         if not self.tokenizer.chat_template:
             return tuple(self.tokenizer(prompt).input_ids) or (min(self.ends, default=0),)
         text = rendered(self.tokenizer, prompt, self._before)
@@ -231,32 +211,33 @@ class LocalModel:
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
         """See LanguageModel. When memory runs out, the batch is halved and the rest goes on."""
         for ended in self.decode(requests):
-            yield [(job.prompt.index, self.completion(job, f, cut)) for job, f, cut in ended]
+            yield [(job.prompt.index, self._completion(job)) for job in ended]
 
     def decode(
         self, requests: Sequence[Request], watch: Watch = Watch(), begun: Sequence[Tokens] = ()
-    ) -> Iterator[list[tuple[DecodeRequest, Finish, int]]]:
-        """Yield jobs as they end, why, and how many tokens were cut out of their prompts.
+    ) -> Iterator[list[DecodeRequest]]:
+        """Yield answers as they end; those that were running when memory ran out begin again.
 
-        Jobs that were running when memory ran out begin again. `begun`: tokens each answer begins
-        with; `max_new_tokens` come after.
+        `begun`: tokens each answer begins with; `max_new_tokens` come after.
         """
         begun = begun or [()] * len(requests)
         whole = [(*self.tokens(r.prompt), *b) for r, b in zip(requests, begun, strict=True)]
         fitted = [self.fit(w, r.max_new_tokens) for w, r in zip(whole, requests, strict=True)]
         left = set(range(len(requests)))
         warp = warper(self.filters)
-        planned = self._schedule([f[0] for f in fitted])
         while left:
             try:
-                asked = [(p, requests[p.index]) for p in planned if p.index in left]
-                jobs = [DecodeRequest(p, r.max_new_tokens, r.temperature, r.seed) for p, r in asked]
+                jobs = [
+                    DecodeRequest(p, requests[p.index], fitted[p.index][1])
+                    for p in self.reader.schedule([tokens for tokens, _ in fitted])
+                    if p.index in left
+                ]
                 decoder = Decoder(
                     self.reader, self.ends, self.batch_size, self.cache_tokens, watch, warp
                 )
-                for done in decoder.run(jobs):
-                    left -= {job.prompt.index for job, _ in done}
-                    yield [(job, f, fitted[job.prompt.index][1]) for job, f in done]
+                for ended in decoder.run(jobs):
+                    left -= {job.prompt.index for job in ended}
+                    yield ended
             except Exception as e:
                 if not should_reduce_batch_size(e) or self.batch_size == 1:
                     raise
@@ -289,35 +270,30 @@ class LocalModel:
         ]
         room = max((len(o) for some in coded for o in some), default=1)
         fitted = [self.fit(self.tokens(p), room)[0] for p in prompts]
-        yield from score_options(self.reader, self._schedule(fitted), coded)
+        yield from self.reader.score_options(self.reader.schedule(fitted), coded)
 
-    def _schedule(self, fitted: Sequence[Tokens]) -> list[Prompt]:
-        return schedule(fitted, MIN_PREFIX.get(self.device.type, 512), MIN_SHARERS)
-
-    def completion(self, job: DecodeRequest, finish: Finish, cut: int) -> Completion:
-        text = None
-        if finish is not Finish.NAN:
-            text = self.tokenizer.decode(job.ids, skip_special_tokens=True)
-        return Completion(text, finish, len(job.prompt.tokens), len(job.ids), cut)
+    def _completion(self, job: DecodeRequest) -> Completion:
+        nan = job.finish is Finish.NAN
+        text = None if nan else self.tokenizer.decode(job.ids, skip_special_tokens=True)
+        return Completion(text, job.finish, len(job.prompt.tokens), len(job.ids), job.cut)
 
 
 class HeldModel(LocalModel):
     """A causal language model of transformers (or a wrapper, as for LoRA) with its tokenizer, used
-    as it is, on its device and in its dtype; see `find_model`. Its identity is a digest of the
-    weights it has now: after training, make another.
-
-    Raises SettingsError: the model is in training mode; others as LocalModel.
-    """
+    as it is. Its identity is a digest of the weights it has now: after training, make another.
+    Raises SettingsError: the model is in training mode; others as LocalModel."""
 
     def __init__(
         self, model: Any, tokenizer: Any, name: str, batch_size: int, system: str, sampling: str
     ) -> None:
         if model.training:
             raise SettingsError("the model is in training mode", remedy="call model.eval() first")
-        self._settle(_name(model.dtype), str(model.device), batch_size, stock=True)
+        dtype = str(model.dtype).removeprefix("torch.")
+        self._settle(dtype, str(model.device), batch_size, stock=True)
         self.name = name or Path(model.config.name_or_path).name or model.config.model_type
         self.model, self.tokenizer, self._draws = model, tokenizer, model.generation_config
-        self._fit_gpu(model)
+        if self.device.type == "cuda":
+            self.fit_memory(model.config, torch.cuda.mem_get_info(self.device)[0])
         with tempfile.TemporaryDirectory() as folder:
             tokenizer.save_pretrained(folder)
             self._digests = tensors_digest(model), tokenizer_digest(Path(folder))
@@ -328,15 +304,16 @@ class HeldModel(LocalModel):
 
 
 def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
-    """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}.
-
-    Raises:
-        SourceCorrupt: the file cannot be read, or a value is out of range.
-        SettingsError: the config asks for one of REFUSED.
-    """
-    where = source / FILE if isinstance(source, Path) else "the model's generation config"
+    """What narrows a model's draws, by name; such as {"top_k": 50, "top_p": 0.9}. Raises
+    SourceCorrupt: an unreadable file, a value out of range; SettingsError: one of REFUSED."""
+    files = isinstance(source, Path)
+    where = source / "generation_config.json" if files else "the model's generation config"
     with loading(f"{where} cannot be used", "correct it, or leave it out with --sampling plain"):
-        config = _generation_config(source) if isinstance(source, Path) else source
+        config = source
+        if files:  # as transformers does; older models keep it in config.json
+            older = {"config_file_name": "config.json", "_from_model_config": True}
+            more = {} if where.is_file() else older
+            config = GenerationConfig.from_pretrained(source, local_files_only=True, **more)
         settings = USUAL | {n: v for n, v in vars(config).items() if v is not None}
         found = {n: settings[n] for n, (_, off) in FILTERS.items() if settings.get(n, off) != off}
         warper(found)
@@ -349,38 +326,31 @@ def own_filters(source: Path | GenerationConfig) -> dict[str, float]:
     return found
 
 
-def _generation_config(folder: Path) -> GenerationConfig:
-    """As a model is given it when transformers loads it: older ones keep it in config.json."""
-    older = {"config_file_name": "config.json", "_from_model_config": True}
-    more = {} if (folder / FILE).is_file() else older
-    return GenerationConfig.from_pretrained(folder, local_files_only=True, **more)
-
-
-def warper(filters: Mapping[str, float]) -> processors.LogitsProcessorList | None:
+def warper(filters: Mapping[str, float]) -> processors.LogitsProcessorList:
     """The filters as one function of (ids, which none reads; logits (jobs, vocabulary) in float32):
-    logits with -inf for what must not be drawn. None: there is no filter."""
-    known = [FILTERS[name][0](filters[name]) for name in FILTERS if name in filters]
-    return processors.LogitsProcessorList(known) or None
+    logits with -inf for what must not be drawn. Empty: there is no filter."""
+    return processors.LogitsProcessorList(
+        FILTERS[name][0](filters[name]) for name in FILTERS if name in filters
+    )
 
 
-def rendered(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> str:
-    """The chat template filled in, up to where the answer begins."""
+def rendered(tokenizer: Any, prompt: str, before: Sequence[Mapping] = ()) -> str:
+    """The chat template filled in after other turns, up to where the answer begins."""
     return tokenizer.apply_chat_template(
         [*before, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
     )
 
 
-def blank_turns(tokenizer: Any) -> Sequence[Turn]:
+def blank_turns(tokenizer: Any) -> Sequence[Mapping]:
     """What must stand before the user's turn so that no system message gets in; often nothing.
 
     The official toolkit empties the system message of its chat format. A template that puts one
     in by itself is given an empty one (ChatML of SmolLM2, Qwen2.5: an empty system turn is left),
-    or a blank where it takes an empty message for none. One that puts none in is given none: Llama
-    2 and Mistral would write empty marks or lines for an empty message, and Gemma and the first
-    Mistral refuse the role. So the shortest text is right. What a template always says (Llama 3.1:
-    dates) stays.
+    or a blank where it takes an empty message for none. Others are given none: Llama 2 and Mistral
+    would write empty marks or lines for it, and Gemma and the first Mistral refuse the role. So the
+    shortest text is right. What a template always says (Llama 3.1: dates) stays.
     """
-    found: list[tuple[int, Sequence[Turn]]] = []
+    found: list[tuple[int, Sequence[Mapping]]] = []
     for turns in [(), *([{"role": "system", "content": said}] for said in ("", " "))]:
         with suppress(TemplateError):
             found.append((len(rendered(tokenizer, "?", turns)), turns))
@@ -408,10 +378,6 @@ def bytes_per_token(config: Any, itemsize: int) -> int:
     return 2 * int(text.num_hidden_layers) * int(heads) * int(size) * itemsize
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 def find_device(name: str) -> torch.device:
     """ "auto" is the first GPU if there is one."""
     if name == "auto":
@@ -426,11 +392,8 @@ def find_device(name: str) -> torch.device:
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor has products of it; elsewhere float32.
-
-    A CPU without them turns every number into float32 and back: SmolLM2 in batches of 32 then
-    takes four times as long as in float32 (AMD EPYC with AVX2 alone).
-    """
+    """bfloat16 where the processor has products of it; elsewhere float32. A CPU without them turns
+    every number into float32 and back, and SmolLM2 takes four times as long (EPYC with AVX2)."""
     if device.type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -453,8 +416,7 @@ def ends_of(model, tokenizer) -> frozenset[int]:
 
 
 def _free_memory() -> None:
-    """Give back what is not used any more to the GPU or the system, as glibc does not by itself
-    (after loading 135 M parameters in bfloat16, 220 MB)."""
+    """Give unused memory back to the GPU or the system; glibc does not (220 MB after SmolLM2)."""
     clear_device_cache(garbage_collection=True)
     with suppress(OSError, AttributeError):  # other systems, other C libraries
         ctypes.CDLL("libc.so.6").malloc_trim(0)

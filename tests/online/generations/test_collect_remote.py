@@ -169,7 +169,7 @@ def test_yes_is_read_among_the_most_likely_tokens_or_in_the_words(tmp_path, monk
 
     def show(self, requests):
         for i, r in enumerate(requests):
-            yield [(i, Completion(said[r.prompt], Finish.STOP, 1, 1), [])]
+            yield i, Completion(said[r.prompt], Finish.STOP, 1, 1), []
 
     monkeypatch.setattr(Endpoint, "show", show)
     model = Endpoint("http://127.0.0.1:9/v1", "m")

@@ -169,7 +169,7 @@ class Collector:
         requests = [Request(seen[i].prompt, max(limit - len(b), 1)) for i, _, b in plan]
         texts = [""] * len(plan)
         ended = self.model.decode(requests, begun=[begun for _, _, begun in plan])
-        for job, _, _ in chain.from_iterable(ended):
+        for job in chain.from_iterable(ended):
             ids = [*plan[job.prompt.index][2], *job.ids][:limit]
             texts[job.prompt.index] = self.model.tokenizer.decode(ids, skip_special_tokens=True)
         found = [{name: [] for name in POSITIONS if len(g.trace)} for g in seen]
@@ -204,12 +204,12 @@ class RemoteCollector(Collector):
                 f"{self.model.base} takes no {form} completions for {self.model.model!r}",
                 remedy="see that address and model are right, or leave the task out with --task",
             )
-        for batch in self.model.show(requests):
-            yield [(i, trace_of(done, shown)) for i, done, shown in batch]
+        for i, done, shown in self.model.show(requests):
+            yield [(i, trace_of(done, shown))]
 
     def _yes(self, prompts: Sequence[str]) -> list[float]:
         asked = self.model.show([Request(p, REPLY_TOKENS) for p in prompts])
-        found = {i: yes_of(done, shown) for i, done, shown in chain.from_iterable(asked)}
+        found = {i: yes_of(done, shown) for i, done, shown in asked}
         return [found[i] for i in range(len(prompts))]
 
 

@@ -46,12 +46,12 @@ def generated(model: LocalModel, requests: Sequence[Request], layers: Sequence[i
         recorder = Recorder(states)
         for ended in model.decode(requests, recorder):
             found = []
-            for job, finish, _ in ended:
+            for job in ended:
                 known, ids = recorder.take(job), job.ids
-                if finish is Finish.NAN:
+                if job.finish is Finish.NAN:
                     ids, known = [], {name: array[:0] for name, array in known.items()}
                 text = model.tokenizer.decode(ids, skip_special_tokens=True)
-                trace = _trace(model, ids, text, known, str(finish), len(job.prompt.tokens))
+                trace = _trace(model, ids, text, known, str(job.finish), len(job.prompt.tokens))
                 found.append((job.prompt.index, trace))
             yield found
 
