@@ -267,9 +267,9 @@ def guard_fit(
     device: Device = "auto",
 ) -> None:
     """Let a model read labelled answers, learn from its states, and calibrate."""
-    from trustllm_repro.online.guard.guard import Guard, read_csv
+    from trustllm_repro.online.guard.guard import Guard
 
-    guard = Guard.fit(model, read_csv(examples), risk=risk, dtype=dtype, device=device)
+    guard = Guard.fit(model, examples, risk=risk, dtype=dtype, device=device)
     show(f"written: {guard.save(to)}\n{guard.operating_points.to_string(index=False)}")
 
 

@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -363,66 +363,49 @@ def _pieces(told: queue.Queue, tokenizer: Any, threshold: float) -> Iterator[Pie
         yield Piece(rest, score)
 
 
-@dataclass
-class Watch:
-    """One stream as it is read."""
+def watch(
+    chunks: Iterable[Any], words: Words, weight: float, thresholds: Mapping[str, float], most: int
+) -> Iterator[Piece]:
+    """See Guard.watch.
 
-    words: Words  # scores the text
-    weight: float  # of the mean entropy of the most likely tokens
-    thresholds: Mapping[str, float]  # of the readers that may be used
-    most: int  # tokens of the longest answer; they can be counted with log-probabilities only
-    reader: str = ""  # the one in use, known from the first piece on
-    reading: Reading = field(default_factory=Reading)
-    entropy: Mean = field(default_factory=Mean)
-
-    def pieces(self, chunks: Iterable[Any]) -> Iterator[Piece]:
-        """See Guard.watch."""
-        try:
-            # A stream may end without saying so: its last word has not been read.
-            for text, shown, last in chain(map(_read, chunks), [("", [], True)]):
-                score = self.score(text, shown, last)
-                if self.reader and np.float32(score) >= self.thresholds[self.reader]:
-                    yield Piece("", score, alarm=True)
-                    return
-                if text:
-                    yield Piece(text, score)
-        finally:
-            with suppress(AttributeError):
-                chunks.close()  # type: ignore[attr-defined]
-
-    def score(self, text: str, shown: Sequence[TokenLogprobs], last: bool) -> float:
-        """With what is new of an answer, and its tokens where they are shown."""
-        if not self.reader and (text or shown):
-            whole = bool(shown) and all(map(_complete, shown))
-            self.reader = ENTROPY if whole and ENTROPY in self.thresholds else WORDS
-            if self.reader not in self.thresholds:
-                raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
-        score = self.words.add(self.reading, text, end=last)
-        if self.reader != ENTROPY:
-            return score
-        if text and not shown:
-            raise Unwatched(
-                "the stream has stopped sending log-probabilities",
-                remedy=f"a server that sends them with every piece; or reader={WORDS!r}",
-            )
-        if not all(map(_complete, shown)):
-            raise Unwatched(
-                f"not all of the {TOP_LOGPROBS} most likely tokens are shown", remedy=_ASK
-            )
-        top = [np.array([nats for _, nats in token.top]) for token in shown]
-        self.entropy.add(np.array([entropy_of(nats) for nats in top]))
-        if self.entropy.n > self.most:
-            raise Unwatched(
-                f"the answer has more than the {self.most} tokens the threshold was calibrated on",
-                remedy=f"ask for max_tokens={self.most}",
-            )
-        return score + self.weight * self.entropy.total / max(self.entropy.n, 1)
-
-
-def _complete(token: TokenLogprobs) -> bool:
-    """Whether as many of the most likely tokens are shown as count, or all there can be."""
-    shown = [nats for _, nats in token.top]
-    return len(shown) >= TOP_LOGPROBS or np.exp(shown).sum() > _WHOLE
+    Args:
+        weight: of the top tokens' mean entropy beside the words' score. thresholds: of the readers
+            that may be used; the first piece decides which one is.
+        most: tokens of the longest answer; they can be counted with log-probabilities only.
+    """
+    reader, reading, entropy = "", Reading(), Mean()
+    try:
+        # A stream may end without saying so: its last word has not been read.
+        for text, shown, last in chain(map(_read, chunks), [("", [], True)]):
+            # Of each token as many of the most likely ones as count, or all there can be.
+            tops = [np.array([nats for _, nats in token.top]) for token in shown]
+            full = (len(top) >= TOP_LOGPROBS or np.exp(top).sum() > _WHOLE for top in tops)
+            whole = bool(shown or not text) and all(full)
+            if not reader and (text or shown):
+                reader = ENTROPY if whole and ENTROPY in thresholds else WORDS
+                if reader not in thresholds:
+                    raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
+            score = words.add(reading, text, end=last)
+            if reader == ENTROPY:
+                if not whole:
+                    raise Unwatched(
+                        f"a piece comes without its {TOP_LOGPROBS} most likely tokens", remedy=_ASK
+                    )
+                entropy.add(np.array([entropy_of(top) for top in tops]))
+                if entropy.n > most:
+                    raise Unwatched(
+                        f"the answer has more than the {most} tokens the threshold was calibrated on",
+                        remedy=f"ask for max_tokens={most}",
+                    )
+                score += weight * entropy.total / max(entropy.n, 1)
+            if reader and np.float32(score) >= thresholds[reader]:
+                yield Piece("", score, alarm=True)
+                return
+            if text:
+                yield Piece(text, score)
+    finally:
+        with suppress(AttributeError):
+            chunks.close()  # type: ignore[attr-defined]
 
 
 def _read(chunk: Any) -> tuple[str, list[TokenLogprobs], bool]:

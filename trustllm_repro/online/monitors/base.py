@@ -251,13 +251,9 @@ def sentence_starts(trace: Trace) -> np.ndarray:
     return np.diff(sentence, prepend=0) > 0
 
 
-def of_top(trace: Trace) -> np.ndarray:
-    """(n,) nats, by token; over the most likely ones alone, which is what an endpoint shows."""
-    return entropy_of(trace.top_logp)
-
-
 def entropy_of(top_logp: np.ndarray) -> np.ndarray:
-    """Nats along the last axis, over the most likely tokens, their probabilities made to sum to 1.
+    """Nats along the last axis, over the most likely tokens alone, which is what an endpoint shows;
+    their probabilities are made to sum to 1.
 
     Look Before You Leap takes base 2 and leaves the sum below 1, so that its figures for open and
     closed models cannot be compared; this one's can.
@@ -303,7 +299,7 @@ _control = partial(Signal, source="control", needs=frozenset())
 MONITORS = (
     *_forms("likelihood", lambda t: -t.logp, Need.LOGP),
     *_forms("entropy", lambda t: t.entropy, Need.ENTROPY),
-    *_forms("entropy, top 5", of_top, Need.TOP)[:2],
+    *_forms("entropy, top 5", lambda t: entropy_of(t.top_logp), Need.TOP)[:2],
     _control(name="always", signal=lambda t: np.ones(len(t)), statistic=Last),
     _control(name="never", signal=lambda t: np.zeros(len(t)), statistic=Last),
     _control(name="clock", signal=lambda t: np.ones(len(t)), statistic=Total),

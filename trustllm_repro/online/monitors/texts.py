@@ -185,16 +185,12 @@ def embedding(text: str, samples: Sequence[str]) -> float:
     return float(np.mean([1 - p.max(axis=1) for p in parts]))
 
 
-def entropy_jump(entropy: np.ndarray) -> int:
-    """Where entropy rose most from one token to the next; the later of the two."""
-    return int(np.argmax(np.diff(entropy))) + 1 if len(entropy) > 1 else 0
-
-
 # Which token is replaced by the next most likely, by the name its texts have in Generation.branches.
 POSITIONS: dict[str, Callable[[np.ndarray], int]] = {
     "maximum entropy": np.argmax,
     "minimum entropy": np.argmin,
-    "entropy jump": entropy_jump,
+    # Where it rose most from one token to the next, the later of the two.
+    "entropy jump": lambda entropy: np.argmax(np.diff(entropy, prepend=np.inf)),
 }
 
 

@@ -15,11 +15,10 @@ from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.find import find_model
-from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.collect import Collector, RemoteCollector, answered
 from trustllm_repro.online.generations.generation import write_index
 from trustllm_repro.online.generations.levels import level_of
-from trustllm_repro.online.generations.recorder import blocks_of
+from trustllm_repro.online.generations.recorder import blocks_of, middle_layers, with_states
 from trustllm_repro.online.generations.tasks import (
     TASKS,
     Case,
@@ -154,12 +153,8 @@ def collector_of(job: Job) -> Collector:
     folder = job.out / "online" / model.name
     if isinstance(model, Endpoint):
         return RemoteCollector(model, folder)
-    if not isinstance(model, LocalModel):
-        raise SettingsError(
-            f"{model.name} shows no hidden states", remedy="give a model that runs on this machine"
-        )
-    depth = len(blocks_of(model.model))
-    layers = {max(depth * k // 6, 1) for k in (2, 3, 4)} | {depth}
+    network = with_states(model).model
+    layers = {*middle_layers(network), len(blocks_of(network))}
     return Collector(model, folder, sorted(layers))
 
 
