@@ -232,23 +232,16 @@ class Sentences(Signal):
     begin = Monitor.begin
 
     def score(self, generation: Generation) -> np.ndarray:
-        starts = sentence_starts(generation.trace)
-        parts = np.split(self.values(generation.trace), np.flatnonzero(starts))
+        trace = generation.trace
+        begins = np.concatenate([[0], trace.ends])
+        sentence = np.searchsorted(sentence_ends(trace.text), begins[:-1], side="right")
+        # Blanks at a sentence's end, and tokens without text, belong to the sentence before.
+        sentence = np.maximum.accumulate(np.where(np.diff(begins) > 0, sentence, 0))
+        starts = np.diff(sentence, prepend=0) > 0
+        parts = np.split(self.values(trace), np.flatnonzero(starts))
         own, done = [self.statistic().add(part) for part in parts], np.cumsum(starts)
         before = np.cumsum([0.0, *(one[-1:].sum() for one in own)])
         return (before[done] + np.concatenate(own)) / (done + 1)
-
-
-def sentence_starts(trace: Trace) -> np.ndarray:
-    """(n,) bool, whether each token is the first of a sentence but the first one.
-
-    A token belongs to the sentence in which it begins; blanks, and tokens without text, belong to
-    the sentence before.
-    """
-    begins = np.concatenate([[0], trace.ends])
-    sentence = np.searchsorted(sentence_ends(trace.text), begins[:-1], side="right")
-    sentence = np.maximum.accumulate(np.where(np.diff(begins) > 0, sentence, 0))
-    return np.diff(sentence, prepend=0) > 0
 
 
 def entropy_of(top_logp: np.ndarray) -> np.ndarray:
