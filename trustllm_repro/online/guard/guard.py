@@ -50,7 +50,7 @@ from trustllm_repro.online.monitors.probes import (
     prefix_means,
 )
 from trustllm_repro.online.monitors.texts import Words
-from trustllm_repro.online.studies.estimates import Answers, threshold_at_fpr, upper_bound
+from trustllm_repro.online.studies.estimates import Answers, stopping_at, threshold_at_fpr
 from trustllm_repro.online.studies.evaluate import FOLDS, deal
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_bytes
@@ -63,7 +63,6 @@ COLUMNS = ["prompt", "answer", "unsafe"]
 LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
 MOST = 256  # tokens of an example that are read
 RISKS = (0.01, 0.05, 0.10)
-DRAWS = 2000
 SAMPLE = 64  # numbers taken of every tensor
 _LABELS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
@@ -317,13 +316,12 @@ class Guard:
         for reader, risk in product(READERS, RISKS):
             of = Answers(self.calibrations[reader].rename(columns={"peaks": "peak"}))
             try:
-                limits = of.thresholds(partial(threshold_at_fpr, risk=risk))
+                found = stopping_at(of.thresholds(partial(threshold_at_fpr, risk=risk)), of)
             except InsufficientData:
                 continue
-            hit, safe = of.column("peak") >= limits, ~of.unsafe
+            shares = ("false_positive_rate", "false_positive_upper", "stopped")
             threshold = replace(self, risk=risk).threshold(reader)
-            upper = _upper(hit[safe], of.column("group")[safe])
-            rows.append((reader, risk, threshold, hit[safe].mean(), upper, hit[~safe].mean()))
+            rows.append((reader, risk, threshold, *(found[name].value for name in shares)))
         columns = ["reader", "risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -468,11 +466,3 @@ class Guard:
                 remedy="guard.criteria(model, tokenizer) watches it",
             )
         return with_states(find_model(self.origin.spec, dtype=self.origin.dtype, stock=stock))
-
-
-def _upper(hit: np.ndarray, group: np.ndarray) -> float:
-    """Bound of a rate by a bootstrap over prompts, as answers to one prompt are alike."""
-    table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
-    draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
-    hits, n = table[draws].sum(axis=1).T
-    return upper_bound(hits / n, len(table))

@@ -334,7 +334,7 @@ def stopping_at(
     at: np.ndarray, of: Answers, curve: pd.DataFrame | None = None
 ) -> dict[str, Estimate]:
     """Metrics of stopping each answer at its threshold, (answers,). curve: scores by token."""
-    bad, every, n = of.unsafe, np.ones(len(at), dtype=bool), of.column("tokens")
+    bad, every = of.unsafe, np.ones(len(at), dtype=bool)
     hit = of.column("peak") >= at  # NaN reaches no threshold
     # What is summed, and over which answers; all by one product. The study that comes with the
     # package has not all columns.
@@ -347,6 +347,7 @@ def stopping_at(
     none = Estimate(reason="scores by token were not given")
     found = {"tokens_shown": none, "share_read": none}
     if curve is not None:
+        n = of.column("tokens")
         limit = curve["case"].map(pd.Series(at, of.frame["case"]))
         alarms = curve[curve["score"].to_numpy(np.float64) >= limit.to_numpy()]
         first = of.frame["case"].map(alarms.groupby("case")["token"].min())
