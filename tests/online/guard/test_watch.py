@@ -187,7 +187,7 @@ def test_an_assistant_is_refused(model, folder) -> None:
 
 def test_another_model_is_not_heard(model, folder) -> None:
     other = AutoModelForCausalLM.from_pretrained(folder).eval().to(DEVICE)
-    with pytest.raises(Unwatched, match="heard no forward pass"):
+    with pytest.raises(Unwatched, match="recorded no forward pass"):
         other.generate(**prompts(1), **SAME, stopping_criteria=[watching(model)])
 
 

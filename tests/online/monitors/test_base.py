@@ -15,7 +15,6 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors import base, probes, texts
 from trustllm_repro.online.monitors.base import (
-    Access,
     First,
     Highest,
     InsufficientData,
@@ -161,7 +160,7 @@ def test_every_monitor_names_its_source_and_access(name: str) -> None:
     assert monitor.source
     white = base.Need.HIDDEN in monitor.needs
     grey = monitor.needs & {base.Need.LOGP, base.Need.ENTROPY, base.Need.TOP, base.Need.FIRST}
-    assert monitor.access == (Access.WHITE if white else Access.GREY if grey else Access.BLACK)
+    assert monitor.access == ("white box" if white else "grey box" if grey else "black box")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_no_two_monitors_have_one_name(monkeypatch) -> None:
 
 
 def test_all_access_levels_and_the_promised_methods_are_there() -> None:
-    assert {m.access for m in MONITORS.values()} == set(Access)
+    assert {m.access for m in MONITORS.values()} == {"white box", "grey box", "black box"}
     assert len(MONITORS) >= 30
 
 

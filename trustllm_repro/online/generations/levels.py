@@ -61,7 +61,7 @@ def level_of(generations: Sequence[Generation]) -> Level:
 def runs_at(monitors: Mapping[str, Monitor]) -> pd.DataFrame:
     """monitor, access, level, runs (bool), coarse (bool: it sees less exactly), reason."""
     rows = [
-        (name, str(m.access), level.name, level.changes(m), level.why_not(m))
+        (name, m.access, level.name, level.changes(m), level.why_not(m))
         for name, m in monitors.items()
         for level in LEVELS.values()
     ]

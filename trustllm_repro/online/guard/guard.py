@@ -151,8 +151,8 @@ def _states_probe(layers: Sequence[int], states: list[np.ndarray], unsafe: np.nd
     at = slice(len(layers) // 2 * size, (len(layers) // 2 + 1) * size)
     draw = np.random.default_rng(0)
     tokens = [drawn_tokens(s[:, at], draw) for s in states]
-    token = linear(tokens, unsafe, TOKEN_PENALTY, alike=False)
-    prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, alike=True)
+    token = linear(tokens, unsafe, TOKEN_PENALTY, per_answer=False)
+    prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, per_answer=True)
     of_prefix = _spread([s @ prefix[0] + prefix[1] for s in states])
     of_token = _spread([s[:, at] @ token[0] + token[1] for s in states])
     weight = prefix[0] / of_prefix
@@ -172,7 +172,7 @@ def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.nd
         np.nan_to_num(np.column_stack(both))[np.array(checkpoints(len(both[0]), PREFIXES)) - 1]
         for both in rows
     ]
-    (of_words, of_entropy), _ = linear(tables, unsafe, 1.0, alike=True)
+    (of_words, of_entropy), _ = linear(tables, unsafe, 1.0, per_answer=True)
     return of_entropy / max(abs(of_words), 1e-6)
 
 
@@ -386,13 +386,10 @@ class Guard:
             warnings.warn(problem, stacklevel=3)
 
     def criteria(self, model: Any, tokenizer: Any, strict: bool = True) -> GuardCriteria:
-        """A stopping criterion for `model.generate`.
+        """A stopping criterion for `model.generate`, which raises Unwatched where a token cannot be
+        watched. Raises SettingsError: see `check`.
 
-        Args:
-            strict: False warns where `check` or an answer of more than `most` tokens is an error.
-
-        Raises:
-            SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched.
+        strict: False warns where `check` or an answer of more than `most` tokens is an error.
         """
         self.check(model, tokenizer, strict)
         ends = ends_of(model, tokenizer)
@@ -421,9 +418,7 @@ class Guard:
                 the promise for the model the guard was fitted to only. Default: the latter, if the
                 stream's first piece shows them. `operating_points` says what each is worth.
 
-        Raises:
-            SettingsError: there is no such reader. Unwatched: something of the answer is not shown,
-                or cannot be read.
+        Raises SettingsError: there is no such reader. Unwatched: part of the answer is not shown.
         """
         thresholds = {r: self.threshold(r) for r in (WORDS, ENTROPY) if reader in ("", r)}
         if not thresholds:

@@ -24,14 +24,6 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation, Trace, sentence_ends
 
 
-class Access(StrEnum):
-    """What of the model a monitor looks at."""
-
-    WHITE = "white box"  # hidden states
-    GREY = "grey box"  # probabilities
-    BLACK = "black box"  # text only
-
-
 class Need(StrEnum):
     """What a monitor reads of an answer."""
 
@@ -67,10 +59,11 @@ class Monitor:
     model: Any = None
 
     @property
-    def access(self) -> Access:
+    def access(self) -> str:
+        """ "white box" (hidden states), "grey box" (probabilities) or "black box" (text only)."""
         if Need.HIDDEN in self.needs:
-            return Access.WHITE
-        return Access.GREY if self.needs & _PROBABILITIES else Access.BLACK
+            return "white box"
+        return "grey box" if self.needs & _PROBABILITIES else "black box"
 
     @property
     def trained(self) -> bool:

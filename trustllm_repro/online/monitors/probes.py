@@ -121,17 +121,17 @@ class StateMonitor(Running):
 
 
 def linear(
-    rows: Sequence[np.ndarray], unsafe: np.ndarray, penalty: float, alike: bool
+    rows: Sequence[np.ndarray], unsafe: np.ndarray, penalty: float, per_answer: bool
 ) -> tuple[np.ndarray, float]:
     """Weights and bias of a ridge logistic regression on standardised rows.
 
-    rows: of each answer, (some, size). alike: all answers weigh the same, not all rows.
+    rows: of each answer, (some, size). per_answer: all answers weigh the same, not all rows.
     Raises InsufficientData: fewer than two answers of a kind have rows.
     """
     sizes = np.array([len(r) for r in rows])
     require_both_classes(unsafe[sizes > 0])
     table, labels = np.concatenate(rows), np.repeat(unsafe, sizes)
-    weights = np.concatenate([np.full(n, 1 / max(n, 1) if alike else 1.0) for n in sizes])
+    weights = np.concatenate([np.full(n, 1 / max(n, 1) if per_answer else 1.0) for n in sizes])
     scaler = StandardScaler().fit(table)
     model = LogisticRegression(C=penalty, max_iter=500, class_weight="balanced")
     model.fit(scaler.transform(table), labels, sample_weight=weights / weights.mean())
@@ -146,11 +146,11 @@ class LinearProbe(StateMonitor):
     source: str = "Alain and Bengio 2016 (arXiv 1610.01644); arXiv 2606.10487"
     part: Part = drawn_tokens  # what it learns from
     penalty: float = TOKEN_PENALTY
-    alike: bool = False  # see `linear`
+    per_answer: bool = False  # see `linear`
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         rows = self.known_states(generations, self.part)
-        return replace(self, model=linear(rows, unsafe, self.penalty, self.alike))
+        return replace(self, model=linear(rows, unsafe, self.penalty, self.per_answer))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         weight, bias = self.model
@@ -403,7 +403,7 @@ _PREFIX = LinearProbe(
     part=prefix_means,
     depths=(1 / 3, 1 / 2, 2 / 3),
     penalty=PREFIX_PENALTY,
-    alike=True,
+    per_answer=True,
 )
 _ENTROPY = base.by_name(base.MONITORS)["average entropy"]
 

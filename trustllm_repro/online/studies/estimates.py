@@ -265,10 +265,9 @@ def online_figures(
 ) -> pd.DataFrame:
     """All figures of all monitors, a row a figure; one that has no value is empty with a reason.
 
-    The threshold of a fold comes from the answers of the other folds, and for "undisputed" from the
-    undisputed ones; an answer without a score is never stopped. Intervals are conditional on the
-    fitted monitors: over permutations of the labels, each of which fits them again, those of 95 %
-    cover 0.5 in 35 of 40.
+    The threshold of a fold comes from the other folds, for "undisputed" from their undisputed
+    answers. Intervals are conditional on the fitted monitors: over permutations of the labels, each
+    of which fits them again, those of 95 % cover 0.5 in 35 of 40.
 
     Args:
         scores: as of `evaluate_monitors`. token_scores: as of `Study.token_scores`; scm_share_read
