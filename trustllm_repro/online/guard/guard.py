@@ -103,11 +103,8 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Pat
 def fit_readers(
     traces: Sequence[Trace], unsafe: np.ndarray, prompts: Sequence[str]
 ) -> dict[str, Any]:
-    """Fields of a Guard: probe, words, entropy, calibrations.
-
-    Args:
-        traces: with at least a token each, and the states of the layers to learn from.
-    """
+    """Fields of a Guard: probe, words, entropy, calibrations. Each trace has a token at least, and
+    the states of the layers to learn from."""
     group = np.unique(np.asarray(prompts, dtype=object), return_inverse=True)[1]
     fold = deal(group, unsafe, seed=0)
     layers = tuple(sorted(traces[0].hidden))

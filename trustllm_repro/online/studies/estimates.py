@@ -60,26 +60,18 @@ def one_class(unsafe: np.ndarray) -> str:
     return f"all {len(unsafe)} answers are {kind}" if kind else ""
 
 
-def placements(unsafe: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Share of answers of the other kind that each is on the right side of, ties half, (answers,).
-
-    The AUROC is their mean over the unsafe answers, and over the safe ones.
-    """
-    ranks = stats.rankdata(score)
-    found = np.empty(len(score))
-    for kind in (True, False):
-        mine = unsafe == kind
-        below = (ranks[mine] - stats.rankdata(score[mine])) / np.count_nonzero(~mine)
-        found[mine] = below if kind else 1 - below
-    return found
-
-
 def areas(
     unsafe: np.ndarray, scores: np.ndarray, group: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUROCs of scores, (monitors, answers), and by prompt the parts that make up their errors,
     (monitors, prompts); group: the answers' prompts, int from 0."""
-    placed = np.stack([placements(unsafe, one) for one in scores])
+    # Of each answer the share of the other kind it is on the right side of, ties half.
+    placed, ranks = np.empty(scores.shape), stats.rankdata(scores, axis=1)
+    for kind in (True, False):
+        mine = unsafe == kind
+        below = ranks[:, mine] - stats.rankdata(scores[:, mine], axis=1)
+        below /= np.count_nonzero(~mine)
+        placed[:, mine] = below if kind else 1 - below
     values = placed[:, unsafe].mean(axis=1)
     off = (placed - values[:, None]) / np.where(unsafe, unsafe.sum(), (~unsafe).sum())
     return values, np.stack([np.bincount(group, one) for one in off])
