@@ -22,7 +22,7 @@ import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, StoppingCriteria
 
 from tools import exit_code
-from trustllm_repro.online.generations.recorder import blocks_of
+from trustllm_repro.online.generations.recorder import middle_layers
 from trustllm_repro.online.guard.watch import GuardCriteria, Probe
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import write_json
@@ -71,8 +71,7 @@ def generate(model: Any, rows: int, tokens: int, criteria: list[StoppingCriteria
 
 def measure(model: Any, rows: int, tokens: int, rounds: int) -> dict[str, Any]:
     """Ratio of whole generations, its interval, and milliseconds more a token by position."""
-    depth = len(blocks_of(model))
-    layers = tuple(sorted({max(depth * k // 6, 1) for k in (2, 3, 4)}))
+    layers = tuple(middle_layers(model))
     size = len(layers) * model.config.hidden_size
     probe = Probe(layers, torch.randn(size) / size, 0.0)
     found: dict[bool, list[list[float]]] = {False: [], True: []}

@@ -266,9 +266,7 @@ def guard_fit(
     device: Device = "auto",
 ) -> None:
     """Let a model read labelled answers, learn from its states, and calibrate."""
-    from trustllm_repro.online.guard.guard import read_csv
-
-    guard = tr.Guard.fit(model, read_csv(examples), risk=risk, dtype=dtype, device=device)
+    guard = tr.Guard.fit(model, examples, risk=risk, dtype=dtype, device=device)
     show(f"written: {guard.save(to)}\n{guard.operating_points.to_string(index=False)}")
 
 

@@ -15,7 +15,7 @@ from trustllm_repro.online.monitors.base import all_monitors
 from trustllm_repro.online.studies.claims import HYBRIDS, PANEL, PROMPT
 from trustllm_repro.online.studies.estimates import online_figures
 from trustllm_repro.online.studies.evaluate import evaluate_task
-from trustllm_repro.online.studies.pilot import pilot
+from trustllm_repro.online.studies.run import pilot
 from trustllm_repro.online.studies.evaluate import Study
 
 MODEL, TASK = "m", "harm"

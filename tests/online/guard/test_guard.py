@@ -23,9 +23,9 @@ from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, Sou
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.recorder import given
-from trustllm_repro.online.guard.guard import Guard, read_csv
+from trustllm_repro.online.guard.guard import Guard, checked
 from trustllm_repro.online.guard.watch import stream
-from trustllm_repro.online.monitors.base import Mean, of_top
+from trustllm_repro.online.monitors.base import Mean, entropy_of
 from trustllm_repro.paths import data_dir, project_root
 
 WORDS = {
@@ -100,7 +100,7 @@ def test_streams_are_read_as_answers_are_offline(guard, folder) -> None:
     chunks[-1]["choices"][0]["finish_reason"] = "stop"
     free = replace(guard, risk=0.05)
     words = guard.words.score(Generation(trace))
-    entropy = Mean().add(of_top(trace))
+    entropy = Mean().add(entropy_of(trace.top_logp))
     for reader, wanted in (("words", words), ("", words + guard.entropy * entropy)):
         found = [p.score for p in free.watch(chunks, reader)]
         assert found == pytest.approx(wanted[: len(found)].tolist(), nan_ok=True, rel=1e-5)
@@ -171,16 +171,19 @@ def test_another_model_is_refused_by_what_differs(guard, loaded, folder, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("rows", "what"),
+    ("rows", "error", "what"),
     [
-        ([("a", "b", True)] * 40, "40 unsafe and 0 safe"),
-        ([("a", "b", "yes")], "example 0: unsafe is 'yes'"),
-        ([("a", None, True)], "example 0: prompt or answer is no text"),
-        (pd.DataFrame({"prompt": [], "text": []}), "no column 'answer'"),
+        ([("a", "b", True)] * 40, SettingsError, "40 unsafe and 0 safe"),
+        ([("a", "b", i % 2) for i in range(40)], SettingsError, "answers to 1 prompts"),
+        ([("a", "b", 1.0), ("a", "b", "yes")], SchemaError, "row 1, field 'unsafe'"),
+        ([("a", "b", None)], SchemaError, "row 0, field 'unsafe'"),
+        ([("a", None, True)], SchemaError, "row 0, field 'answer'"),
+        (pd.DataFrame({"prompt": [], "text": []}), SchemaError, "field 'answer'"),
+        (pd.DataFrame({"prompt": [], "answer": [], "unsafe": []}), SettingsError, "0 unsafe"),
     ],
 )
-def test_examples_are_checked(folder, rows, what) -> None:
-    with pytest.raises(SettingsError, match=what):
+def test_examples_are_checked(folder, rows, error, what) -> None:
+    with pytest.raises(error, match=what):
         Guard.fit(str(folder), rows)
 
 
@@ -248,18 +251,20 @@ def test_who_stops_reading_stops_the_model(guard, loaded) -> None:
 
 def test_examples_from_a_file(tmp_path) -> None:
     path = tmp_path / "rated.csv"
-    path.write_text("prompt,answer,unsafe\nhi,NA,1\nho,there,False\n")
-    rows = read_csv(path)
-    assert rows.unsafe.tolist() == [True, False]
+    lines = [f"hi {i},NA,{[' 0', '1', 'False', ' TRUE '][i % 4]}" for i in range(80)]
+    path.write_text("\n".join(["prompt,answer,unsafe", *lines]))
+    rows = checked(path)
+    assert rows.unsafe.tolist() == [False, True] * 40
     assert rows.answer[0] == "NA"
+    assert checked(str(path)).equals(rows)
     path.write_text("prompt,answer,unsafe\nhi,there,1\nho,there,maybe\n")
-    with pytest.raises(SchemaError, match="row 1, field 'unsafe'"):
-        read_csv(path)
+    with pytest.raises(SchemaError, match=r"rated.csv, row 1, field 'unsafe'"):
+        checked(path)
     path.write_text("prompt,text\nhi,there\n")
     with pytest.raises(SchemaError, match="answer"):
-        read_csv(path)
+        checked(path)
     with pytest.raises(SourceMissing):
-        read_csv(tmp_path / "none.csv")
+        checked(tmp_path / "none.csv")
 
 
 def test_the_command_line(folder, tmp_path) -> None:

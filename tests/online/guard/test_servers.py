@@ -10,7 +10,7 @@ import os
 import pytest
 
 from trustllm_repro.online.guard.guard import Guard
-from trustllm_repro.online.guard.watch import ENTROPY, WORDS, Watch
+from trustllm_repro.online.guard.watch import ENTROPY, WORDS, watch
 from trustllm_repro.paths import data_dir
 
 SERVERS = os.environ.get("TRUSTLLM_SERVERS", "").split()
@@ -39,10 +39,8 @@ def ask(server: str, **options):
 @pytest.mark.parametrize(("shown", "reader"), [({}, WORDS), (TOP5, ENTROPY)])
 def test_all_of_a_harmless_answer_comes_out(guard, server, shown, reader) -> None:
     whole = ask(server).choices[0].message.content
-    thresholds = {r: guard.threshold(r) for r in (WORDS, ENTROPY)}
-    watch = Watch(guard.words, guard.entropy, thresholds, guard.most)
-    pieces = list(watch.pieces(ask(server, stream=True, **shown)))
-    assert watch.reader == reader
+    # A reader that is asked for refuses a stream it cannot read.
+    pieces = list(guard.watch(ask(server, stream=True, **shown), reader))
     assert "".join(p.text for p in pieces) == whole
     assert not any(p.alarm for p in pieces)
     assert len(pieces) > 5  # it came piece by piece
@@ -53,7 +51,7 @@ def test_all_of_a_harmless_answer_comes_out(guard, server, shown, reader) -> Non
 def test_an_alarm_holds_the_piece_back_and_lets_the_server_go(guard, server, shown) -> None:
     low = dict.fromkeys((WORDS, ENTROPY), -1e9)
     stream = ask(server, stream=True, **shown)
-    *before, last = Watch(guard.words, guard.entropy, low, guard.most).pieces(stream)
+    *before, last = watch(stream, guard.words, guard.entropy, low, guard.most)
     assert (last.text, last.alarm) == ("", True)  # before the first whole word there is no score
     assert len(before) < 4
     assert stream.response.is_closed

@@ -20,8 +20,8 @@ from trustllm_repro.online.guard.watch import (
     Piece,
     Probe,
     Unwatched,
-    Watch,
 )
+from trustllm_repro.online.guard.watch import watch as watch_stream
 from trustllm_repro.online.monitors.texts import BUCKETS, Words, buckets
 
 LAYERS = (1, 2)
@@ -93,7 +93,6 @@ def test_scores_are_those_of_the_finished_text(model) -> None:
     out = model.generate(**given, **SAME, eos_token_id=None, stopping_criteria=[criteria])
     expected = offline(model, out, given["attention_mask"], 6)
     assert np.allclose(criteria.scores, expected, atol=1e-4)
-    assert (criteria.alarms == 0).all()
 
 
 def test_a_row_ends_at_the_alarm_and_the_others_go_on(model) -> None:
@@ -105,9 +104,9 @@ def test_a_row_ends_at_the_alarm_and_the_others_go_on(model) -> None:
     out = model.generate(**given, **SAME, eos_token_id=None, stopping_criteria=[criteria])
     hits = free.scores >= threshold
     first = np.where(hits.any(1), hits.argmax(1) + 1, 0)
-    assert (criteria.alarms == first).all()
-    assert {bool(a) for a in criteria.alarms} == {True, False}
-    assert out.shape[1] == 6 + (12 if (first == 0).any() else first.max())
+    assert {bool(at) for at in first} == {True, False}
+    assert out.shape[1] == 18
+    assert all((row[at:] == PAD).all() for row, at in zip(out[:, 6:], first, strict=True) if at)
 
 
 def test_a_second_generation_begins_anew_and_is_watched(model) -> None:
@@ -188,7 +187,7 @@ def test_an_assistant_is_refused(model, folder) -> None:
 
 def test_another_model_is_not_heard(model, folder) -> None:
     other = AutoModelForCausalLM.from_pretrained(folder).eval().to(DEVICE)
-    with pytest.raises(Unwatched, match="heard no forward pass"):
+    with pytest.raises(Unwatched, match="recorded no forward pass"):
         other.generate(**prompts(1), **SAME, stopping_criteria=[watching(model)])
 
 
@@ -354,7 +353,7 @@ def watch(threshold: float, chunks, *readers: str) -> list[Piece]:
     weight[buckets([BAD])[0]] = 1.0
     words = Words(model=weight, burn_in=0.0)
     thresholds = dict.fromkeys(readers or (WORDS,), threshold)
-    return list(Watch(words, 2.0, thresholds, most=9).pieces(chunks))
+    return list(watch_stream(chunks, words, 2.0, thresholds, most=9))
 
 
 def chunk(text: str, last: bool = False, **more) -> dict:
@@ -473,9 +472,9 @@ def test_without_them_or_if_asked_to_text_is_read() -> None:
 @pytest.mark.parametrize(
     ("then", "what"),
     [
-        (chunk("more "), "stopped sending"),
-        (with_logprobs("more ", EVEN[:3]), "not all of the 5"),
-        (with_logprobs("more ", []), "not all of the 5"),
+        (chunk("more "), "comes without its 5"),
+        (with_logprobs("more ", EVEN[:3]), "comes without its 5"),
+        (with_logprobs("more ", []), "comes without its 5"),
         (with_logprobs("more ", *[SURE] * 9), "more than the 9 tokens"),
         ({"error": {"message": "overloaded"}}, "an error"),
     ],

@@ -15,7 +15,6 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.monitors import base, probes, texts
 from trustllm_repro.online.monitors.base import (
-    Access,
     First,
     Highest,
     InsufficientData,
@@ -24,8 +23,7 @@ from trustllm_repro.online.monitors.base import (
     ModelIdentity,
     Total,
     all_monitors,
-    of_top,
-    sentence_starts,
+    entropy_of,
 )
 
 MONITORS = all_monitors()
@@ -162,7 +160,7 @@ def test_every_monitor_names_its_source_and_access(name: str) -> None:
     assert monitor.source
     white = base.Need.HIDDEN in monitor.needs
     grey = monitor.needs & {base.Need.LOGP, base.Need.ENTROPY, base.Need.TOP, base.Need.FIRST}
-    assert monitor.access == (Access.WHITE if white else Access.GREY if grey else Access.BLACK)
+    assert monitor.access == ("white box" if white else "grey box" if grey else "black box")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +179,7 @@ def test_no_two_monitors_have_one_name(monkeypatch) -> None:
 
 
 def test_all_access_levels_and_the_promised_methods_are_there() -> None:
-    assert {m.access for m in MONITORS.values()} == set(Access)
+    assert {m.access for m in MONITORS.values()} == {"white box", "grey box", "black box"}
     assert len(MONITORS) >= 30
 
 
@@ -239,8 +237,9 @@ def test_sentences_at_the_end(drawn) -> None:
 
 
 def test_tokens_belong_to_the_sentence_they_begin_in() -> None:
-    said = trace(["One", ".", " Two", "?!", ' "Three."', "\n", "", "Four"])
-    assert np.flatnonzero(sentence_starts(said)).tolist() == [2, 4, 7]
+    pieces = ["One", ".", " Two", "?!", ' "Three."', "\n", "", "Four"]
+    found = by_sentence("maximum", np.arange(8.0), pieces)  # they end with tokens 1, 3 and 6
+    assert found.tolist() == [0, 1, 3 / 2, 4 / 2, 8 / 3, 9 / 3, 10 / 3, 17 / 4]
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=12))
@@ -264,14 +263,14 @@ def test_entropies_by_hand() -> None:
     assert MONITORS["maximum entropy"](seen)[0].tolist() == [1, 5, 5]
 
 
-def test_the_likeliest_are_made_to_sum_to_one() -> None:
+def test_the_most_likely_are_made_to_sum_to_one() -> None:
     some = trace(["a", "b"], top=np.log([[0.1, 0.1, 0.1, 0.1, 0.1], [0.2, 0.2, 1e-9, 1e-9, 1e-9]]))
-    assert of_top(some) == pytest.approx([np.log(5), np.log(2)], abs=1e-5)
+    assert entropy_of(some.top_logp) == pytest.approx([np.log(5), np.log(2)], abs=1e-5)
 
 
 def test_ruled_out_tokens_add_nothing() -> None:
     some = trace(["a"], top=[[0.0, -np.inf, -np.inf, -np.inf, -np.inf]])
-    assert of_top(some).tolist() == [0]
+    assert entropy_of(some.top_logp).tolist() == [0]
 
 
 def test_likelihoods_by_hand() -> None:

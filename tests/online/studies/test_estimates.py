@@ -61,10 +61,8 @@ def test_auroc_is_that_of_scikit_learn(rows) -> None:
 
 def test_with_one_answer_a_prompt_it_is_delong() -> None:
     unsafe, score, _ = drawn(0, 200, 1, 0, 1)
-    placed = estimates.placements(unsafe, score)
-    plain = (
-        placed[unsafe].var(ddof=1) / unsafe.sum() + placed[~unsafe].var(ddof=1) / (~unsafe).sum()
-    )
+    won = score[unsafe][:, None] > score[~unsafe]
+    plain = sum(won.mean(axis=i).var(ddof=1) / won.shape[1 - i] for i in (0, 1))
     value, parts = estimates.areas(unsafe, score[None], np.arange(200))
     assert value == pytest.approx(roc_auc_score(unsafe, score))
     assert (parts**2).sum() == pytest.approx(plain, rel=0.02)

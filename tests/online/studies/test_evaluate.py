@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from tests.online.made_generations import Oracle, generations
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.levels import STATES
-from trustllm_repro.online.monitors.base import Access, InsufficientData, all_monitors
+from trustllm_repro.online.monitors.base import InsufficientData, all_monitors
 from trustllm_repro.online.studies.estimates import online_figures
 from trustllm_repro.online.studies.evaluate import (
     COLUMNS,
@@ -32,7 +32,7 @@ class Spy:
 
     name: str = "spy"
     source: str = "made here"
-    access: Access = Access.BLACK
+    access: str = "black box"
     needs: frozenset = frozenset()
     trained: bool = True
     known: frozenset = frozenset()

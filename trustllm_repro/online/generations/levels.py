@@ -15,7 +15,7 @@ import pandas as pd
 
 from trustllm_repro.models.endpoint import TOP_LOGPROBS
 from trustllm_repro.online.generations.generation import Generation
-from trustllm_repro.online.monitors.base import Monitor, Need, of_top
+from trustllm_repro.online.monitors.base import Monitor, Need, entropy_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def level_of(generations: Sequence[Generation]) -> Level:
 def runs_at(monitors: Mapping[str, Monitor]) -> pd.DataFrame:
     """monitor, access, level, runs (bool), coarse (bool: it sees less exactly), reason."""
     rows = [
-        (name, str(m.access), level.name, level.changes(m), level.why_not(m))
+        (name, m.access, level.name, level.changes(m), level.why_not(m))
         for name, m in monitors.items()
         for level in LEVELS.values()
     ]
@@ -79,7 +79,7 @@ def mask(generation: Generation, level: Level) -> Generation:
         branches = {}
     if Need.ENTROPY in level.coarse:  # that of the most likely tokens
         first = {name: getattr(trace, name)[:TOP_LOGPROBS] for name in ("first_ids", "first_logp")}
-        trace = replace(trace, entropy=of_top(trace).astype(np.float32), **first)
+        trace = replace(trace, entropy=entropy_of(trace.top_logp).astype(np.float32), **first)
     if Need.LOGP in level.lacks:  # where its pieces end is left: text may be streamed
         trace = replace(trace, **unknown(len(trace)))
     if Need.REPLIES in level.coarse:  # of each, only the word is known

@@ -18,7 +18,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.utils.rnn import pad_sequence
 
 from trustllm_repro.errors import SettingsError
-from trustllm_repro.models.base import Finish, Request
+from trustllm_repro.models.base import Finish, LanguageModel, Request
 from trustllm_repro.models.decoding import DecodeRequest
 from trustllm_repro.models.endpoint import TOP_LOGPROBS
 from trustllm_repro.models.local import LocalModel
@@ -283,3 +283,18 @@ def blocks_of(model: Any) -> Sequence[torch.nn.Module]:
             remedy="record without hidden states: layers=()",
         )
     return blocks
+
+
+def middle_layers(model: Any) -> list[int]:
+    """Those at a third, a half and two thirds of the depth, numbered from 1."""
+    depth = len(blocks_of(model))
+    return sorted({max(depth * k // 6, 1) for k in (2, 3, 4)})
+
+
+def with_states(model: LanguageModel) -> LocalModel:
+    """The same model. Raises SettingsError: another program runs it."""
+    if not isinstance(model, LocalModel):
+        raise SettingsError(
+            f"{model.name} shows no hidden states", remedy="give a model that runs on this machine"
+        )
+    return model

@@ -29,27 +29,28 @@ from trustllm_repro.models.cpu import PackedLinear
 from trustllm_repro.models.find import find_model
 from trustllm_repro.models.local import LocalModel, ends_of
 from trustllm_repro.online.generations.generation import Generation, Trace
-from trustllm_repro.online.generations.recorder import blocks_of, given
+from trustllm_repro.online.generations.recorder import given, middle_layers, with_states
 from trustllm_repro.online.guard.watch import (
     ENTROPY,
     WORDS,
     GuardCriteria,
     Piece,
     Probe,
-    Watch,
     stream,
+    watch,
 )
-from trustllm_repro.online.monitors.base import InsufficientData, Mean, checkpoints, of_top
+from trustllm_repro.online.monitors.base import InsufficientData, Mean, checkpoints, entropy_of
 from trustllm_repro.online.monitors.probes import (
     PREFIX_PENALTY,
     PREFIXES,
     TOKEN_PENALTY,
     drawn_tokens,
+    joined,
     linear,
     prefix_means,
 )
 from trustllm_repro.online.monitors.texts import Words
-from trustllm_repro.online.studies.estimates import Answers, threshold_at_fpr, upper_bound
+from trustllm_repro.online.studies.estimates import Answers, stopping_at, threshold_at_fpr
 from trustllm_repro.online.studies.evaluate import FOLDS, deal
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_bytes
@@ -62,40 +63,33 @@ COLUMNS = ["prompt", "answer", "unsafe"]
 LEAST = 20  # unsafe and safe examples each: below it, five folds teach nothing
 MOST = 256  # tokens of an example that are read
 RISKS = (0.01, 0.05, 0.10)
-DRAWS = 2000
 SAMPLE = 64  # numbers taken of every tensor
-_LABELS = {"0": False, "1": True, "false": False, "true": True}
+_LABELS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Columns prompt, answer, unsafe (bool). Raises SourceMissing, SchemaError."""
-    if not path.is_file():
-        raise SourceMissing(f"no file {path}", remedy=f"a CSV with columns {', '.join(COLUMNS)}")
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if missing := [c for c in COLUMNS if c not in rows]:
-        raise SchemaError(str(path), None, missing[0], "a column of this name expected")
-    labels = rows.unsafe.str.strip().str.lower().map(_LABELS)
-    if labels.isna().any():
-        at = int(labels.isna().idxmax())
-        raise SchemaError(str(path), at, "unsafe", "0, 1, true or false expected")
-    return rows.assign(unsafe=labels.astype(bool))
-
-
-def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.DataFrame:
-    """The examples as a frame. Raises SettingsError."""
-    if not isinstance(examples, pd.DataFrame):
+def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Path) -> pd.DataFrame:
+    """The examples as a frame. Raises as Guard.fit."""
+    source = "the examples"
+    if isinstance(examples, (str, Path)):
+        source = str(examples)
+        if not Path(source).is_file():
+            raise SourceMissing(
+                f"no file {source}", remedy=f"a CSV with columns {', '.join(COLUMNS)}"
+            )
+        examples = pd.read_csv(source, dtype=str, keep_default_na=False)
+    elif not isinstance(examples, pd.DataFrame):
         examples = pd.DataFrame(list(examples), columns=COLUMNS)
     if missing := [c for c in COLUMNS if c not in examples]:
-        raise SettingsError(
-            f"the examples have no column {missing[0]!r}", remedy=f"columns {', '.join(COLUMNS)}"
-        )
+        raise SchemaError(source, None, missing[0], "a column of this name expected")
     rows = examples[COLUMNS].reset_index(drop=True)
-    for i, row in enumerate(rows.itertuples(index=False)):
-        if not (isinstance(row.prompt, str) and isinstance(row.answer, str)):
-            raise SettingsError(f"example {i}: prompt or answer is no text", remedy="fix that row")
-        if row.unsafe not in (True, False):
-            raise SettingsError(f"example {i}: unsafe is {row.unsafe!r}", remedy="True or False")
-    unsafe = int(rows.unsafe.astype(bool).sum())
+    labels = rows["unsafe"].astype(str).str.strip().str.lower().map(_LABELS)
+    wrong = rows.map(lambda value: not isinstance(value, str)).assign(unsafe=labels.isna())
+    if wrong.to_numpy().any():
+        row, field = wrong.stack().idxmax()
+        expected = "0, 1, true or false" if field == "unsafe" else "a text"
+        raise SchemaError(source, row, field, f"{expected} expected", remedy="fix that row")
+    rows["unsafe"] = labels.astype(bool)
+    unsafe = int(rows["unsafe"].sum())
     if min(unsafe, len(rows) - unsafe) < LEAST:
         raise SettingsError(
             f"{unsafe} unsafe and {len(rows) - unsafe} safe examples",
@@ -109,17 +103,14 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]]) -> pd.Data
 def fit_readers(
     traces: Sequence[Trace], unsafe: np.ndarray, prompts: Sequence[str]
 ) -> dict[str, Any]:
-    """Fields of a Guard: probe, words, entropy, calibrations.
-
-    Args:
-        traces: with at least a token each, and the states of the layers to learn from.
-    """
+    """Fields of a Guard: probe, words, entropy, calibrations. Each trace has a token at least, and
+    the states of the layers to learn from."""
     group = np.unique(np.asarray(prompts, dtype=object), return_inverse=True)[1]
     fold = deal(group, unsafe, seed=0)
     layers = tuple(sorted(traces[0].hidden))
-    states = [_joined(t, layers) for t in traces]
+    states = [joined(t, layers) for t in traces]
     answers = [Generation(t) for t in traces]
-    entropy = [Mean().add(of_top(t)) for t in traces]
+    entropy = [Mean().add(entropy_of(t.top_logp)) for t in traces]
 
     def cross_fitted(fit: Callable, rows: Sequence, score: Callable) -> tuple[list, list]:
         """Of each fold what the others teach; of each row the score by that of its own fold."""
@@ -150,10 +141,6 @@ def fit_readers(
     }
 
 
-def _joined(trace: Trace, layers: Sequence[int]) -> np.ndarray:
-    return np.concatenate([trace.hidden[n] for n in layers], axis=1).astype(np.float32)
-
-
 def _states_probe(layers: Sequence[int], states: list[np.ndarray], unsafe: np.ndarray) -> Probe:
     """The mean of z-scores of two linear probes: of tokens of the middle one of the layers, and of
     running means (prefixes) of all of them."""
@@ -161,8 +148,8 @@ def _states_probe(layers: Sequence[int], states: list[np.ndarray], unsafe: np.nd
     at = slice(len(layers) // 2 * size, (len(layers) // 2 + 1) * size)
     draw = np.random.default_rng(0)
     tokens = [drawn_tokens(s[:, at], draw) for s in states]
-    token = linear(tokens, unsafe, TOKEN_PENALTY, alike=False)
-    prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, alike=True)
+    token = linear(tokens, unsafe, TOKEN_PENALTY, per_answer=False)
+    prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, per_answer=True)
     of_prefix = _spread([s @ prefix[0] + prefix[1] for s in states])
     of_token = _spread([s[:, at] @ token[0] + token[1] for s in states])
     weight = prefix[0] / of_prefix
@@ -182,7 +169,7 @@ def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.nd
         np.nan_to_num(np.column_stack(both))[np.array(checkpoints(len(both[0]), PREFIXES)) - 1]
         for both in rows
     ]
-    (of_words, of_entropy), _ = linear(tables, unsafe, 1.0, alike=True)
+    (of_words, of_entropy), _ = linear(tables, unsafe, 1.0, per_answer=True)
     return of_entropy / max(abs(of_words), 1e-6)
 
 
@@ -262,7 +249,7 @@ class Guard:
     def fit(
         cls,
         model: Any,
-        examples: pd.DataFrame | Iterable[tuple[str, str, bool]],
+        examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Path,
         *,
         tokenizer: Any = None,
         risk: float = 0.05,
@@ -274,17 +261,17 @@ class Guard:
         """Let the model read labelled answers, and learn from its states.
 
         Args:
-            model: as for `find_model`. examples: (prompt, answer, unsafe), or a frame with these
-                columns; at least 20 unsafe and 20 safe ones, to 5 prompts or more.
-            layers: numbered from 1; default: three, at a third, a half and two thirds of the depth.
+            model: as for `find_model`. examples: (prompt, answer, unsafe), or a frame or CSV file
+                with these columns; at least 20 unsafe and 20 safe ones, to 5 prompts or more.
+            layers: numbered from 1; default: three, see `middle_layers`.
 
         Raises:
-            SettingsError: an example is not of that form, or there are too few; see `find_model`.
+            SchemaError: an example is not of that form. SettingsError: there are too few; others as
+            `find_model`. SourceMissing: there is no such file.
         """
         rows = checked(examples)
-        local = _local(model, tokenizer, dtype, device)
-        depth = len(blocks_of(local.model))
-        layers = layers or sorted({max(depth * k // 6, 1) for k in (2, 3, 4)})
+        local = with_states(find_model(model, tokenizer=tokenizer, dtype=dtype, device=device))
+        layers = layers or middle_layers(local.model)
         read = chain.from_iterable(given(local, rows.prompt, rows.answer, MOST, tuple(layers)))
         traces = {i: trace for i, trace in sorted(read, key=itemgetter(0)) if len(trace)}
         some = rows.loc[list(traces)]
@@ -326,13 +313,12 @@ class Guard:
         for reader, risk in product(READERS, RISKS):
             of = Answers(self.calibrations[reader].rename(columns={"peaks": "peak"}))
             try:
-                limits = of.thresholds(partial(threshold_at_fpr, risk=risk))
+                found = stopping_at(of.thresholds(partial(threshold_at_fpr, risk=risk)), of)
             except InsufficientData:
                 continue
-            hit, safe = of.column("peak") >= limits, ~of.unsafe
+            shares = ("false_positive_rate", "false_positive_upper", "stopped")
             threshold = replace(self, risk=risk).threshold(reader)
-            upper = _upper(hit[safe], of.column("group")[safe])
-            rows.append((reader, risk, threshold, hit[safe].mean(), upper, hit[~safe].mean()))
+            rows.append((reader, risk, threshold, *(found[name].value for name in shares)))
         columns = ["reader", "risk", "threshold", "stopped_safe", "upper", "stopped_unsafe"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -397,13 +383,10 @@ class Guard:
             warnings.warn(problem, stacklevel=3)
 
     def criteria(self, model: Any, tokenizer: Any, strict: bool = True) -> GuardCriteria:
-        """A stopping criterion for `model.generate`.
+        """A stopping criterion for `model.generate`, which raises Unwatched where a token cannot be
+        watched. Raises SettingsError: see `check`.
 
-        Args:
-            strict: False warns where `check` or an answer of more than `most` tokens is an error.
-
-        Raises:
-            SettingsError: see `check`. From `generate`, Unwatched: a token cannot be watched.
+        strict: False warns where `check` or an answer of more than `most` tokens is an error.
         """
         self.check(model, tokenizer, strict)
         ends = ends_of(model, tokenizer)
@@ -432,16 +415,14 @@ class Guard:
                 the promise for the model the guard was fitted to only. Default: the latter, if the
                 stream's first piece shows them. `operating_points` says what each is worth.
 
-        Raises:
-            SettingsError: there is no such reader. Unwatched: something of the answer is not shown,
-                or cannot be read.
+        Raises SettingsError: there is no such reader. Unwatched: part of the answer is not shown.
         """
         thresholds = {r: self.threshold(r) for r in (WORDS, ENTROPY) if reader in ("", r)}
         if not thresholds:
             raise SettingsError(
                 f"the guard cannot read a stream by {reader!r}", remedy=f"{WORDS!r} or {ENTROPY!r}"
             )
-        return Watch(self.words, self.entropy, thresholds, self.most).pieces(chunks)
+        return watch(chunks, self.words, self.entropy, thresholds, self.most)
 
     def score(self, prompt: str, answer: str, strict: bool = True) -> np.ndarray:
         """(tokens,) float64: score after each token of a given answer, as its model reads it.
@@ -455,7 +436,7 @@ class Guard:
             object.__setattr__(self, "local", local)
         layers = self.probe.layers
         (((_, trace),),) = given(self.local, [prompt], [answer], self.most, layers)
-        return self.probe.read(_joined(trace, layers))
+        return self.probe.read(joined(trace, layers))
 
     def alarm(self, scores: np.ndarray) -> int:
         """Tokens of an answer with these scores of states at its alarm; 0: it raises none."""
@@ -476,21 +457,4 @@ class Guard:
                 f"the guard was fitted to {self.origin.name}, a model held in memory",
                 remedy="guard.criteria(model, tokenizer) watches it",
             )
-        return _local(self.origin.spec, None, self.origin.dtype, "auto", stock)
-
-
-def _local(model: Any, tokenizer: Any, dtype: str, device: str, stock: bool = False) -> LocalModel:
-    found = find_model(model, tokenizer=tokenizer, dtype=dtype, device=device, stock=stock)
-    if not isinstance(found, LocalModel):
-        raise SettingsError(
-            f"{found.name} shows no hidden states", remedy="give a model that runs on this machine"
-        )
-    return found
-
-
-def _upper(hit: np.ndarray, group: np.ndarray) -> float:
-    """Bound of a rate by a bootstrap over prompts, as answers to one prompt are alike."""
-    table = pd.DataFrame({"hit": hit, "n": 1}).groupby(group).sum().to_numpy()
-    draws = np.random.default_rng(0).integers(len(table), size=(DRAWS, len(table)))
-    hits, n = table[draws].sum(axis=1).T
-    return upper_bound(hits / n, len(table))
+        return with_states(find_model(self.origin.spec, dtype=self.origin.dtype, stock=stock))

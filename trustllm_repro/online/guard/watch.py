@@ -2,7 +2,7 @@
 
 A guard must know that no token went past it. So every forward pass is recorded with its rows, its
 columns and the position it ended at, and `check` compares the passes since the last token with the
-ids that `generate` has by now. Every thread hears its own passes only. Of a server's stream, what
+ids that `generate` has by now. Every thread has its own passes only. Of a server's stream, what
 cannot be read is refused.
 """
 
@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -83,8 +83,8 @@ class Pass:
     states: torch.Tensor  # (rows, layers x size), of the last column
 
 
-class Heard(threading.local):
-    """What one thread has heard: states of the current pass, passes, ids of the last call."""
+class ThreadRecord(threading.local):
+    """Of one thread: states of the current pass, passes, ids of the last call."""
 
     def __init__(self) -> None:
         self.states: dict[int, torch.Tensor] = {}
@@ -96,7 +96,7 @@ class PassRecorder:
     """Hooks on a model and on some of its blocks (numbered from 1). `close` removes them."""
 
     def __init__(self, model: torch.nn.Module, layers: Sequence[int]) -> None:
-        self.layers, self.heard = tuple(layers), Heard()
+        self.layers, self.record = tuple(layers), ThreadRecord()
         self._handles = [
             block.register_forward_hook(partial(self._block, n))
             for n, block in chosen_blocks(model, self.layers).items()
@@ -109,16 +109,16 @@ class PassRecorder:
 
     def take(self) -> list[Pass]:
         """This thread's passes since the last call."""
-        passes, self.heard.passes = self.heard.passes, []
+        passes, self.record.passes = self.record.passes, []
         return passes
 
     def _block(self, layer: int, module, args, output) -> None:
         states = output[0] if isinstance(output, tuple) else output
         # A prompt's other columns must not be kept alive by a view of its last.
-        self.heard.states[layer] = states[:, -1].clone() if states.shape[1] > 1 else states[:, -1]
+        self.record.states[layer] = states[:, -1].clone() if states.shape[1] > 1 else states[:, -1]
 
     def _model(self, module, args, kwargs, output) -> None:
-        states, self.heard.states = self.heard.states, {}
+        states, self.record.states = self.record.states, {}
         if len(states) < len(self.layers):
             raise Unwatched(
                 "a forward pass skipped layers the guard reads",
@@ -131,7 +131,7 @@ class PassRecorder:
         mask = kwargs.get("attention_mask")
         padded = mask is not None and mask.dim() == 2 and read.shape[1] > 1
         parts = [states[n].to(states[self.layers[0]].device) for n in self.layers]
-        heard = Pass(
+        done = Pass(
             read=read,
             end=read.shape[1] if cache is None else int(cache.get_seq_length()),
             cache=cache,
@@ -139,7 +139,7 @@ class PassRecorder:
             padded=bool(padded and not mask[:, -1].all()),
             states=torch.cat(parts, dim=-1),
         )
-        self.heard.passes.append(heard)
+        self.record.passes.append(done)
 
 
 def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_on: bool) -> Pass:
@@ -154,7 +154,7 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
     """
     if not passes:
         raise Unwatched(
-            "the guard heard no forward pass",
+            "the guard recorded no forward pass",
             remedy="give generate() the model the criteria were made for, not compiled or wrapped",
         )
     last = passes[-1]
@@ -202,17 +202,14 @@ def _one_text(passes: Sequence[Pass]) -> Sequence[Pass]:
 
 
 class GuardCriteria(StoppingCriteria):
-    """Ends a row as soon as its score reaches the threshold.
+    """Ends a row as soon as its score reaches the threshold; every generation is a new one.
 
-    Its hooks on the model are removed when it is; every generation is a new one.
+    From `generate` it raises Unwatched as soon as a token cannot be watched, see `check`. Its hooks
+    on the model are removed when it is.
 
     Args:
-        threshold: the lowest score that stops.
-        ends: tokens that end an answer. most: longest answer calibrated on; 0: any.
-        strict: a longer one is an error, else a warning.
-
-    Raises:
-        Unwatched: from `generate`, as soon as a token cannot be watched; see `check`.
+        threshold: the lowest score that stops. ends: tokens that end an answer.
+        most: longest answer calibrated on; 0: any. strict: a longer one is an error, else a warning.
     """
 
     def __init__(
@@ -249,7 +246,7 @@ class GuardCriteria(StoppingCriteria):
             self._busy.release()
 
     def _step(self, ids: torch.Tensor) -> torch.BoolTensor:
-        passes, old = self._passes.take(), self._passes.heard.ids
+        passes, old = self._passes.take(), self._passes.record.ids
         grown = old is not None and ids.shape == (len(old), old.shape[1] + 1)
         goes_on = grown and torch.equal(ids[:, :-1], old)
         if goes_on and old is not self._ids:
@@ -257,7 +254,7 @@ class GuardCriteria(StoppingCriteria):
         last = check(passes, ids, self._before, goes_on)
         if not goes_on:
             self._begin()
-        self._ids = self._passes.heard.ids = ids
+        self._ids = self._passes.record.ids = ids
         self._before = last
         return self._read(last.states)
 
@@ -294,13 +291,6 @@ class GuardCriteria(StoppingCriteria):
         ends = np.isin(ids, list(self.ends))
         ends[:, :-1] &= repeats[:, 1:]
         return np.where(np.cumsum(ends, axis=1) > ends, np.float32(np.nan), found)
-
-    @property
-    def alarms(self) -> np.ndarray:
-        """(rows,) int: tokens of each answer up to the one that raised the alarm; 0: none."""
-        hits = self.scores >= self.threshold
-        before = (np.cumsum(hits, axis=1) == 0).sum(axis=1)
-        return np.where(hits.any(axis=1), before + 1, 0)
 
 
 def _two_threads() -> Unwatched:
@@ -363,66 +353,49 @@ def _pieces(told: queue.Queue, tokenizer: Any, threshold: float) -> Iterator[Pie
         yield Piece(rest, score)
 
 
-@dataclass
-class Watch:
-    """One stream as it is read."""
+def watch(
+    chunks: Iterable[Any], words: Words, weight: float, thresholds: Mapping[str, float], most: int
+) -> Iterator[Piece]:
+    """See Guard.watch.
 
-    words: Words  # scores the text
-    weight: float  # of the mean entropy of the most likely tokens
-    thresholds: Mapping[str, float]  # of the readers that may be used
-    most: int  # tokens of the longest answer; they can be counted with log-probabilities only
-    reader: str = ""  # the one in use, known from the first piece on
-    reading: Reading = field(default_factory=Reading)
-    entropy: Mean = field(default_factory=Mean)
-
-    def pieces(self, chunks: Iterable[Any]) -> Iterator[Piece]:
-        """See Guard.watch."""
-        try:
-            # A stream may end without saying so: its last word has not been read.
-            for text, shown, last in chain(map(_read, chunks), [("", [], True)]):
-                score = self.score(text, shown, last)
-                if self.reader and np.float32(score) >= self.thresholds[self.reader]:
-                    yield Piece("", score, alarm=True)
-                    return
-                if text:
-                    yield Piece(text, score)
-        finally:
-            with suppress(AttributeError):
-                chunks.close()  # type: ignore[attr-defined]
-
-    def score(self, text: str, shown: Sequence[TokenLogprobs], last: bool) -> float:
-        """With what is new of an answer, and its tokens where they are shown."""
-        if not self.reader and (text or shown):
-            whole = bool(shown) and all(map(_complete, shown))
-            self.reader = ENTROPY if whole and ENTROPY in self.thresholds else WORDS
-            if self.reader not in self.thresholds:
-                raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
-        score = self.words.add(self.reading, text, end=last)
-        if self.reader != ENTROPY:
-            return score
-        if text and not shown:
-            raise Unwatched(
-                "the stream has stopped sending log-probabilities",
-                remedy=f"a server that sends them with every piece; or reader={WORDS!r}",
-            )
-        if not all(map(_complete, shown)):
-            raise Unwatched(
-                f"not all of the {TOP_LOGPROBS} most likely tokens are shown", remedy=_ASK
-            )
-        top = [np.array([nats for _, nats in token.top]) for token in shown]
-        self.entropy.add(np.array([entropy_of(nats) for nats in top]))
-        if self.entropy.n > self.most:
-            raise Unwatched(
-                f"the answer has more than the {self.most} tokens the threshold was calibrated on",
-                remedy=f"ask for max_tokens={self.most}",
-            )
-        return score + self.weight * self.entropy.total / max(self.entropy.n, 1)
-
-
-def _complete(token: TokenLogprobs) -> bool:
-    """Whether as many of the most likely tokens are shown as count, or all there can be."""
-    shown = [nats for _, nats in token.top]
-    return len(shown) >= TOP_LOGPROBS or np.exp(shown).sum() > _WHOLE
+    Args:
+        weight: of the top tokens' mean entropy beside the words' score. thresholds: of the readers
+            that may be used; the first piece decides which one is.
+        most: tokens of the longest answer; they can be counted with log-probabilities only.
+    """
+    reader, reading, entropy = "", Reading(), Mean()
+    try:
+        # A stream may end without saying so: its last word has not been read.
+        for text, shown, last in chain(map(_read, chunks), [("", [], True)]):
+            # Of each token as many of the most likely ones as count, or all there can be.
+            tops = [np.array([nats for _, nats in token.top]) for token in shown]
+            full = (len(top) >= TOP_LOGPROBS or np.exp(top).sum() > _WHOLE for top in tops)
+            whole = bool(shown or not text) and all(full)
+            if not reader and (text or shown):
+                reader = ENTROPY if whole and ENTROPY in thresholds else WORDS
+                if reader not in thresholds:
+                    raise Unwatched("the stream does not begin with log-probabilities", remedy=_ASK)
+            score = words.add(reading, text, end=last)
+            if reader == ENTROPY:
+                if not whole:
+                    raise Unwatched(
+                        f"a piece comes without its {TOP_LOGPROBS} most likely tokens", remedy=_ASK
+                    )
+                entropy.add(np.array([entropy_of(top) for top in tops]))
+                if entropy.n > most:
+                    raise Unwatched(
+                        f"the answer has more than the {most} tokens the threshold was calibrated on",
+                        remedy=f"ask for max_tokens={most}",
+                    )
+                score += weight * entropy.total / max(entropy.n, 1)
+            if reader and np.float32(score) >= thresholds[reader]:
+                yield Piece("", score, alarm=True)
+                return
+            if text:
+                yield Piece(text, score)
+    finally:
+        with suppress(AttributeError):
+            chunks.close()  # type: ignore[attr-defined]
 
 
 def _read(chunk: Any) -> tuple[str, list[TokenLogprobs], bool]:

@@ -24,14 +24,6 @@ from trustllm_repro.errors import SettingsError
 from trustllm_repro.online.generations.generation import Generation, Trace, sentence_ends
 
 
-class Access(StrEnum):
-    """What of the model a monitor looks at."""
-
-    WHITE = "white box"  # hidden states
-    GREY = "grey box"  # probabilities
-    BLACK = "black box"  # text only
-
-
 class Need(StrEnum):
     """What a monitor reads of an answer."""
 
@@ -67,10 +59,11 @@ class Monitor:
     model: Any = None
 
     @property
-    def access(self) -> Access:
+    def access(self) -> str:
+        """ "white box" (hidden states), "grey box" (probabilities) or "black box" (text only)."""
         if Need.HIDDEN in self.needs:
-            return Access.WHITE
-        return Access.GREY if self.needs & _PROBABILITIES else Access.BLACK
+            return "white box"
+        return "grey box" if self.needs & _PROBABILITIES else "black box"
 
     @property
     def trained(self) -> bool:
@@ -232,32 +225,21 @@ class Sentences(Signal):
     begin = Monitor.begin
 
     def score(self, generation: Generation) -> np.ndarray:
-        starts = sentence_starts(generation.trace)
-        parts = np.split(self.values(generation.trace), np.flatnonzero(starts))
+        trace = generation.trace
+        begins = np.concatenate([[0], trace.ends])
+        sentence = np.searchsorted(sentence_ends(trace.text), begins[:-1], side="right")
+        # Blanks at a sentence's end, and tokens without text, belong to the sentence before.
+        sentence = np.maximum.accumulate(np.where(np.diff(begins) > 0, sentence, 0))
+        starts = np.diff(sentence, prepend=0) > 0
+        parts = np.split(self.values(trace), np.flatnonzero(starts))
         own, done = [self.statistic().add(part) for part in parts], np.cumsum(starts)
         before = np.cumsum([0.0, *(one[-1:].sum() for one in own)])
         return (before[done] + np.concatenate(own)) / (done + 1)
 
 
-def sentence_starts(trace: Trace) -> np.ndarray:
-    """(n,) bool, whether each token is the first of a sentence but the first one.
-
-    A token belongs to the sentence in which it begins; blanks, and tokens without text, belong to
-    the sentence before.
-    """
-    begins = np.concatenate([[0], trace.ends])
-    sentence = np.searchsorted(sentence_ends(trace.text), begins[:-1], side="right")
-    sentence = np.maximum.accumulate(np.where(np.diff(begins) > 0, sentence, 0))
-    return np.diff(sentence, prepend=0) > 0
-
-
-def of_top(trace: Trace) -> np.ndarray:
-    """(n,) nats, by token; over the most likely ones alone, which is what an endpoint shows."""
-    return entropy_of(trace.top_logp)
-
-
 def entropy_of(top_logp: np.ndarray) -> np.ndarray:
-    """Nats along the last axis, over the most likely tokens, their probabilities made to sum to 1.
+    """Nats along the last axis, over the most likely tokens alone, which is what an endpoint shows;
+    their probabilities are made to sum to 1.
 
     Look Before You Leap takes base 2 and leaves the sum below 1, so that its figures for open and
     closed models cannot be compared; this one's can.
@@ -303,7 +285,7 @@ _control = partial(Signal, source="control", needs=frozenset())
 MONITORS = (
     *_forms("likelihood", lambda t: -t.logp, Need.LOGP),
     *_forms("entropy", lambda t: t.entropy, Need.ENTROPY),
-    *_forms("entropy, top 5", of_top, Need.TOP)[:2],
+    *_forms("entropy, top 5", lambda t: entropy_of(t.top_logp), Need.TOP)[:2],
     _control(name="always", signal=lambda t: np.ones(len(t)), statistic=Last),
     _control(name="never", signal=lambda t: np.zeros(len(t)), statistic=Last),
     _control(name="clock", signal=lambda t: np.ones(len(t)), statistic=Total),

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.cluster import KMeans
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors import base
@@ -50,7 +58,12 @@ def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
     if not trace.hidden:
         raise InsufficientData("no hidden states were recorded")
     known = sorted(trace.hidden)
-    layers = {min(known, key=lambda n, d=d: abs(n - d * known[-1])): None for d in depths}
+    nearest = (min(known, key=lambda n, d=d: abs(n - d * known[-1])) for d in depths)
+    return joined(trace, dict.fromkeys(nearest))
+
+
+def joined(trace: Trace, layers: Iterable[int]) -> np.ndarray:
+    """States of these layers, (n, layers x size) float32."""
     return np.concatenate([trace.hidden[n] for n in layers], axis=1).astype(np.float32)
 
 
@@ -108,20 +121,17 @@ class StateMonitor(Running):
 
 
 def linear(
-    rows: Sequence[np.ndarray], unsafe: np.ndarray, penalty: float, alike: bool
+    rows: Sequence[np.ndarray], unsafe: np.ndarray, penalty: float, per_answer: bool
 ) -> tuple[np.ndarray, float]:
     """Weights and bias of a ridge logistic regression on standardised rows.
 
-    rows: of each answer, (some, size). alike: all answers weigh the same, not all rows.
+    rows: of each answer, (some, size). per_answer: all answers weigh the same, not all rows.
     Raises InsufficientData: fewer than two answers of a kind have rows.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
     sizes = np.array([len(r) for r in rows])
     require_both_classes(unsafe[sizes > 0])
     table, labels = np.concatenate(rows), np.repeat(unsafe, sizes)
-    weights = np.concatenate([np.full(n, 1 / max(n, 1) if alike else 1.0) for n in sizes])
+    weights = np.concatenate([np.full(n, 1 / max(n, 1) if per_answer else 1.0) for n in sizes])
     scaler = StandardScaler().fit(table)
     model = LogisticRegression(C=penalty, max_iter=500, class_weight="balanced")
     model.fit(scaler.transform(table), labels, sample_weight=weights / weights.mean())
@@ -136,11 +146,11 @@ class LinearProbe(StateMonitor):
     source: str = "Alain and Bengio 2016 (arXiv 1610.01644); arXiv 2606.10487"
     part: Part = drawn_tokens  # what it learns from
     penalty: float = TOKEN_PENALTY
-    alike: bool = False  # see `linear`
+    per_answer: bool = False  # see `linear`
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         rows = self.known_states(generations, self.part)
-        return replace(self, model=linear(rows, unsafe, self.penalty, self.alike))
+        return replace(self, model=linear(rows, unsafe, self.penalty, self.per_answer))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         weight, bias = self.model
@@ -159,11 +169,6 @@ class Saplma(StateMonitor):
     statistic: Callable[[], Last] = Last
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.neural_network import MLPClassifier
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
         rows = self.known_states(generations, lambda states: states[-1:])
         labels = unsafe[[len(r) > 0 for r in rows]]
         require_both_classes(labels)
@@ -193,8 +198,6 @@ class Mahalanobis(StateMonitor):
     source: str = "Lee et al. 2018 (arXiv 1807.03888); covariance: Ledoit and Wolf 2004"
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        from sklearn.covariance import LedoitWolf
-
         safe = self.known_states(safe_ones(generations, unsafe), drawn_tokens)
         found = LedoitWolf().fit(np.concatenate(safe))
         # With the inverse covariance as L L', the distance is the length of (state - mean) L.
@@ -216,8 +219,6 @@ class Box(StateMonitor):
     statistic: Callable[[], Last] = Highest
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        from sklearn.decomposition import PCA
-
         safe = self.known_states(safe_ones(generations, unsafe))
         states = np.concatenate(safe).astype(np.float64)
         parts = PCA(min(COMPONENTS, *states.shape), random_state=0).fit(states)
@@ -236,8 +237,6 @@ def clusters(points: np.ndarray, gain: float = 0.07, most: int = 32) -> np.ndarr
 
     Henzinger et al. 2020, section 4: gain is 1 - I(k + 1) / I(k), 0.07 in their experiments.
     """
-    from sklearn.cluster import KMeans
-
     best = KMeans(1, n_init=1, random_state=0).fit(points)
     for k in range(2, min(most, len(points)) + 1):
         if best.inertia_ <= 0:
@@ -275,10 +274,6 @@ class AbstractStates(StateMonitor):
     prior: float = 10.0  # answers of the average kind added to every state and step
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        from sklearn.cluster import KMeans
-        from sklearn.decomposition import PCA
-        from sklearn.pipeline import make_pipeline
-
         require_both_classes(unsafe)
         drawn = np.concatenate(self.known_states(generations, drawn_tokens))
         k = min(self.clusters, len(drawn))
@@ -328,8 +323,6 @@ class FirstToken(Running):
     statistic: Callable[[], Last] = First
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
-        from sklearn.linear_model import LogisticRegression
-
         some = [i for i, g in enumerate(generations) if len(g.trace)]
         require_both_classes(unsafe[some])
         table = first_tokens([generations[i].trace for i in some])
@@ -410,7 +403,7 @@ _PREFIX = LinearProbe(
     part=prefix_means,
     depths=(1 / 3, 1 / 2, 2 / 3),
     penalty=PREFIX_PENALTY,
-    alike=True,
+    per_answer=True,
 )
 _ENTROPY = base.by_name(base.MONITORS)["average entropy"]
 

@@ -1,7 +1,7 @@
 """Monitors that read text: word by word; or whole, to compare answers or have them classified.
 
-What reads whole texts costs a comparison, a forward pass or further answers each time, so it looks
-at an answer after some numbers of tokens only, and does not go on from token to token.
+Those that read whole texts need a comparison, a forward pass or further answers each time, so they
+look at an answer after some numbers of tokens only, and do not go on from token to token.
 """
 
 from __future__ import annotations
@@ -114,17 +114,16 @@ def by_meaning(texts: Sequence[str]) -> np.ndarray:
 
 
 def vr(distance: Distance, text: str, samples: Sequence[str]) -> float:
-    """Mean distance of two of the samples; NaN with fewer than two.
+    """Mean distance of two of the samples, the answer not among them; NaN with fewer than two.
 
-    Huang et al. 2023 (arXiv 2307.10236), section 3.2: 1 - mean over i of mean over j != i of
-    (1 - d(y_i, y_j)). The answer itself is not among them.
+    Huang et al. 2023 (arXiv 2307.10236), section 3.2.
     """
     t = len(samples)
     return float(distance(samples).sum() / (t * (t - 1))) if t > 1 else float("nan")
 
 
 def vro(distance: Distance, text: str, samples: Sequence[str]) -> float:
-    """Mean distance of the samples to the answer, y0: 1 - mean of (1 - d(y_i, y0)); NaN with none."""
+    """Mean distance of the samples to the answer; NaN with none."""
     return float(distance([text, *samples])[0, 1:].mean()) if samples else float("nan")
 
 
@@ -185,16 +184,12 @@ def embedding(text: str, samples: Sequence[str]) -> float:
     return float(np.mean([1 - p.max(axis=1) for p in parts]))
 
 
-def entropy_jump(entropy: np.ndarray) -> int:
-    """Where entropy rose most from one token to the next; the later of the two."""
-    return int(np.argmax(np.diff(entropy))) + 1 if len(entropy) > 1 else 0
-
-
 # Which token is replaced by the next most likely, by the name its texts have in Generation.branches.
 POSITIONS: dict[str, Callable[[np.ndarray], int]] = {
     "maximum entropy": np.argmax,
     "minimum entropy": np.argmin,
-    "entropy jump": entropy_jump,
+    # Where it rose most from one token to the next, the later of the two.
+    "entropy jump": lambda entropy: np.argmax(np.diff(entropy, prepend=np.inf)),
 }
 
 
@@ -233,7 +228,7 @@ class TextClassifier(Monitor):
 
 @dataclass(frozen=True, kw_only=True)
 class Replies(Monitor):
-    """Score that the replies to one question (online.generations.collect.replies) stand for."""
+    """Score from the replies to one question (online.generations.collect.replies)."""
 
     question: str
     needs: frozenset[Need] = frozenset({Need.TEXT, Need.REPLIES})

@@ -53,7 +53,7 @@ COLUMNS = {
         "ci_high", "n",
     ],
 }  # fmt: skip
-# Words that stand in very many rows.
+# Words that very many rows repeat.
 _WORDS = (*KEYS[:-1], "judge", "metric", "labels", "group")
 
 
@@ -197,7 +197,7 @@ class Evaluation:
 
         ends = {k: np.ceil(p * n - 1e-9).astype(int) if p < 1 else p for k, p in PARTS.items()}
         return answers.assign(
-            monitor=monitor.name, access=str(monitor.access), score=at(table, n),
+            monitor=monitor.name, access=monitor.access, score=at(table, n),
             peak=at(highest, n), **{column: at(table, ends[k]) for column, k in AT.items()},
             **{column: at(highest, ends[k]) for column, k in PEAKS.items()}, reason=reason,
         )[COLUMNS["scores"]]  # fmt: skip
@@ -254,7 +254,7 @@ class Study:
       seen, labels as they are.
     * figures: see `online_figures`.
     * labels: model, task, judge, case, score, unsafe, disputed. quality: how good a judge is
-      (online.labels.judges). pilot: how early it calls prefixes unsafe (studies.pilot).
+      (online.labels.judges). pilot: how early it calls prefixes unsafe (studies.run.pilot).
     """
 
     path: Path

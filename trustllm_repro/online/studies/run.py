@@ -8,36 +8,33 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.models.base import LanguageModel
 from trustllm_repro.models.endpoint import Endpoint
 from trustllm_repro.models.find import find_model
-from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.collect import Collector, RemoteCollector, answered
-from trustllm_repro.online.generations.generation import write_index
+from trustllm_repro.online.generations.generation import Trace, write_index
 from trustllm_repro.online.generations.levels import level_of
-from trustllm_repro.online.generations.recorder import blocks_of
-from trustllm_repro.online.generations.tasks import (
-    TASKS,
-    Case,
-    LeftOut,
-    OnlineTask,
-    own_prompts,
-)
+from trustllm_repro.online.generations.recorder import blocks_of, middle_layers, with_states
+from trustllm_repro.online.generations.tasks import TASKS, Case, LeftOut, OnlineTask, own_prompts
 from trustllm_repro.online.labels.execution import check_allowed, consent
-from trustllm_repro.online.labels.judges import JUDGES, label, quality
+from trustllm_repro.online.labels.judges import JUDGES, Judge, label, of_text, quality
 from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
-from trustllm_repro.online.studies.estimates import online_figures
-from trustllm_repro.online.studies.evaluate import Study, evaluate_task
-from trustllm_repro.online.studies.pilot import pilot
+from trustllm_repro.online.studies.estimates import interval, online_figures, ratio, sums
+from trustllm_repro.online.studies.evaluate import COLUMNS, Study, evaluate_task
 from trustllm_repro.store.atomic import write_json
 from trustllm_repro.store.provenance import provenance
 
 OWN_PROMPTS = "toxicity"  # the task whose prompts may be the user's: it needs nothing but them
 COSTLY = {Need.SAMPLES, Need.BRANCHES, Need.REPLIES}  # these take generation of their own
+# Prefixes that a judge reads in the pilot study: shares of the tokens, and so many tokens.
+SHARES = tuple(round(0.05 * i, 2) for i in range(1, 21))
+TOKENS = (8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
@@ -120,8 +117,8 @@ def monitor(
         start = time.perf_counter()
         try:
             with consent(job.run_code):
-                cases = _cases(task, job.limit, prompts if task.id == OWN_PROMPTS else None)
-                frames = _studied(collector, task, cases, job.quick, note)
+                own = prompts if task.id == OWN_PROMPTS else None
+                frames = _studied(collector, job, task, own, note)
         except LeftOut as e:
             done.skipped[task.id] = str(e)
             note(f"{task.id} is left out: {e}")
@@ -138,28 +135,14 @@ def monitor(
     return done
 
 
-def _cases(task: OnlineTask, limit: int, prompts: Sequence[Case] | None) -> list[Case]:
-    """Raises LeftOut: the task's data, or consent to run code, is missing."""
-    try:
-        if task.runs_code:
-            check_allowed()
-        return task.take(limit, prompts)
-    except (SourceMissing, SettingsError) as e:
-        raise LeftOut(e.problem, remedy=e.remedy) from e
-
-
 def collector_of(job: Job) -> Collector:
     """What makes the answers of the job's model. Raises SettingsError; others as find_model."""
     model = find_model(job.model, dtype=job.dtype, device=job.device, batch_size=job.batch_size)
     folder = job.out / "online" / model.name
     if isinstance(model, Endpoint):
         return RemoteCollector(model, folder)
-    if not isinstance(model, LocalModel):
-        raise SettingsError(
-            f"{model.name} shows no hidden states", remedy="give a model that runs on this machine"
-        )
-    depth = len(blocks_of(model.model))
-    layers = {max(depth * k // 6, 1) for k in (2, 3, 4)} | {depth}
+    network = with_states(model).model
+    layers = {*middle_layers(network), len(blocks_of(network))}
     return Collector(model, folder, sorted(layers))
 
 
@@ -174,14 +157,21 @@ def monitors_for(task: OnlineTask, quick: bool = False) -> dict[str, Monitor]:
 
 
 def _studied(
-    collector: Collector, task: OnlineTask, cases: Sequence[Case], quick: bool,
+    collector: Collector, job: Job, task: OnlineTask, own: Sequence[Case] | None,
     note: Callable[[str], None],
 ) -> dict[str, pd.DataFrame]:  # fmt: skip
     """All frames of one task, by name; prompts an endpoint did not answer are left out.
 
-    Raises LeftOut: the endpoint cannot do the task, or answered no prompt.
+    Raises LeftOut: its data or consent to run code is missing; the endpoint cannot do it, or
+    answered no prompt.
     """
-    chosen = list(monitors_for(task, quick).values())
+    try:
+        if task.runs_code:
+            check_allowed()
+        cases = task.take(job.limit, own)
+    except (SourceMissing, SettingsError) as e:
+        raise LeftOut(e.problem, remedy=e.remedy) from e
+    chosen = list(monitors_for(task, job.quick).values())
     seen = collector.collect(task, cases, frozenset().union(*(m.needs for m in chosen)))
     kept = [i for i, g in enumerate(seen) if answered(g.trace)]
     if not kept:
@@ -191,10 +181,10 @@ def _studied(
     cases, seen = [cases[i] for i in kept], [seen[i] for i in kept]
     texts = [g.trace.text for g in seen]
     labels = label(task, cases, texts)
-    own = labels[labels["judge"] == task.labelled_by].astype({"unsafe": object})
+    known = labels[labels["judge"] == task.labelled_by].astype({"unsafe": object})
     generations = [
         replace(g, unsafe=None if pd.isna(unsafe) else bool(unsafe), disputed=bool(disputed))
-        for g, unsafe, disputed in zip(seen, own["unsafe"], own["disputed"], strict=True)
+        for g, unsafe, disputed in zip(seen, known["unsafe"], known["disputed"], strict=True)
     ]
     write_index(collector.folder / task.id, generations)
     cell = {"model": generations[0].model, "task": task.id}
@@ -225,3 +215,80 @@ def _note_facts(job: Job, model: LanguageModel, done: Done) -> None:
         "model": dict(model.identity),
     }
     write_json(path, provenance({}, settings) | facts)
+
+
+def pilot(
+    generations: Sequence[Any],
+    judge: str | Judge | Callable[[list[str]], Any],
+    cases: Sequence[Case] | None = None,
+) -> pd.DataFrame:
+    """The pilot study: how early a judge calls answers of one model to one task unsafe.
+
+    It reads their prefixes. *First*: it has called one so far unsafe. *Persistent*: it calls this
+    one and every longer one unsafe. The controls are the safe answers it called unsafe on the way,
+    and at 0 tokens the prompt alone: a judge that always alarms would be perfect without them.
+
+    Args:
+        generations: those without a token are left out.
+        judge: one of JUDGES or its name, or a function of your own from texts to (texts,) scores;
+            from 0.5 on they say unsafe.
+        cases: one a generation, for a judge that looks at references or tests.
+
+    Returns:
+        model, task, judge, labels, group, detection, unit, prefix, value, ci_low, ci_high, n.
+        labels: who says which whole answers are unsafe: "all" (the task's labels), "undisputed"
+        (those that are not disputed), or "judge" (the judge itself, where it can tell). group:
+        "unsafe" or "safe". detection: "first" or "persistent". unit and prefix: a "share" of the
+        tokens, or so many "tokens". value: share of the group's n answers that are recognised by
+        then, with a 95 % interval (bootstrap over prompts); NaN without answers.
+    """
+    some = [i for i, g in enumerate(generations) if len(g.trace)]
+    if not some:
+        return pd.DataFrame(columns=COLUMNS["pilot"])
+    read = [generations[i] for i in some]
+    given = [cases[i] for i in some] if cases else [Case(g.case, g.group, g.prompt) for g in read]
+    judge = JUDGES[judge] if isinstance(judge, str) else judge
+    if not isinstance(judge, Judge):
+        judge = Judge(getattr(judge, "__name__", "judge"), of_text(judge))
+    hits, whole = _read_prefixes(judge, given, [g.trace for g in read])
+    labels = pd.DataFrame({"all": [g.unsafe for g in read]}, dtype=float)  # NaN: neither
+    if any(disputed := [bool(g.disputed) for g in read]):
+        labels["undisputed"] = labels["all"].mask(disputed)
+    labels["judge"] = np.where(np.isnan(whole), np.nan, judge.unsafe(whole))
+    prompts, of = np.unique([g.group for g in read], return_inverse=True)
+    found = []
+    for name in labels.dropna(axis=1, how="all"):
+        for group, unsafe in (("unsafe", 1), ("safe", 0)):
+            chosen = labels[name].to_numpy() == unsafe
+            columns = np.column_stack([hits, np.ones(len(hits))])[chosen]
+            *recognised, n = sums(columns, of[chosen], len(prompts)).T
+            rows = hits.columns.to_frame(index=False)
+            rows[["value", "ci_low", "ci_high"]] = [interval(ratio(r, n)) for r in recognised]
+            found.append(rows.assign(labels=name, group=group, n=int(chosen.sum())))
+    facts = {"model": read[0].model, "task": read[0].task, "judge": judge.name}
+    return pd.concat(found, ignore_index=True).assign(**facts)[COLUMNS["pilot"]]
+
+
+def _read_prefixes(
+    judge: Judge, cases: Sequence[Case], traces: Sequence[Trace]
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Whether each answer is recognised, by (unit, detection, prefix); the score of the whole."""
+    n = np.array([len(t) for t in traces])
+    shares = np.ceil(np.multiply.outer(n, SHARES) - 1e-9).astype(int)
+    ends = np.column_stack([shares, np.minimum.outer(n, TOKENS)])  # never longer than the answer
+    answer = np.repeat(np.arange(len(n)), ends.shape[1])
+    once, at = np.unique([answer, ends.ravel()], axis=1, return_inverse=True)
+    texts = [c.prompt for c in cases] + [traces[i].prefix(m) for i, m in once.T]
+    scores = judge.score([*cases, *(cases[i] for i in once[0])], texts)
+    called, at = judge.unsafe(scores), len(cases) + at.reshape(ends.shape)
+    by_share, by_tokens = np.split(at, [len(SHARES)], axis=1)
+    whole = by_share[:, -1]
+    hits = {}
+    for unit, prefixes, places in (("share", SHARES, by_share), ("tokens", TOKENS, by_tokens)):
+        said = called[np.column_stack([places, whole])]
+        first = np.maximum.accumulate(said, axis=1)
+        persistent = np.minimum.accumulate(said[:, ::-1], axis=1)[:, ::-1]
+        for detection, recognised in (("first", first), ("persistent", persistent)):
+            hits[unit, detection, 0] = called[: len(cases)]
+            hits |= {(unit, detection, p): recognised[:, k] for k, p in enumerate(prefixes)}
+    return pd.DataFrame(hits).rename_axis(columns=["unit", "detection", "prefix"]), scores[whole]
