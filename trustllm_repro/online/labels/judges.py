@@ -1,8 +1,7 @@
 """Who says that an answer, or a prefix, is unsafe, and how far that can be trusted.
 
-Every judge gives a score, higher for what is more likely unsafe, and calls a text unsafe from its
-threshold on. NaN: it cannot tell. A judge that labels a task is no monitor there. Its quality is
-measured against people, known answers, or another judge.
+A judge gives scores, NaN where it cannot tell, and calls a text unsafe from its threshold on. Its
+quality is measured against people, known answers, or another judge.
 """
 
 from __future__ import annotations
@@ -72,9 +71,8 @@ def of_each(score: Callable[[Case, str], float]) -> Score:
 def label(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd.DataFrame:
     """What the task's judges say of answers, a text a case; the first judge's word is the label.
 
-    Returns:
-        judge, case (its number), score (float; NaN: the judge cannot tell), unsafe (boolean, with
-        NA then), disputed (bool): a row a judge and case.
+    Returns a row a judge and case: judge, case (its number), score (float; NaN: the judge cannot
+    tell), unsafe (boolean, NA then), disputed (bool).
 
     Raises SettingsError: programs are to be run without consent; and what a judge's data raise.
     """
@@ -152,7 +150,7 @@ def rated_models() -> tuple[Mapping[str, int], Sequence[Any]]:
 def _like_rated(cases: Sequence[Case], texts: Sequence[str]) -> np.ndarray:
     """An answer to a prompt whose answers were rated is judged by a model that saw none of them."""
     folds, models = rated_models()
-    which = np.array([folds.get(c.group, len(models) - 1) for c in cases], dtype=int)
+    which = np.array([folds.get(c.group, -1) for c in cases], dtype=int)
     found, given = np.empty(len(texts)), np.array(texts, dtype=object)
     for k in np.unique(which):
         found[which == k] = models[k].predict_proba(given[which == k])[:, 1]
@@ -310,8 +308,7 @@ def _written() -> Answers:
 
 
 def _solutions() -> Answers:
-    """HumanEval's own solutions, and each with one thing changed; some changes change nothing."""
-    execution.check_allowed()
+    """HumanEval's own solutions, and each with one thing changed, which may change nothing."""
     for case in tasks.problems():
         body = case.extra["canonical_solution"]
         yield case, body, False
