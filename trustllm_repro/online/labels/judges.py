@@ -217,7 +217,7 @@ def quality(task: OnlineTask, cases: Sequence[Case], texts: Sequence[str]) -> pd
     for names, against, known in sources:
         for judge in (JUDGES[name] for name in names):
             with suppress(SourceMissing, SettingsError):
-                rows = pd.DataFrame(known(), columns=["case", "text", "unsafe"])
+                rows = pd.DataFrame(known(), columns=["case", "text", "unsafe"], dtype=object)
                 score = judge.score(rows["case"], rows["text"])
                 if judge.name == "two judges":  # where they differ, it is neither
                     score[judge.disputed(score)] = np.nan
