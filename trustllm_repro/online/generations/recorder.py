@@ -184,7 +184,7 @@ def _arrays(tensors: Mapping[Name, torch.Tensor]) -> Known:
 def to_half(states: torch.Tensor) -> torch.Tensor:
     """float16; some models have states beyond its range, which become its ends."""
     most = torch.finfo(torch.float16).max
-    return states.half().clamp(-most, most)  # in bfloat16 the ends are rounded to beyond the range
+    return states.half().clamp(-most, most)  # in this order: bfloat16 would round `most` up
 
 
 class Recorder(Watch):

@@ -1,7 +1,8 @@
 """Who says that an answer, or a prefix, is unsafe, and how far that can be trusted.
 
-A judge gives scores, NaN where it cannot tell, and calls a text unsafe from its threshold on. Its
-quality is measured against people, known answers, or another judge.
+A judge gives scores, higher for what is more likely unsafe and NaN where it cannot tell; a text is
+unsafe from the judge's threshold on. Quality is measured against people, known answers, or another
+judge.
 """
 
 from __future__ import annotations
