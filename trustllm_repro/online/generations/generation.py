@@ -1,8 +1,8 @@
 """Generations: answers as monitors see them, token by token, and how they are kept on disk.
 
-Traces are kept in shards, each written whole and none ever changed: a kill loses at most the batch
-being written, several writers never meet, and a trace that two of them made is read once. A shard
-is a safetensors file: arrays by the number of their trace, and a JSON header with keys and texts.
+Traces are kept in shards, safetensors files that are written whole and never changed: arrays by the
+number of their trace, and a JSON header with keys and texts. A kill loses at most one batch, several
+writers never meet, and a trace that two of them made is read once.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class Trace:
     """What is known of every token of one answer, n tokens long.
 
     Everything about token i is known before it is shown: its distribution, and the hidden state
-    that distribution was computed from (that of the token before it; for the first, the prompt's
-    last). So a monitor that reads a trace up to token i could have held that token back.
+    this was computed from, that of the token before. So a monitor could hold that token back.
     """
 
     key: str  # of the request, or of the text that was read; see models.base.content_key

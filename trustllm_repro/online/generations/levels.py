@@ -1,8 +1,7 @@
 """What can be seen of a model: text only, five log-probabilities a token, all of them, or states.
 
-The two lower levels are those of endpoints; what a trace of their answers lacks is NaN. Further
-answers are further requests, so all levels have them. Where no log-probabilities are shown, a reply
-to a question is a word, "yes" or "no", and not a probability.
+The two lower levels are those of endpoints. Further answers are further requests, so all levels have
+them. Without log-probabilities, a reply to a question is a word, "yes" or "no".
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from trustllm_repro.online.monitors.base import Monitor, Need, entropy_of
 
 @dataclass(frozen=True)
 class Level:
-    """`lacks`: what is not seen, and why. `coarse`: what is seen less exactly than of a model on
-    this machine."""
+    """`lacks`: what is not seen, and why. `coarse`: what is seen less exactly than of a local model."""
 
     name: str
     lacks: Mapping[Need, str] = field(default_factory=dict)
@@ -71,7 +69,7 @@ def runs_at(monitors: Mapping[str, Monitor]) -> pd.DataFrame:
 
 
 def mask(generation: Generation, level: Level) -> Generation:
-    """The same answer as it would be seen at a level; what the level does not show is gone."""
+    """The same answer without what the level does not show."""
     trace, branches, replies = generation.trace, generation.branches, generation.replies
     if Need.HIDDEN in level.lacks:
         trace = replace(trace, hidden={})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Finish, LanguageModel, Request
-from trustllm_repro.models.decoding import DecodeRequest
+from trustllm_repro.models.decoding import DecodeRequest, Watch
 from trustllm_repro.models.endpoint import TOP_LOGPROBS
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.generation import Trace, token_ends
@@ -104,7 +104,7 @@ def _tokens(model, prompt: str, text: str | tuple[int, ...], limit: int) -> tupl
 
 
 def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Trace]]:
-    """One forward pass; padding stands behind, where no token sees it."""
+    """One forward pass; padding is on the right, where no token sees it."""
     tokens = [torch.tensor(read) for _, read, _ in batch]
     ids = pad_sequence(tokens, batch_first=True, padding_value=model.reader.pad)
     mask = pad_sequence([torch.ones_like(t) for t in tokens], batch_first=True)
@@ -115,9 +115,8 @@ def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Tra
         columns = slice(len(read) - len(answer), len(read))  # those before the answer's tokens
         known = _of_states(model, last[b, columns], answer)
         known |= {layer: to_half(out[b, columns]) for layer, out in states.items()}
-        arrays = {name: values.cpu().numpy() for name, values in known.items()}
         text, before = model.tokenizer.decode(answer), len(read) - max(len(answer) - 1, 0)
-        found.append((index, _trace(model, answer, text, arrays, "given", before)))
+        found.append((index, _trace(model, answer, text, _arrays(known), "given", before)))
     return found
 
 
@@ -140,10 +139,9 @@ def _of_states(model, states: torch.Tensor, answer: Sequence[int]) -> dict[Name,
 def statistics(logits: torch.Tensor, tokens: torch.Tensor) -> dict[Name, torch.Tensor]:
     """logp, entropy, top_ids and top_logp as in Trace; NaN for a row without a finite distribution.
 
-    Nothing here waits for a GPU. `logits`: (rows, vocabulary), any float type, which `tokens`,
-    (rows,), were taken from. With x the logits, p their softmax and Z its divisor: log p(t)
-    = x(t) - log Z, entropy = log Z - sum p x, and log Z = max x - log max p. So one softmax and one
-    product serve all.
+    Nothing here waits for a GPU. `tokens`, (rows,), were taken from `logits`, (rows, vocabulary).
+    With x the logits, p their softmax and Z its divisor: log p(t) = x(t) - log Z, entropy = log Z
+    - sum p x, and log Z = max x - log max p. So one softmax and one product serve all.
     """
     rows = ROWS if logits.device.type == "cpu" else max(CELLS // logits.shape[1], 1)
     if len(logits) > rows:
@@ -179,20 +177,21 @@ def _joined(parts: Sequence[Mapping[Name, torch.Tensor]]) -> dict[Name, torch.Te
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
+def _arrays(tensors: Mapping[Name, torch.Tensor]) -> Known:
+    return {name: values.cpu().numpy() for name, values in tensors.items()}
+
+
 def to_half(states: torch.Tensor) -> torch.Tensor:
-    """float16, with what is beyond its range put to the range's end: some models have such states.
-
-    Converted first: in bfloat16 the end of float16's range is rounded to a number beyond it.
-    """
+    """float16; some models have states beyond its range, which become its ends."""
     most = torch.finfo(torch.float16).max
-    return states.half().clamp(-most, most)
+    return states.half().clamp(-most, most)  # in this order: bfloat16 would round `most` up
 
 
-class Recorder:
-    """Watches a decoder (models.decoding.Watch) and keeps what it knows of every token.
+class Recorder(Watch):
+    """Keeps what a decoder knows of every token. `states` are those of `listening`.
 
     Numbers stay on the model's device until an answer ends or STEPS steps are over, because a GPU
-    stands still while it is waited for. `states` are those of `listening`.
+    is idle while it is waited for.
     """
 
     def __init__(self, states: dict[int, torch.Tensor]) -> None:
@@ -200,14 +199,12 @@ class Recorder:
         self.started()
 
     def started(self) -> None:
-        """See Watch. Answers that were running when memory ran out begin again."""
         self._passed: dict[int, list[torch.Tensor]] = defaultdict(list)
         self._waiting: list[tuple[list[int], dict[Name, torch.Tensor]]] = []  # answers, numbers
         self._known: dict[int, list[Known]] = defaultdict(list)
         self._first: dict[int, dict[Name, torch.Tensor]] = {}
 
     def passed(self, rows: Sequence[int] | None = None) -> None:
-        """See Watch."""
         for layer, states in self.states.items():
             last = states[:, -1].clone() if rows is None else states[list(rows), -1]
             self._passed[layer].append(last)
@@ -216,7 +213,6 @@ class Recorder:
     def chosen(
         self, jobs: Sequence[DecodeRequest], logits: torch.Tensor, tokens: Sequence[int | None]
     ) -> None:
-        """See Watch."""
         taken = torch.tensor([t or 0 for t in tokens], device=logits.device)
         hidden = {layer: to_half(torch.cat(states)) for layer, states in self._passed.items()}
         self._passed.clear()
@@ -231,43 +227,39 @@ class Recorder:
 
     def take(self, job: DecodeRequest) -> Known:
         """What is known of the tokens of an answer that has ended."""
-        self._copy()
+        if self._waiting:
+            self._copy()
         parts, first = (kept.pop(job.prompt.index) for kept in (self._known, self._first))
         known = {n: np.concatenate([p[n] for p in parts])[: len(job.ids)] for n in parts[0]}
-        return known | {name: values.cpu().numpy() for name, values in first.items()}
+        return known | _arrays(first)
 
     def _copy(self) -> None:
         """Bring what waits off the device: one transfer a quantity."""
-        if not self._waiting:
-            return
         owners = np.concatenate([of for of, _ in self._waiting])
-        joined = _joined([numbers for _, numbers in self._waiting])
+        arrays = _arrays(_joined([numbers for _, numbers in self._waiting]))
         self._waiting.clear()
-        arrays = {name: values.cpu().numpy() for name, values in joined.items()}
         for index in np.unique(owners):
             self._known[index].append({n: values[owners == index] for n, values in arrays.items()})
 
 
 @contextmanager
 def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
-    """What the declared blocks put out in the last forward pass: layer -> (rows, columns, size)."""
+    """Outputs of the declared blocks in the last forward pass: layer -> (rows, columns, size)."""
     states: dict[int, torch.Tensor] = {}
 
     def keep(layer: int, module, args, output) -> None:
         states[layer] = output[0] if isinstance(output, tuple) else output
 
     blocks = chosen_blocks(model, layers) if layers else {}
-    handles = [block.register_forward_hook(partial(keep, n)) for n, block in blocks.items()]
-    try:
+    with ExitStack() as hooks:
+        hooks.callback(states.clear)
+        for n, block in blocks.items():
+            hooks.enter_context(block.register_forward_hook(partial(keep, n)))
         yield states
-    finally:
-        for handle in handles:
-            handle.remove()
-        states.clear()
 
 
 def chosen_blocks(model: Any, layers: Sequence[int]) -> dict[int, torch.nn.Module]:
-    """Some of the decoder's blocks, by their numbers from 1. Raises SettingsError: it has no such."""
+    """The decoder's blocks of these numbers, from 1. Raises SettingsError: it has none."""
     blocks = blocks_of(model)
     if missing := [n for n in layers if not 1 <= n <= len(blocks)]:
         raise SettingsError(f"the model has no layer {missing[0]}", remedy=f"1 to {len(blocks)}")
@@ -275,13 +267,11 @@ def chosen_blocks(model: Any, layers: Sequence[int]) -> dict[int, torch.nn.Modul
 
 
 def blocks_of(model: Any) -> Sequence[torch.nn.Module]:
-    """The decoder's blocks, first to last. Raises SettingsError: they are kept elsewhere."""
+    """The decoder's blocks, first to last. Raises SettingsError: the model has no such list."""
     blocks = getattr(model.get_decoder(), "layers", None)
     if blocks is None:
-        raise SettingsError(
-            f"{type(model).__name__} keeps its blocks where they are not looked for",
-            remedy="record without hidden states: layers=()",
-        )
+        remedy = "record without hidden states: layers=()"
+        raise SettingsError(f"the decoder of {type(model).__name__} has no `layers`", remedy=remedy)
     return blocks
 
 

@@ -46,7 +46,7 @@ def main() -> None:
     sys.addaudithook(guard(os.getcwd()))
     os.write(report, b"started ")
     exec(compile(code, "program", "exec"), {"__name__": "candidate"})
-    # Reached only where nothing was raised and nobody left; a program that leaves early has failed.
+    # Not reached by a program that raises or exits early: it has failed.
     os.write(report, job["token"].encode())
 
 

@@ -1,12 +1,10 @@
-"""Run programs a model wrote, with consent only, each in a limited process of its own.
+"""Programs that a model wrote: how they are run, with consent only, and found in an answer.
 
-This limits accidents: endless loops, memory, floods of output, stray files and processes. It is NO
-sandbox. A program that means harm runs with the user's rights, can read what the user can read, and
-can get round the guard, which lives in its own process. Whoever does not trust a model gives the
-consent inside a container or a virtual machine that holds nothing of value.
-
-Source of the idea: HumanEval's own harness (Chen et al. 2021), which tells the same of itself. The
-second half finds the program in an answer; there, nothing is run.
+Each runs in a limited process of its own. This limits accidents: endless loops, memory, floods of
+output, stray files and processes. It is NO sandbox. A program that means harm runs with the user's
+rights, can read what the user can read, and can get round the guard, which lives in its own process.
+Give consent for a model you do not trust only inside a container or a virtual machine that holds
+nothing of value. HumanEval's own harness (Chen et al. 2021), the model of this one, says the same.
 """
 
 from __future__ import annotations
@@ -118,8 +116,8 @@ _CODE = re.compile(
 def code_of(text: str) -> tuple[str, bool, bool]:
     """The Python code in an answer; whether it has begun; and whether it is over, whatever follows.
 
-    It stands in the first fence, or before it (some models open with the code and put a fence only
-    behind it), or is the whole answer.
+    It is in the first fence, or before it (some models put a fence only after the code), or it is
+    the whole answer.
     """
     before, *fenced = text.split(FENCE)
     if not fenced or _CODE.match(before):
@@ -129,7 +127,7 @@ def code_of(text: str) -> tuple[str, bool, bool]:
 
 
 def parses(code: str, parse: Callable[[str], object] = ast.parse) -> bool:
-    """Whether it is Python, or what `parse` takes for it."""
+    """Whether `parse` accepts it."""
     try:
         with warnings.catch_warnings(action="ignore"):
             parse(code)
@@ -146,20 +144,17 @@ def certainly_broken(text: str, problem: Mapping[str, str]) -> bool:
     code, begun, over = code_of(text)
     if over:
         return not parses(written(text, problem))
-    prefix = _joined(code[: code.rfind("\n") + 1], problem)
+    prefix = written(code[: code.rfind("\n") + 1], problem)
     return begun and not parses(prefix, partial(codeop.compile_command, symbol="exec"))
 
 
 def written(text: str, problem: Mapping[str, str]) -> str:
     """The program an answer makes of a HumanEval problem.
 
-    The prompt stands first: its imports and helpers are needed. An answer redefines the function, or
+    The prompt comes first: its imports and helpers are needed. An answer redefines the function, or
     is its body, up to the first line that is not indented.
     """
-    return _joined(code_of(text)[0], problem)
-
-
-def _joined(code: str, problem: Mapping[str, str]) -> str:
+    code, _, _ = code_of(text)
     if re.search(rf"^(?:async )?def {re.escape(problem['entry_point'])}\b", code, re.MULTILINE):
         return f"{problem['prompt']}\n{code}"
     body = re.match(r"(?:[ \t]*\n|[ \t]+[^\n]*(?:\n|$))*", code)  # lines blank or indented
