@@ -46,7 +46,7 @@ def ours(model: LocalModel, job: dict[str, Any]) -> Outcome:
     requests = [Request(p, job["max_new_tokens"]) for _, p in mine]
     found: Outcome = {}
     for done in model.decode(requests):
-        found.update({mine[j.prompt.index][0]: _outcome(j.ids) for j, _, _ in done})
+        found.update({mine[j.prompt.index][0]: _outcome(j.ids) for j in done})
     return found
 
 

@@ -6,13 +6,21 @@ from trustllm_repro.metrics.measures import NOT_REFUSED, REFUSED, RTA, Maximum, 
 from trustllm_repro.parsers.base import DROPS_EMPTY, recorded_number, recorded_refusal
 from trustllm_repro.tasks.base import Column, RecordFormat, Row, Task, per_rule
 
+# Labels of the benchmark that the published table spells otherwise.
+_SHOWN = {
+    "Refusal sentence prohibition": "refusal prohibition",
+    "json_format": "json format",
+    "no_long_word": "no long word",
+    "no_punctuation": "no punctuation",
+    "url_encode": "url encode",
+    "without_the": "without the",
+}
+
 
 def attack(row: Row, number: int) -> str:
     """Attack type as the published table spells it ("cou" is in no table)."""
     label = row["label"][0]
-    if label == "Refusal sentence prohibition":
-        return "refusal prohibition"
-    return label.replace("_", " ")
+    return _SHOWN.get(label, label)
 
 
 # The sheet takes its column "jailbreak" from the file jailbreak_QBB and "toxicity" from

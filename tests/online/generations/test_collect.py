@@ -165,7 +165,7 @@ def test_branches_go_on_from_the_next_most_likely_tokens(collector, model) -> No
         for token in trace.top_ids[at][1:5].tolist():
             begun = (*trace.ids[:at].tolist(), token)
             room = 8 - len(begun)
-            ((job, _, _),) = next(model.decode([Request(prompt, max(room, 1))], begun=[begun]))
+            (job,) = next(model.decode([Request(prompt, max(room, 1))], begun=[begun]))
             wanted.append(
                 model.tokenizer.decode([*begun, *job.ids[:room]], skip_special_tokens=True)
             )

@@ -93,6 +93,7 @@ def test_scores_are_those_of_the_finished_text(model) -> None:
     out = model.generate(**given, **SAME, eos_token_id=None, stopping_criteria=[criteria])
     expected = offline(model, out, given["attention_mask"], 6)
     assert np.allclose(criteria.scores, expected, atol=1e-4)
+    assert (criteria.alarms == 0).all()
 
 
 def test_a_row_ends_at_the_alarm_and_the_others_go_on(model) -> None:
@@ -104,9 +105,9 @@ def test_a_row_ends_at_the_alarm_and_the_others_go_on(model) -> None:
     out = model.generate(**given, **SAME, eos_token_id=None, stopping_criteria=[criteria])
     hits = free.scores >= threshold
     first = np.where(hits.any(1), hits.argmax(1) + 1, 0)
-    assert {bool(at) for at in first} == {True, False}
-    assert out.shape[1] == 18
-    assert all((row[at:] == PAD).all() for row, at in zip(out[:, 6:], first, strict=True) if at)
+    assert (criteria.alarms == first).all()
+    assert {bool(a) for a in criteria.alarms} == {True, False}
+    assert out.shape[1] == 6 + (12 if (first == 0).any() else first.max())
 
 
 def test_a_second_generation_begins_anew_and_is_watched(model) -> None:

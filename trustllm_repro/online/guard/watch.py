@@ -292,6 +292,13 @@ class GuardCriteria(StoppingCriteria):
         ends[:, :-1] &= repeats[:, 1:]
         return np.where(np.cumsum(ends, axis=1) > ends, np.float32(np.nan), found)
 
+    @property
+    def alarms(self) -> np.ndarray:
+        """(rows,) int: tokens of each answer up to the one that raised the alarm; 0: none."""
+        hits = self.scores >= self.threshold
+        before = (np.cumsum(hits, axis=1) == 0).sum(axis=1)
+        return np.where(hits.any(axis=1), before + 1, 0)
+
 
 def _two_threads() -> Unwatched:
     return Unwatched(
