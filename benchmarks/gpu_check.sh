@@ -5,5 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${1:-.venv/bin/python}" out="${2:-data/measurements}"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv
-"$python" -m pytest -q -n 0 -p no:cacheprovider --noconftest tests/online/guard/test_criteria.py || echo "TESTS FAILED"
+"$python" -m pytest -q -n 0 -p no:cacheprovider --noconftest tests/online/guard/test_watch.py || echo "TESTS FAILED"
 "$python" -m benchmarks.guard --shape 7b --device cuda --tokens 128 --rounds 10 --out "$out"

@@ -191,9 +191,12 @@ def evaluate(
         done = (
             run.evaluate_answers(answers, config, bars) if answers else run.evaluate(config, bars)
         )
-    show("lowest and highest: of the published values; all rows and intervals are in tables/")
+    show(
+        "judge_corrected: for the judge's measured errors; n_unparsed: answers without a verdict;\n"
+        "lowest, highest: of the published values. All rows and intervals are in tables/"
+    )
     for (table, row), cells in run.headline(done).groupby(["table", "model"], sort=False):
-        lines = cells.drop(columns=["table", "model"])
+        lines = cells.drop(columns=["table", "model"]).dropna(axis=1, how="all")
         show(f"\n{table}: {row}\n{lines.to_string(index=False, float_format='%.3f', na_rep='–')}")
     show(f"\ntables: {done.tables}   answers per task: {done.path / 'answers.csv'}")
 

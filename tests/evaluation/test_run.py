@@ -84,6 +84,7 @@ def test_a_model_never_takes_the_row_of_a_published_one() -> None:
     assert row_name("x") == "x"
     assert row_name("gpt-4") == "gpt-4 (this run)"
     assert row_name("llama3-70b") == "llama3-70b (this run)"
+    assert row_name("gpt4-turbo") == "gpt4-turbo (this run)"  # recorded, in no published table
     assert row_name("gpt-4", miniature=True) == "gpt-4 (miniature)"
 
 

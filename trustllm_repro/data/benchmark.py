@@ -122,7 +122,7 @@ def parse_rows(
     except ValidationError as e:
         first, *more = e.errors(include_url=False, include_input=False)
         row = next((at for at in first["loc"][:1] if isinstance(at, int)), None)
-        name = next((at for at in first["loc"][1:] if isinstance(at, str)), "")
+        name = next((at for at in first["loc"][row is not None :] if isinstance(at, str)), "")
         also = f" ({len(more)} further problem(s) in this file)" if more else ""
         raise SchemaError(file, row, name, first["msg"] + also, remedy=remedy) from e
     except (ValueError, RecursionError) as e:  # not UTF-8, not JSON, or nested too deeply

@@ -4,7 +4,7 @@ from ZIPs or folders of their files, and those that the released package `trustl
 Sources of the former: public git history of github.com/hyanan16/TrustLLM (MIT) for the paper's
 models, and of github.com/HowieHwong/TrustLLM (MIT) for later ones. Files keep their repository path;
 files of hyanan16's commits other than 47802362 are in a folder named by seven digits of the commit.
-Any model directory of a known form is taken, whether or not the paper knows the model.
+Of the recorded answers any model directory of a known form is taken, known to the paper or not.
 """
 
 from __future__ import annotations

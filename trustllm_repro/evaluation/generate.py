@@ -1,7 +1,8 @@
 """What a live run asks a model, and how it gets the answers, in this process or in several.
 
-The key of an answer is a hash of all that it depends on (models/base.py), so it is made once only,
-whatever is killed, repeated or run side by side. On a CPU, processes of one thread each beat one
+The key of an answer is a hash of all that the answer depends on (models/base.py). So each answer is
+made once only, whatever is killed, repeated or run side by side. Shares go by key, and the store
+takes many writers. On a CPU, processes of one thread each beat one
 process with as many threads; on GPUs there is one process each.
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from trustllm_repro.scoring.ledger import Ledger
 from trustllm_repro.scoring.run import EvaluatedModel, Run
 from trustllm_repro.store.atomic import JsonLines, write_json
 from trustllm_repro.store.provenance import provenance
-from trustllm_repro.tasks import TASKS
+from trustllm_repro.tasks import COLUMNS, TASKS
 
 THIS_RUN = "this run"  # marks a row whose model has the name of a published one
 
@@ -141,11 +142,17 @@ def check_out(out: Path, name: str, weights: str | None = None) -> None:
     )
 
 
+@cache
+def _taken() -> set[str]:
+    """Rows of published and of recorded models."""
+    return {*MODELS, *LATER, *Ledger.load(results.committed_ledger()).models}
+
+
 def row_name(model: str, miniature: bool = False, likelihood: bool = False) -> str:
     """A model's row: what is no result of the benchmark, or no generated answer, says so, and so
-    does a model with the name of a published row."""
+    does a model with the name of a published or recorded row."""
     marks = [MINIATURE] * miniature + ["likelihood"] * likelihood
-    marks = marks or [THIS_RUN] * (model in MODELS or model in LATER)
+    marks = marks or [THIS_RUN] * (model in _taken())
     return f"{model} ({', '.join(marks)})" if marks else model
 
 
@@ -161,6 +168,7 @@ def write_run(
 
     Args:
         measured: from a task to the measured errors of the judge that labelled its answers.
+        facts: what provenance.json says beside the judges.
         official: the same answers under the toolkit's rule, for rows of both.
     """
     rules = [Rule.CORRECTED]
@@ -186,16 +194,18 @@ def write_run(
 def headline(run: Run) -> pd.DataFrame:
     """The model's cells of the leaderboards and of tables nobody published, a row a cell and rule.
 
-    Columns: table, model, column, rule, value, ci_low, ci_high, judge_corrected, n, n_unparsed,
-    n_missing, and the lowest and highest published value.
+    Columns: table, model, column, better ("higher" or "lower"), rule, value, ci_low, ci_high,
+    judge_corrected, n, n_unparsed, and the lowest and highest published value.
     """
     where, cells = ["table", "column"], results.read_cells(run.path)
     known = cells.groupby(where)["published"].agg(lowest="min", highest="max")
     boards = cells["table"].str.startswith("leaderboard")
     top = boards | ~cells["table"].isin(list(published().tables))
+    better = {(c.table, c.column): c.better for _, c in COLUMNS}
+    cells["better"] = [better[w] for w in zip(cells["table"], cells["column"], strict=True)]
     shown = [
-        "table", "model", "column", "rule", "value", "ci_low", "ci_high", "judge_corrected", "n",
-        "n_unparsed", "n_missing",
+        "table", "model", "column", "better", "rule", "value", "ci_low", "ci_high",
+        "judge_corrected", "n", "n_unparsed",
     ]  # fmt: skip
     return cells[top & cells["model"].isin(run.ledger.models)][shown].join(known, on=where)
 
@@ -244,10 +254,12 @@ def evaluate_answers(
     official = Ledger.of(_as_stored(live, given.labels), rules=(Rule.TOOLKIT,))
     run = write_run(config.out, live, measured, facts, official)
     write_json(config.out / "answers.json", _listed(given))
-    counts = ("rows", "answers", "null", "empty", "unmatched", "repeated")
+    counts = ("rows", "answers", "null", "empty", "without_res", "unmatched", "repeated")
+    missing = len({a.key for a in plan.asked} - texts.keys())
     progress.note(
         ", ".join(f"{n}: {given.total(n):,}" for n in counts)
-        + f", labels kept: {sum(kept.values()):,}; listed in answers.json and answers.csv"
+        + f", labels kept: {sum(kept.values()):,}, items without a row: {missing:,}, JSON files not "
+        f"read: {len(given.ignored):,}; listed in answers.json and answers.csv"
     )
     return run
 

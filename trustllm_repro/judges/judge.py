@@ -79,4 +79,4 @@ class TextJudge(ABC):
         if self.labels is None:
             return Judgement(number=score)
         above, other = self.labels
-        return Judgement(above if score > 0.5 else other, score, is_unsure(score))
+        return Judgement(above if score > 0.5 else other, score)

@@ -10,7 +10,7 @@ import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Self
@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from scipy import sparse
 
 from trustllm_repro.errors import SourceCorrupt, SourceMissing
-from trustllm_repro.judges.judge import Judgement, TextJudge
+from trustllm_repro.judges.judge import Judgement, TextJudge, is_unsure
 from trustllm_repro.parsers import text as language
 from trustllm_repro.parsers.base import ANSWER, REFUSAL
 from trustllm_repro.paths import data_dir
@@ -267,6 +267,9 @@ class RefusalJudge(_LearnedJudge):
     question, as the recorded classifier did."""
 
     name, labels, blank = "refusal", (REFUSAL, ANSWER), EMPTY_REFUSAL
+
+    def judgement(self, score: float) -> Judgement:
+        return replace(super().judgement(score), unsure=is_unsure(score))
 
 
 class ToxicityJudge(_LearnedJudge):

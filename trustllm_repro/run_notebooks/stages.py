@@ -284,9 +284,10 @@ def files_read(patterns: Iterable[str], parameters: Mapping[str, Any]) -> dict[s
     """Files that `reads` of a notebook name, each with the hash of what it holds.
 
     Patterns are globs; a folder means all files in it. They start at the checkout, those that begin
-    with a parameter at notebooks/, where kernels run. `{name}` is each value of a parameter. Where
-    that is empty it is "*"; a pattern that begins with it names no file then, nor does one that ends
-    with " if name". `{benchmark}` and `{records}` are those found; the source "ledger" has none.
+    with a parameter at notebooks/, where kernels run. `{name}` stands for the value of a parameter,
+    or for each of a list. Where that is empty it is "*"; a pattern that begins with it names no file
+    then, nor does one that ends with " if name". `{benchmark}` and `{records}` are those that the
+    package finds; with the source "ledger" no records are read.
     """
     records = list(find_records(parameters.get("records", "")))
     values = {

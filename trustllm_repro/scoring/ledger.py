@@ -101,8 +101,10 @@ class Ledger:
 
         `answered`: recorded or live answers, with `items`, and `answers` by task and model.
         """
-        order = {task: i for i, task in enumerate(TASKS)}
-        keys = sorted(answered.answers, key=lambda key: (order[key[0]], key[1]))
+        # A row by likelihood stands after the generated one of the same model.
+        names = {model for _, model in answered.answers}
+        models = sorted(names, key=lambda model: ("likelihood" in model, model))
+        keys = [(t, m) for t in TASKS for m in models if (t, m) in answered.answers]
         rows: list[dict] = []
         for done, key in enumerate(keys, 1):
             for rule in rules:

@@ -348,7 +348,8 @@ def load(run: Path) -> dict[str, dict[str, Any]]:
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
-    with reading(path, "delete it and run its notebook or `trustllm-repro reproduce` again"):
+    remedy = "run its notebook or `trustllm-repro reproduce`; delete a damaged file first"
+    with reading(path, remedy):
         return dict(json.loads(path.read_text(encoding="utf-8")).items())  # fails if no object
 
 

@@ -360,5 +360,8 @@ def _parts(run: Run, cell: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
         made = made[["model", "item", "edition", "source"]].rename(columns={"source": "path"})
         for name in row or ledger.models:
             answers = results.Scorer(ledger).chosen(task, declared, name, rule)
+            if answers.empty:
+                none = answers.drop(columns="model").assign(edition="", path="")
+                yield f"{table} / {name} / {column} / {word}", none
             for model, part in answers.merge(made, on=["model", "item"]).groupby("model"):
                 yield f"{table} / {model} / {column} / {word}", part.drop(columns="model")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustllm_repro.errors import OutputError, SourceCorrupt, SourceMissing
+from trustllm_repro.errors import OutputError, ReproError, SourceCorrupt, SourceMissing
 
 # A file of this suffix is unfinished: a kill may leave it behind, and nothing ever reads it.
 PARTIAL = ".partial"
@@ -74,6 +74,8 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
         yield
     except FileNotFoundError as e:
         raise SourceMissing(f"{path} does not exist", remedy=remedy) from e
+    except (ReproError, MemoryError):
+        raise
     except Exception as e:  # each format has its own errors for damage
         raise SourceCorrupt(f"{path} cannot be read: {e}", remedy=remedy) from e
 

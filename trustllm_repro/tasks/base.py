@@ -95,7 +95,8 @@ class Task:
         file: benchmark file without suffix; None when the items stand only in the records.
         select: which rows of the file are its items.
         gold: field or function that gives the right answer; "" if there is none.
-        gold_is_label: of a row; content of the benchmark, which is none, stays out of the ledger.
+        gold_is_label: whether a row's right answer is a label; text of the benchmark stays out of the
+            ledger.
         facets: name -> field or function; what tables split by, or a number that the audit measures
             of an item, never text of the benchmark.
         pair: field or function that links items (an original and its perturbed versions). Values
