@@ -92,6 +92,13 @@ def test_a_prompt_that_fails_for_good_is_an_error_row_and_the_rest_goes_on(tiny:
     assert {i: c for i, c in found.items() if i != 1} == {i: c for i, c in local.items() if i != 1}
 
 
+def test_a_lone_surrogate_in_a_prompt_stops_nothing(tiny: Path) -> None:
+    with serving(tiny) as (address, _):
+        found = answers(endpoint(address), [REQUESTS[0], Request("\ud800", 6)])
+    assert found.keys() == {0, 1}
+    assert Finish.ERROR not in {done.finish for done in found.values()}
+
+
 @pytest.mark.parametrize(("fault", "finish"), [("null", Finish.STOP), ("filter", Finish.FILTER)])
 def test_an_answer_without_content_is_an_empty_one(tiny: Path, fault: str, finish: Finish) -> None:
     with serving(tiny, faults=[fault]) as (address, _):

@@ -121,7 +121,10 @@ class Endpoint:
             replace(self, tries=1)._ask(Request("Hello", 1))
         except openai.APIError as e:
             if not _may_pass(e):
-                return f"status {e.status_code}, {' '.join(str(e.body).split())[:200]}"
+                # The message alone: a whole body may echo headers, and so the key.
+                said = e.body.get("message") if isinstance(e.body, dict) else None
+                said = " ".join(str(said or "").split())[:200]
+                return f"status {e.status_code}" + (f", {said}" if said else "")
         return ""
 
     def complete(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Completion]]]:
@@ -223,11 +226,12 @@ class Endpoint:
         }
         if request.temperature:
             body["seed"] = request.seed % 2**31
+        prompt = request.prompt.encode("utf-8", "replace").decode()  # no lone surrogates
         if self.chat:
-            body["messages"] = [{"role": "user", "content": request.prompt}]
+            body["messages"] = [{"role": "user", "content": prompt}]
             shows = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         else:
-            body["prompt"] = request.prompt
+            body["prompt"] = prompt
             shows = {"logprobs": TOP_LOGPROBS}
         return body | shows if shown else body
 

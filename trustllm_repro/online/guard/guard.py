@@ -80,7 +80,8 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Pat
     elif not isinstance(examples, pd.DataFrame):
         examples = pd.DataFrame(list(examples), columns=COLUMNS)
     if missing := [c for c in COLUMNS if c not in examples]:
-        raise SchemaError(source, None, missing[0], "a column of this name expected")
+        remedy = f"columns {', '.join(COLUMNS)}"
+        raise SchemaError(source, None, missing[0], "a column of this name expected", remedy=remedy)
     rows = examples[COLUMNS].reset_index(drop=True)
     labels = rows["unsafe"].astype(str).str.strip().str.lower().map(_LABELS)
     wrong = rows.map(lambda value: not isinstance(value, str)).assign(unsafe=labels.isna())

@@ -385,8 +385,10 @@ def watch(
             score = words.add(reading, text, end=last)
             if reader == ENTROPY:
                 if not whole:
+                    every = f"a server that sends them with every piece; or reader={WORDS!r}"
                     raise Unwatched(
-                        f"a piece comes without its {TOP_LOGPROBS} most likely tokens", remedy=_ASK
+                        f"a piece comes without its {TOP_LOGPROBS} most likely tokens",
+                        remedy=_ASK if shown else every,
                     )
                 entropy.add(np.array([entropy_of(top) for top in tops]))
                 if entropy.n > most:
