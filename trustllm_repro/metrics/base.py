@@ -1,7 +1,7 @@
 """What a metric is, and how every one of them gets its interval.
 
-A metric turns the answers of one model to some items into one number. It first codes each answer as
-one number (`codes`), then reduces those that count along an axis (`statistic`). That split lets
+A metric turns the answers of one model to some items into one number. It first codes the answers
+that count as numbers (`samples`), then reduces them along an axis (`statistic`). That split lets
 scipy's vectorised bootstrap resample items without a loop.
 
 Answers are a frame, a row an answer as one rule reads it: model, item, gold, status, label, number,
@@ -80,14 +80,9 @@ class Metric(ABC):
     # Reason where the statistic is NaN.
     undefined: ClassVar[str] = "not defined on these answers (a class or a spread is missing)"
 
-    def codes(self, answers: pd.DataFrame) -> np.ndarray:
-        """One number an answer, NaN where it does not count."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method `codes`, or `samples`")
-
+    @abstractmethod
     def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
         """Codes of what counts, one array per independently resampled group."""
-        codes = self.codes(answers)
-        return (codes[~np.isnan(codes)],)
 
     @abstractmethod
     def statistic(self, *samples: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -160,6 +155,19 @@ class Metric(ABC):
         if self.interval == "wilson":
             return wilson(int(samples[0].sum()), len(samples[0]))
         return bootstrap(samples, self.statistic, seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedMetric(Metric):
+    """Base of metrics that code each answer by itself and have one sample."""
+
+    @abstractmethod
+    def codes(self, answers: pd.DataFrame) -> np.ndarray:
+        """One number an answer, NaN where it does not count."""
+
+    def samples(self, answers: pd.DataFrame) -> tuple[np.ndarray, ...]:
+        codes = self.codes(answers)
+        return (codes[~np.isnan(codes)],)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trustllm_repro.metrics.base import Labels, Metric, has, labelled, mean, wilson
+from trustllm_repro.metrics.base import CodedMetric, Labels, Metric, has, labelled, mean, wilson
 from trustllm_repro.schema import RULES, Rule, Status
 
 
 @dataclass(frozen=True)
-class Rate(Metric):
+class Rate(CodedMetric):
     """Share of the scored answers whose label is one of `labels`."""
 
     labels: tuple[str, ...]
@@ -74,7 +74,7 @@ class HarmonicWithOne(Rate):
 
 
 @dataclass(frozen=True)
-class Accuracy(Metric):
+class Accuracy(CodedMetric):
     """Share of the scored answers whose label equals the gold label; where an item has none, a judge
     labels the answers "yes" or "no"."""
 
@@ -96,7 +96,7 @@ class Accuracy(Metric):
 
 
 @dataclass(frozen=True)
-class Mean(Metric):
+class Mean(CodedMetric):
     """Mean of the recorded numbers."""
 
     _: KW_ONLY
@@ -120,7 +120,7 @@ class Maximum(Mean):
 
 
 @dataclass(frozen=True)
-class Confusion(Metric):
+class Confusion(CodedMetric):
     """Base of metrics of a confusion table; `classes` are the gold labels, in order.
 
     Each answer is coded as `(n_classes + 1) * gold + predicted`; the last predicted class is "could
@@ -195,7 +195,7 @@ class MeanRecall(Confusion):
 
 
 @dataclass(frozen=True)
-class AttackedPairs(Metric):
+class AttackedPairs(CodedMetric):
     """Accuracy before and under attack, and success of the attack, over pairs of answers to the
     same question, plain and perturbed (AdvGLUE).
 
@@ -243,7 +243,7 @@ class AttackedPairs(Metric):
 
 
 @dataclass(frozen=True)
-class Conditional(Metric):
+class Conditional(CodedMetric):
     """Share of answers with a label of `labels` among those with a label of `given`.
 
     Not a plain rate: numerator and denominator are counted separately, because the published
@@ -281,7 +281,7 @@ class Conditional(Metric):
 
 
 @dataclass(frozen=True)
-class Pearson(Metric):
+class Pearson(CodedMetric):
     """Pearson correlation of the answer's number with the gold number (scipy.stats.pearsonr)."""
 
     undefined: ClassVar[str] = "all answers are equal, so there is no correlation"
@@ -330,13 +330,13 @@ class MeanOver(Metric):
     """Unweighted mean of a metric over the values of facets; items are resampled within them.
 
     Attributes:
-        metric: a metric that codes answers, applied to each part.
+        metric: applied to each part.
         parts: facets and their values, which must all be there and are crossed:
             (("source", ("climate", "covid")),).
         own: names of parts that have a metric of their own, with it.
     """
 
-    metric: Metric
+    metric: CodedMetric
     parts: tuple[tuple[str, tuple[str, ...]], ...]
     own: tuple[tuple[str, Metric], ...] = ()
 
@@ -406,7 +406,7 @@ def counted(metric: Any, authors: Metric | None = None, unparsed: str = "wrong")
     return dict(zip(RULES, (authors or metric, toolkit, corrected), strict=True))
 
 
-def averaged(metrics: Mapping[Rule, Metric], **facets: Sequence[str]) -> dict[Rule, MeanOver]:
+def averaged(metrics: Mapping[Rule, CodedMetric], **facets: Sequence[str]) -> dict[Rule, MeanOver]:
     """The unweighted mean of each rule's metric over the values of facets, which are crossed."""
     parts = tuple((facet, tuple(values)) for facet, values in facets.items())
     return {rule: MeanOver(metric, parts) for rule, metric in metrics.items()}
