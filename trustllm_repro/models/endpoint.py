@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -210,13 +211,15 @@ class Endpoint:
 
     @cached_property
     def _client(self) -> openai.OpenAI:
-        return openai.OpenAI(
+        client = openai.OpenAI(
             base_url=self.base,
             api_key=self.key or "none",
             timeout=openai.Timeout(self.timeout, connect=min(CONNECT, self.timeout)),
             max_retries=self.tries - 1,
             http_client=openai.DefaultHttpxClient(follow_redirects=False),
         )
+        weakref.finalize(self, client.close)  # openai closes only what it made itself
+        return client
 
     def _body(self, request: Request, shown: bool) -> dict[str, Any]:
         body: dict[str, Any] = {

@@ -36,7 +36,8 @@ class Trace:
     """What is known of every token of one answer, n tokens long.
 
     Everything about token i is known before it is shown: its distribution, and the hidden state
-    this was computed from, that of the token before. So a monitor could hold that token back.
+    this was computed from, that of the token before (for the first, the prompt's last). So a
+    monitor could hold that token back.
     """
 
     key: str  # of the request, or of the text that was read; see models.base.content_key

@@ -259,7 +259,7 @@ def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Ten
 
 
 def chosen_blocks(model: Any, layers: Sequence[int]) -> dict[int, torch.nn.Module]:
-    """The decoder's blocks of these numbers, from 1. Raises SettingsError: it has none."""
+    """The decoder's blocks of these numbers, from 1. Raises SettingsError: it lacks one of them."""
     blocks = blocks_of(model)
     if missing := [n for n in layers if not 1 <= n <= len(blocks)]:
         raise SettingsError(f"the model has no layer {missing[0]}", remedy=f"1 to {len(blocks)}")
@@ -282,7 +282,7 @@ def middle_layers(model: Any) -> list[int]:
 
 
 def with_states(model: LanguageModel) -> LocalModel:
-    """The same model. Raises SettingsError: another program runs it."""
+    """The model, if its states can be read here. Raises SettingsError: it is no LocalModel."""
     if not isinstance(model, LocalModel):
         raise SettingsError(
             f"{model.name} shows no hidden states", remedy="give a model that runs on this machine"
