@@ -106,7 +106,6 @@ CHANGES = {
     "data/miniature/safety/misuse.json": {"05_live", *SHOWS_MODELS},
     "data/measurements/judge_correction.json": {"18_judges"},
     "data/measurements/polygraph.json": {"24_claims"},
-    "data/published/leaderboard_sheets.csv": {"17_audit"},
     "data/readings/cases.json": {"18_judges"},
     "data/readings/options.csv": ONLINE,
     "data/manifests/wheels.csv": {*ONLINE, "30_early_tokens_gpu"},
