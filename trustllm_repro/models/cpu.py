@@ -120,6 +120,11 @@ class PackedLinear(torch.nn.Module):
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, LAYOUT)
         self.bias = None if layer.bias is None else layer.bias.detach()
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """In the usual layout, (out_features, in_features); made anew."""
+        return self.packed.to_dense()
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (..., in_features) -> (..., out_features)."""
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")

@@ -22,7 +22,9 @@ import torch
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import LinearAttentionCacheLayerMixin as Recurrent
 
+from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Finish, Request
 
 MIN_PREFIX = {"cpu": 24, "cuda": 512}  # tokens of a shared prefix worth a pass of its own
@@ -261,6 +263,8 @@ class Reader:
         if self.window and shared + width + beyond > self.window:
             # Padding between prefix and rest would widen distances beyond the window.
             shared = 0
+        if foreseen := DynamicCache(config=self.model.config).layers:  # most configurations tell
+            check_layers(self.model, foreseen)
         start = prompts[0].tokens[:shared]
         past = copy.deepcopy(self._prefix(start)) if shared else DynamicCache()
         past.batch_repeat_interleave(len(prompts))
@@ -270,7 +274,9 @@ class Reader:
         mask = pad(mask, (shared, 0), value=1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
         out = self.forward(ids, mask, positions, past)
-        return out.past_key_values, mask, out.logits[:, -1]
+        cache = getattr(out, "past_key_values", None)
+        check_layers(self.model, getattr(cache, "layers", ()))
+        return cache, mask, out.logits[:, -1]
 
     @torch.inference_mode()
     def score_options(
@@ -316,6 +322,19 @@ class Reader:
         chosen = logits.gather(2, after.to(logits.device)[..., None])[..., 0].float()
         nats = (chosen - logits.float().logsumexp(dim=-1)).tolist()
         return [sum(row[: len(option) - 1]) for row, (_, option) in zip(nats, asked, strict=True)]
+
+
+def check_layers(model: Any, layers: Sequence[Any]) -> None:
+    """Raise SettingsError unless a cache of these layers holds keys and values of one size in each:
+    rows of others cannot be moved here."""
+    plain = [isinstance(x, DynamicLayer) and not isinstance(x, Recurrent) for x in layers]
+    sizes = [(x.keys.shape, x.values.shape) for x in layers if getattr(x, "is_initialized", False)]
+    if not plain or not all(plain) or any(keys != values for keys, values in sizes):
+        raise SettingsError(
+            f"{type(model).__name__} does not keep keys and values alike in every layer (it is "
+            "recurrent, or compresses them)",
+            remedy="serve it, for example with vLLM, and give its address",
+        )
 
 
 def _contiguous_head(model: Any) -> None:

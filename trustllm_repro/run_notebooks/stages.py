@@ -520,7 +520,7 @@ def run_plan(plan: Plan, workers: int = 0, note: Callable[[str], None] = lambda 
         raise failure
     if due:
         path = plan.run / "provenance.json"
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_object(path)  # none, where the profile goes without 00_provenance
         took = {s.name: s.seconds for s in plan.stages}
         write_json(path, facts | {"stage_seconds": took})
 

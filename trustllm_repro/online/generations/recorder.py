@@ -7,7 +7,7 @@ hooks. Both ways give the same numbers up to rounding: the same statistics of th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -70,11 +70,12 @@ def given(
     texts: Sequence[str | tuple[int, ...]],
     limit: int,
     layers: Sequence[int] = (),
+    keep: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Traces:
     """Traces of given texts (teacher forcing), pass by pass, the longest first.
 
     When memory runs out, passes are halved and the rest goes on. `texts`: one a prompt, or its
-    tokens, of which at most `limit` are read.
+    tokens, of which at most `limit` are read. `keep`: what becomes of the states; None: `to_half`.
     """
     pairs = zip(prompts, texts, strict=True)
     rows = [(i, *_tokens(model, prompt, text, limit)) for i, (prompt, text) in enumerate(pairs)]
@@ -84,7 +85,7 @@ def given(
         while rows:
             batch = rows[: max(most // max(len(rows[0][1]), 1), 1)]  # with padding; at least one
             try:
-                found = _read(model, batch, states)
+                found = _read(model, batch, states, keep or to_half)
             except Exception as e:
                 if not should_reduce_batch_size(e) or len(batch) == 1:
                     raise
@@ -103,7 +104,9 @@ def _tokens(model, prompt: str, text: str | tuple[int, ...], limit: int) -> tupl
     return before + answer[:-1], answer
 
 
-def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Trace]]:
+def _read(
+    model, batch: Sequence[tuple], states: Mapping, keep: Callable
+) -> list[tuple[int, Trace]]:
     """One forward pass; padding is on the right, where no token sees it."""
     tokens = [torch.tensor(read) for _, read, _ in batch]
     ids = pad_sequence(tokens, batch_first=True, padding_value=model.reader.pad)
@@ -114,7 +117,7 @@ def _read(model, batch: Sequence[tuple], states: Mapping) -> list[tuple[int, Tra
     for b, (index, read, answer) in enumerate(batch):
         columns = slice(len(read) - len(answer), len(read))  # those before the answer's tokens
         known = _of_states(model, last[b, columns], answer)
-        known |= {layer: to_half(out[b, columns]) for layer, out in states.items()}
+        known |= {layer: keep(out[b, columns]) for layer, out in states.items()}
         text, before = model.tokenizer.decode(answer), len(read) - max(len(answer) - 1, 0)
         found.append((index, _trace(model, answer, text, _arrays(known), "given", before)))
     return found
@@ -267,12 +270,17 @@ def chosen_blocks(model: Any, layers: Sequence[int]) -> dict[int, torch.nn.Modul
 
 
 def blocks_of(model: Any) -> Sequence[torch.nn.Module]:
-    """The decoder's blocks, first to last. Raises SettingsError: the model has no such list."""
-    blocks = getattr(model.get_decoder(), "layers", None)
-    if blocks is None:
-        remedy = "record without hidden states: layers=()"
-        raise SettingsError(f"the decoder of {type(model).__name__} has no `layers`", remedy=remedy)
-    return blocks
+    """The decoder's blocks, first to last: its longest list of modules, whatever its name ("layers",
+    "h", "blocks"). Raises SettingsError: the model has no such list."""
+    level = [model.get_decoder()]
+    while level:  # lists further down are parts of blocks, such as experts
+        level = [m for parent in level for m in parent.children()]
+        if lists := [m for m in level if isinstance(m, torch.nn.ModuleList)]:
+            return max(lists, key=len)
+    raise SettingsError(
+        f"{type(model).__name__} has no list of blocks",
+        remedy="record without hidden states: layers=()",
+    )
 
 
 def middle_layers(model: Any) -> list[int]:

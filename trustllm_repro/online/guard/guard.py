@@ -109,7 +109,10 @@ def fit_readers(
     group = np.unique(np.asarray(prompts, dtype=object), return_inverse=True)[1]
     fold = deal(group, unsafe, seed=0)
     layers = tuple(sorted(traces[0].hidden))
-    states = [joined(t, layers) for t in traces]
+    states = []
+    for trace in traces:
+        states.append(joined(trace, layers))
+        trace.hidden.clear()  # nothing takes more memory; once is enough
     answers = [Generation(t) for t in traces]
     entropy = [Mean().add(entropy_of(t.top_logp)) for t in traces]
 
@@ -214,7 +217,7 @@ def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     found = dict(model.named_parameters())
     for name, module in model.named_modules():
         if isinstance(module, PackedLinear) and module is not head:
-            found[f"{name}.weight"] = module.packed.to_dense()
+            found[f"{name}.weight"] = module.weight
             if module.bias is not None:
                 found[f"{name}.bias"] = module.bias
     return found
@@ -273,7 +276,9 @@ class Guard:
         rows = checked(examples)
         local = with_states(find_model(model, tokenizer=tokenizer, dtype=dtype, device=device))
         layers = layers or middle_layers(local.model)
-        read = chain.from_iterable(given(local, rows.prompt, rows.answer, MOST, tuple(layers)))
+        read = chain.from_iterable(
+            given(local, rows.prompt, rows.answer, MOST, tuple(layers), torch.Tensor.float)
+        )
         traces = {i: trace for i, trace in sorted(read, key=itemgetter(0)) if len(trace)}
         some = rows.loc[list(traces)]
         learned = fit_readers(list(traces.values()), some.unsafe.to_numpy(dtype=bool), some.prompt)
@@ -436,7 +441,9 @@ class Guard:
             self.check(local.model, local.tokenizer, strict)
             object.__setattr__(self, "local", local)
         layers = self.probe.layers
-        (((_, trace),),) = given(self.local, [prompt], [answer], self.most, layers)
+        (((_, trace),),) = given(
+            self.local, [prompt], [answer], self.most, layers, torch.Tensor.float
+        )
         return self.probe.read(joined(trace, layers))
 
     def alarm(self, scores: np.ndarray) -> int:

@@ -171,6 +171,12 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
             f"{len(ids)} rows are continued from a forward pass over {rows} (beam search)",
             remedy="num_beams=1",
         )
+    if last.cache is None and columns < ids.shape[1] - 1:
+        raise Unwatched(
+            f"this model's forward pass read {columns} of {ids.shape[1] - 1} tokens and shows no "
+            "cache of the others (it is recurrent)",
+            remedy="watch a model with a cache of keys and values; guard.score reads whole answers",
+        )
     same = torch.equal(last.read, ids[:, -1 - columns : -1])  # embeddings are not: other shapes
     if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not same:
         raise Unwatched(

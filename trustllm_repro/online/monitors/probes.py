@@ -81,7 +81,9 @@ def drawn_tokens(states: np.ndarray, seed: int | np.random.Generator = 0) -> np.
 def prefix_means(states: np.ndarray) -> np.ndarray:
     """Running means at PREFIXES and at the end, float32."""
     n = np.array(checkpoints(len(states), PREFIXES), dtype=int)
-    return (np.cumsum(states, axis=0, dtype=np.float64)[n - 1] / n[:, None]).astype(np.float32)
+    # Between two prefixes first: a running sum of all tokens takes most of a probe's time.
+    parts = np.add.reduceat(states, np.r_[0, n][:-1], axis=0, dtype=np.float64)
+    return (np.cumsum(parts, axis=0) / n[:, None]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -279,13 +281,14 @@ class AbstractStates(StateMonitor):
         k = min(self.clusters, len(drawn))
         parts = PCA(min(COMPONENTS, *drawn.shape), random_state=0)
         chain = make_pipeline(parts, KMeans(k, n_init=1, random_state=0)).fit(drawn)
-        counts = np.zeros((2, k + 1, k))  # of safe and unsafe answers; row k: no state before
+        shape = 2, k + 1, k  # safe or unsafe, the state before (k: none), the state
         known = self.known_states(generations)
         sizes = np.array(list(map(len, known)))
         answer = np.repeat(np.arange(len(known)), sizes)
         visited = chain.predict(np.concatenate(known))
         before = pd.Series(visited).groupby(answer).shift(fill_value=k)
-        np.add.at(counts, (unsafe[answer].astype(int), before, visited), 1 / sizes[answer])
+        step = np.ravel_multi_index((unsafe[answer].astype(int), before, visited), shape)
+        counts = np.bincount(step, 1 / sizes[answer], minlength=np.prod(shape)).reshape(shape)
         average = counts[1].sum() / counts.sum()
 
         def share(n: np.ndarray) -> np.ndarray:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from trustllm_repro.online.labels.judges import JUDGES, Judge, label, of_text, q
 from trustllm_repro.online.monitors.base import Monitor, Need, all_monitors
 from trustllm_repro.online.studies.estimates import interval, online_figures, ratio, sums
 from trustllm_repro.online.studies.evaluate import COLUMNS, Study, evaluate_task
-from trustllm_repro.store.atomic import write_json
+from trustllm_repro.store.atomic import read_object, write_json
 from trustllm_repro.store.provenance import provenance
 
 OWN_PROMPTS = "toxicity"  # the task whose prompts may be the user's: it needs nothing but them
@@ -203,9 +201,7 @@ def _studied(
 def _note_facts(job: Job, model: LanguageModel, done: Done) -> None:
     """Machine, settings and seconds by task. What calls for other tasks noted before is kept."""
     path = job.out / "online" / model.name / "provenance.json"
-    before = {}
-    with suppress(OSError, ValueError):  # none yet, or damaged: nothing is kept of it
-        before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_object(path)
     named = replace(job, model=job.model if isinstance(job.model, str) else model.name)
     settings = {k: str(v) for k, v in vars(named).items() if k != "out"}
     left = {t: why for t, why in before.get("skipped", {}).items() if t not in done.seconds}
