@@ -1,6 +1,7 @@
 """Keep the frames of a long study in the repository: numbers only, in under 3 MB.
 
     python -m tools.study runs/large [runs/of-another-machine ...]
+    python -m tools.study data/online runs/of-another-task  # what is kept, and more
 
 Writes data/online: the figures, labels, quality and pilot curves as they are; per-answer scores of the
 monitors that the claims name, by the columns that the criteria read, in half precision.
@@ -9,7 +10,6 @@ monitors that the claims name, by the columns that the criteria read, in half pr
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tools import exit_code
 from trustllm_repro.online.studies import claims
 from trustllm_repro.online.studies.evaluate import open_study
 from trustllm_repro.paths import data_dir
-from trustllm_repro.store.atomic import write_json
+from trustllm_repro.store.atomic import read_object, write_json
 
 MONITORS = {
     *claims.PANEL, *claims.CHEAP, claims.PROMPT, claims.TEXT_ONLY, claims.FIVE,
@@ -36,6 +36,14 @@ def thin(scores: pd.DataFrame) -> pd.DataFrame:
     rest = left.select_dtypes("float32").columns.difference(SCORES)
     rounded = {c: left[c].astype("float16").astype("float32") for c in SCORES}
     return left.drop(columns=rest).assign(**rounded)
+
+
+def provenances(run: Path) -> dict[str, dict[str, Any]]:
+    """By model; of a run, or of frames that this program has written."""
+    if not (run / "online").is_dir():
+        return read_object(run / "provenance.json")
+    files = sorted(run.glob("online/*/provenance.json"))
+    return {path.parent.name: read_object(path) for path in files}
 
 
 def main() -> None:
@@ -56,13 +64,9 @@ def main() -> None:
         frame.to_parquet(path, index=False, compression="zstd", compression_level=19)
         print(f"{path}: {len(frame):,} rows, {path.stat().st_size:,} bytes")
     known: dict[str, dict[str, Any]] = {}
-    for path in (p for run in given.run for p in sorted(run.glob("online/*/provenance.json"))):
-        facts, before = (
-            json.loads(path.read_text(encoding="utf-8")),
-            known.get(path.parent.name, {}),
-        )
-        seconds = before.get("seconds", {}) | facts["seconds"]
-        known[path.parent.name] = {**facts, "seconds": seconds}
+    for model, facts in (pair for run in given.run for pair in provenances(run).items()):
+        seconds = known.get(model, {}).get("seconds", {}) | facts["seconds"]
+        known[model] = {**facts, "seconds": seconds}
     write_json(given.out / "provenance.json", known)
 
 

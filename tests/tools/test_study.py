@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from tests.online.studies.test_claims import BASE, scores
-from tools.study import SCORES, thin
+from tools.study import SCORES, main, thin
 from trustllm_repro.online.studies.claims import examine
-from trustllm_repro.online.studies.evaluate import COLUMNS, open_study
+from trustllm_repro.online.studies.evaluate import COLUMNS, Study, open_study
 from trustllm_repro.paths import data_dir
+from trustllm_repro.store.atomic import read_object, write_json
 
 KEPT = data_dir() / "online"
 
@@ -33,6 +34,28 @@ def test_the_claims_find_in_the_kept_part_what_they_find_in_the_whole(whole) -> 
     found, again = (examine(SimpleNamespace(scores=f)) for f in (whole, kept))
     columns = ["id", "verdict", "placebo"]
     pd.testing.assert_frame_equal(found[columns], again[columns])
+
+
+def test_another_run_is_put_beside_what_is_kept(whole, tmp_path, monkeypatch, capsys) -> None:
+    kept, run, out = open_study(KEPT), tmp_path / "run", tmp_path / "out"
+    new = Study(run)
+    new.store("scores", whole[whole["task"] == "code"].assign(task="misuse"))
+    for name in ("figures", "labels", "quality", "pilot"):
+        new.store(name, getattr(kept, name).query("task == 'harm'").assign(task="misuse"))
+    model = str(whole["model"].iloc[0])
+    write_json(run / "online" / model / "provenance.json", {"seconds": {"misuse": 3.0}})
+    monkeypatch.setattr("sys.argv", ["study", str(KEPT), str(run), "--out", str(out)])
+    main()
+    again, facts = open_study(out), read_object(out / "provenance.json")
+    before = read_object(KEPT / "provenance.json")
+    assert facts.keys() == before.keys() | {model}
+    assert facts[model]["seconds"] == before.get(model, {}).get("seconds", {}) | {"misuse": 3.0}
+    assert len(again.scores) > len(kept.scores)
+    for name in ("figures", "scores"):
+        rest = getattr(again, name).query("task != 'misuse'").reset_index(drop=True)
+        pd.testing.assert_frame_equal(
+            rest, getattr(kept, name), check_dtype=False, check_categorical=False
+        )
 
 
 def test_the_committed_study_is_small_and_holds_no_text() -> None:

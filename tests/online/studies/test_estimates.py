@@ -33,7 +33,8 @@ from trustllm_repro.online.studies.estimates import (
     threshold_at_fpr,
     threshold_at_macro_f1,
 )
-from trustllm_repro.online.studies.evaluate import Evaluation, evaluate_monitors
+from trustllm_repro.online.studies.evaluate import Evaluation, evaluate_monitors, open_study
+from trustllm_repro.paths import data_dir
 
 MONITORS = all_monitors()
 
@@ -296,6 +297,27 @@ def test_without_scores_by_token_two_figures_are_empty() -> None:
     empty = found[found["value"].isna()]
     assert set(empty["metric"]) == {"scm_share_read", "tokens_shown"}
     assert (empty["reason"] == "scores by token were not given").all()
+
+
+def test_the_study_of_the_package_gives_its_figures_again() -> None:
+    """From its scores, of which some columns and half of the digits are kept."""
+    study = open_study(data_dir() / "online")
+    scores = study.scores[
+        study.scores["monitor"].isin(["words", "clock"]) & ~study.scores["permuted"]
+    ]
+    found = online_figures(scores)
+    lacking = found[found["reason"].str.startswith("no scores")]
+    assert set(lacking["metric"]) == {
+        "auroc_16", "auroc_64", "auroc_half", "stopped_16", "stopped_32", "stopped_64",
+        "stopped_18pct", "on_time",
+    }  # fmt: skip
+    assert lacking["value"].isna().all()
+    keys = ["model", "task", "monitor", "level", "labels", "metric"]
+    kept = study.figures[~study.figures["permuted"]]
+    both = found.query("metric == 'auroc'").merge(kept, on=keys)
+    assert len(both) == len(found.query("metric == 'auroc'")) > 20
+    known = both.dropna(subset=["value_x"])
+    assert np.allclose(known["value_x"], known["value_y"], atol=0.005)
 
 
 def test_differences_are_of_the_same_answers() -> None:

@@ -72,9 +72,7 @@ HYBRIDS = {
     "probes + words": ("prefix probe", "token probe", "words"),
     "entropy + token probe": ("average entropy", "token probe"),
 }
-# Labelled by a classifier that was trained on them, by a judge that cannot tell given true options
-# from false ones, or one-letter answers.
-UNSOUND = ("jailbreak", "misuse", "truthfulness", "hallucination")
+UNSOUND = ("jailbreak", "misuse")  # labelled by a classifier that was trained on them
 LEAST = 20
 EARLY, MARGIN, GAIN = 0.25, 0.02, 0.01
 RATIOS = (1 / 16, 1 / 4, 1, 4, 16)
