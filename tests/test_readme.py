@@ -119,3 +119,14 @@ def test_other_engines() -> None:
         (line,) = [text for text in lines if text.startswith(f"| {named}")]
         shown = [float(cell.strip() or "nan") for cell in line.split("|")[2:-1]]
         np.testing.assert_array_equal(shown, rows.loc[contender])
+
+
+def test_lm_polygraph(readme: str) -> None:
+    path = data_dir() / "measurements" / "polygraph.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    whole, less = found["ratios"].values()
+    assert (
+        f"takes {whole['time']:.1f} times as long and {whole['peak_memory']:.1f} times the memory, "
+        f"{less['time']:.1f} and {less['peak_memory']:.1f} times if told" in readme
+    )
+    assert f"({found['settings']['dtype']}, `data/measurements/{path.name}`)" in readme

@@ -1,10 +1,10 @@
 """Keep the frames of a long study in the repository: numbers only, in under 3 MB.
 
     python -m tools.study runs/large [runs/of-another-machine ...]
-    python -m tools.study data/online runs/of-another-task  # what is kept, and more
 
-Writes data/online: the figures, labels, quality and pilot curves as they are; per-answer scores of the
-monitors that the claims name, by the columns that the criteria read, in half precision.
+Puts them into data/online, in the place of those of the same models and tasks: the figures, labels,
+quality and pilot curves as they are; per-answer scores of the monitors that the claims name, by the
+columns that the criteria read, in half precision.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from tools import exit_code
 from trustllm_repro.online.studies import claims
-from trustllm_repro.online.studies.evaluate import open_study
+from trustllm_repro.online.studies.evaluate import Study, open_study
 from trustllm_repro.paths import data_dir
 from trustllm_repro.store.atomic import read_object, write_json
 
@@ -38,36 +37,22 @@ def thin(scores: pd.DataFrame) -> pd.DataFrame:
     return left.drop(columns=rest).assign(**rounded)
 
 
-def provenances(run: Path) -> dict[str, dict[str, Any]]:
-    """By model; of a run, or of frames that this program has written."""
-    if not (run / "online").is_dir():
-        return read_object(run / "provenance.json")
-    files = sorted(run.glob("online/*/provenance.json"))
-    return {path.parent.name: read_object(path) for path in files}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("run", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=data_dir() / "online")
     given = parser.parse_args()
-    studies = [open_study(run) for run in given.run]
-    given.out.mkdir(parents=True, exist_ok=True)
-    for name in ("figures", "labels", "quality", "pilot", "scores"):
-        parts = [getattr(s, name) for s in studies]
-        words = {c: "str" for c in parts[0].select_dtypes("category")}
-        frame = pd.concat([part.astype(words) for part in parts]).astype(
-            dict.fromkeys(words, "category")
-        )
-        frame = thin(frame) if name == "scores" else frame
-        path = given.out / f"online_{name}.parquet"
-        frame.to_parquet(path, index=False, compression="zstd", compression_level=19)
-        print(f"{path}: {len(frame):,} rows, {path.stat().st_size:,} bytes")
-    known: dict[str, dict[str, Any]] = {}
-    for model, facts in (pair for run in given.run for pair in provenances(run).items()):
-        seconds = known.get(model, {}).get("seconds", {}) | facts["seconds"]
-        known[model] = {**facts, "seconds": seconds}
-    write_json(given.out / "provenance.json", known)
+    kept, facts = Study(given.out), given.out / "provenance.json"
+    for run in given.run:
+        study, known = open_study(run), read_object(facts)
+        for name in ("figures", "labels", "quality", "pilot", "scores"):
+            frame = getattr(study, name)
+            path = kept.store(name, thin(frame) if name == "scores" else frame)
+            print(f"{path}: {path.stat().st_size:,} bytes")
+        for path in sorted(run.glob("online/*/provenance.json")):
+            new, old = read_object(path), known.get(path.parent.name, {})
+            known[path.parent.name] = new | {"seconds": old.get("seconds", {}) | new["seconds"]}
+        write_json(facts, known)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,26 +37,27 @@ def test_the_claims_find_in_the_kept_part_what_they_find_in_the_whole(whole) -> 
     pd.testing.assert_frame_equal(found[columns], again[columns])
 
 
-def test_another_run_is_put_beside_what_is_kept(whole, tmp_path, monkeypatch, capsys) -> None:
-    kept, run, out = open_study(KEPT), tmp_path / "run", tmp_path / "out"
-    new = Study(run)
-    new.store("scores", whole[whole["task"] == "code"].assign(task="misuse"))
+def test_a_run_is_put_in_the_place_of_its_models_and_tasks(whole, tmp_path, monkeypatch) -> None:
+    kept, run, out = open_study(KEPT), Study(tmp_path / "run"), tmp_path / "out"
+    shutil.copytree(KEPT, out)
+    model, before = "smollm2-135m", read_object(KEPT / "provenance.json")
+    new = whole[whole["task"] == "code"].assign(model=model)
+    run.store("scores", pd.concat([new, new.assign(task="misuse")]))
     for name in ("figures", "labels", "quality", "pilot"):
-        new.store(name, getattr(kept, name).query("task == 'harm'").assign(task="misuse"))
-    model = str(whole["model"].iloc[0])
-    write_json(run / "online" / model / "provenance.json", {"seconds": {"misuse": 3.0}})
-    monkeypatch.setattr("sys.argv", ["study", str(KEPT), str(run), "--out", str(out)])
+        run.store(name, getattr(kept, name).query("task == 'harm'").assign(task="misuse"))
+    write_json(run.path / "online" / model / "provenance.json", {"seconds": {"misuse": 3.0}})
+    monkeypatch.setattr("sys.argv", ["study", str(run.path), "--out", str(out)])
     main()
     again, facts = open_study(out), read_object(out / "provenance.json")
-    before = read_object(KEPT / "provenance.json")
-    assert facts.keys() == before.keys() | {model}
-    assert facts[model]["seconds"] == before.get(model, {}).get("seconds", {}) | {"misuse": 3.0}
-    assert len(again.scores) > len(kept.scores)
+    assert facts.keys() == before.keys()
+    assert facts[model]["seconds"] == before[model]["seconds"] | {"misuse": 3.0}
+    mine = again.scores.query("model == @model")
+    assert set(mine["task"]) == {*kept.scores.query("model == @model")["task"], "misuse"}
+    assert len(mine.query("task == 'code'")) == len(thin(new))
+    rest = f"task != 'misuse' and not (model == '{model}' and task == 'code')"
     for name in ("figures", "scores"):
-        rest = getattr(again, name).query("task != 'misuse'").reset_index(drop=True)
-        pd.testing.assert_frame_equal(
-            rest, getattr(kept, name), check_dtype=False, check_categorical=False
-        )
+        one, two = (getattr(s, name).query(rest).reset_index(drop=True) for s in (again, kept))
+        pd.testing.assert_frame_equal(one, two, check_dtype=False, check_categorical=False)
 
 
 def test_the_committed_study_is_small_and_holds_no_text() -> None:
