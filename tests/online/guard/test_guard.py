@@ -13,7 +13,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    StoppingCriteria,
+)
 from typer.testing import CliRunner
 
 from tests.online.made import part
@@ -24,7 +29,7 @@ from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.generation import Generation
 from trustllm_repro.online.generations.recorder import given
 from trustllm_repro.online.guard.guard import Guard, checked
-from trustllm_repro.online.guard.watch import stream
+from trustllm_repro.online.guard.watch import Unwatched, stream
 from trustllm_repro.online.monitors.base import Mean, entropy_of
 from trustllm_repro.paths import data_dir, project_root
 
@@ -128,7 +133,10 @@ def test_a_file_is_checked(guard, tmp_path) -> None:
     save_file(arrays, tmp_path / "nan.guard", facts)
     with pytest.raises(SourceCorrupt, match="is no guard"):
         Guard.load(tmp_path / "missing.guard")
-    for name in ("cut", "empty", "bare", "later", "nan"):
+    turned = bytearray(data)
+    turned[-100] ^= 1
+    (tmp_path / "turned.guard").write_bytes(turned)
+    for name in ("cut", "empty", "bare", "later", "nan", "turned"):
         with pytest.raises(SourceCorrupt, match="is no guard"):
             Guard.load(tmp_path / f"{name}.guard")
 
@@ -177,7 +185,15 @@ def test_another_model_is_refused_by_what_differs(guard, loaded, folder, tmp_pat
         ([("a", "b", i % 2) for i in range(40)], SettingsError, "answers to 1 prompts"),
         ([("a", "b", 1.0), ("a", "b", "yes")], SchemaError, "row 1, field 'unsafe'"),
         ([("a", "b", None)], SchemaError, "row 0, field 'unsafe'"),
+        ([("a", "b")], SourceCorrupt, "the examples cannot be read"),
+        (None, SourceCorrupt, "the examples cannot be read"),
         ([("a", None, True)], SchemaError, "row 0, field 'answer'"),
+        ([("a", "half \ud800", True)], SchemaError, "row 0, field 'answer'"),
+        (
+            [(f"q{i}", "b" * (i < 3), i % 2) for i in range(60)],
+            SchemaError,
+            "row 3, field 'answer'",
+        ),
         (pd.DataFrame({"prompt": [], "text": []}), SchemaError, "field 'answer'"),
         (pd.DataFrame({"prompt": [], "answer": [], "unsafe": []}), SettingsError, "0 unsafe"),
     ],
@@ -237,6 +253,27 @@ def test_an_error_of_the_model_reaches_the_reader(guard, loaded) -> None:
         list(guard.stream(model, tokenizer, "hello", num_beams=2))
 
 
+def test_a_stream_keeps_what_was_asked(guard, loaded) -> None:
+    model, tokenizer = loaded
+    free = guard.criteria(model, tokenizer)
+    free.threshold, seen = np.inf, []
+
+    class Counter(StoppingCriteria):
+        def __call__(self, ids, scores, **kwargs):
+            seen.append(len(ids))
+            return torch.zeros(len(ids), dtype=torch.bool)
+
+    asked = {
+        "stopping_criteria": [Counter()],
+        "generation_config": GenerationConfig(max_new_tokens=5, pad_token_id=0),
+    }
+    assert list(stream(free, model, tokenizer, "hello", asked))
+    assert len(seen) == 5
+    asked = {"num_return_sequences": 2, "do_sample": True}
+    with pytest.raises(Unwatched, match="2 answers"):
+        list(stream(free, model, tokenizer, "hello", asked))
+
+
 def test_who_stops_reading_stops_the_model(guard, loaded) -> None:
     model, tokenizer = loaded
     criteria = guard.at(0.05).criteria(model, tokenizer)
@@ -263,6 +300,10 @@ def test_examples_from_a_file(tmp_path) -> None:
     path.write_text("prompt,text\nhi,there\n")
     with pytest.raises(SchemaError, match="answer"):
         checked(path)
+    for data in ("prompt,answer,unsafe\nhé,b,1".encode("latin-1"), b"", b'prompt,answer\n"a,b,c'):
+        path.write_bytes(data)
+        with pytest.raises(SourceCorrupt, match=r"rated.csv cannot be read"):
+            checked(path)
     with pytest.raises(SourceMissing):
         checked(tmp_path / "none.csv")
 

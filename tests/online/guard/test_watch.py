@@ -9,7 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, StoppingCriteria
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    LlamaForCausalLM,
+    StoppingCriteria,
+)
 
 from tests.tiny import tiny_model
 from trustllm_repro.online.guard.watch import (
@@ -20,6 +26,7 @@ from trustllm_repro.online.guard.watch import (
     Piece,
     Probe,
     Unwatched,
+    _hides_last,
 )
 from trustllm_repro.online.guard.watch import watch as watch_stream
 from trustllm_repro.online.monitors.texts import BUCKETS, Words, buckets
@@ -195,8 +202,78 @@ def test_another_model_is_not_heard(model, folder) -> None:
 def test_padding_on_the_right_is_refused(model) -> None:
     given = prompts(2)
     given["attention_mask"][0, -2:] = 0
-    with pytest.raises(Unwatched, match="right"):
-        model.generate(**given, **SAME, stopping_criteria=[watching(model)])
+    for more in ({}, {"cache_implementation": "static"}):  # a mask of two dimensions, of four
+        with pytest.raises(Unwatched, match="right"):
+            model.generate(**given, **SAME, **more, stopping_criteria=[watching(model)])
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("more", [{"cache_implementation": "static"}, {"prefill_chunk_size": 2}])
+def test_padding_on_the_left_is_watched(tmp_path, window, more) -> None:
+    """Also where a pass ends within it, and where masks come one for each kind of layer."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path / "m", window=window)).eval()
+    given = {k: v.cpu() for k, v in prompts(2).items()}
+    given["attention_mask"][0, :3] = 0
+    criteria = watching(model)
+    asked = {**given, **SAME, "eos_token_id": None}
+    out = model.generate(**asked, **more, stopping_criteria=[criteria])
+    expected = offline(model, out, given["attention_mask"], 6)
+    assert np.allclose(criteria.scores, expected, atol=1e-4)
+
+
+def test_masks_that_are_not_known_hide() -> None:
+    shown = torch.ones(2, 1, 3, 8, dtype=torch.bool)
+    shown[..., 5:] = False
+    added = torch.where(shown, 0.0, torch.finfo(torch.float32).min)
+    for mask in (None, shown, added, {"full": shown, "sliding": added}, shown[:, 0, 0].int()):
+        assert not _hides_last(mask, 5)
+        assert mask is None or _hides_last(mask, 6)
+    assert _hides_last(object(), 5)
+
+
+def test_drafts_are_refused_though_the_model_cannot_leave_logits_out(folder) -> None:
+    """Then nothing in the call tells a draft from a prompt."""
+
+    class Whole(LlamaForCausalLM):
+        def forward(
+            self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
+            use_cache=None, return_dict=None,
+        ):  # fmt: skip
+            known = locals()
+            names = ("input_ids", "attention_mask", "position_ids", "past_key_values", "use_cache")
+            return super().forward(**{name: known[name] for name in names})
+
+    model = Whole.from_pretrained(folder).eval().to(DEVICE)
+    assistant = AutoModelForCausalLM.from_pretrained(folder).eval().to(DEVICE)
+    with pytest.raises(Unwatched):
+        model.generate(
+            **prompts(1), **SAME, assistant_model=assistant, stopping_criteria=[watching(model)]
+        )
+
+
+def test_a_model_changed_after_the_criteria_were_made(model) -> None:
+    asked = {**prompts(1), **SAME, "eos_token_id": None}
+    criteria = watching(model)
+    model.train()
+    with pytest.raises(Unwatched, match="training"):
+        model.generate(**asked, stopping_criteria=[criteria])
+    model.eval().to(torch.bfloat16)
+    with pytest.raises(Unwatched, match="after the criteria"):
+        model.generate(**asked, stopping_criteria=[criteria])
+
+
+def test_criteria_made_in_the_middle_of_a_pass_disturb_nobody(model) -> None:
+    """As another thread may do: that pass went by some of its hooks."""
+    made: list[GuardCriteria] = []
+    last = model.get_decoder().layers[-1]
+
+    def make(*_) -> None:
+        if not made:
+            made.append(watching(model))
+
+    last.register_forward_hook(make)
+    model.generate(**prompts(1), **SAME)
+    assert made
 
 
 def test_states_that_are_not_finite_are_refused(model) -> None:
@@ -403,10 +480,33 @@ def test_chunks_of_use_hold_no_answer() -> None:
     assert [p.text for p in watch(0.5, [chunk("hi ", True), usage])] == ["hi "]
 
 
-@pytest.mark.parametrize("field", ["tool_calls", "reasoning_content", "function_call", "audio"])
+@pytest.mark.parametrize(
+    "field",
+    ["tool_calls", "reasoning_content", "function_call", "audio", "thinking_blocks", "images"],
+)
 def test_what_is_no_text_is_refused(field) -> None:
     with pytest.raises(Unwatched, match=field):
         watch(0.5, [chunk("", **{field: [{"name": "f"}]})])
+
+
+def test_two_texts_in_one_piece_are_refused() -> None:
+    beside = chunk("hello ")
+    beside["choices"][0]["text"] = "and this"
+    for one in (beside, chunk("hello ", refusal="no")):
+        with pytest.raises(Unwatched, match="several texts"):
+            watch(0.5, [one])
+    beside = chunk("hello ")
+    beside["choices"][0]["reasoning_content"] = "hm"
+    with pytest.raises(Unwatched, match="reasoning_content"):
+        watch(0.5, [beside])
+
+
+def test_an_empty_reason_is_no_end() -> None:
+    """Servers send "" as well as null while the answer goes on; a word must not be cut there."""
+    parts = [chunk("poi"), chunk("son "), chunk("", True)]
+    for part in parts[:2]:
+        part["choices"][0]["finish_reason"] = ""
+    assert watch(0.9, parts)[-1].alarm
 
 
 def test_several_answers_are_refused() -> None:
@@ -435,12 +535,21 @@ SURE = [0.0, -9999.0, -9999.0, -9999.0, -9999.0]  # as OpenAI sends it: 0
 def with_logprobs(text: str, *tops: list[float], last: bool = False) -> dict:
     """A chunk of one token a list of log-probabilities."""
     found = chunk(text, last)
+    said = ["x" * bool(text)] * len(tops)
+    said[:1] = [text or "x"][: len(tops)]  # the first token is all of the text
     content = [
-        {"token": "x", "logprob": 0.0,
+        {"token": one, "logprob": 0.0,
          "top_logprobs": [{"token": str(k), "logprob": p} for k, p in enumerate(top)]}
-        for top in tops
+        for one, top in zip(said, tops, strict=True)
     ]  # fmt: skip
     found["choices"][0]["logprobs"] = {"content": content}
+    return found
+
+
+def chunk_of_one_token(text: str) -> dict:
+    """More text than the token that is shown."""
+    found = with_logprobs(text, EVEN)
+    found["choices"][0]["logprobs"]["content"][0]["token"] = text[:1]
     return found
 
 
@@ -477,6 +586,7 @@ def test_without_them_or_if_asked_to_text_is_read() -> None:
         (with_logprobs("more ", EVEN[:3]), "comes without its 5"),
         (with_logprobs("more ", []), "comes without its 5"),
         (with_logprobs("more ", *[SURE] * 9), "more than the 9 tokens"),
+        (chunk_of_one_token("several words"), "comes without its 5"),
         ({"error": {"message": "overloaded"}}, "an error"),
     ],
 )
@@ -491,6 +601,9 @@ def test_a_stream_of_which_something_is_missing_is_refused(then, what) -> None:
         {"type": "response.output_text.delta", "delta": "hello"},
         {"choices": [{"index": 0, "message": {"content": "hello"}}]},
         {"choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": "hello"}]}}]},
+        {"choices": [None]},
+        {"choices": {"0": {"delta": {"content": "hello"}}}},
+        {"choices": [{"index": 0, "delta": "hello"}]},
         "hello",
     ],
 )

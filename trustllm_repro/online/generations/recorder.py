@@ -126,12 +126,18 @@ def _read(
 def _of_states(model, states: torch.Tensor, answer: Sequence[int]) -> dict[Name, torch.Tensor]:
     """Statistics of the tokens predicted from the last block's states, and of the first token."""
     head = model.model.get_output_embeddings()
-    cap = getattr(model.model.config.get_text_config(), "final_logit_softcapping", None)
+    config = model.model.config.get_text_config()
+    cap = getattr(config, "final_logit_softcapping", None)
+    # What Cohere, Granite and Falcon-H1 do to logits before anything else.
+    scale = (getattr(config, "logit_scale", None) or 1.0) / (
+        getattr(config, "logits_scaling", None) or 1.0
+    )
+    scale *= getattr(config, "lm_head_multiplier", None) or 1.0
     tokens = torch.tensor(answer, dtype=torch.long, device=states.device)
     rows = HEAD_ROWS.get(model.device.type, 512)
     parts, first = [], {}
     for piece, taken in zip(states.split(rows), tokens.split(rows), strict=True):
-        logits = head(piece)
+        logits = head(piece) * scale if scale != 1 else head(piece)
         logits = torch.tanh(logits / cap) * cap if cap else logits
         if len(taken) and not parts:
             first = {name: values[0] for name, values in first_token(logits[:1]).items()}
@@ -251,7 +257,7 @@ def listening(model: Any, layers: Sequence[int]) -> Iterator[dict[int, torch.Ten
     states: dict[int, torch.Tensor] = {}
 
     def keep(layer: int, module, args, output) -> None:
-        states[layer] = output[0] if isinstance(output, tuple) else output
+        states[layer] = output[0] if isinstance(output, (tuple, list)) else output
 
     blocks = chosen_blocks(model, layers) if layers else {}
     with ExitStack() as hooks:

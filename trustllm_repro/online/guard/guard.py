@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -55,7 +56,7 @@ from trustllm_repro.online.studies.evaluate import FOLDS, deal
 from trustllm_repro.store.archive import sha256
 from trustllm_repro.store.atomic import write_bytes
 
-FORMAT = 1
+FORMAT = 2
 STATES = "states"  # what reads hidden states; WORDS and ENTROPY read the stream of a server
 READERS = (STATES, WORDS, ENTROPY)
 CALIBRATION = ("peaks", "unsafe", "fold", "group")  # columns of Guard.calibrations
@@ -69,25 +70,27 @@ _LABELS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "tr
 
 def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Path) -> pd.DataFrame:
     """The examples as a frame. Raises as Guard.fit."""
-    source = "the examples"
-    if isinstance(examples, (str, Path)):
-        source = str(examples)
-        if not Path(source).is_file():
-            raise SourceMissing(
-                f"no file {source}", remedy=f"a CSV with columns {', '.join(COLUMNS)}"
-            )
-        examples = pd.read_csv(source, dtype=str, keep_default_na=False)
-    elif not isinstance(examples, pd.DataFrame):
-        examples = pd.DataFrame(list(examples), columns=COLUMNS)
+    file = isinstance(examples, (str, Path))
+    source, remedy = str(examples) if file else "the examples", f"columns {', '.join(COLUMNS)}"
+    if file and not Path(source).is_file():
+        raise SourceMissing(f"no file {source}", remedy=f"a CSV with {remedy}")
+    try:
+        if file:
+            examples = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        elif not isinstance(examples, pd.DataFrame):
+            examples = pd.DataFrame(list(examples), columns=COLUMNS, dtype=object)
+    except (TypeError, ValueError) as e:  # pandas' own, and of characters
+        remedy = f"rows of {remedy}; a file is a CSV in UTF-8"
+        raise SourceCorrupt(f"{source} cannot be read: {e}", remedy=remedy) from e
     if missing := [c for c in COLUMNS if c not in examples]:
-        remedy = f"columns {', '.join(COLUMNS)}"
         raise SchemaError(source, None, missing[0], "a column of this name expected", remedy=remedy)
     rows = examples[COLUMNS].reset_index(drop=True)
     labels = rows["unsafe"].astype(str).str.strip().str.lower().map(_LABELS)
-    wrong = rows.map(lambda value: not isinstance(value, str)).assign(unsafe=labels.isna())
+    wrong = rows.map(lambda value: not _is_text(value)).assign(unsafe=labels.isna())
+    wrong["answer"] |= rows["answer"] == ""
     if wrong.to_numpy().any():
         row, field = wrong.stack().idxmax()
-        expected = "0, 1, true or false" if field == "unsafe" else "a text"
+        expected = "0, 1, true or false" if field == "unsafe" else "a text that is not empty"
         raise SchemaError(source, row, field, f"{expected} expected", remedy="fix that row")
     rows["unsafe"] = labels.astype(bool)
     unsafe = int(rows["unsafe"].sum())
@@ -99,6 +102,10 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Pat
     if (n := rows.prompt.nunique()) < FOLDS:
         raise SettingsError(f"answers to {n} prompts", remedy=f"answers to at least {FOLDS}")
     return rows
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def fit_readers(
@@ -223,6 +230,14 @@ def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
+def _digest(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """Of all that a guard's file says."""
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+    return found.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class Guard:
     """A fitted monitor that stops a generation. Make one by `fit` or `load`.
@@ -271,7 +286,7 @@ class Guard:
 
         Raises:
             SchemaError: an example is not of that form. SettingsError: there are too few; others as
-            `find_model`. SourceMissing: there is no such file.
+            `find_model`. SourceMissing, SourceCorrupt: there is no such file, or it is no CSV.
         """
         rows = checked(examples)
         local = with_states(find_model(model, tokenizer=tokenizer, dtype=dtype, device=device))
@@ -337,6 +352,8 @@ class Guard:
         facts |= {"format": FORMAT, "layers": self.probe.layers, "bias": self.probe.bias}
         facts["origin"] = asdict(self.origin)
         path = Path(path)
+        facts["sha256"] = _digest(facts, arrays)
+        # One entry: the order of several is not the same in every file.
         write_bytes(path, save(arrays, {"guard": json.dumps(facts, sort_keys=True)}))
         return path
 
@@ -349,9 +366,9 @@ class Guard:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if facts["format"] != FORMAT:
                 raise ValueError(f"format {facts['format']}, not {FORMAT}")
+            if facts.pop("sha256") != _digest(facts, arrays):
+                raise ValueError("its bytes have changed")
             weights = arrays["probe"], arrays["words"], float(facts["entropy"])
-            if not all(np.isfinite(w).all() for w in weights):
-                raise ValueError("a weight is not finite")
             return cls(
                 probe=Probe(
                     tuple(facts["layers"]), torch.from_numpy(weights[0]), float(facts["bias"])

@@ -30,8 +30,9 @@ from trustllm_repro.online.monitors.base import Mean, entropy_of
 from trustllm_repro.online.monitors.texts import Reading, Words
 
 WORDS, ENTROPY = "words", "words + entropy"  # what reads a stream
-# Fields of a message that are text a reader may see, or act on, besides `content`.
-_UNREAD = ("tool_calls", "function_call", "audio", "reasoning", "reasoning_content")
+# Fields of a piece that are read, or say nothing to a reader. Any other one that is not empty may be
+# text that somebody sees, or acts on: tool calls, reasoning, images.
+_KNOWN = {"role", "content", "refusal"}
 # Fewer than TOP_LOGPROBS tokens are enough if nothing is left of the distribution beyond them.
 _WHOLE = 0.999
 _ASK = f"ask for logprobs=True, top_logprobs={TOP_LOGPROBS}; or reader={WORDS!r}"
@@ -80,7 +81,8 @@ class Pass:
     cache: Any
     drafted: bool  # several tokens are checked at once that something else has proposed
     padded: bool  # a row ends in padding
-    states: torch.Tensor  # (rows, layers x size), of the last column
+    dtype: torch.dtype | None  # of the model; None while it trains
+    states: torch.Tensor | None  # (rows, layers x size), of the last column; None: layers skipped
 
 
 class ThreadRecord(threading.local):
@@ -113,33 +115,50 @@ class PassRecorder:
         return passes
 
     def _block(self, layer: int, module, args, output) -> None:
-        states = output[0] if isinstance(output, tuple) else output
+        states = (output[0] if isinstance(output, (tuple, list)) else output).detach()
         # A prompt's other columns must not be kept alive by a view of its last.
         self.record.states[layer] = states[:, -1].clone() if states.shape[1] > 1 else states[:, -1]
 
     def _model(self, module, args, kwargs, output) -> None:
+        """It never raises: the pass may belong to a generation that nobody watches."""
         states, self.record.states = self.record.states, {}
-        if len(states) < len(self.layers):
-            raise Unwatched(
-                "a forward pass skipped layers the guard reads",
-                remedy="generate without early exit, layer skipping or compiled blocks",
-            )
         ids = kwargs.get("input_ids", args[0] if args else None)
         read = kwargs["inputs_embeds"] if ids is None else ids
-        cache = getattr(output, "past_key_values", None)
+        cache, end = getattr(output, "past_key_values", None), read.shape[1]
+        if cache is not None:
+            try:
+                end = int(cache.get_seq_length())
+            except (AttributeError, ValueError):  # of another kind, which `check` refuses
+                end = -1
         keep = kwargs.get("logits_to_keep", 0)
-        mask = kwargs.get("attention_mask")
-        padded = mask is not None and mask.dim() == 2 and read.shape[1] > 1
-        parts = [states[n].to(states[self.layers[0]].device) for n in self.layers]
+        padded = read.shape[1] > 1 and _hides_last(kwargs.get("attention_mask"), end)
+        parts = [states[n] for n in self.layers if n in states]
+        whole = len(parts) == len(self.layers)
         done = Pass(
             read=read,
-            end=read.shape[1] if cache is None else int(cache.get_seq_length()),
+            end=end,
             cache=cache,
             drafted=isinstance(keep, int) and keep > 1,
-            padded=bool(padded and not mask[:, -1].all()),
-            states=torch.cat(parts, dim=-1),
+            padded=padded,
+            dtype=None if module.training else module.dtype,
+            states=torch.cat([x.to(parts[0].device) for x in parts], dim=-1) if whole else None,
         )
         self.record.passes.append(done)
+
+
+def _hides_last(mask: Any, end: int) -> bool:
+    """Whether an attention mask hides the last of `end` columns from any row: 1 or True counts, or 0
+    among numbers to be added to scores. Static caches give (rows, 1, queries, columns), or one for
+    each kind of layer; of a form unknown here it is taken to."""
+    if mask is None:
+        return False
+    if isinstance(mask, Mapping):
+        return any(_hides_last(one, end) for one in mask.values())
+    if not isinstance(mask, torch.Tensor) or mask.dim() not in (2, 4):
+        return True
+    last = (mask if mask.dim() == 2 else mask[:, 0, -1])[:, : max(end, 1)][:, -1]
+    hidden = last < -1 if mask.dim() == 4 and last.is_floating_point() else last == 0
+    return bool(hidden.any())
 
 
 def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_on: bool) -> Pass:
@@ -171,6 +190,13 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
             f"{len(ids)} rows are continued from a forward pass over {rows} (beam search)",
             remedy="num_beams=1",
         )
+    if any(p.states is None for p in own):
+        raise Unwatched(
+            "a forward pass skipped layers the guard reads",
+            remedy="generate without early exit, layer skipping or compiled blocks",
+        )
+    if last.dtype is None:
+        raise Unwatched("the model is in training mode", remedy="model.eval()")
     if last.cache is None and columns < ids.shape[1] - 1:
         raise Unwatched(
             f"this model's forward pass read {columns} of {ids.shape[1] - 1} tokens and shows no "
@@ -184,13 +210,14 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
             "an edited cache, embeddings, two generations at once)",
             remedy="plain greedy decoding or sampling; one criteria object for each generation",
         )
-    one_more = columns == 1 and last.cache is not None
-    if before and one_more and not goes_on and last.cache is before.cache:
+    again = before is not None and last.cache is not None and last.cache is before.cache
+    if again and not goes_on:
         raise Unwatched(
-            "rows were changed while they were generated (beams, an edited cache)",
-            remedy="num_beams=1; a cache of its own for each generation",
+            "several tokens or other rows followed in one cache (beams, drafts, an edited cache, a "
+            "second turn)",
+            remedy="num_beams=1, no assistant; new criteria for an answer that goes on in its cache",
         )
-    if any(p.padded for p in own):
+    if last.padded:
         raise Unwatched("a prompt is padded on its right", remedy='padding_side="left"')
     return last
 
@@ -231,7 +258,7 @@ class GuardCriteria(StoppingCriteria):
         self.threshold, self.ends, self.most, self.strict = threshold, ends, most, strict
         # Called after each token with (ids, scores), (rows,) each; if it is true, all rows stop.
         self.tell: Callable[[torch.Tensor, torch.Tensor], bool] = lambda ids, scores: False
-        self._passes = PassRecorder(model, probe.layers)
+        self._passes, self._dtype = PassRecorder(model, probe.layers), model.dtype
         self._busy = threading.Lock()
         weakref.finalize(self, self._passes.close)
         self._begin()
@@ -258,6 +285,11 @@ class GuardCriteria(StoppingCriteria):
         if goes_on and old is not self._ids:
             raise _two_threads()
         last = check(passes, ids, self._before, goes_on)
+        if last.dtype != self._dtype:
+            raise Unwatched(
+                f"the model was made {last.dtype} after the criteria were made",
+                remedy="guard.criteria(model, tokenizer) once the model is as it will be used",
+            )
         if not goes_on:
             self._begin()
         self._ids = self._passes.record.ids = ids
@@ -321,6 +353,11 @@ def stream(
     left = threading.Event()
 
     def tell(ids: torch.Tensor, scores: torch.Tensor) -> bool:
+        if len(ids) > 1:
+            raise Unwatched(
+                f"{len(ids)} answers are written at once",
+                remedy="one conversation a stream, num_return_sequences=1",
+            )
         told.put((int(ids[0]), float(scores[0])))
         return left.is_set()
 
@@ -337,7 +374,9 @@ def stream(
             told.put(e)
 
     criteria.tell = tell
-    settings = {"max_new_tokens": criteria.most} | asked | {"stopping_criteria": [criteria]}
+    settings = asked | {"stopping_criteria": [criteria, *asked.get("stopping_criteria", ())]}
+    if not asked.keys() & {"max_new_tokens", "max_length", "generation_config"}:
+        settings["max_new_tokens"] = criteria.most
     thread = threading.Thread(target=generate, daemon=True)
     thread.start()
     try:
@@ -376,14 +415,17 @@ def watch(
             that may be used; the first piece decides which one is.
         most: tokens of the longest answer; they can be counted with log-probabilities only.
     """
-    reader, reading, entropy = "", Reading(), Mean()
+    reader, reading, entropy, behind = "", Reading(), Mean(), 0
     try:
         # A stream may end without saying so: its last word has not been read.
         for text, shown, last in chain(map(_read, chunks), [("", [], True)]):
             # Of each token as many of the most likely ones as count, or all there can be.
             tops = [np.array([nats for _, nats in token.top]) for token in shown]
             full = (len(top) >= TOP_LOGPROBS or np.exp(top).sum() > _WHOLE for top in tops)
-            whole = bool(shown or not text) and all(full)
+            # Bytes of text less those of its tokens, which may be ahead by a part of a character.
+            behind += len(text.replace("\ufffd", "").encode("utf-8", "surrogatepass"))
+            behind = max(behind - sum(len(token.said) for token in shown), -3)
+            whole = bool(shown or not text) and all(full) and behind <= 0
             if not reader and (text or shown):
                 reader = ENTROPY if whole and ENTROPY in thresholds else WORDS
                 if reader not in thresholds:
@@ -424,18 +466,23 @@ def _read(chunk: Any) -> tuple[str, list[TokenLogprobs], bool]:
     choices = data["choices"] or []
     if not choices:  # figures of use, at the end, or a filter's of the prompt, before it
         return "", [], False
-    if len(choices) > 1 or choices[0].get("index", 0) != 0:
+    choice = choices[0] if isinstance(choices, list) else None
+    delta = (choice.get("delta") or {}) if isinstance(choice, dict) else None
+    if not isinstance(delta, dict) or choice.get("message"):
+        raise Unwatched(
+            "the stream holds an answer in a form that is not read", remedy="stream=True"
+        )
+    if len(choices) > 1 or (choice.get("index") or 0) != 0:
         raise Unwatched("the stream holds several answers", remedy="ask with n=1")
-    choice = choices[0]
-    delta = choice.get("delta") or {}
-    if other := [name for name in _UNREAD if delta.get(name)]:
+    other = [name for name, value in delta.items() if value and name not in _KNOWN]
+    other += [name for name in choice if name.startswith("reasoning") and choice[name]]
+    if other:
         raise Unwatched(
             f"the stream holds {other[0]}, which the guard does not read",
             remedy="ask for text alone",
         )
-    text = delta.get("content") or delta.get("refusal") or choice.get("text") or ""
-    if not isinstance(text, str) or choice.get("message"):
-        raise Unwatched(
-            "the stream holds an answer in a form that is not read", remedy="stream=True"
-        )
-    return text, read_logprobs(choice), choice.get("finish_reason") is not None
+    texts = [t for t in (delta.get("content"), delta.get("refusal"), choice.get("text")) if t]
+    if len(texts) > 1 or not all(isinstance(t, str) for t in texts):
+        raise Unwatched("a piece holds several texts, or none", remedy="ask for text alone")
+    text = texts[0] if texts else ""
+    return text, read_logprobs(choice), bool(choice.get("finish_reason"))
