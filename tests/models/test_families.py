@@ -15,6 +15,7 @@ from tests.tiny import tiny_tokenizer
 from trustllm_repro.errors import SettingsError
 from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
+from trustllm_repro.online.generations.recorder import given
 from trustllm_repro.online.guard.guard import Guard
 from trustllm_repro.online.guard.watch import Unwatched
 
@@ -118,6 +119,20 @@ def test_scores_while_it_writes_are_those_of_the_finished_answer(tmp_path, famil
     offline = guard.score("question 1", answer)
     assert len(offline) == len(scores) == 8
     assert np.allclose(scores, offline, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "scale"), [("granite", {"logits_scaling": 8.0}), ("cohere", {"logit_scale": 0.1})]
+)
+def test_logits_are_scaled_as_the_model_does(tmp_path, family, scale):
+    model = made(tmp_path, family, LLAMA | scale)
+    (((_, trace),),) = given(model, ["question 1"], ["an answer"], 16)
+    answer = model.tokenizer("an answer", add_special_tokens=False).input_ids
+    ids = torch.tensor([[*model.tokens("question 1"), *answer]])
+    with torch.no_grad():
+        logits = model.model(ids).logits[0, -len(answer) - 1 : -1]
+    expected = torch.log_softmax(logits, -1).gather(1, torch.tensor(answer)[:, None])[:, 0]
+    assert np.allclose(trace.logp, expected.numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("family", [*OTHERWISE, *RECURRENT])

@@ -17,6 +17,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    LlamaForCausalLM,
     StoppingCriteria,
 )
 from typer.testing import CliRunner
@@ -201,6 +202,18 @@ def test_another_model_is_refused_by_what_differs(guard, loaded, folder, tmp_pat
 def test_examples_are_checked(folder, rows, error, what) -> None:
     with pytest.raises(error, match=what):
         Guard.fit(str(folder), rows)
+
+
+def test_a_model_that_writes_otherwise_than_it_reads(folder, monkeypatch) -> None:
+    plain = LlamaForCausalLM.prepare_inputs_for_generation
+
+    def doubled(self, *args, **kwargs):
+        found = plain(self, *args, **kwargs)
+        return found | {"position_ids": 2 * found["position_ids"]}
+
+    monkeypatch.setattr(LlamaForCausalLM, "prepare_inputs_for_generation", doubled)
+    with pytest.raises(SettingsError, match="otherwise than it writes"):
+        Guard.fit(str(folder), examples(), layers=(1, 2), dtype="float32", device="cpu")
 
 
 def test_a_risk_that_cannot_be_kept(guard) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from torch.nn.utils.rnn import pad_sequence
 
 from trustllm_repro.errors import SchemaError, SettingsError, SourceCorrupt, SourceMissing
 from trustllm_repro.models.cpu import PackedLinear
@@ -37,6 +39,7 @@ from trustllm_repro.online.guard.watch import (
     GuardCriteria,
     Piece,
     Probe,
+    Unwatched,
     stream,
     watch,
 )
@@ -300,7 +303,36 @@ class Guard:
         spec = model if isinstance(model, str) else ""
         origin = Origin.of(local.model, local.tokenizer, spec, local.name)
         most = max(map(len, traces.values()))
-        return cls(**learned, origin=origin, most=most, card=card or {}, local=local).at(risk)
+        guard = cls(**learned, origin=origin, most=most, card=card or {}, local=local).at(risk)
+        guard._rehearse(sorted(set(rows.prompt), key=len)[:2])
+        return guard
+
+    def _rehearse(self, prompts: Sequence[str]) -> None:
+        """Raise SettingsError unless scores of short answers, while they are written side by side,
+        are those of reading them: models may count positions otherwise in `generate`."""
+        local, layers = self.local, self.probe.layers
+        criteria = GuardCriteria(self.probe, local.model, math.inf)
+        asked = [torch.tensor(local.tokens(p), device=local.device) for p in prompts]
+        ids, mask = (
+            pad_sequence(rows, True, 0, padding_side="left")
+            for rows in (asked, [torch.ones_like(row) for row in asked])
+        )
+        how = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+        try:
+            made = local.model.generate(
+                ids, attention_mask=mask, num_beams=1, **how, stopping_criteria=[criteria]
+            )
+        except Unwatched:  # `criteria` says why when it is used; `score` reads all the same
+            return
+        said = [tuple(row) for row in made[:, ids.shape[1] :].tolist()]
+        read = chain.from_iterable(given(local, prompts, said, 4, layers, torch.Tensor.float))
+        gaps = [self.probe.read(joined(t, layers)) - criteria.scores[i] for i, t in read]
+        if not np.nanmax(np.abs(gaps)) < (0.01 if local.dtype is torch.float32 else 0.25):
+            raise SettingsError(
+                f"{local.name} reads an answer otherwise than it writes it: scores that spread by "
+                f"about 1 differ by {np.nanmax(np.abs(gaps)):.2g}",
+                remedy="use a model of another kind; this one's answers cannot be watched",
+            )
 
     def at(self, risk: float) -> Self:
         """The same guard at another risk. Raises SettingsError: too few safe answers for it."""
