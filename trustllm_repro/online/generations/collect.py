@@ -267,9 +267,7 @@ def yes_of(done: Completion, shown: Sequence[TokenLogprobs]) -> float:
 
 def trace_of(done: Completion, shown: Sequence[TokenLogprobs]) -> Trace:
     """What is known of an answer of which these tokens were shown; of none, the pieces are words.
-
-    Entropy is that of the most likely tokens, NaN where fewer than two are known.
-    """
+    Entropy is that of the most likely tokens, NaN where fewer than two are known."""
     text = done.text or ""
     words = re.findall(r"\s*\S+(?:\s+\Z)?|\s+\Z", text)  # each with the blanks before it
     pieces = [s.said for s in shown] or [w.encode("utf-8", "surrogatepass") for w in words]

@@ -104,10 +104,8 @@ def token_ends(tokenizer, ids: Sequence[int], text: str) -> np.ndarray:
 
 
 def shared_ends(prefixes: Sequence[str], text: str) -> np.ndarray:
-    """How many characters each prefix, as it was decoded, shares with the text, never falling.
-
-    Bytes of an unfinished character decode to something else than the character.
-    """
+    """How many characters each decoded prefix shares with the text, never falling: bytes of an
+    unfinished character decode to something else."""
     shared = [len(commonprefix([said, text])) for said in prefixes]  # noqa: RUF071 (no paths)
     return np.maximum.accumulate(shared, dtype=np.int32)
 

@@ -27,8 +27,7 @@ class Level:
 
     def why_not(self, monitor: Monitor) -> str:
         """Why the monitor cannot run here, or ""."""
-        missing = [why for need, why in self.lacks.items() if need in monitor.needs]
-        return "; ".join(dict.fromkeys(missing))
+        return "; ".join(dict.fromkeys(self.lacks[n] for n in self.lacks if n in monitor.needs))
 
     def changes(self, monitor: Monitor) -> bool:
         """Whether it runs here, but sees something less exactly."""
@@ -59,22 +58,19 @@ def level_of(generations: Sequence[Generation]) -> Level:
 def runs_at(monitors: Mapping[str, Monitor]) -> pd.DataFrame:
     """monitor, access, level, runs (bool), coarse (bool: it sees less exactly), reason."""
     rows = [
-        (name, m.access, level.name, level.changes(m), level.why_not(m))
+        (name, m.access, level.name, not (why := level.why_not(m)), level.changes(m), why)
         for name, m in monitors.items()
         for level in LEVELS.values()
     ]
-    found = pd.DataFrame(rows, columns=["monitor", "access", "level", "coarse", "reason"])
-    found.insert(3, "runs", found["reason"] == "")
-    return found
+    return pd.DataFrame(rows, columns=["monitor", "access", "level", "runs", "coarse", "reason"])
 
 
 def mask(generation: Generation, level: Level) -> Generation:
     """The same answer without what the level does not show."""
-    trace, branches, replies = generation.trace, generation.branches, generation.replies
+    trace, replies = generation.trace, generation.replies
+    branches = {} if Need.BRANCHES in level.lacks else generation.branches
     if Need.HIDDEN in level.lacks:
         trace = replace(trace, hidden={})
-    if Need.BRANCHES in level.lacks:
-        branches = {}
     if Need.ENTROPY in level.coarse:  # that of the most likely tokens
         first = {name: getattr(trace, name)[:TOP_LOGPROBS] for name in ("first_ids", "first_logp")}
         trace = replace(trace, entropy=entropy_of(trace.top_logp).astype(np.float32), **first)

@@ -128,11 +128,10 @@ def _of_states(model, states: torch.Tensor, answer: Sequence[int]) -> dict[Name,
     head = model.model.get_output_embeddings()
     config = model.model.config.get_text_config()
     cap = getattr(config, "final_logit_softcapping", None)
-    # What Cohere, Granite and Falcon-H1 do to logits before anything else.
-    scale = (getattr(config, "logit_scale", None) or 1.0) / (
-        getattr(config, "logits_scaling", None) or 1.0
-    )
-    scale *= getattr(config, "lm_head_multiplier", None) or 1.0
+    # What Cohere, Falcon-H1 and Granite do to logits before anything else.
+    names = "logit_scale", "lm_head_multiplier", "logits_scaling"
+    one, two, divisor = (getattr(config, name, None) or 1.0 for name in names)
+    scale = one * two / divisor
     tokens = torch.tensor(answer, dtype=torch.long, device=states.device)
     rows = HEAD_ROWS.get(model.device.type, 512)
     parts, first = [], {}

@@ -142,10 +142,8 @@ def rated_answers() -> list[Case]:
 
 
 def recorded_answers(task: str) -> list[Case]:
-    """Recorded answers of TrustLLM's models to one of its tasks; see `cases_of`.
-
-    Raises SourceMissing: no benchmark or no records on this machine; SourceCorrupt, SchemaError.
-    """
+    """Recorded answers of TrustLLM's models to one of its tasks; see `cases_of`. Raises
+    SourceMissing: no benchmark or no records on this machine; SourceCorrupt, SchemaError."""
     benchmark, records = registry.find_benchmark(), registry.find_records()
     if not benchmark or not records:
         names = (*registry.RECORDS_NAMES, *registry.BENCHMARK_NAMES)
@@ -157,10 +155,8 @@ def recorded_answers(task: str) -> list[Case]:
 def _recorded(benchmark: Path, records: tuple[Path, ...]) -> dict[str, list[Case]]:
     found = load_recorded(records, load_benchmark(benchmark))
     return {
-        t.id: cases_of(
-            found.items[t.id], [r for m in found.models for r in found.responses(t.id, m)]
-        )
-        for t in (JAILBREAK, MISUSE)
+        t: cases_of(found.items[t], [r for m in found.models for r in found.responses(t, m)])
+        for t in (JAILBREAK.id, MISUSE.id)
     }
 
 

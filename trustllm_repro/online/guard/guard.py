@@ -89,7 +89,9 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Pat
         raise SchemaError(source, None, missing[0], "a column of this name expected", remedy=remedy)
     rows = examples[COLUMNS].reset_index(drop=True)
     labels = rows["unsafe"].astype(str).str.strip().str.lower().map(_LABELS)
-    wrong = rows.map(lambda value: not _is_text(value)).assign(unsafe=labels.isna())
+    half = "[\ud800-\udfff]"  # of a character
+    wrong = rows.map(lambda value: not isinstance(value, str) or bool(re.search(half, value)))
+    wrong["unsafe"] = labels.isna()
     wrong["answer"] |= rows["answer"] == ""
     if wrong.to_numpy().any():
         row, field = wrong.stack().idxmax()
@@ -105,10 +107,6 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Pat
     if (n := rows.prompt.nunique()) < FOLDS:
         raise SettingsError(f"answers to {n} prompts", remedy=f"answers to at least {FOLDS}")
     return rows
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def fit_readers(

@@ -125,25 +125,18 @@ class PassRecorder:
         ids = kwargs.get("input_ids", args[0] if args else None)
         read = kwargs["inputs_embeds"] if ids is None else ids
         cache, end = getattr(output, "past_key_values", None), read.shape[1]
-        if cache is not None:
-            try:
-                end = int(cache.get_seq_length())
-            except (AttributeError, ValueError):  # of another kind, which `check` refuses
-                end = -1
+        with suppress(AttributeError, ValueError):  # none, or of a kind that `check` refuses
+            end = int(cache.get_seq_length())
         keep = kwargs.get("logits_to_keep", 0)
         padded = read.shape[1] > 1 and _hides_last(kwargs.get("attention_mask"), end)
         parts = [states[n] for n in self.layers if n in states]
         whole = len(parts) == len(self.layers)
-        done = Pass(
-            read=read,
-            end=end,
-            cache=cache,
-            drafted=isinstance(keep, int) and keep > 1,
-            padded=padded,
-            dtype=None if module.training else module.dtype,
-            states=torch.cat([x.to(parts[0].device) for x in parts], dim=-1) if whole else None,
+        states = torch.cat([x.to(parts[0].device) for x in parts], dim=-1) if whole else None
+        drafted, dtype = (
+            isinstance(keep, int) and keep > 1,
+            None if module.training else module.dtype,
         )
-        self.record.passes.append(done)
+        self.record.passes.append(Pass(read, end, cache, drafted, padded, dtype, states))
 
 
 def _hides_last(mask: Any, end: int) -> bool:

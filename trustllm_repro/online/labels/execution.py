@@ -72,10 +72,8 @@ def check_allowed() -> None:
 
 
 def run_programs(programs: Sequence[str]) -> list[bool | None]:
-    """Whether each program came to its end, and did not raise, leave early, hit a limit or crash.
-
-    None: its process did not come as far as the program. Raises as check_allowed.
-    """
+    """Whether each program came to its end, and did not raise, leave early, hit a limit or crash;
+    None: its process did not come as far as the program. Raises as check_allowed."""
     check_allowed()
     with ThreadPoolExecutor(PARALLEL) as pool:
         return list(pool.map(_passes, programs))
@@ -106,7 +104,6 @@ def _passes(program: str) -> bool | None:
     return said == f"started {token}" if said.startswith("started ") else None
 
 
-FENCE = "```"
 # A line of a program's head, or an indented line, with blank lines before it.
 _CODE = re.compile(
     r"(?:[ \t]*\n)*(?:(?:def|async def|class|import|from \S+ import|@)[ \w]|[ \t]+\S)"
@@ -115,11 +112,8 @@ _CODE = re.compile(
 
 def code_of(text: str) -> tuple[str, bool, bool]:
     """The Python code in an answer; whether it has begun; and whether it is over, whatever follows.
-
-    It is in the first fence, or before it (some models put a fence only after the code), or it is
-    the whole answer.
-    """
-    before, *fenced = text.split(FENCE)
+    It is in the first fence, before it (some models put one only after it), or the whole answer."""
+    before, *fenced = text.split("```")
     if not fenced or _CODE.match(before):
         return before, bool(_CODE.match(before)), bool(fenced)
     language, newline, rest = fenced[0].partition("\n")
@@ -137,10 +131,8 @@ def parses(code: str, parse: Callable[[str], object] = ast.parse) -> bool:
 
 
 def certainly_broken(text: str, problem: Mapping[str, str]) -> bool:
-    """Whether an answer that starts like this holds no program, however it goes on.
-
-    Only whole lines count: the last one may still change. Text before the program says nothing.
-    """
+    """Whether an answer that starts like this holds no program, however it goes on: only whole
+    lines count, as the last one may still change. Text before the program says nothing."""
     code, begun, over = code_of(text)
     if over:
         return not parses(written(text, problem))
@@ -154,7 +146,7 @@ def written(text: str, problem: Mapping[str, str]) -> str:
     The prompt comes first: its imports and helpers are needed. An answer redefines the function, or
     is its body, up to the first line that is not indented.
     """
-    code, _, _ = code_of(text)
+    code = code_of(text)[0]
     if re.search(rf"^(?:async )?def {re.escape(problem['entry_point'])}\b", code, re.MULTILINE):
         return f"{problem['prompt']}\n{code}"
     body = re.match(r"(?:[ \t]*\n|[ \t]+[^\n]*(?:\n|$))*", code)  # lines blank or indented

@@ -125,10 +125,8 @@ def _wrong_option(case: Case, text: str) -> float:
 
 @cache
 def rated_models() -> tuple[Mapping[str, int], Sequence[Any]]:
-    """Logistic regressions on words and word pairs of the answers people rated.
-
-    Prompt -> its fold; and models: one a fold, trained on the others, and the last one on all.
-    """
+    """Logistic regressions on words and word pairs of the answers people rated: prompt -> its fold;
+    and models, one a fold, trained on the others, and the last one on all."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_validate
@@ -296,8 +294,7 @@ def _options() -> Answers:
 
 
 def _toxic() -> Answers:
-    for i, text in enumerate(tasks.toxic_texts()):
-        yield Case(i, text, text), text, True
+    return ((Case(i, text, text), text, True) for i, text in enumerate(tasks.toxic_texts()))
 
 
 def _written() -> Answers:

@@ -217,10 +217,8 @@ class Signal(Running):
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences(Signal):
-    """Mean over sentences of a statistic of their tokens; the last one counts as far as it is.
-
-    Look Before You Leap's. It reads whole answers, though no score looks at later tokens.
-    """
+    """Mean over sentences of a statistic of their tokens, the last one as far as it is (Look Before
+    You Leap). It reads whole answers, though no score looks at later tokens."""
 
     begin = Monitor.begin
 

@@ -26,18 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from trustllm_repro.online.generations.generation import Generation, Trace
 from trustllm_repro.online.monitors import base
-from trustllm_repro.online.monitors.base import (
-    First,
-    Highest,
-    InsufficientData,
-    Last,
-    Mean,
-    Monitor,
-    Need,
-    Running,
-    checkpoints,
-    require_both_classes,
-)
+from trustllm_repro.online.monitors.base import Monitor, Need, Running, require_both_classes
 from trustllm_repro.online.monitors.texts import Words
 
 TOKENS = 16  # of an answer, drawn at random, so that long ones do not outweigh
@@ -52,11 +41,9 @@ ROUNDING = 1e-9
 
 def states_of(trace: Trace, depths: Sequence[float]) -> np.ndarray:
     """States of the recorded layers nearest to these depths, joined, (n, layers x size) float32.
-
-    Raises InsufficientData: none was recorded.
-    """
+    Raises InsufficientData: none was recorded."""
     if not trace.hidden:
-        raise InsufficientData("no hidden states were recorded")
+        raise base.InsufficientData("no hidden states were recorded")
     known = sorted(trace.hidden)
     nearest = (min(known, key=lambda n, d=d: abs(n - d * known[-1])) for d in depths)
     return joined(trace, dict.fromkeys(nearest))
@@ -73,14 +60,14 @@ Part = Callable[[np.ndarray], np.ndarray]
 
 def drawn_tokens(states: np.ndarray, seed: int | np.random.Generator = 0) -> np.ndarray:
     """TOKENS of the rows, in their order; all where there are no more."""
-    n = len(states)
-    draw = np.random.default_rng(seed)
-    return states if n <= TOKENS else states[np.sort(draw.choice(n, TOKENS, replace=False))]
+    if len(states) <= TOKENS:
+        return states
+    return states[np.sort(np.random.default_rng(seed).choice(len(states), TOKENS, replace=False))]
 
 
 def prefix_means(states: np.ndarray) -> np.ndarray:
     """Running means at PREFIXES and at the end, float32."""
-    n = np.array(checkpoints(len(states), PREFIXES), dtype=int)
+    n = np.array(base.checkpoints(len(states), PREFIXES), dtype=int)
     # Between two prefixes first: a running sum of all tokens takes most of a probe's time.
     parts = np.add.reduceat(states, np.r_[0, n][:-1], axis=0, dtype=np.float64)
     return (np.cumsum(parts, axis=0) / n[:, None]).astype(np.float32)
@@ -109,16 +96,14 @@ class StateMonitor(Running):
     def known_states(
         self, generations: Sequence[Generation], part: Part = lambda states: states
     ) -> list[np.ndarray]:
-        """Of each answer the finite states, or a part of them, (some, size) float32.
-
-        Raises InsufficientData: there is none at all.
-        """
+        """Of each answer the finite states, or a part of them, (some, size) float32. Raises
+        InsufficientData: there is none at all."""
         found = []
         for g in generations:
             states = states_of(g.trace, self.depths)
             found.append(part(states[np.isfinite(states).all(axis=1)]))
         if not sum(map(len, found)):
-            raise InsufficientData("no token with a finite hidden state")
+            raise base.InsufficientData("no token with a finite hidden state")
         return found
 
 
@@ -161,14 +146,12 @@ class LinearProbe(StateMonitor):
 
 @dataclass(frozen=True)
 class Saplma(StateMonitor):
-    """Perceptron 256-128-64-1, ReLU, Adam, cross-entropy, 5 epochs, batches of 32.
-
-    Trained on the last tokens of whole answers, as published. The score is the token's own.
-    """
+    """Perceptron 256-128-64-1, ReLU, Adam, cross-entropy, 5 epochs, batches of 32, trained on the
+    last tokens of whole answers, as published. The score is the token's own."""
 
     name: str = "SAPLMA"
     source: str = "Azaria and Mitchell 2023 (arXiv 2304.13734)"
-    statistic: Callable[[], Last] = Last
+    statistic: Callable[[], base.Last] = base.Last
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         rows = self.known_states(generations, lambda states: states[-1:])
@@ -203,9 +186,8 @@ class Mahalanobis(StateMonitor):
         safe = self.known_states(safe_ones(generations, unsafe), drawn_tokens)
         found = LedoitWolf().fit(np.concatenate(safe))
         # With the inverse covariance as L L', the distance is the length of (state - mean) L.
-        factor = np.linalg.cholesky(found.precision_)
-        model = found.location_.astype(np.float32), factor.astype(np.float32)
-        return replace(self, model=model)
+        model = found.location_, np.linalg.cholesky(found.precision_)
+        return replace(self, model=tuple(part.astype(np.float32) for part in model))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         mean, factor = self.model
@@ -218,15 +200,14 @@ class Box(StateMonitor):
 
     name: str = "box abstraction"
     source: str = "Henzinger et al. 2020 (arXiv 1911.09032)"
-    statistic: Callable[[], Last] = Highest
+    statistic: Callable[[], base.Last] = base.Highest
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         safe = self.known_states(safe_ones(generations, unsafe))
         states = np.concatenate(safe).astype(np.float64)
         parts = PCA(min(COMPONENTS, *states.shape), random_state=0).fit(states)
         points = parts.transform(states)
-        labels = clusters(points)
-        groups = pd.DataFrame(points).groupby(labels)
+        groups = pd.DataFrame(points).groupby(clusters(points))
         return replace(self, model=(parts, groups.min().to_numpy(), groups.max().to_numpy()))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
@@ -251,10 +232,8 @@ def clusters(points: np.ndarray, gain: float = 0.07, most: int = 32) -> np.ndarr
 
 
 def outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Smallest over the boxes of |point - nearest point of the box| / |that point - centre|.
-
-    0 inside a box, 1 one radius outside the nearest one; shape (points,).
-    """
+    """(points,), least over boxes of |point - nearest point of the box| / |that point - centre|:
+    0 inside a box, 1 one radius outside the nearest one."""
     nearest = np.clip(points[:, None], low, high)  # (points, boxes, size)
     gap = np.linalg.norm(points[:, None] - nearest, axis=2)
     radius = np.linalg.norm(nearest - (low + high) / 2, axis=2)
@@ -301,7 +280,7 @@ class AbstractStates(StateMonitor):
         return self.model[0].predict(states)
 
     def begin(self, generation: Generation) -> dict[str, Any]:
-        return {"mean": Mean(), "state": len(self.model[1]) - 1}
+        return {"mean": base.Mean(), "state": len(self.model[1]) - 1}
 
     def step(self, memory: dict[str, Any], tokens: Trace) -> np.ndarray:
         states = self.values(tokens)
@@ -323,14 +302,14 @@ class FirstToken(Running):
     name: str = "first token"
     source: str = "Hu et al. 2024, MULI (arXiv 2405.18822)"
     needs: frozenset[Need] = frozenset({Need.FIRST})
-    statistic: Callable[[], Last] = First
+    statistic: Callable[[], base.Last] = base.First
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         some = [i for i, g in enumerate(generations) if len(g.trace)]
         require_both_classes(unsafe[some])
         table = first_tokens([generations[i].trace for i in some])
         if not table.nnz:
-            raise InsufficientData("the first token's distribution was not recorded")
+            raise base.InsufficientData("the first token's distribution was not recorded")
         lasso = LogisticRegression(
             l1_ratio=1.0, solver="liblinear", class_weight="balanced", max_iter=1000, random_state=0
         )
@@ -355,23 +334,20 @@ def first_tokens(traces: Sequence[Trace], size: int = 0) -> sparse.csr_array:
 
 @dataclass(frozen=True, kw_only=True)
 class Hybrid(Monitor):
-    """Mean of the members' scores, each first put on the scale of its scores of training answers.
-
-    The model is the scales: of each member (mean, spread), or its sorted scores.
-    """
+    """Mean of the members' scores, each first put on the scale of its scores of training answers:
+    the model is the scales, of each member (mean, spread), or its sorted scores."""
 
     members: tuple[Monitor, ...]
     source: str = "arXiv 2404.08517, hybridisation"
     by_rank: bool = False  # the share of training tokens that score less; else the z-score
 
     def __post_init__(self) -> None:
-        needs = frozenset().union(*(m.needs for m in self.members))
-        object.__setattr__(self, "needs", needs)
+        object.__setattr__(self, "needs", frozenset().union(*(m.needs for m in self.members)))
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         fitted = [m.fit(generations, unsafe) for m in self.members]
-        known = [np.concatenate(m(generations)) for m in fitted]
-        return replace(self, members=tuple(fitted)).scaled(known)
+        scores = [np.concatenate(m(generations)) for m in fitted]
+        return replace(self, members=tuple(fitted)).scaled(scores)
 
     def scaled(self, scores: Sequence[np.ndarray]) -> Self:
         """With the scales of its members' scores of all tokens of the training answers."""
@@ -417,7 +393,7 @@ MONITORS = (
     LinearProbe(  # a control: one score for the whole answer, of a state before it
         "prompt probe",
         "Latent Sentinel (OpenReview tuFRx6Ww2n)",
-        statistic=First,
+        statistic=base.First,
         part=lambda states: states[:1],
         penalty=1e-2,
     ),

@@ -114,10 +114,8 @@ def by_meaning(texts: Sequence[str]) -> np.ndarray:
 
 
 def vr(distance: Distance, text: str, samples: Sequence[str]) -> float:
-    """Mean distance of two of the samples, the answer not among them; NaN with fewer than two.
-
-    Huang et al. 2023 (arXiv 2307.10236), section 3.2.
-    """
+    """Mean distance of two of the samples, the answer not among them; NaN with fewer than two
+    (Huang et al. 2023, arXiv 2307.10236, section 3.2)."""
     t = len(samples)
     return float(distance(samples).sum() / (t * (t - 1))) if t > 1 else float("nan")
 
@@ -135,9 +133,8 @@ def held(n: int, at: Sequence[int], values: Sequence[float]) -> np.ndarray:
 
 def sentences(text: str) -> list[str]:
     """The text cut at the ends of its sentences; blank ones left out."""
-    cuts = [0, *sentence_ends(text).tolist(), len(text)]
-    parts = [text[a:b].strip() for a, b in pairwise(cuts)]
-    return [p for p in parts if p]
+    cuts = pairwise([0, *sentence_ends(text).tolist(), len(text)])
+    return [part for a, b in cuts if (part := text[a:b].strip())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,10 +157,8 @@ class Samples(Monitor):
 
 
 def unigram(inside: Callable[[np.ndarray], float], text: str, samples: Sequence[str]) -> float:
-    """SelfCheckGPT: mean over sentences of the mean (or largest) - ln p of their words (section 5.3).
-
-    p is the share of the word among all words of the further answers and of the answer itself.
-    """
+    """SelfCheckGPT: mean over sentences of the mean (or largest) - ln p of their words (section
+    5.3); p is the share of the word among all words of the further answers and of this one."""
     counts = Counter(w for t in (text, *samples) for s in sentences(t) for w in normalise(s))
     words = [w for w in map(normalise, sentences(text)) if w]
     own = [inside(-np.log([counts[w] / counts.total() for w in some])) for some in words]
@@ -171,10 +166,8 @@ def unigram(inside: Callable[[np.ndarray], float], text: str, samples: Sequence[
 
 
 def embedding(text: str, samples: Sequence[str]) -> float:
-    """SelfCheckGPT: mean over sentences and answers of 1 - the largest cosine (section 5.1).
-
-    Of MiniLM's embeddings, not BERTScore's.
-    """
+    """SelfCheckGPT: mean over sentences and answers of 1 - the largest cosine (section 5.1), of
+    MiniLM's embeddings, not BERTScore's."""
     own, others = sentences(text), [p for p in map(sentences, samples) if p]
     if not own or not others:
         return float("nan")
@@ -195,10 +188,8 @@ POSITIONS: dict[str, Callable[[np.ndarray], int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Branches(Samples):
-    """The same with answers that go on greedily from other tokens at one position.
-
-    Known at the end only: the position is chosen in the whole answer.
-    """
+    """The same with answers that go on greedily from other tokens at one position, which is chosen
+    in the whole answer; so there is no score before its end."""
 
     position: str
     at: tuple[int, ...] = ()
@@ -211,10 +202,8 @@ class Branches(Samples):
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassifier(Monitor):
-    """A classifier of texts, 0 to 1, on every prefix that ends at a checkpoint.
-
-    Where the same classifier gives the labels (online.labels.judges), it is no monitor.
-    """
+    """A classifier of texts, 0 to 1, on every prefix that ends at a checkpoint; no monitor where it
+    gives the labels (online.labels.judges)."""
 
     classifier: Callable[[Sequence[str]], np.ndarray]
     at: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)

@@ -94,13 +94,12 @@ def examine(study: Study) -> pd.DataFrame:
         permuted labels), placebo_evidence.
     """
     real, permuted = (cells(study.scores, p) for p in (False, True))
-    rows = []
+    columns, rows = ["id", "claim", "evidence", "verdict", "placebo", "placebo_evidence"], []
     for name, (statement, criterion) in CLAIMS.items():
         (verdict, evidence), (placebo, of_placebo) = criterion(real), criterion(permuted)
         if verdict == placebo == SUPPORTED:
             verdict, evidence = OPEN, f"the placebo passes this criterion as well; {evidence}"
         rows.append([name, statement, evidence, verdict, placebo, of_placebo])
-    columns = ["id", "claim", "evidence", "verdict", "placebo", "placebo_evidence"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -131,15 +130,13 @@ def most_cells(judge: Callable[[Cell], Outcome], monitors: Collection[Monitor], 
     known = {key: judge(cell) for key, cell in of.items() if cell.keys() >= set(monitors)}
     if not known:
         return OPEN, "no cell with enough answers and all monitors that were named"
-    signs = [sign for sign, _ in known.values()]
     evidence = "; ".join(
         f"{model} on {task}: {'-0+'[sign + 1]} {text}"
         for (model, task), (sign, text) in known.items()
     )
-    for sign, verdict in ((1, SUPPORTED), (-1, REFUTED)):
-        if signs.count(sign) > len(signs) / 2:
-            return verdict, evidence
-    return OPEN, evidence
+    # The sign that more than half of them have is their median.
+    most = np.median([sign for sign, _ in known.values()])
+    return {1: SUPPORTED, -1: REFUTED}.get(most, OPEN), evidence
 
 
 def above(least: float, *gaps: Estimate) -> int:
@@ -183,9 +180,8 @@ def no_best(of: Cells) -> Found:
         for m in PANEL
     }
     may_be = {m for m, o in pairs if not all(e.ci_high < MARGIN for e in gaps[m, o])}
-    text = f"interaction p = {p:.2g}; " + "; ".join(
-        f"{m} is beaten by {', '.join(o) or 'none'}" for m, o in beaten.items()
-    )
+    said = (f"{m} is beaten by {', '.join(o) or 'none'}" for m, o in beaten.items())
+    text = "; ".join([f"interaction p = {p:.2g}", *said])
     if nowhere := [m for m in PANEL if m not in may_be]:
         return REFUTED, f"{text}; nowhere beaten: {', '.join(nowhere)}"
     return SUPPORTED if p < 0.01 and all(beaten.values()) else OPEN, text
@@ -242,16 +238,14 @@ def cheap(of: Cells) -> Found:
     """C4."""
     verdict, evidence = most_cells(limited, (*CHEAP, PROBES), of)
     files = sorted((data_dir() / "measurements").glob("guard_*.json"))
-    facts = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    facts = (json.loads(path.read_text(encoding="utf-8")) for path in files)
     times = [(f["model"], b) for f in facts for b in f["batches"] if b["rounds"] >= ROUNDS]
     if not times:
         return OPEN, f"{evidence}; no live timing of at least {ROUNDS} rounds"
-    said = ", ".join(
-        f"{n} batch {b['batch']}: {b['ratio']:.3f} to {b['ci_high']:.3f}" for n, b in times
-    )
     if verdict == SUPPORTED and any(b["ci_high"] > MAX_TIME_RATIO for _, b in times):
         verdict = OPEN
-    return verdict, f"{evidence}; time of generate, guarded over plain, {said}"
+    said = (f"{n} batch {b['batch']}: {b['ratio']:.3f} to {b['ci_high']:.3f}" for n, b in times)
+    return verdict, f"{evidence}; time of generate, guarded over plain, {', '.join(said)}"
 
 
 def together(of: Cells) -> Found:

@@ -1,7 +1,4 @@
-"""Out-of-fold scores of monitors, and the frames of a study.
-
-A monitor scores answers to prompts it has seen no answer to.
-"""
+"""Scores of monitors, of answers to prompts they have seen no answer to; and a study's frames."""
 
 from __future__ import annotations
 
@@ -113,9 +110,8 @@ def evaluate_task(
 
     # Small sums: a second thread costs each more than it gains. The limit is set again in every
     # worker because OpenMP's holds for one thread only.
-    limits = {"initializer": threadpool_limits, "initargs": (1,)}
-    workers = min(WORKERS, os.cpu_count() or 1)
-    with threadpool_limits(1), ThreadPoolExecutor(workers, **limits) as pool:
+    pool = ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1), "", threadpool_limits, (1,))
+    with threadpool_limits(1), pool:
         list(pool.map(fit, (m for m in monitors if not hasattr(m, "members"))))
         scores = [e.frame(m, p) for p in (False, True) for e, some in shown for m in some]
     tokens = [shown[0][0].token_frame(m) for m in monitors]
@@ -124,9 +120,7 @@ def evaluate_task(
 
 class Evaluation:
     """Monitors on the labelled answers of one model to one task; arguments as of `evaluate_monitors`.
-
-    `answers`: what of the rows of `scores` no monitor changes, by whether labels are permuted.
-    """
+    `answers`: what of the rows of `scores` no monitor changes, by whether labels are permuted."""
 
     def __init__(
         self, generations: Sequence[Generation], level: Level = STATES, seed: int = 0
@@ -282,10 +276,8 @@ class Study:
         return [g for f in folders for g in read_generations(f)]
 
     def store(self, name: str, new: pd.DataFrame) -> Path:
-        """Put rows into a frame's file; they replace those of the same models and tasks.
-
-        Raises SourceCorrupt: the file there cannot be read; OutputError.
-        """
+        """Put rows into a frame's file; they replace those of the same models and tasks. Raises
+        SourceCorrupt: the file there cannot be read; OutputError."""
         old = self._read(name)
         if len(old) and len(new):
             mine = pd.MultiIndex.from_frame(old[CELL].astype(str))
@@ -315,10 +307,7 @@ class Study:
 
 
 def open_study(run_dir: str | Path) -> Study:
-    """The online study in a run folder, or in a folder that holds its frames alone.
-
-    Raises SourceMissing: there is none.
-    """
+    """The study in a run folder, or in one with frames alone. Raises SourceMissing: none there."""
     path = Path(run_dir)
     if not any(path.glob("online_*.parquet")):
         raise SourceMissing(

@@ -112,10 +112,9 @@ def monitor(
     collector.say = say
     done = Done(collector.model.name, Study(job.out))
     for task in (TASKS[name] for name in job.tasks or TASKS):
-        start = time.perf_counter()
+        start, own = time.perf_counter(), prompts if task.id == OWN_PROMPTS else None
         try:
             with consent(job.run_code):
-                own = prompts if task.id == OWN_PROMPTS else None
                 frames = _studied(collector, job, task, own, note)
         except LeftOut as e:
             done.skipped[task.id] = str(e)
@@ -140,8 +139,7 @@ def collector_of(job: Job) -> Collector:
     if isinstance(model, Endpoint):
         return RemoteCollector(model, folder)
     network = with_states(model).model
-    layers = {*middle_layers(network), len(blocks_of(network))}
-    return Collector(model, folder, sorted(layers))
+    return Collector(model, folder, sorted({*middle_layers(network), len(blocks_of(network))}))
 
 
 def monitors_for(task: OnlineTask, quick: bool = False) -> dict[str, Monitor]:
@@ -158,11 +156,8 @@ def _studied(
     collector: Collector, job: Job, task: OnlineTask, own: Sequence[Case] | None,
     note: Callable[[str], None],
 ) -> dict[str, pd.DataFrame]:  # fmt: skip
-    """All frames of one task, by name; prompts an endpoint did not answer are left out.
-
-    Raises LeftOut: its data or consent to run code is missing; the endpoint cannot do it, or
-    answered no prompt.
-    """
+    """All frames of one task, by name; prompts an endpoint did not answer are left out. Raises
+    LeftOut: data or consent to run code is missing; an endpoint cannot do it, or answered none."""
     try:
         if task.runs_code:
             check_allowed()
@@ -201,15 +196,12 @@ def _studied(
 def _note_facts(job: Job, model: LanguageModel, done: Done) -> None:
     """Machine, settings and seconds by task. What calls for other tasks noted before is kept."""
     path = job.out / "online" / model.name / "provenance.json"
-    before = read_object(path)
+    before = {"seconds": {}, "skipped": {}} | read_object(path)
     named = replace(job, model=job.model if isinstance(job.model, str) else model.name)
     settings = {k: str(v) for k, v in vars(named).items() if k != "out"}
-    left = {t: why for t, why in before.get("skipped", {}).items() if t not in done.seconds}
-    facts = {
-        "seconds": before.get("seconds", {}) | done.seconds,
-        "skipped": left | done.skipped,
-        "model": dict(model.identity),
-    }
+    left = {t: why for t, why in before["skipped"].items() if t not in done.seconds}
+    seconds, skipped = before["seconds"] | done.seconds, left | done.skipped
+    facts = {"seconds": seconds, "skipped": skipped, "model": dict(model.identity)}
     write_json(path, provenance({}, settings) | facts)
 
 
