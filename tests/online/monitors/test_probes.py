@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score as auroc
 
 pytest.importorskip("torch")
@@ -230,13 +231,23 @@ def test_distances_are_in_units_of_the_spread() -> None:
 
 
 def test_distances_are_scikit_learns() -> None:
-    from sklearn.covariance import LedoitWolf
-
     seen = states(0, 40, 6)
     monitor = Mahalanobis().fit([*seen, *states(1, 1, 6)], np.arange(41) == 40)
     rows = np.concatenate([s.trace.hidden[1] for s in seen]).astype(np.float32)
     wanted = np.sqrt(LedoitWolf().fit(rows).mahalanobis(rows))
     assert monitor.token_scores(rows) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_huge_state_beside_small_ones_does_not_spoil_distances() -> None:
+    """As in Gemma 3; in float32 its covariance is not positive definite."""
+    seen = states(0, 40, 6)
+    for s in seen:
+        s.trace.hidden[1] = np.float32(s.trace.hidden[1])
+        s.trace.hidden[1][:, 2] = s.trace.hidden[1][:, 3] * 3e4
+    monitor = Mahalanobis().fit([*seen, *states(1, 1, 6)], np.arange(41) == 40)
+    rows = np.concatenate([s.trace.hidden[1] for s in seen]).astype(np.float64)
+    found = LedoitWolf().fit(rows)
+    assert monitor.token_scores(rows) == pytest.approx(np.sqrt(found.mahalanobis(rows)), rel=1e-3)
 
 
 def test_unsafe_answers_are_not_learned_from() -> None:

@@ -30,8 +30,7 @@ from trustllm_repro.online.monitors.base import Mean, entropy_of
 from trustllm_repro.online.monitors.texts import Reading, Words
 
 WORDS, ENTROPY = "words", "words + entropy"  # what reads a stream
-# Fields of a piece that are read, or say nothing to a reader. Any other one that is not empty may be
-# text that somebody sees, or acts on: tool calls, reasoning, images.
+# Of a piece. What else is not empty may be text that somebody sees, or acts on: tools, reasoning.
 _KNOWN = {"role", "content", "refusal"}
 # Fewer than TOP_LOGPROBS tokens are enough if nothing is left of the distribution beyond them.
 _WHOLE = 0.999

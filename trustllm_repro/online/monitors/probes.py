@@ -184,14 +184,15 @@ class Mahalanobis(StateMonitor):
 
     def fit(self, generations: Sequence[Generation], unsafe: np.ndarray) -> Self:
         safe = self.known_states(safe_ones(generations, unsafe), drawn_tokens)
-        found = LedoitWolf().fit(np.concatenate(safe))
-        # With the inverse covariance as L L', the distance is the length of (state - mean) L.
-        model = found.location_, np.linalg.cholesky(found.precision_)
-        return replace(self, model=tuple(part.astype(np.float32) for part in model))
+        # In float64: some models have states of 1,000 beside others of 0.01.
+        found = LedoitWolf(store_precision=False).fit(np.concatenate(safe).astype(np.float64))
+        # With the covariance as C C', the distance is the length of (state - mean) C'^-1.
+        factor = np.linalg.inv(np.linalg.cholesky(found.covariance_)).T
+        return replace(self, model=(found.location_, factor))
 
     def token_scores(self, states: np.ndarray) -> np.ndarray:
         mean, factor = self.model
-        return np.linalg.norm((states - mean) @ factor, axis=1)
+        return np.linalg.norm((states.astype(np.float64) - mean) @ factor, axis=1)
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ class Evaluation:
                 if why := self.level.why_not(monitor):
                     raise InsufficientData(why)
                 self._scores[key] = np.round(self._found(monitor, permuted), DIGITS)
-            except InsufficientData as e:
+            except (InsufficientData, np.linalg.LinAlgError) as e:
                 self._scores[key] = str(e)
         return self._scores[key]
 
