@@ -239,15 +239,18 @@ def test_distances_are_scikit_learns() -> None:
 
 
 def test_a_huge_state_beside_small_ones_does_not_spoil_distances() -> None:
-    """As in Gemma 3; in float32 its covariance is not positive definite."""
-    seen = states(0, 40, 6)
+    """As in Gemma 3; in float32 distances are wrong by their size, or there is no covariance."""
+    seen = states(0, 400, 6)
     for s in seen:
-        s.trace.hidden[1] = np.float32(s.trace.hidden[1])
-        s.trace.hidden[1][:, 2] = s.trace.hidden[1][:, 3] * 3e4
-    monitor = Mahalanobis().fit([*seen, *states(1, 1, 6)], np.arange(41) == 40)
-    rows = np.concatenate([s.trace.hidden[1] for s in seen]).astype(np.float64)
-    found = LedoitWolf().fit(rows)
-    assert monitor.token_scores(rows) == pytest.approx(np.sqrt(found.mahalanobis(rows)), rel=1e-3)
+        hidden = s.trace.hidden[1].astype(np.float32)
+        hidden[:, 2] = hidden[:, 2] * 3e4 + 3e9
+        hidden[:, 3] = hidden[:, 2] / 2
+        s.trace.hidden[1] = hidden
+    monitor = Mahalanobis().fit([*seen, *states(1, 1, 6)], np.arange(401) == 400)
+    safe = [drawn_tokens(s.trace.hidden[1]) for s in seen]
+    rows = np.concatenate(safe).astype(np.float64)
+    wanted = np.sqrt(LedoitWolf().fit(rows).mahalanobis(rows))
+    assert monitor.token_scores(rows) == pytest.approx(wanted, rel=1e-3)
 
 
 def test_unsafe_answers_are_not_learned_from() -> None:
