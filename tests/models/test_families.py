@@ -57,6 +57,14 @@ OTHERWISE = {
 }
 
 
+# One of each kind for the quick group.
+QUICK = ("gpt2", "mixtral", "mamba", "qwen3_next")
+
+
+def each(*families: str):
+    return [pytest.param(f, marks=() if f in QUICK else pytest.mark.slow) for f in families]
+
+
 def made(folder: Path, family: str, sizes: dict) -> LocalModel:
     tokenizer = tiny_tokenizer()
     torch.manual_seed(0)
@@ -93,7 +101,7 @@ def watched(guard: Guard, model: LocalModel) -> tuple[str, np.ndarray]:
     return stock.tokenizer.decode(out[0, ids.shape[1] :]), criteria.scores[0]
 
 
-@pytest.mark.parametrize("family", KEPT)
+@pytest.mark.parametrize("family", each(*KEPT))
 def test_answers_are_those_of_generate(tmp_path, family):
     model = made(tmp_path, family, KEPT[family])
     prompts = ["a", "a longer one, of other words", "and", "three more of them"]
@@ -110,7 +118,7 @@ def test_answers_are_those_of_generate(tmp_path, family):
         assert list(found[i]) == [t for t in expected if t != 0]
 
 
-@pytest.mark.parametrize("family", [*KEPT, *OTHERWISE])
+@pytest.mark.parametrize("family", each(*KEPT, *OTHERWISE))
 def test_scores_while_it_writes_are_those_of_the_finished_answer(tmp_path, family):
     """In float32 to 1e-4: `score` reads the answer at once, and rounds no state."""
     model = made(tmp_path, family, (KEPT | OTHERWISE)[family])
@@ -135,7 +143,7 @@ def test_logits_are_scaled_as_the_model_does(tmp_path, family, scale):
     assert np.allclose(trace.logp, expected.numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("family", [*OTHERWISE, *RECURRENT])
+@pytest.mark.parametrize("family", each(*OTHERWISE, *RECURRENT))
 def test_other_caches_are_refused_before_an_answer(tmp_path, family):
     model = made(tmp_path, family, (OTHERWISE | RECURRENT)[family])
     with pytest.raises(SettingsError, match="does not keep keys and values alike") as refused:
@@ -143,7 +151,7 @@ def test_other_caches_are_refused_before_an_answer(tmp_path, family):
     assert "address" in refused.value.remedy
 
 
-@pytest.mark.parametrize("family", RECURRENT)
+@pytest.mark.parametrize("family", each(*RECURRENT))
 def test_a_recurrent_model_is_not_watched_unseen(tmp_path, family):
     model = made(tmp_path, family, RECURRENT[family])
     guard = fitted(model)

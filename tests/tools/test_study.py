@@ -38,8 +38,14 @@ def test_the_claims_find_in_the_kept_part_what_they_find_in_the_whole(whole) -> 
 
 
 def test_a_run_is_put_in_the_place_of_its_models_and_tasks(whole, tmp_path, monkeypatch) -> None:
-    kept, run, out = open_study(KEPT), Study(tmp_path / "run"), tmp_path / "out"
-    shutil.copytree(KEPT, out)
+    whole_study, run, out = open_study(KEPT), Study(tmp_path / "run"), tmp_path / "out"
+    for name in ("figures", "labels", "quality", "pilot", "scores"):
+        frame = getattr(whole_study, name)
+        few = frame["monitor"].isin(["words", "clock"]) if "monitor" in frame else slice(None)
+        for folder in ("out", "kept"):
+            Study(tmp_path / folder).store(name, frame[few])
+    shutil.copy(KEPT / "provenance.json", out)
+    kept = open_study(tmp_path / "kept")
     model, before = "smollm2-135m", read_object(KEPT / "provenance.json")
     new = whole[whole["task"] == "code"].assign(model=model)
     run.store("scores", pd.concat([new, new.assign(task="misuse")]))
