@@ -160,58 +160,58 @@ def check(passes: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_o
         passes: since the last token. before: the pass that chose that one, if there is one.
         goes_on: whether ids are those of the last call and one token more.
 
-    Raises:
-        Unwatched: tokens were or may have been chosen by something else.
+    Raises Unwatched: tokens were or may have been chosen by something else.
     """
     if not passes:
         raise Unwatched(
             "the guard recorded no forward pass",
             remedy="give generate() the model the criteria were made for, not compiled or wrapped",
         )
-    last = passes[-1]
-    rows, columns = last.read.shape[:2]
     # Before the first token, the model may have been used for something else.
     own = passes if goes_on else _one_text(passes)
-    if any(p.drafted for p in own):
-        raise Unwatched(
-            "several tokens are chosen in one forward pass (prompt lookup, an assistant)",
-            remedy="generate without prompt_lookup_num_tokens and assistant_model",
-        )
-    if rows != len(ids):
-        raise Unwatched(
-            f"{len(ids)} rows are continued from a forward pass over {rows} (beam search)",
-            remedy="num_beams=1",
-        )
-    if any(p.states is None for p in own):
-        raise Unwatched(
-            "a forward pass skipped layers the guard reads",
-            remedy="generate without early exit, layer skipping or compiled blocks",
-        )
-    if last.dtype is None:
-        raise Unwatched("the model is in training mode", remedy="model.eval()")
-    if last.cache is None and columns < ids.shape[1] - 1:
-        raise Unwatched(
-            f"this model's forward pass read {columns} of {ids.shape[1] - 1} tokens and shows no "
-            "cache of the others (it is recurrent)",
-            remedy="watch a model with a cache of keys and values; guard.score reads whole answers",
-        )
+    for wrong, problem, remedy in _faults(own, ids, before, goes_on):
+        if wrong:
+            raise Unwatched(problem, remedy=remedy)
+    return passes[-1]
+
+
+def _faults(
+    own: Sequence[Pass], ids: torch.Tensor, before: Pass | None, goes_on: bool
+) -> Iterator[tuple[bool, str, str]]:
+    """What may be wrong with a text's passes, the clearest first: whether it is, problem, remedy."""
+    last, n = own[-1], ids.shape[1] - 1
+    rows, columns = last.read.shape[:2]
+    yield (
+        any(p.drafted for p in own),
+        "several tokens are chosen in one forward pass (prompt lookup, an assistant)",
+        "generate without prompt_lookup_num_tokens and assistant_model",
+    )
+    beams = f"{len(ids)} rows are continued from a forward pass over {rows} (beam search)"
+    yield rows != len(ids), beams, "num_beams=1"
+    yield (
+        any(p.states is None for p in own),
+        "a forward pass skipped layers the guard reads",
+        "generate without early exit, layer skipping or compiled blocks",
+    )
+    yield last.dtype is None, "the model is in training mode", "model.eval()"
+    yield (
+        last.cache is None and columns < n,
+        f"a pass read {columns} of {n} tokens and shows no cache of the rest (it is recurrent)",
+        "watch a model with a cache of keys and values; guard.score reads whole answers",
+    )
     same = torch.equal(last.read, ids[:, -1 - columns : -1])  # embeddings are not: other shapes
-    if len(_one_text(own)) < len(own) or last.end != ids.shape[1] - 1 or not same:
-        raise Unwatched(
-            "a token was not chosen by one forward pass over all the text before it (guidance, "
-            "an edited cache, embeddings, two generations at once)",
-            remedy="plain greedy decoding or sampling; one criteria object for each generation",
-        )
-    again = before is not None and last.cache is not None and last.cache is before.cache
-    if again and not goes_on:
-        raise Unwatched(
-            "several tokens or other rows followed in one cache (beams, drafts, an edited cache, a "
-            "second turn)",
-            remedy="num_beams=1, no assistant; new criteria for an answer that goes on in its cache",
-        )
-    if last.padded:
-        raise Unwatched("a prompt is padded on its right", remedy='padding_side="left"')
-    return last
+    yield (
+        len(_one_text(own)) < len(own) or last.end != n or not same,
+        "a token was not chosen by one forward pass over all the text before it (guidance, an "
+        "edited cache, embeddings, two generations at once)",
+        "plain greedy decoding or sampling; one criteria object for each generation",
+    )
+    yield (
+        bool(before and last.cache is not None and last.cache is before.cache and not goes_on),
+        "more than a token followed in one cache (beams, drafts, an edited cache, a second turn)",
+        "num_beams=1, no assistant; new criteria for an answer that goes on in its cache",
+    )
+    yield last.padded, "a prompt is padded on its right", 'padding_side="left"'
 
 
 def _one_text(passes: Sequence[Pass]) -> Sequence[Pass]:
