@@ -131,10 +131,8 @@ class PassRecorder:
         parts = [states[n] for n in self.layers if n in states]
         whole = len(parts) == len(self.layers)
         states = torch.cat([x.to(parts[0].device) for x in parts], dim=-1) if whole else None
-        drafted, dtype = (
-            isinstance(keep, int) and keep > 1,
-            None if module.training else module.dtype,
-        )
+        drafted = isinstance(keep, int) and keep > 1
+        dtype = None if module.training else module.dtype
         self.record.passes.append(Pass(read, end, cache, drafted, padded, dtype, states))
 
 
