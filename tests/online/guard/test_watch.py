@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -385,6 +387,48 @@ def test_hooks_go_with_the_criteria(model) -> None:
     assert sum(len(m._forward_hooks) for m in model.modules()) == before + 3
     del criteria
     assert sum(len(m._forward_hooks) for m in model.modules()) == before
+
+
+def test_generations_that_nobody_watches_are_let_go(model) -> None:
+    criteria, caches = watching(model), []
+    for seed in range(5):
+        cache = DynamicCache(config=model.config)
+        model.generate(
+            **prompts(1, seed=seed), max_new_tokens=3, do_sample=False, past_key_values=cache
+        )
+        caches.append(weakref.ref(cache))
+        del cache
+    gc.collect()
+    assert sum(c() is not None for c in caches) <= 2
+    model.generate(**prompts(1), max_new_tokens=4, do_sample=False, stopping_criteria=[criteria])
+    assert criteria.scores.shape == (1, 4)
+
+
+@pytest.mark.parametrize("others", [1, 2, 5])
+@pytest.mark.parametrize("first", [False, True])
+def test_other_passes_between_two_tokens_are_found_however_many(model, others, first) -> None:
+    """Such as those of a processor that asks the model for something else."""
+    ids = prompts(1, 9, seed=3)["input_ids"]
+
+    def ask(module, args, kwargs=None, output=None) -> None:
+        nonlocal busy
+        if not busy:
+            busy = True
+            for _ in range(others):
+                model(ids)
+            busy = False
+
+    busy, criteria = False, watching(model)
+    handle = (
+        model.register_forward_pre_hook(ask)
+        if first
+        else model.register_forward_hook(lambda module, args, output: ask(module, args))
+    )
+    with pytest.raises(Unwatched, match="one forward pass over all"):
+        model.generate(
+            **prompts(1), max_new_tokens=4, do_sample=False, stopping_criteria=[criteria]
+        )
+    handle.remove()
 
 
 def test_a_layer_that_does_not_exist(model) -> None:
