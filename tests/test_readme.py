@@ -12,6 +12,7 @@ import pytest
 from trustllm_repro.analysis.compare import Evidence, direction_search
 from trustllm_repro.analysis.defects import DEFECTS
 from trustllm_repro.data.published import MODELS
+from trustllm_repro.online.studies.evaluate import open_study
 from trustllm_repro.paths import data_dir, project_root
 from trustllm_repro.schema import Rule
 from trustllm_repro.scoring.run import replay_ledger
@@ -130,3 +131,27 @@ def test_lm_polygraph(readme: str) -> None:
         f"{less['time']:.1f} and {less['peak_memory']:.1f} times if told" in readme
     )
     assert f"({found['settings']['dtype']}, `data/measurements/{path.name}`)" in readme
+
+
+def test_readers_of_rated_answers() -> None:
+    """Every row of the table of readers, and that it leaves out no model of the larger study."""
+    f = open_study(data_dir() / "online").figures.query(
+        "task == 'harm' and labels == 'undisputed' and level == 'hidden states' and not permuted"
+        " and (risk == 0.05 or metric == 'auroc')"
+    )
+    f = f.astype({"model": str, "monitor": str, "metric": str})
+    wide = f.pivot(index=["model", "monitor"], columns="metric", values="value")
+    lines = (project_root() / "README.md").read_text(encoding="utf-8").split("| read by |", 1)[1]
+    table = [line.strip("| ").split(" | ") for line in lines.split("\n\n", 1)[0].split("\n")[2:]]
+    model, seen = "", set()
+    for cells in table:
+        *name, monitor, auroc, by_32, by_18pct, safe = (c.strip() for c in cells)
+        model = name[0] if name else model
+        row = wide.loc[(model, monitor), :]
+        seen.add(model)
+        said = [f"{row[m]:.2f}" for m in ("auroc", "stopped_32", "stopped_18pct")]
+        rate, most = row["false_positive_rate"], row["false_positive_upper"]
+        assert [auroc, by_32, by_18pct] == said
+        assert safe == f"{rate:.3f} (at most {most:.3f})"
+    assert seen == set(wide.index.get_level_values("model"))
+    assert len(table) == 8
