@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
-	@echo "  PROFILE=smoke|ledger|embedded|paper chooses the parameters of the notebooks (default: embedded)"
+	@echo "  PROFILE=smoke|ledger|embedded|online|paper chooses the parameters of the notebooks (default: embedded)"
 
 # One stamp a set of packages; each is built once and again only when its inputs change. torch is
 # pinned before the rest: the newest one brings gigabytes of CUDA packages.

@@ -414,6 +414,13 @@ def test_a_failing_notebook_on_the_command_line(project):
     assert FIRST not in done.stderr
 
 
+def test_a_profile_that_compares_nothing_on_the_command_line(project):
+    done = project.tiny(SECOND).reproduce()
+    assert done.returncode == 0, done.stderr
+    assert "published cells" not in done.stdout
+    assert f"open {project.run / 'index.html'}" in done.stdout
+
+
 def plan_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """Stage -> state, as the command line shows the plan."""
     rows = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines()]
