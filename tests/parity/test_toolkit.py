@@ -16,6 +16,7 @@ from trustllm_repro.scoring.results import score_cells
 pytestmark = pytest.mark.shared
 
 
+@pytest.mark.slow
 def test_all_values_of_the_official_functions(shared: Path, recorded: Recorded) -> None:
     said = json.loads((shared / "data/official_toolkit_values.json").read_text())["values"]
     want = {(v["table"], v["model"], v["column"]): v["official"] for v in said}

@@ -13,6 +13,7 @@ from trustllm_repro.errors import SourceMissing
 from trustllm_repro.paths import project_root
 
 
+@pytest.mark.slow
 def test_committed_figures_show_the_numbers_of_a_fresh_run(tmp_path: Path) -> None:
     folder = str(tmp_path / "run")
     run_cells("00_provenance", run_dir=folder, source="ledger")

@@ -35,6 +35,7 @@ def prose() -> str:
     return text.split(r"\begin{document}")[1].split(r"\begin{thebibliography}")[0]
 
 
+@pytest.mark.slow
 def test_every_quoted_result_exists(run: Run) -> None:
     quoted = set(re.findall(r"\\result\{([^}]*)\}", " ".join(prose().split())))
     assert len(quoted) > 25
@@ -53,6 +54,7 @@ def test_no_number_is_written_by_hand() -> None:
     assert re.findall(r"\d[\d.,]*", text) == []
 
 
+@pytest.mark.slow
 def test_tables_are_written_and_complete(run: Run) -> None:
     paths = {p.stem: p.read_text(encoding="utf-8") for p in write_paper_inputs(run)}
     assert set(paths) == {"dimensions", "claims", "defects", "changes", "online"}
