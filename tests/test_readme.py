@@ -133,14 +133,15 @@ def test_lm_polygraph(readme: str) -> None:
     assert f"({found['settings']['dtype']}, `data/measurements/{path.name}`)" in readme
 
 
-def test_readers_of_rated_answers() -> None:
+def test_readers_of_rated_answers(readme: str) -> None:
     """Every row of the table of readers, and that it leaves out no model of the larger study."""
     f = open_study(data_dir() / "online").figures.query(
-        "task == 'harm' and labels == 'undisputed' and level == 'hidden states' and not permuted"
+        "task == 'harm' and labels == 'undisputed' and level == 'hidden states'"
         " and (risk == 0.05 or metric == 'auroc')"
     )
     f = f.astype({"model": str, "monitor": str, "metric": str})
-    wide = f.pivot(index=["model", "monitor"], columns="metric", values="value")
+    both = f.pivot(index=["model", "monitor", "permuted"], columns="metric", values="value")
+    wide, sham = (both.xs(p, level="permuted") for p in (False, True))
     lines = (project_root() / "README.md").read_text(encoding="utf-8").split("| read by |", 1)[1]
     table = [line.strip("| ").split(" | ") for line in lines.split("\n\n", 1)[0].split("\n")[2:]]
     model, seen = "", set()
@@ -155,3 +156,8 @@ def test_readers_of_rated_answers() -> None:
         assert safe == f"{rate:.3f} (at most {most:.3f})"
     assert seen == set(wide.index.get_level_values("model"))
     assert len(table) == 8
+    sham = sham[sham.index.isin({cells[-5] for cells in table}, level="monitor")]
+    auroc, by_32 = (
+        "{:.2f} to {:.2f}".format(*sham[m].agg(["min", "max"])) for m in ("auroc", "stopped_32")
+    )
+    assert f"an AUROC of {auroc} and stop {by_32} within 32 tokens" in readme
