@@ -368,6 +368,7 @@ def modified(folder: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_notebooks_that_start_together_do_not_mix(project):
     """Each has a kernel and sockets of its own; nothing is left beside the notebooks."""
     names = (FIRST, SECOND, THIRD, FOURTH)

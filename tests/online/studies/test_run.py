@@ -66,6 +66,13 @@ def silent(text: str) -> None:
     pass
 
 
+@pytest.fixture
+def few_monitors(monkeypatch) -> None:
+    """For what lies around the monitors."""
+    some = {name: all_monitors()[name] for name in ("words", "token probe", "clock")}
+    monkeypatch.setattr(run, "all_monitors", lambda: some)
+
+
 @pytest.fixture(scope="module")
 def made(tiny, tmp_path_factory):
     """One quick run; its notes."""
@@ -170,6 +177,7 @@ def test_damaged_frames_and_empty_folders_are_named(tmp_path) -> None:
     assert open_study(tmp_path).labels.empty
 
 
+@pytest.mark.usefixtures("few_monitors")
 def test_facts_of_tasks_asked_for_before_are_kept(tiny, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(TOYS, "other", replace(TOY, id="other"))
     job = Job(str(tiny), tmp_path, ("toy",), 20, device="cpu", quick=True)
@@ -188,6 +196,7 @@ def test_facts_of_tasks_asked_for_before_are_kept(tiny, tmp_path, monkeypatch) -
     assert (set(facts["seconds"]), facts["skipped"]) == ({"gone"}, {})
 
 
+@pytest.mark.usefixtures("few_monitors")
 def test_a_task_that_runs_code_needs_consent(tiny, tmp_path, monkeypatch) -> None:
     row = {"prompt": "def f():\n", "entry_point": "f", "test": "def check(f):\n    f()\n"}
     problems = [Case(i, str(i), f"Write it, {i}.", extra=row) for i in range(12)]
@@ -219,6 +228,7 @@ def test_one_kind_of_answers_is_no_crash(tiny, tmp_path, monkeypatch) -> None:
     assert (areas["reason"] != "").all()
 
 
+@pytest.mark.usefixtures("few_monitors")
 def test_answers_without_a_label_are_kept_and_not_scored(tiny, tmp_path, monkeypatch) -> None:
     cases = [replace(c, unsafe=None) if c.number < 5 else c for c in given(40)]
     monkeypatch.setitem(TOYS, "toy", replace(TOY, cases=lambda: cases))
@@ -238,6 +248,7 @@ def test_the_judge_of_the_labels_is_no_monitor() -> None:
     assert not any(m.needs & {Need.SAMPLES, Need.BRANCHES, Need.REPLIES} for m in quick)
 
 
+@pytest.mark.usefixtures("few_monitors")
 def test_own_prompts_stand_for_those_of_toxicity(tiny, tmp_path, monkeypatch) -> None:
     by_judge = OnlineTask(
         "toxicity", "bad", "here", missing, ("says bad",), max_new_tokens=8, continues=True
@@ -266,11 +277,12 @@ def test_a_model_whose_states_cannot_be_seen_is_refused(monkeypatch, tmp_path: P
         run.collector_of(Job("somewhere", tmp_path))
 
 
-def test_the_command_prints_figures_and_no_text(tiny, made, monkeypatch) -> None:
-    call = ["monitor", "--model", str(tiny), "--out", str(made[2]), "--quick", "--device", "cpu"]
+@pytest.mark.usefixtures("few_monitors")
+def test_the_command_prints_figures_and_no_text(tiny, tmp_path) -> None:
+    call = ["monitor", "--model", str(tiny), "--out", str(tmp_path), "--quick", "--device", "cpu"]
     shown = CliRunner().invoke(cli.app, call)
     assert shown.exit_code == 0, shown.output
-    assert "token probe, last layer" in shown.output
+    assert "token probe" in shown.output
     assert "gone is left out" in shown.output
     assert "The tram" not in shown.output
     wrong = CliRunner().invoke(cli.app, [*call, "--task", "x"])
