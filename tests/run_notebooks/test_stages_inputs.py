@@ -109,7 +109,7 @@ CHANGES = {
     "data/readings/cases.json": {"18_judges"},
     "data/readings/options.csv": ONLINE,
     "data/manifests/wheels.csv": {*ONLINE, "30_early_tokens_gpu"},
-    "data/online/provenance.json": {"24_claims"},
+    "data/online/provenance.json": {"21_benchmark", "24_claims"},
     "data/guards/harm-smollm2.guard": {"25_watch", "30_early_tokens_gpu"},
     "data/live/smollm2-135m/ledger.parquet": SHOWS_MODELS,
     "evaluated/ledger.parquet": {"11_safety"},
