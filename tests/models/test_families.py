@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from tests.tiny import tiny_tokenizer
 from trustllm_repro.errors import SettingsError
@@ -17,7 +22,8 @@ from trustllm_repro.models.base import Request
 from trustllm_repro.models.local import LocalModel
 from trustllm_repro.online.generations.recorder import given
 from trustllm_repro.online.guard.guard import Guard
-from trustllm_repro.online.guard.watch import Unwatched
+from trustllm_repro.online.guard.watch import GuardCriteria, Probe, Unwatched
+from trustllm_repro.online.studies.run import Job, collector_of
 
 GPT2 = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 256}
 LLAMA = {
@@ -157,3 +163,46 @@ def test_a_recurrent_model_is_not_watched_unseen(tmp_path, family):
     guard = fitted(model)
     with pytest.raises(Unwatched, match="recurrent"):
         watched(guard, model)
+
+
+BOTH_WAYS = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "initializer_range": 0.5,
+}  # fmt: skip
+SEVERAL = LLAMA | HEADS | {
+    "vocab_size_per_layer_input": 300, "hidden_size_per_layer_input": 8, "laurel_rank": 4,
+    "num_kv_shared_layers": 0, "altup_num_inputs": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "reason"),
+    [
+        ("bert", BOTH_WAYS, "it reads tokens to come"),
+        ("gemma3n_text", SEVERAL, "its blocks give several states a token"),
+        ("llama4_text", LLAMA | HEADS | {"num_local_experts": 2}, "last_hidden_state"),
+    ],
+)
+def test_states_that_cannot_be_read_token_by_token_are_refused(tmp_path, family, sizes, reason):
+    model = made(tmp_path, family, sizes)
+    with pytest.raises(SettingsError, match=f"{family} cannot be watched: .*{reason}") as refused:
+        fitted(model)
+    assert "decoder" in refused.value.remedy
+    with pytest.raises(SettingsError, match=reason):
+        collector_of(Job(model, tmp_path))
+
+
+def test_an_answer_of_an_encoder_and_a_decoder_is_not_watched():
+    torch.manual_seed(0)
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    config = T5Config(**sizes, vocab_size=300, decoder_start_token_id=0)
+    model = T5ForConditionalGeneration(config).eval()
+    with pytest.raises(SettingsError, match="it has an encoder"):
+        Guard.fit(
+            model, [(f"question {i}", "b", i < 20) for i in range(40)], tokenizer=tiny_tokenizer()
+        )
+    criteria = GuardCriteria(Probe((1,), torch.ones(32), 0.0), model, float("inf"))
+    ids = torch.tensor([[3, 4, 5]])
+    model.generate(ids, max_new_tokens=2)  # unwatched, it is not disturbed
+    with pytest.raises(Unwatched, match="no forward pass"):
+        model.generate(ids, max_new_tokens=2, stopping_criteria=[criteria])

@@ -282,10 +282,8 @@ def blocks_of(model: Any) -> Sequence[torch.nn.Module]:
         level = [m for parent in level for m in parent.children()]
         if lists := [m for m in level if isinstance(m, torch.nn.ModuleList)]:
             return max(lists, key=len)
-    raise SettingsError(
-        f"{type(model).__name__} has no list of blocks",
-        remedy="record without hidden states: layers=()",
-    )
+    problem = f"{type(model).__name__} has no list of blocks"
+    raise SettingsError(problem, remedy="record without hidden states: layers=()")
 
 
 def middle_layers(model: Any) -> list[int]:
@@ -295,9 +293,27 @@ def middle_layers(model: Any) -> list[int]:
 
 
 def with_states(model: LanguageModel) -> LocalModel:
-    """The model, if its states can be read here. Raises SettingsError: it is no LocalModel."""
-    if not isinstance(model, LocalModel):
-        raise SettingsError(
-            f"{model.name} shows no hidden states", remedy="give a model that runs on this machine"
-        )
+    """The model, if its states can be read here, none of which knows a token to come. Raises
+    SettingsError: they cannot, or do."""
+    known = isinstance(model, LocalModel)
+    if problem := _unreadable(model) if known else "it shows no hidden states":
+        remedy = "give a decoder that runs on this machine, and predicts the next token"
+        raise SettingsError(f"{model.name} cannot be watched: {problem}", remedy=remedy)
     return model
+
+
+def _unreadable(model: LocalModel) -> str:
+    network, last = model.model, len(blocks_of(model.model))
+    if network.config.is_encoder_decoder:
+        return "it has an encoder"
+    ids = torch.tensor([[0, 1], [0, 2]], device=model.device)  # the first tokens are alike
+    near = 1e-3 if network.dtype is torch.float32 else 1e-2  # of the largest number
+    try:
+        with torch.inference_mode(), listening(network, [last]) as states:
+            first = network.get_decoder()(ids, use_cache=False).last_hidden_state[:, 0].float()
+            if states[last].shape[:-1] != ids.shape:
+                return "its blocks give several states a token"
+    except Exception as e:
+        return f"{type(e).__name__}: {e}"
+    alike = torch.allclose(*first, 0, near * float(first.abs().max()), equal_nan=True)
+    return "" if alike else "it reads tokens to come"

@@ -43,16 +43,8 @@ from trustllm_repro.online.guard.watch import (
     stream,
     watch,
 )
+from trustllm_repro.online.monitors import probes
 from trustllm_repro.online.monitors.base import InsufficientData, Mean, checkpoints, entropy_of
-from trustllm_repro.online.monitors.probes import (
-    PREFIX_PENALTY,
-    PREFIXES,
-    TOKEN_PENALTY,
-    drawn_tokens,
-    joined,
-    linear,
-    prefix_means,
-)
 from trustllm_repro.online.monitors.texts import Words
 from trustllm_repro.online.studies.estimates import Answers, stopping_at, threshold_at_fpr
 from trustllm_repro.online.studies.evaluate import FOLDS, deal
@@ -100,10 +92,8 @@ def checked(examples: pd.DataFrame | Iterable[tuple[str, str, bool]] | str | Pat
     rows["unsafe"] = labels.astype(bool)
     unsafe = int(rows["unsafe"].sum())
     if min(unsafe, len(rows) - unsafe) < LEAST:
-        raise SettingsError(
-            f"{unsafe} unsafe and {len(rows) - unsafe} safe examples",
-            remedy=f"at least {LEAST} of each",
-        )
+        problem = f"{unsafe} unsafe and {len(rows) - unsafe} safe examples"
+        raise SettingsError(problem, remedy=f"at least {LEAST} of each")
     if (n := rows.prompt.nunique()) < FOLDS:
         raise SettingsError(f"answers to {n} prompts", remedy=f"answers to at least {FOLDS}")
     return rows
@@ -119,7 +109,7 @@ def fit_readers(
     layers = tuple(sorted(traces[0].hidden))
     states = []
     for trace in traces:
-        states.append(joined(trace, layers))
+        states.append(probes.joined(trace, layers))
         trace.hidden.clear()  # nothing takes more memory; once is enough
     answers = [Generation(t) for t in traces]
     entropy = [Mean().add(entropy_of(t.top_logp)) for t in traces]
@@ -131,17 +121,17 @@ def fit_readers(
         return fitted, [score(fitted[k], row) for k, row in zip(fold, rows, strict=True)]
 
     try:
-        probes, of_states = cross_fitted(partial(_states_probe, layers), states, Probe.read)
+        taught, of_states = cross_fitted(partial(_states_probe, layers), states, Probe.read)
         words, of_words = cross_fitted(Words().fit, answers, Words.score)
         both = list(zip(of_words, entropy, strict=True))
         weights, of_both = cross_fitted(_entropy_weight, both, lambda w, row: row[0] + w * row[1])
     except InsufficientData as e:
         raise SettingsError(str(e), remedy="examples of both kinds to more prompts") from e
-    weight = torch.stack([p.weight for p in probes]).mean(0)
+    weight = torch.stack([p.weight for p in taught]).mean(0)
     word_weights = np.mean([w.model for w in words], axis=0, dtype=np.float32)
     known = {"unsafe": unsafe, "fold": fold, "group": group.astype(np.int32)}
     return {
-        "probe": Probe(layers, weight, float(np.mean([p.bias for p in probes]))),
+        "probe": Probe(layers, weight, float(np.mean([p.bias for p in taught]))),
         "words": Words(model=word_weights),
         "entropy": float(np.mean(weights)),
         "calibrations": {
@@ -159,9 +149,10 @@ def _states_probe(layers: Sequence[int], states: list[np.ndarray], unsafe: np.nd
     size = states[0].shape[1] // len(layers)
     at = slice(len(layers) // 2 * size, (len(layers) // 2 + 1) * size)
     draw = np.random.default_rng(0)
-    tokens = [drawn_tokens(s[:, at], draw) for s in states]
-    token = linear(tokens, unsafe, TOKEN_PENALTY, per_answer=False)
-    prefix = linear([prefix_means(s) for s in states], unsafe, PREFIX_PENALTY, per_answer=True)
+    tokens = [probes.drawn_tokens(s[:, at], draw) for s in states]
+    token = probes.linear(tokens, unsafe, probes.TOKEN_PENALTY, per_answer=False)
+    means = [probes.prefix_means(s) for s in states]
+    prefix = probes.linear(means, unsafe, probes.PREFIX_PENALTY, per_answer=True)
     of_prefix = _spread([s @ prefix[0] + prefix[1] for s in states])
     of_token = _spread([s[:, at] @ token[0] + token[1] for s in states])
     weight = prefix[0] / of_prefix
@@ -178,10 +169,12 @@ def _spread(logits: Sequence[np.ndarray]) -> float:
 def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.ndarray) -> float:
     """Of the top tokens' mean entropy beside the words' score; `rows` holds both by answer."""
     tables = [
-        np.nan_to_num(np.column_stack(both))[np.array(checkpoints(len(both[0]), PREFIXES)) - 1]
+        np.nan_to_num(np.column_stack(both))[
+            np.array(checkpoints(len(both[0]), probes.PREFIXES)) - 1
+        ]
         for both in rows
     ]
-    (of_words, of_entropy), _ = linear(tables, unsafe, 1.0, per_answer=True)
+    (of_words, of_entropy), _ = probes.linear(tables, unsafe, 1.0, per_answer=True)
     return of_entropy / max(abs(of_words), 1e-6)
 
 
@@ -324,7 +317,7 @@ class Guard:
             return
         said = [tuple(row) for row in made[:, ids.shape[1] :].tolist()]
         read = chain.from_iterable(given(local, prompts, said, 4, layers, torch.Tensor.float))
-        gaps = [self.probe.read(joined(t, layers)) - criteria.scores[i] for i, t in read]
+        gaps = [self.probe.read(probes.joined(t, layers)) - criteria.scores[i] for i, t in read]
         if not np.nanmax(np.abs(gaps)) < (0.01 if local.dtype is torch.float32 else 0.25):
             raise SettingsError(
                 f"{local.name} reads an answer otherwise than it writes it: scores that spread by "
@@ -398,25 +391,17 @@ class Guard:
                 raise ValueError(f"format {facts['format']}, not {FORMAT}")
             if facts.pop("sha256") != _digest(facts, arrays):
                 raise ValueError("its bytes have changed")
-            weights = arrays["probe"], arrays["words"], float(facts["entropy"])
+            weight, bias = torch.from_numpy(arrays["probe"]), float(facts["bias"])
+            known = [{key: arrays[f"{name}.{key}"] for key in CALIBRATION} for name in READERS]
             return cls(
-                probe=Probe(
-                    tuple(facts["layers"]), torch.from_numpy(weights[0]), float(facts["bias"])
-                ),
-                words=Words(model=weights[1]),
-                entropy=weights[2],
-                calibrations={
-                    name: pd.DataFrame({key: arrays[f"{name}.{key}"] for key in CALIBRATION})
-                    for name in READERS
-                },
-                origin=Origin(**facts["origin"]),
-                most=int(facts["most"]),
-                card=dict(facts["card"]),
-            ).at(float(facts["risk"]))
+                Probe(tuple(facts["layers"]), weight, bias), Words(model=arrays["words"]),
+                float(facts["entropy"]), dict(zip(READERS, map(pd.DataFrame, known), strict=True)),
+                Origin(**facts["origin"]), int(facts["most"]), card=dict(facts["card"]),
+            ).at(float(facts["risk"]))  # fmt: skip
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
+            remedy = "give a file that `guard.save` of this version has written"
             raise SourceCorrupt(
-                f"{path} is no guard: {type(e).__name__}: {e}",
-                remedy="give a file that `guard.save` of this version has written",
+                f"{path} is no guard: {type(e).__name__}: {e}", remedy=remedy
             ) from e
 
     def check(self, model: Any, tokenizer: Any, strict: bool = True) -> None:
@@ -429,9 +414,8 @@ class Guard:
         ]
         problem = f"the guard was fitted to {self.origin.name}; here differ {', '.join(wrong)}"
         if wrong and strict:
-            raise SettingsError(
-                problem, remedy="fit a guard to this model; or strict=False, and no promise holds"
-            )
+            remedy = "fit a guard to this model; or strict=False, and no promise holds"
+            raise SettingsError(problem, remedy=remedy)
         if wrong:
             warnings.warn(problem, stacklevel=3)
 
@@ -491,7 +475,7 @@ class Guard:
         (((_, trace),),) = given(
             self.local, [prompt], [answer], self.most, layers, torch.Tensor.float
         )
-        return self.probe.read(joined(trace, layers))
+        return self.probe.read(probes.joined(trace, layers))
 
     def alarm(self, scores: np.ndarray) -> int:
         """Tokens of an answer with these scores of states at its alarm; 0: it raises none."""
@@ -508,8 +492,6 @@ class Guard:
 
     def _load(self, stock: bool = False) -> LocalModel:
         if not self.origin.spec:
-            raise SettingsError(
-                f"the guard was fitted to {self.origin.name}, a model held in memory",
-                remedy="guard.criteria(model, tokenizer) watches it",
-            )
+            problem = f"the guard was fitted to {self.origin.name}, a model held in memory"
+            raise SettingsError(problem, remedy="guard.criteria(model, tokenizer) watches it")
         return with_states(find_model(self.origin.spec, dtype=self.origin.dtype, stock=stock))

@@ -122,7 +122,9 @@ class PassRecorder:
         """It never raises: the pass may belong to a generation that nobody watches."""
         states, self.record.states = self.record.states, {}
         ids = kwargs.get("input_ids", args[0] if args else None)
-        read = kwargs["inputs_embeds"] if ids is None else ids
+        read = kwargs.get("inputs_embeds") if ids is None else ids
+        if read is None:  # of a decoder that goes with an encoder
+            return
         cache, end = getattr(output, "past_key_values", None), read.shape[1]
         with suppress(AttributeError, ValueError):  # none, or of a kind that `check` refuses
             end = int(cache.get_seq_length())
