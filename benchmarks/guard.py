@@ -118,7 +118,7 @@ def main() -> None:
     for rows in given.batch:
         facts["batches"].append(measure(model, rows, given.tokens, given.rounds))
         print(facts["batches"][-1], flush=True)
-        write_json(given.out / f"guard_{name}_{given.device.split(':')[0]}.json", facts)
+    write_json(given.out / f"guard_{name}_{given.device.split(':')[0]}.json", facts)
 
 
 if __name__ == "__main__":
