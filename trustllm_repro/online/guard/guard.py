@@ -168,12 +168,8 @@ def _spread(logits: Sequence[np.ndarray]) -> float:
 
 def _entropy_weight(rows: Sequence[tuple[np.ndarray, np.ndarray]], unsafe: np.ndarray) -> float:
     """Of the top tokens' mean entropy beside the words' score; `rows` holds both by answer."""
-    tables = [
-        np.nan_to_num(np.column_stack(both))[
-            np.array(checkpoints(len(both[0]), probes.PREFIXES)) - 1
-        ]
-        for both in rows
-    ]
+    ends = [np.array(checkpoints(len(words), probes.PREFIXES)) - 1 for words, _ in rows]
+    tables = [np.nan_to_num(np.column_stack(r))[at] for r, at in zip(rows, ends, strict=True)]
     (of_words, of_entropy), _ = probes.linear(tables, unsafe, 1.0, per_answer=True)
     return of_entropy / max(abs(of_words), 1e-6)
 
@@ -394,9 +390,10 @@ class Guard:
             weight, bias = torch.from_numpy(arrays["probe"]), float(facts["bias"])
             known = [{key: arrays[f"{name}.{key}"] for key in CALIBRATION} for name in READERS]
             return cls(
-                Probe(tuple(facts["layers"]), weight, bias), Words(model=arrays["words"]),
-                float(facts["entropy"]), dict(zip(READERS, map(pd.DataFrame, known), strict=True)),
-                Origin(**facts["origin"]), int(facts["most"]), card=dict(facts["card"]),
+                probe=Probe(tuple(facts["layers"]), weight, bias),
+                words=Words(model=arrays["words"]), entropy=float(facts["entropy"]),
+                calibrations=dict(zip(READERS, map(pd.DataFrame, known), strict=True)),
+                origin=Origin(**facts["origin"]), most=int(facts["most"]), card=dict(facts["card"]),
             ).at(float(facts["risk"]))  # fmt: skip
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
             remedy = "give a file that `guard.save` of this version has written"
