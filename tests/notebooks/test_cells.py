@@ -130,9 +130,9 @@ def test_monitors_at_another_risk_and_one_that_looks_at_states(studied: str) -> 
     assert 0.1 < safe["at all"].mean() < 0.5
     own = space["kept"].query("metric == 'auroc'").set_index("permuted")["value"]
     assert own[False] > 0.8 > own[True]
-    learned = space["sizes"].query("metric == 'auroc'").set_index("answers")["value"]
-    assert list(learned.index) == [50, 100, 200]
-    assert learned[200] > 0.9
+    learned = space["sizes"].query("metric == 'auroc'").set_index(["permuted", "answers"])["value"]
+    assert list(learned[False].index) == [50, 100, 200]
+    assert learned[False, 200] > 0.9 > 0.7 > learned[True, 200]
     halfway = space["halfway"].set_index("monitor")
     assert len(halfway) == 7
     assert halfway.loc["prefix + token probe", "ci_low"] > 0 > halfway.loc["average entropy", "ci_high"]
